@@ -14,7 +14,7 @@ from .errors import RunError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content`, atomically and durably: temporary name, fsync, rename, fsync of the folder.
+    """Replaces `path` by `content`, atomically and durably: temporary name, fsync, rename, fsync the folder.
 
     Raises OSError if the disk is full or the folder cannot be written; the old file is then untouched and
     no temporary file stays behind.
@@ -84,7 +84,7 @@ def only_process(folder: Path) -> Iterator[None]:
         raise RunError(
             f"{folder} is in use by another process ({who})",
             "two processes that write one run folder would spoil each other's work",
-            f"wait for it, stop it, or give this run another folder; `reslab runs {folder.parent}` shows its state",
+            "wait for it, stop it, or give this run another folder",
         ) from None
     try:
         owner.write_text(f"process {os.getpid()}\n")

@@ -32,12 +32,18 @@ def permutation(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[n
 
 @contextmanager
 def torch_seeded(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
-    """torch's CPU generator starts from the key inside the block and is given back as it was."""
+    """torch's generators start from the key inside the block and are given back as they were."""
     import torch
 
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(key(seed, purpose, *numbers))
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    number = key(seed, purpose, *numbers)
+    torch.default_generator.manual_seed(number)
+    if cuda is not None:
+        torch.cuda.manual_seed_all(number)
     try:
         yield
     finally:
-        torch.set_rng_state(before)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

@@ -1,0 +1,115 @@
+"""A network by its name: a member of the family, or `torchvision:resnet18` and its other classifiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import NetworkError, nearest
+from .resnet import FAMILY, ResNet, Stem, build_resnet
+
+TORCHVISION = "torchvision:"
+WITH_SECOND_HEAD = ("googlenet", "inception_v3")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What it takes to build a network again. As JSON it stands in the header of every model file."""
+
+    name: str
+    num_classes: int
+    in_channels: int
+    stem: Stem | None = None
+
+    def build(self, zero_init_residual: bool = False) -> nn.Module:
+        """The network with fresh weights from torch's random state. Raises NetworkError."""
+        if not self.name.startswith(TORCHVISION):
+            return build_resnet(
+                self.name,
+                self.num_classes,
+                self.in_channels,
+                stem=self.stem,
+                zero_init_residual=zero_init_residual,
+            )
+        return _build_torchvision(self, zero_init_residual)
+
+
+def check_name(name: str) -> None:
+    """Raises NetworkError, pointing to the nearest name, unless `name` can be built."""
+    if name.startswith(TORCHVISION):
+        import torchvision
+
+        known = [f"{TORCHVISION}{n}" for n in torchvision.models.list_models(module=torchvision.models)]
+        if name not in known:
+            raise NetworkError(f"torchvision has no classifier '{name}'", "", nearest(name, known))
+    elif name not in FAMILY:
+        raise NetworkError(
+            f"there is no network '{name}'", "", f"{nearest(name, FAMILY)}, or torchvision:NAME"
+        )
+
+
+def default_in_channels(name: str) -> int:
+    """Channels of the photos that the network is made for: 1 for the textbook's, else 3."""
+    return FAMILY[name].in_channels if name in FAMILY else 3
+
+
+def short_name(name: str) -> str:
+    """torchvision's own name of the network, under which it keeps weights."""
+    return name.removeprefix(TORCHVISION)
+
+
+def check_input(network: nn.Module, name: str, in_channels: int, size: int) -> None:
+    """Raises NetworkError unless images (2, in_channels, size, size) pass through and come out as logits.
+
+    Modes, buffers and random state of the network stay as they were.
+    """
+    stride = network.total_stride if isinstance(network, ResNet) else 1
+    if size < stride:
+        raise NetworkError(
+            f"pictures of {size} pixels are too small for {name}",
+            f"it halves the side until {stride} pixels are one, so nothing would be left",
+            f"use --size {stride} or more, or a network for small pictures: cifar_resnet20, or --stem small",
+        )
+    modes = [(module, module.training) for module in network.modules()]
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    try:
+        network.eval()
+        with torch.no_grad():
+            logits = network(torch.zeros(2, in_channels, size, size, device=device))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise NetworkError(
+            f"{name} does not take pictures of {in_channels} channels and {size} x {size} pixels",
+            str(error).splitlines()[0],
+            "try a larger --size, or the size that the network was made for",
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise NetworkError(
+            f"{name} does not return logits", f"expected (N, num_classes), got {shape}", "return one tensor"
+        )
+
+
+def _build_torchvision(spec: NetworkSpec, zero_init_residual: bool) -> nn.Module:
+    import torchvision
+
+    check_name(spec.name)
+    name = short_name(spec.name)
+    if spec.in_channels != 3 or spec.stem is not None or zero_init_residual:
+        raise NetworkError(
+            f"{spec.name} is taken as torchvision made it",
+            "it has 3 input channels, its own stem and its own initialisation",
+            f"leave --stem and --zero-init-residual alone, or build reslab's own: --network {name}",
+        )
+    extra: dict[str, Any] = {}
+    if name in WITH_SECOND_HEAD:
+        extra = {"aux_logits": False, "init_weights": True}  # one tensor of logits, in training too
+    network: nn.Module = torchvision.models.get_model(
+        name, weights=None, num_classes=spec.num_classes, **extra
+    )
+    return network
