@@ -1,0 +1,190 @@
+"""Decoded and shrunken pixels in a memory-mapped file in the user's cache folder, keyed by content.
+
+The network sees the same bits with and without it. A cache that cannot be written is a warning, never a
+failed run. Deleting the folder at any time is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PhotosError
+from ..processes import cores
+from .folder import Photo
+from .preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger("reslab")
+CHUNK = 256
+SPARE = 2**30  # bytes that a cache leaves free on the disk
+
+
+class Pixels(Protocol):
+    """Where the pixels of a photo come from: uint8 (channels, H, W), shrunken."""
+
+    def read(self, photo: Photo) -> Tensor: ...
+
+
+class PixelFiles:
+    """Decodes each photo every time it is asked for."""
+
+    def __init__(self, folder: Path, preprocess: Preprocess) -> None:
+        self.folder, self.preprocess = folder, preprocess
+
+    def read(self, photo: Photo) -> Tensor:
+        return self.preprocess.read(self.folder / photo.path)
+
+
+class PixelCache:
+    """Reads from the memory-mapped file; rows stand in the order of the sorted digests."""
+
+    def __init__(self, folder: Path, digests: Sequence[str], channels: int) -> None:
+        self.folder, self.channels = folder, channels
+        self.rows = {digest: row for row, digest in enumerate(digests)}
+        self.index: NDArray[np.int64] = np.load(folder / "index.npy", allow_pickle=False)  # offset, H, W
+        self.pixels = np.memmap(folder / "pixels", dtype=np.uint8, mode="r")
+        if len(self.index) != len(digests) or self._end() != self.pixels.size:
+            raise ValueError(f"{folder} is not whole")
+
+    def _end(self) -> int:
+        offset, height, width = self.index[-1]
+        return int(offset + self.channels * height * width)
+
+    def read(self, photo: Photo) -> Tensor:
+        import torch
+
+        offset, height, width = self.index[self.rows[photo.digest]]
+        flat = self.pixels[offset : offset + self.channels * height * width]
+        return torch.from_numpy(np.array(flat)).view(self.channels, int(height), int(width))
+
+
+def cache_folder() -> Path:
+    """Where all caches lie: the user's own cache folder, as the system names it."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("reslab")) / "pixels"
+
+
+def open_pixels(
+    folder: Path,
+    photos: Sequence[Photo],
+    preprocess: Preprocess,
+    *,
+    cache: bool = True,
+    progress: bool = True,
+) -> Pixels:
+    """The cached pixels of `photos`, built now with a bar on all cores if there are none yet.
+
+    Raises PhotosError naming every photo that cannot be read.
+    """
+    files = PixelFiles(folder, preprocess)
+    if not cache or not photos:
+        return files
+    by_digest = {photo.digest: photo for photo in photos}
+    digests = sorted(by_digest)
+    place = cache_folder() / _key(digests, preprocess)
+    try:
+        return _open_or_build(place, digests, [by_digest[d] for d in digests], files, progress)
+    except (OSError, TimeoutError) as error:
+        log.warning("no cache: %s; photos are decoded again in every epoch, which is slower", error)
+        return files
+
+
+def _key(digests: Sequence[str], preprocess: Preprocess) -> str:
+    import PIL
+    import torchvision
+
+    versions = f"Pillow {PIL.__version__}, torchvision {torchvision.__version__}"
+    content = "\n".join([preprocess.shrink_key(), versions, *digests])
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def _open_or_build(
+    place: Path, digests: Sequence[str], photos: Sequence[Photo], files: PixelFiles, progress: bool
+) -> PixelCache:
+    from filelock import FileLock
+
+    channels = files.preprocess.channels
+    with suppress(OSError, ValueError, EOFError):
+        return PixelCache(place, digests, channels)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{place}.lock"):  # of two runs that start together, one builds and the other waits
+        with suppress(OSError, ValueError, EOFError):
+            return PixelCache(place, digests, channels)
+        shutil.rmtree(place, ignore_errors=True)
+        for leftover in place.parent.glob(f".{place.name}.*"):  # of a build that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        _build(place, photos, files, progress)
+    with suppress(OSError):
+        os.unlink(f"{place}.lock")
+    return PixelCache(place, digests, channels)
+
+
+def _build(place: Path, photos: Sequence[Photo], files: PixelFiles, progress: bool) -> None:
+    """Writes everything into a temporary folder and renames that: a cache is whole or not there."""
+    from tqdm.auto import tqdm
+
+    index, offset = np.zeros((len(photos), 3), np.int64), 0
+    failed: list[PhotosError] = []
+    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    bar = tqdm(
+        total=len(photos), desc="decoding photos, once", unit=" photos", disable=None if progress else True
+    )
+    try:
+        with bar, ThreadPoolExecutor(cores()) as pool, (temporary / "pixels").open("wb") as out:
+            for start in range(0, len(photos), CHUNK):
+                chunk = photos[start : start + CHUNK]
+                for row, pixels in enumerate(pool.map(lambda photo: _try_read(files, photo), chunk), start):
+                    bar.update()
+                    if isinstance(pixels, PhotosError):
+                        failed.append(pixels)
+                        continue
+                    index[row] = offset, pixels.shape[1], pixels.shape[2]
+                    offset += out.write(pixels.numpy().tobytes())
+                if start == 0:
+                    _check_room(place.parent, offset * len(photos) // len(chunk))
+        _report(failed, len(photos), files.folder)
+        np.save(temporary / "index.npy", index)
+        os.rename(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _try_read(files: PixelFiles, photo: Photo) -> Tensor | PhotosError:
+    try:
+        return files.read(photo)
+    except PhotosError as error:
+        return error
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free - SPARE:
+        raise OSError(f"{folder} would take {needed / 1e9:.1f} GB and has {free / 1e9:.1f} GB free")
+
+
+def _report(failed: Sequence[PhotosError], total: int, folder: Path) -> None:
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        listed = "\n".join(f"       {error.what}: {error.why}" for error in failed[:10])
+        more = f"\n       and {len(failed) - 10} more" if len(failed) > 10 else ""
+        raise PhotosError(
+            f"{len(failed)} of {total:,} photos in {folder} cannot be read",
+            f"a network cannot be shown what cannot be decoded:\n{listed}{more}",
+            "remove or replace these files, and start again",
+        )
