@@ -1,0 +1,205 @@
+"""Classifier: network, classes and preprocessing as one value and one file; save, load, predict, evaluate."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import PhotosError
+from ..networks.named import NetworkSpec
+from ..photos.folder import Photos, find_photos, find_splits
+from ..photos.preprocess import Preprocess
+from ..processes import choose_device
+from .metrics import Evaluation, evaluate_logits, soft_max
+from .predictions import predict_logits, read_ahead
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one photo; `error` says why it says nothing."""
+
+    path: str
+    label: str | None = None
+    probability: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict, repr=False)
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        if self.error is not None:
+            return {"path": self.path, "error": self.error}
+        shares = dict(self.probabilities)
+        return {
+            "path": self.path,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": shares,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A network that knows its classes and its preprocessing.
+
+    `spec` is None for a network of the user's own, which a file cannot rebuild; `temperature` divides the
+    logits; `figures` are what was measured when it was made; `licence` is the data's, if known.
+    """
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    spec: NetworkSpec | None = None
+    temperature: float = 1.0
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    licence: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.network.to(choose_device(self.device)).eval()
+
+    def __str__(self) -> str:
+        name = self.spec.name if self.spec else type(self.network).__name__
+        return f"Classifier({name}, {len(self.classes)} classes, {self.preprocess.size} pixels)"
+
+    __repr__ = __str__
+
+    def to(self, device: str) -> Classifier:
+        """The same classifier on another device: auto, cpu, cuda, mps."""
+        return replace(self, device=device)
+
+    def save(self, path: Path | str) -> None:
+        """Writes one .safetensors file, whole or not at all. Raises OSError if there is no room."""
+        from .model_file import save
+
+        save(self, Path(path))
+
+    @staticmethod
+    def load(path: Path | str, *, network: nn.Module | None = None, device: str = "auto") -> Classifier:
+        """Reads a model file, or a run folder's best model. Raises ClassifierError naming what is wrong.
+
+        `network` takes the weights if the file's network is the user's own.
+        """
+        from .model_file import load
+
+        return load(Path(path), network, device)
+
+    def logits(self, photos: Sequence[Path | bytes]) -> Iterator[tuple[int, np.ndarray | PhotosError]]:
+        """(index of the photo, its logits or why it cannot be read), in order."""
+        index = 0
+        for read in read_ahead(photos, self.preprocess, BATCH_SIZE):
+            good = [item for item in read if not isinstance(item, PhotosError)]
+            images = [self.preprocess.normalize(torch.stack(good))] if good else []
+            found = iter([row for rows in self._predict(images) for row in rows])
+            for item in read:
+                yield index, item if isinstance(item, PhotosError) else next(found)
+                index += 1
+
+    def _predict(self, images: list[torch.Tensor]) -> Iterator[np.ndarray]:
+        for logits in predict_logits(self.network, images, choose_device(self.device)):
+            yield logits.numpy()
+
+    def predict_all(self, photos: Sequence[Path | str | bytes]) -> Iterator[Prediction]:
+        """One Prediction a photo, in order; a photo that cannot be read gets its reason and stops nothing."""
+        sources = [photo if isinstance(photo, bytes) else Path(photo) for photo in photos]
+        for index, logits in self.logits(sources):
+            name = f"photo {index}" if isinstance(sources[index], bytes) else str(photos[index])
+            if isinstance(logits, PhotosError):
+                yield Prediction(name, error=f"{logits.what}: {logits.why}" if logits.why else logits.what)
+            else:
+                yield self._prediction(name, logits)
+
+    def _prediction(self, name: str, logits: np.ndarray) -> Prediction:
+        probabilities = soft_max(logits[None] / self.temperature)[0]
+        best = int(logits.argmax())
+        shares = {c: float(p) for c, p in zip(self.classes, probabilities, strict=True)}
+        return Prediction(name, self.classes[best], float(probabilities[best]), shares)
+
+    def predict(self, photo: Path | str | bytes | Image.Image) -> Prediction:
+        """One photo: a path, the bytes of a file, or a PIL image. Raises PhotosError if it cannot be read."""
+        if not isinstance(photo, Path | str | bytes):
+            pixels = self.preprocess.evaluation(self.preprocess.shrink(self._as_mode(photo)))
+            images = self.preprocess.normalize(pixels[None])
+            return self._prediction("image", next(self._predict([images]))[0])
+        source = photo if isinstance(photo, bytes) else Path(photo)
+        _, logits = next(self.logits([source]))
+        if isinstance(logits, PhotosError):
+            raise logits
+        return self._prediction("photo" if isinstance(photo, bytes) else str(photo), logits)
+
+    def _as_mode(self, image: Image.Image) -> Image.Image:
+        import io
+
+        from ..photos.decode import decode
+
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")  # lossless, and then one rule of decoding for all
+        return decode(buffer.getvalue(), "RGB" if self.preprocess.channels == 3 else "L")
+
+    def evaluate(self, photos: Photos | Path | str) -> Evaluation:
+        """Accuracy with interval, per class, calibration, over every photo; labels by class name.
+
+        `photos`: a folder of classes, a folder with test/, or Photos, of which the test split counts (val if
+        there is none). Raises PhotosError for a photo that cannot be read or a class this classifier lacks.
+        """
+        paths, labels = labelled(photos, self.classes)
+        rows = []
+        for _, logits in self.logits(paths):
+            if isinstance(logits, PhotosError):
+                raise logits
+            rows.append(logits)
+        return evaluate_logits(np.stack(rows), np.array(labels, np.int64), self.classes, self.temperature)
+
+
+def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
+    """Paths and labels: the index of each class's name in `classes`. Raises PhotosError for unknown ones."""
+    if isinstance(photos, Photos):
+        folder = photos.folder
+        files: dict[str, list[str]] = {name: [] for name in photos.classes}
+        for photo in photos.test or photos.val:
+            files[photos.classes[photo.label]].append(photo.path)
+    else:
+        folder = Path(photos).expanduser()
+        found = find_splits(folder)
+        files = next(found[name] for name in ("test", "val", "all", "train") if name in found)
+    unknown = sorted(name for name, paths in files.items() if paths and name not in classes)
+    if unknown:
+        raise PhotosError(
+            f"{folder} has photos of a class that this classifier does not know: {', '.join(unknown)}",
+            f"it was trained on {', '.join(classes)}, and labels are matched by name",
+            "rename the folders to these names, or leave the class out",
+        )
+    listed = [(folder / path, classes.index(name)) for name, paths in files.items() for path in paths]
+    if not listed:
+        raise PhotosError(
+            f"{folder} has no photos to evaluate on", "", "point to a folder of classes, or test/"
+        )
+    return [path for path, _ in listed], [label for _, label in listed]
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """Files, folders (everything below) and globs -> photos, each once, in the order given.
+
+    What does not exist stays in the list, so that it gets a row with the reason.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            found |= dict.fromkeys(find_photos(path))
+        elif path.exists() or not glob.has_magic(pattern):
+            found[path] = None
+        else:
+            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+            found |= dict.fromkeys(match for match in matches if match.is_file()) or {path: None}
+    return list(found)
