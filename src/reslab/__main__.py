@@ -1,0 +1,5 @@
+"""python -m reslab"""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,134 @@
+"""JUDGE: evaluate, predict."""
+
+from __future__ import annotations
+
+import csv
+import json as json_
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from ..errors import UsageError
+from ..tables import printable, table
+
+if TYPE_CHECKING:
+    from ..evaluation.classifier import Prediction
+
+Flag = Annotated[bool, Parameter(negative="")]  # without a --no-json
+
+
+def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = "auto") -> None:
+    """Accuracy with its 95 % interval and per class, on every photo of a folder of classes.
+
+    Example: reslab evaluate runs/first photos/test
+
+    Parameters
+    ----------
+    model
+        a run folder (its best model) or a model file
+    folder
+        a folder of classes, or one with test/; for the folder that a run was trained on, its own test split
+    json
+        one JSON object on standard output
+    device
+        auto, cpu, cuda, mps
+    """
+    from ..evaluation.classifier import Classifier
+    from ..training.seen import photos_for
+
+    classifier = Classifier.load(model, device=device)
+    photos, notes = photos_for(model, folder)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    evaluation = classifier.evaluate(photos)
+    if json:
+        print(json_.dumps(evaluation.as_json()))
+    else:
+        print(f"{evaluation}\n\n{evaluation.table()}")
+
+
+def predict(
+    model: Path,
+    photos: Annotated[list[str], Parameter(negative=())],
+    /,
+    *,
+    json: Flag = False,
+    csv: Flag = False,
+    device: str = "auto",
+) -> int:
+    """What is on these photos: files, folders, globs, or - for a list on standard input, one path a line.
+
+    Example: reslab predict runs/first cat.jpg holiday/ 'more/*.png'
+
+    A photo that cannot be read gets a row with the reason, and the rest go on.
+
+    Parameters
+    ----------
+    model
+        a run folder (its best model) or a model file
+    photos
+        files, folders, globs, or -
+    json
+        one JSON object a photo
+    csv
+        comma-separated, with a column per class
+    device
+        auto, cpu, cuda, mps
+    """
+    from ..evaluation.classifier import Classifier, expand
+
+    if json and csv:
+        raise UsageError("--json and --csv at once", "one output has one form", "leave one of them away")
+    classifier = Classifier.load(model, device=device)
+    paths = expand(_listed(photos))
+    if not paths:
+        raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
+    predictions = classifier.predict_all(paths)
+    if json:
+        for prediction in predictions:
+            print(json_.dumps(prediction.as_json()), flush=True)
+    elif csv:
+        _write_csv(predictions, classifier.classes)
+    else:
+        _write_table(list(predictions))
+    return 0
+
+
+def _listed(patterns: list[str]) -> list[str]:
+    """The patterns, with - replaced by the lines of standard input."""
+    out = []
+    for pattern in patterns:
+        if pattern == "-":
+            out += [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip()]
+        else:
+            out.append(pattern)
+    return out
+
+
+def _write_csv(predictions: object, classes: tuple[str, ...]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "label", "probability", *classes, "error"])
+    for p in predictions:  # type: ignore[attr-defined]
+        shares = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
+        probability = "" if p.probability is None else f"{p.probability:.6f}"
+        writer.writerow([printable(p.path), p.label or "", probability, *shares, p.error or ""])
+        sys.stdout.flush()
+
+
+def _write_table(predictions: list[Prediction]) -> None:
+    rows = []
+    for p in predictions:
+        if p.error is not None:
+            rows.append([p.path, "-", "", p.error])
+        else:
+            others = sorted(p.probabilities.items(), key=lambda item: -item[1])[1:3]
+            rows.append(
+                [p.path, p.label or "", f"{p.probability:.3f}", ", ".join(f"{n} {s:.3f}" for n, s in others)]
+            )
+    print(table(["photo", "label", "probability", "then"], rows, "llrl"))
+    failed = sum(p.error is not None for p in predictions)
+    if failed:
+        print(f"{failed} of {len(predictions)} could not be read", file=sys.stderr)

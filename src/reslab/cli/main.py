@@ -1,0 +1,87 @@
+"""verb -> function: the command line is a table, and only the verb that is called gets imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from ..errors import ReslabError, UsageError, nearest
+
+GROUPS = {
+    "TRAIN": {
+        "demo": ("train:demo", "the whole way on an embedded set of drawings, in a few minutes"),
+        "train": ("train:train", "a folder of photos becomes a trained, measured network"),
+        "resume": ("train:resume", "go on with a run that was stopped, to the same bits"),
+        "runs": ("train:runs", "every run in a table"),
+    },
+    "JUDGE": {
+        "evaluate": ("judge:evaluate", "accuracy with its interval, on a folder of classes"),
+        "predict": ("judge:predict", "what is on these photos"),
+    },
+    "LOOK": {
+        "get": ("look:get", "a public data set as a photo folder"),
+    },
+}
+VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+
+
+def help_text() -> str:
+    """What `reslab --help` prints."""
+    lines = ["reslab trains residual networks on your photos and measures them honestly.", ""]
+    lines += ["Usage: reslab VERB ...          reslab VERB --help explains one, with an example"]
+    for group, verbs in GROUPS.items():
+        lines += ["", group]
+        lines += [f"  {verb:10} {text}" for verb, (_, text) in verbs.items()]
+    return "\n".join([*lines, "", "New here?  reslab demo"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one verb. Exit codes: 0 done, 1 the answer is no, 2 cannot be done as asked, 130 interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """One call of the command line; its exit code."""
+    try:
+        return _call(arguments)
+    except ReslabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _call(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(help_text())
+        return 0
+    if arguments[0] in ("--version", "-V"):
+        from .. import __version__
+
+        print(f"reslab {__version__}")
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        raise UsageError(f"there is no verb '{verb}'", "", f"{nearest(verb, VERBS)}; see reslab --help")
+    module, _, function = VERBS[verb][0].partition(":")
+    command = getattr(import_module(f"reslab.cli.{module}"), function)
+    return _parse_and_call(verb, command, rest)
+
+
+def _parse_and_call(verb: str, command: object, arguments: list[str]) -> int:
+    """cyclopts turns words into the function's arguments; its complaints become ours."""
+    import cyclopts
+
+    app = cyclopts.App(name=f"reslab {verb}", version_flags=[], help_format="plaintext")
+    app.default(command)  # type: ignore[call-overload]
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        what = " ".join(str(error).split())
+        raise UsageError(what, "", f"see reslab {verb} --help") from None
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,221 @@
+"""TRAIN: demo, train, resume, runs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ..errors import UsageError
+from ..tables import table
+from ..training.recipe import Recipe
+
+Flag = Annotated[bool, Parameter(negative="")]  # without a --no-json
+
+
+def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives `command` a flag for every field of Recipe, made from the field itself."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                field.annotation | None,  # type: ignore[operator]
+                Parameter(help=_help(name), consume_multiple=True, show_default=False),
+            ],
+        )
+        for name, field in Recipe.model_fields.items()
+    ]
+    command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*own, *flags]}
+    return command
+
+
+def _help(name: str) -> str:
+    field = Recipe.model_fields[name]
+    default = field.default
+    shown = "" if default is None or default == () else f" [{default}]"
+    return f"{field.description}{shown}"
+
+
+@_recipe_flags
+def train(
+    folder: Path,
+    /,
+    *,
+    network: str = "resnet18",
+    recipe: str = "fast",
+    weights: str | None = None,
+    run: Path | None = None,
+    json: Flag = False,
+    **settings: Any,
+) -> None:
+    """A folder of photos becomes a trained, measured network.
+
+    Example: reslab train photos --epochs 10 --size 128 --run runs/first
+
+    Every flag from --epochs on is a setting of the recipe and changes it; in brackets what recipe fast has.
+
+    Parameters
+    ----------
+    folder
+        train/ and test/ (and val/) with one folder per class, or one folder of classes
+    network
+        resnet18 ... resnet152, cifar_resnet20 ..., textbook_resnet18, or torchvision:NAME
+    recipe
+        fast, finetune, paper, textbook, tutorial, or a .json or .toml file
+    weights
+        imagenet, or a .safetensors or .pth file
+    run
+        where the run goes; must not exist yet [runs/DATE-NETWORK]
+    json
+        one JSON object an epoch, then the result, on standard output
+    """
+    changed = {name: value for name, value in settings.items() if value is not None}
+    chosen = Recipe.load(recipe).with_settings(**changed)
+    from ..training.begin import begin
+    from ..training.run import Run
+
+    say = speaker(json)
+    begun = begin(folder, network, chosen, weights=weights, run=run, progress=True, say=say)
+    _go_on(Run(begun.folder), json)
+
+
+def resume(run: Path, /, *, json: Flag = False) -> None:
+    """Go on with a run that was stopped or killed, to the same bits as if it had never been.
+
+    Example: reslab resume runs/first
+
+    Parameters
+    ----------
+    run
+        its folder
+    json
+        one JSON object an epoch, then the result, on standard output
+    """
+    from ..training.run import Run
+
+    _go_on(Run(run), json)
+
+
+def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
+    """Every run in a table: name, network, epochs, best accuracy, duration, state.
+
+    Example: reslab runs
+
+    Parameters
+    ----------
+    folder
+        where the runs lie
+    json
+        one JSON object a run
+    """
+    from ..training.run import find_runs
+
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no folder {folder}", "runs go to runs/ unless told otherwise", "reslab runs DIR"
+        )
+    rows = [_summary(run) for run in find_runs(folder)]
+    if json:
+        for row in rows:
+            print(_dumps(row))
+        return
+    if not rows:
+        print(f"no runs in {folder} yet; begin one: reslab train FOLDER")
+        return
+    header = ["run", "network", "epochs", "val accuracy", "test accuracy", "minutes", "state"]
+    print(table(header, [_cells(row) for row in rows], "llrrrrl"))
+
+
+def _summary(run: Any) -> dict[str, Any]:
+    best, result = run.best, run.result
+    return {
+        "run": str(run.folder),
+        "network": run.about["network"],
+        "epochs_done": len(run.rows),
+        "epochs": run.recipe.epochs,
+        "val_accuracy": best and best["val_accuracy"],
+        "test_accuracy": result and result["test_accuracy"],
+        "seconds": run.seconds,
+        "state": run.state,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    epochs = f"{row['epochs_done']}/{row['epochs']}"
+    minutes = f"{row['seconds'] / 60:.1f}"
+    accuracies = [share(row["val_accuracy"]), share(row["test_accuracy"])]
+    return [row["run"], row["network"], epochs, *accuracies, minutes, row["state"]]
+
+
+def demo(*, folder: Path = Path("reslab-demo")) -> None:
+    """The whole way on an embedded set of drawn cats and dogs: train, measure, predict, in a few minutes.
+
+    Example: reslab demo
+
+    Parameters
+    ----------
+    folder
+        where the drawings and the runs go
+    """
+    from .demo import run_demo
+
+    run_demo(folder)
+
+
+def _go_on(run: Any, as_json: bool) -> None:
+    """Trains to the end and prints every epoch as it is done; on a terminal the curves at the end."""
+    from ..training.continuing import epochs_of
+
+    say = speaker(as_json)
+    for epoch in epochs_of(run, progress=True, say=say):
+        say(str(epoch))
+        if as_json:
+            print(_dumps(epoch.as_json()), flush=True)
+    if as_json:
+        print(_dumps(run.result))
+        return
+    show_curves(run)
+    folder = run.folder
+    print(f"model:  {folder / 'model.safetensors'}\ncurves: {folder / 'curves.png'}")
+    print(f"next:   reslab predict {folder} PHOTO...   reslab evaluate {folder} {run.about['photos']}")
+
+
+def show_curves(run: Any) -> None:
+    """The curves as a drawing of letters, where there is a terminal to show it."""
+    if not sys.stdout.isatty() or not run.rows:
+        return
+    from ..training.canvas import Canvas
+
+    history = run.history
+    canvas = Canvas()
+    with canvas:
+        canvas.draw_plot([history["train_loss"], history["val_loss"]])
+        canvas.draw_plot([history["val_accuracy"]])
+
+
+def speaker(as_json: bool) -> Callable[[str], None]:
+    """Where lines for people go: standard output, or standard error if that belongs to JSON."""
+    from tqdm import tqdm
+
+    def say(text: str) -> None:
+        tqdm.write(text, file=sys.stderr if as_json else sys.stdout)
+        (sys.stderr if as_json else sys.stdout).flush()
+
+    return say
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,154 @@
+"""How a run begins: everything that can be refused is refused before its folder is made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .. import files
+from ..errors import RunError
+from ..networks.named import NetworkSpec, check_name, default_in_channels, short_name
+from ..networks.weights import load_pretrained
+from ..photos.contact_sheet import show_batch
+from ..photos.folder import Photos
+from ..randomness import torch_seeded
+from . import checkpoint
+from .fit import Prepared, prepare
+from .recipe import Recipe
+from .run import Run, new_folder, now
+
+if TYPE_CHECKING:
+    Say = Callable[[str], Any]
+
+
+def begin(
+    photos: Photos | Path | str,
+    network: str | nn.Module,
+    recipe: Recipe | str,
+    *,
+    weights: str | Path | None,
+    run: Path | str | None,
+    progress: bool,
+    say: Say,
+) -> Run:
+    """A new run folder with a first checkpoint in it, ready for the first step."""
+    recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
+    name = network if isinstance(network, str) else type(network).__name__
+    if isinstance(network, str):
+        check_name(network)
+    folder = new_folder(run, name)
+    photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
+    say(str(photos))
+    spec = None
+    if isinstance(network, str):
+        spec = NetworkSpec(network, len(photos.classes), default_in_channels(network), recipe.stem)
+        module = build(spec, recipe)
+    else:
+        module = network
+    if weights is not None:
+        say(str(load_pretrained(module, short_name(name), weights)))
+    prepared = prepare(module, photos, recipe, name=name, progress=progress, say=say)
+    say(_plan(prepared, name))
+    _write(folder, prepared, photos, name, spec, weights)
+    say(f"run: {folder}")
+    return Run(folder)
+
+
+def build(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
+    """The network with the fresh weights that belong to the recipe's seed."""
+    with torch_seeded(recipe.seed, "weights"):
+        return spec.build(recipe.zero_init_residual)
+
+
+def _plan(prepared: Prepared, name: str) -> str:
+    recipe, measured = prepared.state.recipe, prepared.measured
+    seconds = measured.seconds_per_step * len(prepared.train)
+    parameters = sum(p.numel() for p in prepared.state.network.parameters())
+    return (
+        f"{name}: {parameters:,} parameters, on {prepared.state.device}; {measured}\n"
+        f"about {duration(seconds)} an epoch by this measurement, {duration(seconds * recipe.epochs)} in all"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 7 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _write(
+    folder: Path,
+    prepared: Prepared,
+    photos: Photos,
+    name: str,
+    spec: NetworkSpec | None,
+    weights: str | Path | None,
+) -> None:
+    about = {
+        "network": name,
+        "spec": None if spec is None else asdict(spec),
+        "classes": photos.classes,
+        "photos": os.path.abspath(photos.folder),
+        "weights": None if weights is None else str(weights),
+        "measured": asdict(prepared.measured),
+        "started": now(),
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        prepared.state.recipe.save(folder / "recipe.json")
+        files.write_json(folder / "environment.json", environment(prepared.state.device))
+        files.write_json_lines(folder / "photos.jsonl", photos.rows())
+        first = next(prepared.train.epoch(0))
+        look = prepared.preprocess
+        show_batch(first, photos.classes, folder / "first_batch.jpg", mean=look.mean, std=look.std)
+        checkpoint.save(prepared.state, [], folder, len(prepared.train))
+        files.write_json(folder / "run.json", about)  # last: only with it is the folder a run
+    except OSError as error:
+        raise RunError(
+            f"the run folder {folder} cannot be written", str(error), "make room, or choose another"
+        ) from error
+
+
+def environment(device: torch.device) -> Mapping[str, Any]:
+    """What the bits of a run depend on beside its recipe."""
+    import PIL
+    import torchvision
+
+    from .. import __version__
+
+    return {
+        "reslab": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that the user works in, if it is under git."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

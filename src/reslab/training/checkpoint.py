@@ -1,0 +1,87 @@
+"""State to disk and back, so that a run can be killed anywhere.
+
+A checkpoint holds weights, averaged weights, optimizer, position in the epoch and the epochs so far. Random
+numbers need no place in it: every draw is keyed by seed, epoch and step or image.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import files
+from ..errors import RunError
+from .loop import Epoch, State, not_finite
+from .optimizer import learning_rate_at
+
+VERSION = 1
+NAME = "checkpoint"
+
+
+def save(state: State, epochs: Sequence[Epoch], folder: Path, steps_per_epoch: int) -> None:
+    """Writes the checkpoint, whole or not at all. TrainingError rather than keep weights that blew up."""
+    if not all(math.isfinite(p.detach().sum().item()) for p in state.network.parameters()):
+        step = state.epoch * steps_per_epoch + state.step
+        raise not_finite(
+            "a weight became inf or nan", state, learning_rate_at(state.recipe, step, steps_per_epoch)
+        )
+    content = {
+        "version": VERSION,
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "average": None if state.average is None else state.average.state_dict(),
+        "epoch": state.epoch,
+        "step": state.step,
+        "loss_sum": state.loss_sum,
+        "images": state.images,
+        "seconds": state.seconds,
+        "epochs": [epoch.as_json() for epoch in epochs],
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    files.write(folder / NAME, buffer.getvalue())
+
+
+def load(state: State, folder: Path) -> list[Epoch]:
+    """Brings `state` to where the checkpoint stands; the epochs done until then. Raises RunError."""
+    content = _read(folder / NAME, state.device)
+    try:
+        state.network.load_state_dict(content["network"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        if state.average is not None:
+            state.average.load_state_dict(content["average"])
+        epochs = [Epoch(**row) for row in content["epochs"]]
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"the checkpoint in {folder} does not fit this run",
+            why,
+            "the network or recipe differs: start a new run",
+        ) from error
+    state.epoch, state.step = content["epoch"], content["step"]
+    state.loss_sum, state.images = content["loss_sum"], content["images"]
+    state.seconds = content["seconds"]
+    return epochs
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} has no checkpoint", "its run never began", "start a new run") from None
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(
+            f"{path} cannot be read", why, "start a new run; the model of this one may be good"
+        ) from error
+    if content.get("version") != VERSION:
+        raise RunError(
+            f"{path} was written by another reslab", f"version {content.get('version')}", "use that version"
+        )
+    return content

@@ -1,0 +1,213 @@
+"""A run from where it stands to its end. A new run and a resumed one go the same way."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import files
+from ..errors import RunError
+from ..evaluation.classifier import Classifier
+from ..evaluation.metrics import fit_temperature
+from ..evaluation.model_file import MODEL_NAME
+from ..evaluation.predictions import predict_logits
+from ..networks.named import NetworkSpec
+from ..photos.folder import Photos
+from . import checkpoint
+from .autotune import Measured
+from .begin import build
+from .canvas import Canvas
+from .fit import Prepared, prepare
+from .loop import Epoch, events
+from .progress import with_bars
+from .run import Run, best_of
+
+log = logging.getLogger("reslab")
+
+
+@dataclass
+class Stop:
+    """Whether somebody asked the run to stop."""
+
+    asked: bool = field(default=False)
+
+
+def epochs_of(
+    run: Run, *, network: nn.Module | None = None, progress: bool = True, say: Callable[[str], Any]
+) -> Iterator[Epoch]:
+    """Trains on from the checkpoint and yields every epoch as it is done; at the end the result is written.
+
+    Ctrl-C or SIGTERM saves a checkpoint after the present step, then raises KeyboardInterrupt.
+    """
+    if run.state == "finished":
+        say(f"{run.folder} is finished: nothing to go on with")
+        return
+    with files.only_process(run.folder):
+        files.remove_leftovers(run.folder)
+        photos = run.photos
+        prepared = _prepare_again(run, photos, network, progress, say)
+        rows = checkpoint.load(prepared.state, run.folder)
+        if rows or prepared.state.step:
+            say(f"going on after {len(rows)} epochs and {prepared.state.step} of {len(prepared.train)} steps")
+        yield from _train(run, prepared, photos, rows, progress, say)
+        _finish(run, prepared, photos, network, say)
+
+
+def _prepare_again(
+    run: Run, photos: Photos, network: nn.Module | None, progress: bool, say: Callable[[str], Any]
+) -> Prepared:
+    about, recipe = run.about, run.recipe
+    if about["spec"] is not None:
+        network = build(NetworkSpec(**about["spec"]), recipe)
+    elif network is None:
+        raise RunError(
+            f"{run.folder} was begun with a network of your own: {about['network']}",
+            "a run folder holds no code",
+            f"in Python: reslab.resume({str(run.folder)!r}, network={about['network']}(...))",
+        )
+    missing = [photo.path for photo in (*photos.train, *photos.val) if not photos.path(photo).is_file()]
+    if missing:
+        raise RunError(
+            f"{len(missing)} photos of {run.folder} are gone from {photos.folder}, the first is {missing[0]}",
+            "without them the run would go on with other data than it began with",
+            "put them back, or start a new run",
+        )
+    name, measured = about["network"], Measured(**about["measured"])
+    return prepare(network, photos, recipe, measured=measured, name=name, progress=progress, say=say)
+
+
+def _train(
+    run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch], progress: bool, say: Callable[[str], Any]
+) -> Iterator[Epoch]:
+    state = prepared.state
+    saved = time.monotonic()
+    stream = events(state, prepared.train, prepared.validate(progress))
+    with stopping(say) as stop:
+        for event in with_bars(stream, state.recipe.epochs, progress):
+            if isinstance(event, Epoch):
+                rows.append(event)
+                _keep(run, prepared, photos, rows)
+            due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
+            if isinstance(event, Epoch) or due or stop.asked:
+                _save(run, prepared, rows)
+                saved = time.monotonic()
+            if isinstance(event, Epoch):
+                yield event
+            if stop.asked:
+                say(f"stopped and saved; go on with: reslab resume {run.folder}")
+                raise KeyboardInterrupt
+
+
+def _save(run: Run, prepared: Prepared, rows: list[Epoch]) -> None:
+    try:
+        checkpoint.save(prepared.state, rows, run.folder, len(prepared.train))
+    except OSError as error:
+        raise RunError(
+            f"the checkpoint of {run.folder} could not be written",
+            f"{error}; the one before it is whole",
+            f"make room, then go on with: reslab resume {run.folder}",
+        ) from error
+
+
+def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch]) -> None:
+    """The files that grow with every epoch; the same content if an epoch is done again after a kill."""
+    table = [row.as_json() for row in rows]
+    try:
+        if best_of(table) is table[-1]:
+            _classifier(prepared, photos, run, table[-1]).save(run.folder / MODEL_NAME)
+        files.write_json_lines(run.folder / "metrics.jsonl", table)
+    except OSError as error:
+        raise RunError(
+            f"{run.folder} cannot be written", str(error), f"make room, then: reslab resume {run.folder}"
+        ) from error
+    draw_curves(run)
+
+
+def draw_curves(run: Run) -> None:
+    """curves.png; a picture that cannot be drawn is a warning, and no reason to lose a run."""
+    history = run.history
+    try:
+        canvas = Canvas(run.folder / "curves.png")
+        with canvas:
+            canvas.draw_plot([history["train_loss"], history["val_loss"]])
+            canvas.draw_plot([history["val_accuracy"]])
+    except (OSError, ValueError, RuntimeError) as error:
+        log.warning("curves.png was not drawn: %s", error)
+
+
+def _classifier(prepared: Prepared, photos: Photos, run: Run, figures: dict[str, Any]) -> Classifier:
+    spec = run.about["spec"]
+    return Classifier(
+        prepared.state.validated,
+        photos.classes,
+        prepared.preprocess,
+        None if spec is None else NetworkSpec(**spec),
+        figures=figures,
+        device=str(prepared.state.device),
+    )
+
+
+def _finish(
+    run: Run, prepared: Prepared, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
+) -> None:
+    """Calibrates the best model on val, reports once on test, and writes the result."""
+    from dataclasses import replace
+
+    device = str(prepared.state.device)
+    best = Classifier.load(run.folder, network=network, device=device)
+    images = (batch.images for batch in prepared.val.epoch())
+    logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
+    labels = torch.tensor([photo.label for photo in photos.val]).numpy()
+    best = replace(best, temperature=fit_temperature(logits, labels))
+    figures = dict(best.figures)
+    if photos.test:
+        say(f"testing on {len(photos.test):,} photos that had no part in the training")
+        test = best.evaluate(photos)
+        say(f"test {test} (epoch {figures['epoch']}, chosen by validation)")
+        figures |= {"test_accuracy": test.accuracy, "test_interval": [test.accuracy_low, test.accuracy_high]}
+    best = replace(best, figures=figures)
+    best.save(run.folder / MODEL_NAME)
+    result = {
+        "run": str(run.folder),
+        "model": str(run.folder / MODEL_NAME),
+        "best_epoch": figures["epoch"],
+        "val_accuracy": figures["val_accuracy"],
+        "test_accuracy": figures.get("test_accuracy"),
+        "test_interval": figures.get("test_interval"),
+    }
+    files.write_json(run.folder / "result.json", result)
+
+
+@contextmanager
+def stopping(say: Callable[[str], Any]) -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM asks to stop after the present step, the second stops at once."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        print("\nstopping after this step; once more to stop at once", file=sys.stderr)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,122 @@
+"""network + photos + recipe -> the loop, with a progress bar; yields Epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import NetworkError
+from ..evaluation.metrics import mean_loss
+from ..evaluation.predictions import predict_logits
+from ..networks.named import check_input
+from ..networks.precision import Precision, parse_precision
+from ..photos.batches import Batches
+from ..photos.cache import open_pixels
+from ..photos.folder import Photos
+from ..photos.preprocess import Preprocess
+from ..processes import choose_device
+from .autotune import Measured, measure_precision
+from .loop import Epoch, State, Validate, events
+from .optimizer import freeze, make_average, make_optimizer
+from .progress import bar, with_bars
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that could begin: what `events` takes, and what it was made from."""
+
+    state: State
+    train: Batches
+    val: Batches
+    preprocess: Preprocess
+    measured: Measured
+
+    def validate(self, progress: bool) -> Validate:
+        """The function that measures a network on the validation split: (mean loss, accuracy)."""
+
+        def validate(network: nn.Module) -> tuple[float, float]:
+            labels = torch.tensor([photo.label for photo in self.val.photos])
+            images = (batch.images for batch in bar(self.val.epoch(), len(self.val), "validation", progress))
+            rows = list(predict_logits(network, images, self.state.device, self.state.precision))
+            logits = torch.cat(rows)
+            right = (logits.argmax(1) == labels).sum().item()
+            return mean_loss(logits.numpy(), labels.numpy()), right / len(labels)
+
+        return validate
+
+
+def fit(
+    network: nn.Module, photos: Photos | Path | str, recipe: Recipe | str = "fast", *, progress: bool = True
+) -> Iterator[Epoch]:
+    """Trains `network` in place on the train split and yields an Epoch after every pass.
+
+    Nothing is written but the cache; for checkpoints and a model file see `train`. Raises PhotosError,
+    RecipeError, NetworkError if they do not fit together, TrainingError if the loss is not finite.
+    """
+    recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
+    photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
+    prepared = prepare(network, photos, recipe, progress=progress)
+    stream = events(prepared.state, prepared.train, prepared.validate(progress))
+    for event in with_bars(stream, recipe.epochs, progress):
+        if isinstance(event, Epoch):
+            yield event
+
+
+def prepare(
+    network: nn.Module,
+    photos: Photos,
+    recipe: Recipe,
+    *,
+    measured: Measured | None = None,
+    name: str | None = None,
+    progress: bool = True,
+    say: Callable[[str], Any] = lambda text: None,
+) -> Prepared:
+    """Checks that network, photos and recipe fit together and puts them in place.
+
+    `measured` is the precision of an earlier start of the same run; without it, it is measured now.
+    """
+    name = name or type(network).__name__
+    device = choose_device(recipe.device)
+    preprocess = recipe.preprocess(input_channels(network))
+    network.to(device)
+    check_input(network, name, preprocess.channels, recipe.size)
+    check_head(network, name, len(photos.classes))
+    freeze(network, recipe.freeze)
+    pixels = open_pixels(
+        photos.folder, [*photos.train, *photos.val], preprocess, cache=recipe.cache, progress=progress
+    )
+    train = Batches(
+        photos.train, pixels, preprocess, recipe.batch_size, True, recipe.seed, workers=recipe.workers
+    )
+    val = Batches(photos.val, pixels, preprocess, recipe.batch_size, workers=recipe.workers)
+    if measured is None:
+        measured = measure_precision(network, name, recipe, preprocess, len(photos.train), device, say)
+    precision: Precision = parse_precision(measured.precision)
+    precision.place(network, device)
+    average = make_average(network, recipe.weight_averaging)
+    state = State(network, make_optimizer(network, recipe), average, recipe, device, precision)
+    return Prepared(state, train, val, preprocess, measured)
+
+
+def input_channels(network: nn.Module) -> int:
+    """Channels that the first convolution takes; 3 for a network without one."""
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
+
+
+def check_head(network: nn.Module, name: str, num_classes: int) -> None:
+    """Raises NetworkError unless the network's last layer has one output a class."""
+    heads = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if heads and heads[-1].out_features != num_classes:
+        raise NetworkError(
+            f"{name} has {heads[-1].out_features} outputs, and the photos have {num_classes} classes",
+            "outputs without a class would only learn to be never right",
+            f"build it with num_classes={num_classes}",
+        )

@@ -1,0 +1,166 @@
+"""The loop and nothing else: a generator between whole states.
+
+It yields a Step after every update and an Epoch after every pass. Between two of them State is complete, so
+saving, drawing and stopping are the consumer's `for`, and no hooks are needed:
+
+    for event in events(state, batches, validate):
+        if isinstance(event, Epoch):
+            print(event)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel
+
+from ..errors import TrainingError
+from ..networks.precision import Precision
+from ..photos.batches import Batch, Batches
+from ..processes import reproducible
+from ..randomness import torch_seeded
+from .optimizer import learning_rate_at, train_mode
+from .recipe import Recipe
+
+Validate = Callable[[nn.Module], tuple[float, float]]  # the network -> (loss, accuracy)
+
+
+@dataclass
+class State:
+    """Everything that a training changes. Random numbers are not part of it: they are keyed, not consumed."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    recipe: Recipe
+    device: torch.device
+    precision: Precision
+    epoch: int = 0  # epochs done
+    step: int = 0  # updates done in the present epoch
+    loss_sum: float = 0.0  # over the images of the present epoch, each counted once
+    images: int = 0
+    seconds: float = 0.0  # of training in the present epoch
+
+    @property
+    def validated(self) -> nn.Module:
+        """The network that is validated and kept: the averaged one, where there is one."""
+        return self.network if self.average is None else self.average.module
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update. `train_loss` is the mean over the images of this epoch so far."""
+
+    epoch: int
+    step: int
+    steps: int
+    train_loss: float
+    learning_rate: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training photos. Losses are means over images; seconds are those of training."""
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+    def __str__(self) -> str:
+        return (
+            f"Epoch {self.epoch}/{self.epochs}  train_loss {self.train_loss:.3f}  "
+            f"val_loss {self.val_loss:.3f}  val_accuracy {self.val_accuracy:.3f}  {self.seconds:.0f} s"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step | Epoch]:
+    """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite."""
+    recipe, steps = state.recipe, len(batches)
+    while state.epoch < recipe.epochs:
+        train_mode(state.network, recipe.freeze)
+        started = time.perf_counter()
+        for batch in batches.epoch(state.epoch, state.step):
+            learning_rate = learning_rate_at(recipe, state.epoch * steps + state.step, steps)
+            loss = update(state, batch, learning_rate)
+            state.loss_sum += loss * len(batch.labels)
+            state.images += len(batch.labels)
+            state.step += 1
+            now = time.perf_counter()
+            state.seconds, started = state.seconds + now - started, now
+            yield Step(
+                state.epoch + 1,
+                state.step,
+                steps,
+                state.loss_sum / state.images,
+                learning_rate,
+                state.images / state.seconds,
+            )
+            started = time.perf_counter()  # what the consumer did meanwhile is not training
+        yield finish_epoch(state, validate, learning_rate_at(recipe, (state.epoch + 1) * steps - 1, steps))
+
+
+def update(state: State, batch: Batch, learning_rate: float) -> float:
+    """One step of the optimizer; the loss of the batch before it."""
+    images = state.precision.place_images(batch.images, state.device)
+    labels = batch.labels.to(state.device)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    with torch_seeded(state.recipe.seed, "step", state.epoch, state.step), reproducible():
+        with state.precision.autocast(state.device):
+            logits = state.network(images)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=state.recipe.label_smoothing)
+        if not math.isfinite(value := loss.item()):
+            raise not_finite(f"the loss became {value}", state, learning_rate)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+    if state.average is not None:
+        state.average.update_parameters(state.network)
+    return value
+
+
+def finish_epoch(state: State, validate: Validate, learning_rate: float) -> Epoch:
+    """Validates, starts the counters anew, and says how the epoch went."""
+    val_loss, val_accuracy = validate(state.validated)
+    if not math.isfinite(val_loss):
+        raise not_finite(f"the validation loss became {val_loss}", state, learning_rate)
+    seconds = max(state.seconds, 1e-9)
+    epoch = Epoch(
+        epoch=state.epoch + 1,
+        epochs=state.recipe.epochs,
+        train_loss=state.loss_sum / state.images,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        learning_rate=learning_rate,
+        seconds=seconds,
+        images_per_second=state.images / seconds,
+    )
+    state.epoch, state.step = state.epoch + 1, 0
+    state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
+    return epoch
+
+
+def not_finite(what: str, state: State, learning_rate: float) -> TrainingError:
+    """The answer to a training that has blown up."""
+    at = f"in epoch {state.epoch + 1}, step {state.step + 1}, at learning rate {learning_rate:.3g}"
+    return TrainingError(
+        f"{what} {at}",
+        "the updates were too large for this network, or its weights held such numbers from the start",
+        f"try --learning-rate {state.recipe.learning_rate / 10:.3g}, or --precision fp32, in a new run",
+    )

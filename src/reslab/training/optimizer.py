@@ -1,0 +1,91 @@
+"""Parameter groups, the learning-rate curve and weight averaging."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ..errors import RecipeError, nearest
+from .recipe import Recipe
+
+WARMUP, START, END = 0.25, 1 / 25, 1 / 1000  # one_cycle: share of the run that rises, first and last rate
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Weight decay on weights; none on biases and batch norm (Goyal 2017, section 5.1)."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        momentum = 0.9 if recipe.momentum is None else recipe.momentum
+        return torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, recipe.learning_rate)
+
+
+def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
+    """Takes the gradients from the named parts. RecipeError if there is no such part, or nothing is left."""
+    known = [name for name, _ in network.named_modules() if name]
+    for part in parts:
+        if part not in known:
+            raise RecipeError(f"freeze: the network has no part '{part}'", "", nearest(part, known[:40]))
+        network.get_submodule(part).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise RecipeError("freeze: nothing is left to train", f"frozen: {', '.join(parts)}", "freeze less")
+
+
+def train_mode(network: nn.Module, frozen: tuple[str, ...]) -> None:
+    """Train mode, but for the frozen parts: their batch norm keeps its statistics."""
+    network.train()
+    for part in frozen:
+        network.get_submodule(part).eval()
+
+
+def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of update `step`, counted from 0 over the whole run: a function, without a state."""
+    total = recipe.epochs * steps_per_epoch
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    done = step / total
+    if recipe.schedule == "steps":
+        return recipe.learning_rate * 0.1 ** sum(done >= milestone for milestone in recipe.milestones)
+    if recipe.schedule == "cosine":
+        done = (step - warmup) / (total - warmup)
+        return recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    if recipe.schedule == "one_cycle":
+        return recipe.learning_rate * _one_cycle((step + 1) / total)
+    return recipe.learning_rate
+
+
+def _one_cycle(done: float) -> float:
+    """Smith 2018: up in a straight line, down along a cosine."""
+    if done < WARMUP:
+        return START + (1 - START) * done / WARMUP
+    fall = (1 - math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2
+    return 1 + (END - 1) * fall
+
+
+def make_average(network: nn.Module, decay: float) -> AveragedModel | None:
+    """An exponential average of weights and statistics, or None for decay 0.
+
+    It starts quickly and slows down to `decay`, so that the first epochs are not measured on stale weights.
+    """
+    if decay == 0:
+        return None
+
+    def update(average: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        rate = max(1 - decay, 9 / (10 + float(count)))
+        for old, new in zip(average, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, rate)
+            else:
+                old.copy_(new)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)

@@ -1,0 +1,200 @@
+"""The run folder: complete, so that with it and the photos a run can be repeated, resumed, judged.
+
+recipe.json        every setting                  metrics.jsonl      a row per epoch, readable while it trains
+environment.json   versions, device, git commit   checkpoint         the whole state, to go on from
+photos.jsonl       every file, label and split    model.safetensors  the best network, ready to use
+run.json           network, classes, precision    curves.png, first_batch.jpg, result.json
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import files
+from ..errors import RunError
+from ..evaluation.classifier import Classifier
+from ..photos.folder import Photos
+from .history import History
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RunState = Literal["running", "interrupted", "finished"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Everything is read from the files when asked for."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "run.json").is_file():
+            what = "is no run folder" if self.folder.is_dir() else "does not exist"
+            raise RunError(f"{self.folder} {what}", "it has no run.json", "`reslab runs` lists the runs here")
+
+    def __str__(self) -> str:
+        best = self.best
+        shown = f", best val_accuracy {best['val_accuracy']:.3f} in epoch {best['epoch']}" if best else ""
+        return f"Run({self.folder}: {self.state}, {len(self.rows)}/{self.recipe.epochs} epochs{shown})"
+
+    __repr__ = __str__
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What run.json holds: network, classes, folder of the photos, precision, start."""
+        return self._json("run.json")
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.load(self.folder / "recipe.json")
+
+    @property
+    def photos(self) -> Photos:
+        """The photos with the splits of this run."""
+        about = self.about
+        with (self.folder / "photos.jsonl").open(encoding="utf-8") as file:
+            return Photos.from_rows(Path(about["photos"]), about["classes"], map(json.loads, file))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One a finished epoch."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the epoch that validation chose."""
+        return best_of(self.rows)
+
+    @property
+    def history(self) -> History:
+        """The epochs as the curves' History: train_loss, val_loss, val_accuracy."""
+        history = History()
+        for row in self.rows:
+            history.log(
+                row["epoch"], **{name: row[name] for name in ("train_loss", "val_loss", "val_accuracy")}
+            )
+        return history
+
+    @property
+    def classifier(self) -> Classifier:
+        """The best network so far. Raises ClassifierError before the first epoch is done."""
+        return Classifier.load(self.folder)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The figures of a finished run: run, model, best_epoch, test_accuracy and its interval."""
+        return self._json("result.json") if (self.folder / "result.json").is_file() else None
+
+    @property
+    def state(self) -> RunState:
+        if self.result is not None:
+            return "finished"
+        return "running" if files.is_locked(self.folder) else "interrupted"
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, validation left out."""
+        return float(sum(row["seconds"] for row in self.rows))
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder / name} cannot be read", str(error), "start a new run") from error
+        return content
+
+
+def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Highest validation accuracy, then lowest validation loss, then first."""
+    return max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["epoch"]), default=None)
+
+
+def train(
+    photos: Photos | Path | str,
+    network: str | nn.Module = "resnet18",
+    recipe: Recipe | str = "fast",
+    *,
+    weights: str | Path | None = None,
+    run: Path | str | None = None,
+    progress: bool = True,
+    say: Callable[[str], Any] | None = None,
+) -> Run:
+    """Trains a network on photos and leaves a run folder with the best model in it.
+
+    `network`: a name (resnet18, torchvision:resnet50) or a module, which is trained in place; `weights`:
+    "imagenet" or a file; `run`: a folder that must not exist yet, else runs/<date>-<name>. `say` takes each
+    line meant for people (standard error unless given). Ctrl-C saves, then raises KeyboardInterrupt.
+    """
+    from .begin import begin
+    from .progress import say as to_standard_error
+
+    say = say or to_standard_error
+    begun = begin(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
+    module = None if isinstance(network, str) else network
+    return resume(begun, network=module, progress=progress, say=say)
+
+
+def resume(
+    run: Run | Path | str,
+    *,
+    network: nn.Module | None = None,
+    progress: bool = True,
+    say: Callable[[str], Any] | None = None,
+) -> Run:
+    """Goes on with a run that was stopped, to the same bits as if it had never been.
+
+    `network`: fresh, of the same kind, if the run was begun with a module of your own.
+    """
+    from .continuing import epochs_of
+    from .progress import say as to_standard_error
+
+    say = say or to_standard_error
+    run = run if isinstance(run, Run) else Run(Path(run))
+    for epoch in epochs_of(run, network=network, progress=progress, say=say):
+        say(str(epoch))
+    return run
+
+
+def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
+    """Every run in `folder`, oldest first; `folder` may be a run itself."""
+    folder = Path(folder)
+    places = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
+    for place in places:
+        with suppress(RunError):
+            yield Run(place)
+
+
+def new_folder(run: Path | str | None, name: str) -> Path:
+    """Where a new run goes. Raises RunError if the folder is there already: nothing is ever overwritten."""
+    if run is None:
+        stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{name.replace(':', '-')}"
+        folder, count = Path("runs") / stem, 1
+        while folder.exists():
+            folder, count = Path("runs") / f"{stem}-{count + 1}", count + 1
+        return folder
+    folder = Path(run).expanduser()
+    if folder.exists() or folder.is_symlink():
+        is_run = (folder / "run.json").is_file()
+        raise RunError(
+            f"{folder} exists already",
+            "it holds a run, and no run is ever overwritten" if is_run else "a run needs a folder of its own",
+            f"choose another --run, or go on with it: reslab resume {folder}"
+            if is_run
+            else "choose another --run",
+        )
+    return folder
+
+
+def now() -> str:
+    """The local time with its offset."""
+    return datetime.fromtimestamp(time.time()).astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,73 @@
+"""Real photos for tests: made here, or the shared real ones where they are present."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DATA = Path(os.environ.get("RESLAB_TEST_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
+WEIGHTS = Path(os.environ.get("RESLAB_TEST_WEIGHTS", DATA.parent / "weights"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own, for this process and for those that it starts."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    return cache
+
+
+def real_data(name: str) -> Path:
+    """A folder of shared real data; skips the test, saying so, where it is absent."""
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the real data set {name}, which is not at {folder}")
+    return folder
+
+
+@pytest.fixture
+def cats_dogs() -> Path:
+    return real_data("cats-dogs")
+
+
+@pytest.fixture
+def cats_dogs_natural() -> Path:
+    return real_data("cats-dogs-natural")
+
+
+@pytest.fixture
+def partial_weights() -> Path:
+    """Real ImageNet weights of ResNet-18 without layer4 (and with a 1,000-class fc)."""
+    path = WEIGHTS / "resnet18-imagenet-without-layer4.pth"
+    if not path.is_file():
+        pytest.skip(f"needs the real weights {path.name}, which are not at {path.parent}")
+    return path
+
+
+def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[int, int] = (48, 40)) -> None:
+    """A JPEG of noise around a colour: classes can be told apart, no two files are equal."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.normal(color, 40, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=90)
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Callable[..., Path]:
+    """photo_folder(train=20, test=8) -> a folder with train/ and test/ of red and blue photos, real JPEGs."""
+
+    def make(name: str = "photos", **counts: int) -> Path:
+        folder = tmp_path / name
+        for split, count in (counts or {"train": 20, "test": 8}).items():
+            for i in range(count):
+                label, color = (("blue", (60, 90, 170)), ("red", (170, 90, 60)))[i % 2]
+                seed = 1000 * sum(map(ord, split)) + i
+                make_photo(folder / split / label / f"{i:03}.jpg", seed, color)
+        return folder
+
+    return make
