@@ -11,76 +11,38 @@ The calls are hiddenlayer's, so its tutorials run unchanged. No display is neede
 from __future__ import annotations
 
 import base64
-import io
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import files
 from ..errors import UsageError
-from .history import History, Metric, Step, format_step
+from . import canvas_figure, canvas_terminal
+from .canvas_figure import Panel
+from .history import History, Metric, format_step
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
-PANEL_INCHES = (5.0, 3.6)
-DOTS_PER_INCH = 150
 SUFFIXES = (".png", ".svg", ".pdf")
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a curve looks on paper and in a terminal. No two look alike in grey or without colour."""
-
-    color: str
-    line: str
-    marker: str
-    terminal_color: str
-    terminal_line: str
-    terminal_point: str
-
-
-TRAINING = (
-    Style("#12456e", "-", "o", "blue+", "braille", "●"),
-    Style("#3f9c9b", "-.", "^", "green+", "braille", "▲"),
-    Style("#8d6bb0", "-", "v", "cyan+", "braille", "▼"),
-)
-VALIDATION = (
-    Style("#dd7a26", "--", "s", "orange+", "·", "x"),
-    Style("#a63d57", ":", "D", "magenta+", "·", "+"),
-    Style("#c9a227", "--", "X", "red+", "·", "%"),
-)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One drawing call of the kind "plot", "image" or "hist"."""
-
-    kind: str
-    metrics: tuple[Metric, ...]
-    labels: tuple[str, ...]
-    ylabel: str = ""
-    limit: int = 5
 
 
 class Canvas:
     """Draws what was called inside `with canvas:` when that block ends, over what it drew before.
 
-    In a notebook this is one picture per cell, updated in place; in a terminal the curves take the upper part of
-    the screen; elsewhere (a pipe, a script without a terminal) nothing is shown. With `path` (.png, .svg or .pdf)
-    the picture is also written there each time, atomically: 5 x 3.6 inches a panel, 150 dots per inch, up to three
-    panels side by side, more of them in rows of two.
+    In a notebook this is one picture a cell, updated in place. In a terminal the curves take the upper part
+    of the screen; what is printed goes below them and stays until the next drawing; NO_COLOR is honoured.
+    Elsewhere (a pipe, a script without a terminal) nothing is shown. With `path` (.png, .svg or .pdf) the
+    picture is also written there each time, atomically: 5 x 3.6 inches a panel, 150 dots an inch, up to
+    three panels side by side, more of them in rows of two.
 
-    Raises UsageError for another suffix; leaving the block raises OSError if the file cannot be written. If the
-    block itself raises, nothing is drawn.
+    Raises UsageError for another suffix. Leaving the block raises OSError if the file cannot be written; if
+    the block itself raises, nothing is drawn.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -101,28 +63,36 @@ class Canvas:
         if kind is None:
             self._show()
 
-    def draw_plot(self, metrics: Metric | Sequence[Metric], labels: Any = None, ylabel: str = "") -> None:
+    def draw_plot(
+        self, metrics: Metric | Sequence[Metric], labels: Sequence[str] | None = None, ylabel: str = ""
+    ) -> None:
         """One panel of curves: values over steps, each with its last value in the legend.
 
         `labels` replaces the metrics' names, one each; the y axis is called `ylabel`, or after the metrics.
-        Raises UsageError outside `with canvas:`, for labels that do not match, or for metrics that are no numbers.
+        Raises UsageError outside `with canvas:`, for labels that do not match, or for metrics of arrays.
         """
         chosen = (metrics,) if isinstance(metrics, Metric) else tuple(metrics)
         names = tuple(metric.name for metric in chosen) if labels is None else tuple(labels)
         if len(names) != len(chosen):
-            raise UsageError(f"{len(names)} labels for {len(chosen)} metrics", do="give each metric one label")
+            raise UsageError(
+                f"{len(names)} labels for {len(chosen)} metrics", do="give each metric one label"
+            )
         if len({type(metric.steps[0]) for metric in chosen if metric.steps}) > 1:
             raise UsageError("plain steps and (epoch, step) pairs do not fit one panel", do="draw two panels")
         for metric in chosen:
-            _check_numbers(metric)
-        self._add(Panel("plot", chosen, names, ylabel or _ylabel(chosen)))
+            if any(np.ndim(value) for value in metric.data):
+                raise UsageError(
+                    f"{metric.name} holds arrays, not numbers", do="draw it by draw_image or draw_hist"
+                )
+        self._add(Panel("plot", chosen, names, ylabel or canvas_figure.axis_name(chosen)))
 
     def draw_image(self, metric: Metric, limit: int = 5) -> None:
         """The last `limit` images of a metric in a row, each under its step. Notebook and file only.
 
-        An image is (height, width) or (height, width, 3), torch's (3, height, width) too. Whole numbers are taken as
-        0 to 255, others are stretched to their own range. Raises UsageError outside `with canvas:`, or for a metric
-        that holds no images.
+        An image is (height, width), (height, width, 3) or torch's (3, height, width). Bytes count as 0 to
+        255, other numbers are stretched to their own range.
+
+        Raises UsageError outside `with canvas:`, or for a metric that holds no images.
         """
         if any(np.ndim(image) not in (2, 3) for image in metric.data):
             raise UsageError(f"{metric.name} holds no images", do="numbers are drawn by draw_plot")
@@ -143,15 +113,20 @@ class Canvas:
         self._summary = f"{title}\n{text}" if title else text
 
     def save(self, file_name: str | os.PathLike[str]) -> None:
-        """Writes the last drawing to a .png, .svg or .pdf. UsageError for another suffix, OSError as it comes."""
+        """Writes the last drawing to a .png, .svg or .pdf file, atomically, and makes its folder if need be.
+
+        Raises UsageError for another suffix or before the first drawing, OSError if it cannot be written.
+        """
         path = _checked_path(file_name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, _picture(self.figure, path.suffix.lower()[1:]))
+        files.write(path, canvas_figure.picture(self.figure, path.suffix.lower()[1:]))
 
     @property
     def figure(self) -> Figure:
-        """The last drawing as a new matplotlib figure of your own."""
-        return _figure(self._panels, self._summary)
+        """The last drawing as a new matplotlib figure of your own. UsageError before the first drawing."""
+        if not self._panels:
+            raise UsageError("nothing has been drawn yet", do="draw inside `with canvas:` first")
+        return canvas_figure.draw(self._panels, self._summary)
 
     def _add(self, panel: Panel) -> None:
         self._check_open()
@@ -166,9 +141,12 @@ class Canvas:
             )
 
     def _show(self) -> None:
+        if not self._panels:
+            return
         if self.path is not None:
             self.save(self.path)
-        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        # Who has not imported IPython is not in a notebook, and need not pay for finding out.
+        shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if hasattr(shell, "kernel"):
             self._show_in_notebook(shell.execution_count)
         elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
@@ -178,17 +156,40 @@ class Canvas:
         from IPython.display import display
 
         figure = self.figure
-        picture = base64.b64encode(_picture(figure, "png")).decode()
-        values = [_legend(label, metric) for p in self._panels for label, metric in _pairs(p)]
-        bundle = {"image/png": picture, "text/plain": ", ".join(values) or "no values yet"}
-        # Drawn at twice the screen's resolution or so, shown at its proper size: sharp on every screen.
-        width, height = (int(inches * 96) for inches in figure.get_size_inches())
+        curves = [panel for panel in self._panels if panel.kind == "plot"]
+        texts = [text for panel in curves for text in canvas_figure.legend_texts(panel)]
+        bundle = {
+            "image/png": base64.b64encode(canvas_figure.picture(figure, "png")).decode(),
+            "text/plain": ", ".join(texts) or "no values yet",
+        }
+        # 150 dots an inch shown as 96: the picture has its proper size and is sharp on a fine screen too.
+        width, height = (round(inches * 96) for inches in figure.get_size_inches())
         size = {"image/png": {"width": width, "height": height}}
-        if self._display is None or self._cell != cell:  # another cell shows its own picture
-            self._display, self._cell = display(bundle, raw=True, metadata=size, display_id=True), cell
+        if self._display is None or self._cell != cell:  # another cell shows a picture of its own
+            show: Any = display  # IPython is without types
+            self._display, self._cell = show(bundle, raw=True, metadata=size, display_id=True), cell
         else:
             self._display.update(bundle, raw=True, metadata=size)
 
     def _show_in_terminal(self) -> None:
-        from .terminal import drawing
-        ...
+        size = shutil.get_terminal_size()
+        color = not os.environ.get("NO_COLOR")
+        room = size.lines - size.lines // 6  # the rest is for what is printed between the drawings
+        lines = canvas_terminal.draw(self._panels, self._summary, size.columns, room, color)
+        # The first picture pushes what stood on the screen into the scrollback, rather than over-write it.
+        text = "" if self._on_screen else "\n" * size.lines
+        text += "\x1b[H" + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J"
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+        self._on_screen = True
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"{path} cannot be drawn",
+            "the file name tells the format",
+            f"let it end in {', '.join(SUFFIXES)}",
+        )
+    return Path(path)

@@ -1,0 +1,111 @@
+"""A setting is typed, explained and checked where it stands."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reslab import Recipe
+from reslab.errors import RecipeError
+from reslab.training.recipe import RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("suffix", [".json", ".toml"])
+def test_written_and_read_back_it_is_equal(name: str, suffix: str, tmp_path: Path) -> None:
+    recipe = Recipe.load(name)
+    recipe.save(tmp_path / f"recipe{suffix}")
+    assert Recipe.load(tmp_path / f"recipe{suffix}") == recipe
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "epochs": st.integers(1, 500),
+            "batch_size": st.integers(2, 4096),
+            "learning_rate": st.floats(1e-6, 10),
+            "label_smoothing": st.floats(0, 0.99),
+            "freeze": st.lists(st.sampled_from(["conv1", "layer1"]), unique=True).map(tuple),
+            "cache": st.booleans(),
+        },
+    )
+)
+def test_any_recipe_survives_the_way_through_a_file(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]
+) -> None:
+    recipe = Recipe(**settings)
+    for suffix in (".json", ".toml"):
+        path = tmp_path_factory.mktemp("recipe") / f"r{suffix}"
+        recipe.save(path)
+        assert Recipe.load(path) == recipe
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        Recipe().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epoch": 3}, ["'epoch'", "did you mean 'epochs'"]),
+        ({"lerning_rate": 3}, ["did you mean 'learning_rate'"]),
+        ({"epochs": 0}, ["epochs = 0", "greater than or equal to 1"]),
+        ({"epochs": "many"}, ["epochs = 'many'"]),
+        ({"optimizer": "rmsprop"}, ["optimizer", "'sgd', 'adam' or 'adamw'"]),
+        ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "adam has its own"]),
+        ({"nesterov": True, "momentum": 0}, ["nesterov", "momentum"]),
+        ({"milestones": (0.5,)}, ["milestones", "schedule steps"]),
+        ({"schedule": "steps"}, ["milestones"]),
+        ({"schedule": "steps", "milestones": (30.0,)}, ["between 0 and 1"]),
+        ({"schedule": "cosine", "warmup_epochs": 5, "epochs": 5}, ["warmup_epochs", "not less than epochs"]),
+        ({"warmup_epochs": 1}, ["warmup_epochs", "one_cycle"]),
+        ({"size": 128, "resize": 100}, ["resize: 100", "128"]),
+    ],
+)
+def test_unknown_wrong_and_contradictory_settings_are_refused_by_name(
+    settings: dict[str, object], words: list[str]
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("fats", None, ["no recipe 'fats'", "did you mean 'fast'"]),
+        ("missing.toml", None, ["missing.toml", "No such file"]),
+        ("bad.toml", "epochs = ", ["bad.toml", "no toml file"]),
+        ("bad.json", "{", ["bad.json", "no json file"]),
+        ("list.json", "[1]", ["holds no settings"]),
+        ("typo.toml", "epcohs = 3", ["did you mean 'epochs'"]),
+    ],
+)
+def test_recipe_files_that_cannot_be_followed(
+    name: str, content: str | None, words: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(path if "." in name else name)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_tutorials_recipe_is_the_tutorials() -> None:
+    recipe = Recipe.load("tutorial")
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.epochs, recipe.size) == (
+        "adam", 0.003, 32, 10, 512,
+    )  # fmt: skip
+    assert recipe.preprocess(3).min_crop_area == 0.08  # RandomResizedCrop's own
+
+
+def test_a_change_is_checked_like_the_whole() -> None:
+    with pytest.raises(RecipeError, match="momentum"):
+        Recipe.load("tutorial").with_settings(momentum=0.9)
+    assert Recipe.load("tutorial").with_settings(epochs=1).epochs == 1
