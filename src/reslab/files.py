@@ -78,9 +78,12 @@ def only_process(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     owner = folder / ".lock-owner"
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
     except Timeout:
-        who = owner.read_text().strip() if owner.is_file() else "unknown"
+        try:
+            who = owner.read_text().strip()
+        except OSError:
+            who = "unknown"
         raise RunError(
             f"{folder} is in use by another process ({who})",
             "two processes that write one run folder would spoil each other's work",

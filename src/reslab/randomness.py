@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
     """64 bits that depend on every part: a seed for a generator that belongs to one purpose."""
-    text = ":".join([str(seed), purpose, *map(str, numbers)])
+    # the colon doubled, so that ("a:1",) and ("a", 1) are two keys
+    text = ":".join([str(seed), purpose.replace(":", "::"), *map(str, numbers)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

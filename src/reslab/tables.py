@@ -9,7 +9,8 @@ from collections.abc import Sequence
 def text_width(text: str) -> int:
     """Columns that `text` takes in a terminal: Chinese letters take two, combining marks none."""
     return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+        0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
     )
 
 
@@ -23,7 +24,7 @@ def printable(text: str) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
     """Columns side by side, two spaces apart, a rule under the header. `align`: l or r for each column."""
     align = align.ljust(len(header), "l")
-    cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    cells = [[printable(cell) for cell in header], *([printable(cell) for cell in row] for row in rows)]
     widths = [max(text_width(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "  ".join(_pad(row[i], widths[i], align[i]) for i in range(len(header))).rstrip() for row in cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json as json_
 import os
 import sys
@@ -45,9 +46,10 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
         print(f"note: {note}", file=sys.stderr)
     evaluation = classifier.evaluate(photos)
     if json:
-        print(json_.dumps(evaluation.as_json()))
+        print(json_.dumps(evaluation.as_json()), flush=True)
     else:
-        print(f"{evaluation}\n\n{evaluation.table()}")
+        _any_letters()
+        print(f"{evaluation}\n\n{evaluation.table()}", flush=True)
 
 
 def predict(
@@ -108,17 +110,25 @@ def _listed(patterns: list[str]) -> list[str]:
     return out
 
 
+def _any_letters() -> None:
+    """Standard output may be no UTF-8: letters that it lacks come out escaped, and stop nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _write_csv(predictions: object, classes: tuple[str, ...]) -> None:
+    _any_letters()
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", *classes, "error"])
+    writer.writerow(map(printable, ["path", "label", "probability", *classes, "error"]))
     for p in predictions:  # type: ignore[attr-defined]
         shares = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
         probability = "" if p.probability is None else f"{p.probability:.6f}"
-        writer.writerow([printable(p.path), p.label or "", probability, *shares, p.error or ""])
+        writer.writerow(map(printable, [p.path, p.label or "", probability, *shares, p.error or ""]))
         sys.stdout.flush()
 
 
 def _write_table(predictions: list[Prediction]) -> None:
+    _any_letters()
     rows = []
     for p in predictions:
         if p.error is not None:
@@ -128,7 +138,7 @@ def _write_table(predictions: list[Prediction]) -> None:
             rows.append(
                 [p.path, p.label or "", f"{p.probability:.3f}", ", ".join(f"{n} {s:.3f}" for n, s in others)]
             )
-    print(table(["photo", "label", "probability", "then"], rows, "llrl"))
+    print(table(["photo", "label", "probability", "then"], rows, "llrl"), flush=True)
     failed = sum(p.error is not None for p in predictions)
     if failed:
         print(f"{failed} of {len(predictions)} could not be read", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import PhotosError
+from ..errors import ClassifierError, PhotosError
 from ..networks.named import NetworkSpec
 from ..photos.folder import Photos, find_photos, find_splits
 from ..photos.preprocess import Preprocess
@@ -53,7 +55,8 @@ class Classifier:
     """A network that knows its classes and its preprocessing.
 
     `spec` is None for a network of the user's own, which a file cannot rebuild; `temperature` divides the
-    logits; `figures` are what was measured when it was made; `licence` is the data's, if known.
+    logits; `figures` are what was measured when it was made; `licence` is the data's, if known. The network
+    given stays on its device and in its modes: if `device` is another, a copy goes there.
     """
 
     network: nn.Module
@@ -66,7 +69,10 @@ class Classifier:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self.network.to(choose_device(self.device)).eval()
+        device = choose_device(self.device)
+        places = {tensor.device for tensor in (*self.network.parameters(), *self.network.buffers())}
+        if any(p.type != device.type or device.index not in (None, p.index) for p in places):
+            object.__setattr__(self, "network", copy.deepcopy(self.network).to(device))
 
     def __str__(self) -> str:
         name = self.spec.name if self.spec else type(self.network).__name__
@@ -107,6 +113,18 @@ class Classifier:
 
     def _predict(self, images: list[torch.Tensor]) -> Iterator[np.ndarray]:
         for logits in predict_logits(self.network, images, choose_device(self.device)):
+            if logits.shape[1:] != (len(self.classes),):
+                raise ClassifierError(
+                    f"the network gives {tuple(logits.shape[1:])} a photo for {len(self.classes)} classes",
+                    "every class has one logit",
+                    "name as many classes as the network has outputs",
+                )
+            if not logits.isfinite().all():
+                raise ClassifierError(
+                    "the network gives logits that are not finite",
+                    "no class is the most probable among NaN; its training diverged",
+                    "train again with a lower learning rate",
+                )
             yield logits.numpy()
 
     def predict_all(self, photos: Sequence[Path | str | bytes]) -> Iterator[Prediction]:
@@ -140,10 +158,21 @@ class Classifier:
     def _as_mode(self, image: Image.Image) -> Image.Image:
         import io
 
+        from PIL import ImageOps
+
         from ..photos.decode import decode
 
         buffer = io.BytesIO()
-        image.save(buffer, format="PNG")  # lossless, and then one rule of decoding for all
+        try:
+            upright = ImageOps.exif_transpose(image)  # here, since PNG would lose the orientation
+            if upright.mode in ("HSV", "YCbCr", "La", "RGBa", "RGBX"):  # modes that no file comes in
+                upright = upright.convert("RGBA" if "a" in upright.mode else "RGB")
+            lossless = "TIFF" if upright.mode in ("CMYK", "LAB", "F", "I", "PA") else "PNG"
+            upright.save(buffer, format=lossless)  # and then one rule of decoding for all
+        except (OSError, ValueError, SyntaxError) as error:
+            raise PhotosError(
+                "the image cannot be read as a photo", str(error), "remove or replace it"
+            ) from error
         return decode(buffer.getvalue(), "RGB" if self.preprocess.channels == 3 else "L")
 
     def evaluate(self, photos: Photos | Path | str) -> Evaluation:
@@ -170,8 +199,7 @@ def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[
             files[photos.classes[photo.label]].append(photo.path)
     else:
         folder = Path(photos).expanduser()
-        found = find_splits(folder)
-        files = next(found[name] for name in ("test", "val", "all", "train") if name in found)
+        files = judged(folder)
     unknown = sorted(name for name, paths in files.items() if paths and name not in classes)
     if unknown:
         raise PhotosError(
@@ -187,6 +215,16 @@ def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[
     return [path for path, _ in listed], [label for _, label in listed]
 
 
+def judged(folder: Path) -> dict[str, list[str]]:
+    """{class: [path relative to folder]} of what counts in a folder: its test split, else val, else all."""
+    found = find_splits(folder)
+    full = {name: paths for name, paths in found.get("all", {}).items() if paths}
+    if set(full) == {"test"} and all(path.count(os.sep) > 1 for path in full["test"]):
+        inside = judged(folder / "test")  # nothing but test/, with folders in it, is no class
+        return {name: [f"test/{path}" for path in paths] for name, paths in inside.items()}
+    return next(found[name] for name in ("test", "val", "all", "train") if name in found)
+
+
 def expand(patterns: Sequence[str]) -> list[Path]:
     """Files, folders (everything below) and globs -> photos, each once, in the order given.
 
@@ -194,12 +232,14 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.is_dir():
+        # os.path and not Path: a line of a list may be too long for a name, or begin with ~ and be no user
+        path = Path(os.path.expanduser(pattern))
+        if os.path.isdir(path):
             found |= dict.fromkeys(find_photos(path))
-        elif path.exists() or not glob.has_magic(pattern):
+        elif os.path.exists(path) or not glob.has_magic(pattern):
             found[path] = None
         else:
             matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-            found |= dict.fromkeys(match for match in matches if match.is_file()) or {path: None}
+            files = [match for match in matches if match.is_file()]
+            found |= dict.fromkeys(files or [p for m in matches for p in find_photos(m)] or [path])
     return list(found)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 from torch import Tensor, nn
 
 from .. import files
@@ -33,7 +33,8 @@ class Header(BaseModel):
     version: int
     network: NetworkSpec | None
     network_class: str
-    classes: tuple[str, ...] = Field(min_length=1)
+    # pydantic's own str refuses a folder name that is no UTF-8
+    classes: tuple[InstanceOf[str], ...] = Field(min_length=1)
     preprocess: Preprocess
     temperature: float = Field(gt=0)
     figures: dict[str, Any]
@@ -58,9 +59,11 @@ def save(classifier: Classifier, path: Path) -> None:
         temperature=classifier.temperature,
         figures=dict(classifier.figures),
         licence=classifier.licence,
-        checksum=checksum(tensors),
+        checksum="",
     )
-    files.write(path, to_bytes(tensors, {"reslab": header.model_dump_json()}))
+    content = json.loads(json.dumps(header.model_dump()))  # as a reader will see it: tuples are lists
+    content["checksum"] = checksum(tensors, content)
+    files.write(path, to_bytes(tensors, {"reslab": json.dumps(content)}))
 
 
 def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
@@ -75,7 +78,7 @@ def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
             "give a run folder or a model file; `reslab runs` lists the runs",
         )
     header, tensors = _read(path)
-    network = network if network is not None else _build(header, path)
+    network = network if network is not None else _build(header, path).eval()
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -97,6 +100,10 @@ def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
 
 def read_header(path: Path) -> Header:
     """What a model file says of itself. Raises ClassifierError."""
+    return _parse(path, _metadata(path))
+
+
+def _metadata(path: Path) -> str:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -112,8 +119,12 @@ def read_header(path: Path) -> Header:
             "so nothing says which network, classes and preprocessing they belong to",
             "train with `--weights` from it, or give a model.safetensors that reslab wrote",
         )
+    return metadata["reslab"]
+
+
+def _parse(path: Path, text: str) -> Header:
     try:
-        content = json.loads(metadata["reslab"])
+        content = json.loads(text)
         if (
             isinstance(content, dict)
             and isinstance(content.get("version"), int)
@@ -125,14 +136,16 @@ def read_header(path: Path) -> Header:
                 "upgrade reslab",
             )
         return Header.model_validate(content)
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
         why = " ".join(str(error).split())[:300]
         raise ClassifierError(f"the header of {path} is damaged", why, "make the model file again") from error
 
 
-def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """A digest of names, shapes, types and bytes."""
+def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None = None) -> str:
+    """A digest of names, shapes, types and bytes, and of the header: a swapped class is no lesser damage."""
     digest = hashlib.blake2b(digest_size=16)
+    said = {name: value for name, value in (header or {}).items() if name != "checksum"}
+    digest.update(json.dumps(said, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -144,15 +157,16 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    header = read_header(path)
+    text = _metadata(path)
+    header = _parse(path, text)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ClassifierError(f"{path} cannot be read", str(error), "make the model file again") from error
-    if checksum(tensors) != header.checksum:
+    if checksum(tensors, json.loads(text)) != header.checksum:
         raise ClassifierError(
-            f"the weights in {path} are not those it was written with",
-            "their checksum differs: the file was damaged or edited",
+            f"{path} is not as it was written",
+            "the checksum of its weights and header differs: the file was damaged or edited",
             "copy it again from where it came",
         )
     return header, tensors
@@ -172,7 +186,8 @@ def _build(header: Header, path: Path) -> nn.Module:
             "the file is damaged",
         )
     try:
-        return header.network.build()
+        with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten: they cost no draws
+            return header.network.build()
     except ReslabError as error:
         raise ClassifierError(
             f"the network in {path} cannot be built", error.what, "upgrade reslab"

@@ -7,6 +7,7 @@ failed run. Deleting the folder at any time is safe.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -15,11 +16,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import files as durable
 from ..errors import PhotosError
 from ..processes import cores
 from .folder import Photo
@@ -57,12 +59,21 @@ class PixelCache:
         self.rows = {digest: row for row, digest in enumerate(digests)}
         self.index: NDArray[np.int64] = np.load(folder / "index.npy", allow_pickle=False)  # offset, H, W
         self.pixels = np.memmap(folder / "pixels", dtype=np.uint8, mode="r")
-        if len(self.index) != len(digests) or self._end() != self.pixels.size:
+        if self.index.shape != (len(digests), 3) or not self._is_whole():
             raise ValueError(f"{folder} is not whole")
 
-    def _end(self) -> int:
-        offset, height, width = self.index[-1]
-        return int(offset + self.channels * height * width)
+    def _is_whole(self) -> bool:
+        offsets, heights, widths = self.index.T
+        ends = offsets + self.channels * heights * widths
+        return bool(
+            (self.index[:, 1:] > 0).all()
+            and (offsets == [0, *ends[:-1]]).all()
+            and ends[-1] == self.pixels.size
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker that is not forked opens the file itself; NumPy would send it every pixel.
+        return PixelCache, (self.folder, list(self.rows), self.channels)
 
     def read(self, photo: Photo) -> Tensor:
         import torch
@@ -157,8 +168,14 @@ def _build(place: Path, photos: Sequence[Photo], files: PixelFiles, progress: bo
                     offset += out.write(pixels.numpy().tobytes())
                 if start == 0:
                     _check_room(place.parent, offset * len(photos) // len(chunk))
-        _report(failed, len(photos), files.folder)
-        np.save(temporary / "index.npy", index)
+            _report(failed, len(photos), files.folder)
+            out.flush()
+            os.fsync(
+                out.fileno()
+            )  # before the rename: a power cut must not leave a whole name on half a file
+        saved = io.BytesIO()
+        np.save(saved, index)
+        durable.write(temporary / "index.npy", saved.getvalue())
         os.rename(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

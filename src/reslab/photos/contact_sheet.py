@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write
+from ..tables import printable
 from .preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARGIN, CAPTION, LARGEST = 6, 20, 160
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF", ".pdf": "PDF"}
 
 
 def show_batch(
@@ -33,11 +36,8 @@ def show_batch(
     """
     from PIL import Image, ImageDraw
 
-    images, labels = batch
-    if images.dim() != 4 or images.shape[1] not in (1, 3) or len(images) != len(labels):
-        shapes = f"images {tuple(images.shape)}, labels {tuple(labels.shape)}"
-        raise UsageError(f"this is no batch of pictures: {shapes}", "expected (N, 1 or 3, H, W) and (N,)", "")
-    count = min(len(images), limit)
+    images, labels = _check(batch)
+    count = max(1, min(len(images), limit))
     pictures = _to_pictures(images[:count], mean, std)
     side_w, side_h = (min(max(side, 64), LARGEST) for side in pictures[0].size)
     columns = min(8, count)
@@ -50,11 +50,27 @@ def show_batch(
         smooth = Image.Resampling.NEAREST if picture.width < side_w else Image.Resampling.LANCZOS
         sheet.paste(picture.resize((side_w, side_h), smooth), (x, y))
         label = int(labels[i])
-        text = str(classes[label]) if label < len(classes) else str(label)
+        text = str(classes[label]) if 0 <= label < len(classes) else str(label)
         _caption(draw, text, x, y + side_h + 2, side_w)
     if path is not None:
         _save(sheet, Path(path))
     return sheet
+
+
+def _check(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """`batch` itself. Raises UsageError, saying what came instead, unless it is normalised images, labels."""
+    import torch
+
+    expected = "expected float images (N, 1 or 3, H, W), N at least 1, and labels (N,)"
+    do = "give it what Batches.epoch() yields, or a DataLoader: reslab.show_batch(next(iter(loader)))"
+    if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and all(map(torch.is_tensor, batch))):
+        raise UsageError(f"this is no batch of pictures: {type(batch).__name__}", expected, do)
+    images, labels = batch
+    good = images.dim() == 4 and images.shape[1] in (1, 3) and images.numel() and images.is_floating_point()
+    if not good or labels.shape != images.shape[:1]:
+        shapes = f"images {tuple(images.shape)} {images.dtype}, labels {tuple(labels.shape)}"
+        raise UsageError(f"this is no batch of pictures: {shapes}", expected, do)
+    return images, labels
 
 
 def _to_pictures(
@@ -72,7 +88,7 @@ def _to_pictures(
 
 def _caption(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> None:
     font = _font(text)
-    shown = text
+    shown = printable(text)
     while len(shown) > 1 and draw.textlength(shown, font=font) > width:
         shown = shown[:-2] + "…" if shown.endswith("…") else shown[:-1] + "…"
     draw.text((x, y), shown, fill="black", font=font)
@@ -86,14 +102,23 @@ def _font(text: str) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     families = ["DejaVu Sans"]
     if any(ord(letter) > 0x2E80 for letter in text):
         families = ["Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", *families]
-    installed = {entry.name: entry.fname for entry in font_manager.fontManager.ttflist}
-    file = next((installed[family] for family in families if family in installed), None)
-    return ImageFont.truetype(file, 13) if file else ImageFont.load_default(13)
+    for family in families:
+        with suppress(ValueError):  # not installed
+            return ImageFont.truetype(font_manager.findfont(family, fallback_to_default=False), 13)
+    return ImageFont.load_default(13)
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
     import io
 
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.parent.is_dir():
+        why = (
+            f"its suffix is none of {', '.join(SUFFIXES)}"
+            if suffix not in SUFFIXES
+            else "there is no such folder"
+        )
+        raise UsageError(f"a contact sheet cannot be written to {path}", why, "give a path such as batch.png")
     buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
+    sheet.save(buffer, format=SUFFIXES[suffix], quality=92)
     write(path, buffer.getvalue())

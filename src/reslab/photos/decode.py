@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from ..errors import PhotosError
 
@@ -15,6 +17,15 @@ from ..errors import PhotosError
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 MOST_PIXELS = 250_000_000
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
@@ -24,20 +35,16 @@ def decode(photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB") -> Image.Imag
     """
     name = "the photo" if isinstance(photo, bytes) else str(photo)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on metadata and size; size is checked below
-            with Image.open(
-                io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=_formats()
-            ) as file:
-                if file.width * file.height > MOST_PIXELS:
-                    raise PhotosError(
-                        f"{name} has {file.width} x {file.height} pixels",
-                        f"more than {MOST_PIXELS:,} pixels are not decoded",
-                        "make it smaller",
-                    )
-                file.load()
-                image = ImageOps.exif_transpose(file)
-                return _to_srgb(image).convert(mode)
+        source = io.BytesIO(photo) if isinstance(photo, bytes) else _regular_file(Path(photo))
+        with _undisturbed, Image.open(source, formats=_formats()) as file:
+            if file.width * file.height > MOST_PIXELS:
+                raise PhotosError(
+                    f"{name} has {file.width} x {file.height} pixels",
+                    f"more than {MOST_PIXELS:,} pixels are not decoded",
+                    "make it smaller",
+                )
+            file.load()
+            return _to_srgb(_upright(file)).convert(mode)
     except PhotosError:
         raise
     except FileNotFoundError:
@@ -46,6 +53,51 @@ def decode(photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB") -> Image.Imag
         raise PhotosError(
             f"{name} cannot be read as a photo", _reason(error), "remove or replace it"
         ) from error
+
+
+class _Undisturbed:
+    """Pillow without its remarks on metadata and its own limit of size, while any thread decodes.
+
+    Both are states of the whole process: threads that each saved and restored them would restore each
+    other's, and leave the process without warnings. So the first one in saves and the last one out restores.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.restore = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.restore.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = None  # MOST_PIXELS is looked at instead
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.restore.close()
+
+
+_undisturbed = _Undisturbed()
+
+
+def _regular_file(path: Path) -> Path:
+    """Raises OSError for what is there and no file: to open a named pipe would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is a folder" if path.is_dir() else "it is no file, but a pipe or a device")
+    return path
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned by the EXIF orientation alone: exif_transpose fails where any other entry is damaged."""
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  the picture is good without its metadata
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _formats() -> tuple[str, ...]:
@@ -62,6 +114,7 @@ def _reason(error: Exception) -> str:
 def _to_srgb(image: Image.Image) -> Image.Image:
     """RGB by the file's own colour profile if it has one, with transparency over white."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+        image = image.convert("I")  # the one of these modes that every operation takes
         return image.point(lambda value: value / 256, "F").convert("L").convert("RGB")
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -15,8 +15,12 @@ from ..processes import cores
 from .decode import SUFFIXES
 from .splitting import cut
 
-SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
-LITTER = ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
+SPLIT_NAMES = {
+    "train": ("train", "training", "train_set", "training_set"),
+    "val": ("val", "valid", "validation", "val_set", "validation_set"),
+    "test": ("test", "test_set"),
+}
+LITTER = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Photos:
             rest, test = cut(splits.pop("all"), test_fraction, seed, "test split")
             splits = {"train": rest, "test": test}
             notes.append("cut from one folder: train, val and test")
-        if "val" not in splits:
+        if not splits.get("val"):
             splits["train"], splits["val"] = cut(splits["train"], val_fraction, seed, "val split")
         if not splits.get("test"):
             notes.append("no test split: the figures at the end come from val, which also chose the epoch")
@@ -89,7 +93,7 @@ class Photos:
             counts[photo.label] += 1
         if len(self.classes) < 2:
             raise PhotosError(
-                f"{self.folder} has one class: {self.classes[0]}",
+                f"{self.folder} has {f'one class: {self.classes[0]}' if self.classes else 'no photos'}",
                 "a classifier needs at least two to tell apart",
                 "put the photos of each class into a folder of its own: train/cat/1.jpg, train/dog/1.jpg",
             )
@@ -145,8 +149,8 @@ def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
 
     Raises PhotosError if the folder is missing, not a folder, or without photos.
     """
-    if not folder.is_dir():
-        what = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
+    if not os.path.isdir(folder):
+        what = f"{folder} is not a folder" if os.path.exists(folder) else f"there is no folder {folder}"
         raise PhotosError(what, "", "give the folder that holds one folder per class, or train/ and test/")
     inside = {path.name.lower(): path for path in _folders(folder)}
     found: dict[str, dict[str, list[str]]] = {}
@@ -156,11 +160,12 @@ def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
                 found[split] = _find_classes(inside[name], folder)
     if "train" not in found:
         found = {"all": _find_classes(folder, folder)}
-    if "all" in found and "train" in found["all"] and set(found["all"]) <= set(sum(SPLIT_NAMES.values(), ())):
+    loose_train = _train_without_classes(found.get("all", {}))
+    if loose_train:
         raise PhotosError(
-            f"{folder / 'train'} has photos, but no folders of classes",
+            f"{folder / loose_train} has photos, but no folders of classes",
             "nothing says what they show",
-            f"sort them into one folder per class: {folder / 'train' / 'cat' / '1.jpg'}",
+            f"sort them into one folder per class: {folder / loose_train / 'cat' / '1.jpg'}",
         )
     if not any(files for classes in found.values() for files in classes.values()):
         loose = sum(is_photo(path) for path in folder.iterdir())
@@ -173,23 +178,47 @@ def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
+    """The folder train, if these "classes" are really splits: train/cat.0.jpg and test1/1.jpg, say."""
+    meant = {name: name.lower().rstrip("0123456789") for name in classes}
+    if not set(meant.values()) <= set(sum(SPLIT_NAMES.values(), ())):
+        return None
+    return next((name for name in classes if classes[name] and meant[name] in SPLIT_NAMES["train"]), None)
+
+
 def is_photo(path: Path) -> bool:
     """By name alone: an image's suffix, and not one of the files that systems litter."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """Every photo in `folder` and below, sorted; litter and folders that lead back are passed over."""
-    found, seen = [], set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(root)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not _is_litter(name))
-        found += [path for path in (Path(root, name) for name in files) if is_photo(path)]
+    """Every photo in `folder` and below, sorted; litter and folders that lead back are passed over.
+
+    Raises PhotosError if a folder there cannot be read: its photos would be missed without a word.
+    """
+    found, seen = [], {_identity(parent) for parent in folder.absolute().parents}
+    try:
+        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+            if _identity(root) in seen:
+                folders.clear()
+                continue
+            seen.add(_identity(root))
+            folders[:] = sorted(name for name in folders if not _is_litter(name))
+            found += [path for path in (Path(root, name) for name in files) if is_photo(path)]
+    except PermissionError as error:
+        raise _unreadable(Path(error.filename), error) from error
     return sorted(found)
+
+
+def _identity(path: Path | str) -> tuple[int, int]:
+    """The same for every way, through whatever links, that leads to one folder."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _raise(error: OSError) -> None:
+    if isinstance(error, PermissionError):  # a folder that is gone by now has no photos
+        raise error
 
 
 def _is_litter(name: str) -> bool:
@@ -200,7 +229,7 @@ def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_litter(path.name))
     except PermissionError as error:
-        raise PhotosError(f"{folder} cannot be read", str(error), "check its permissions") from error
+        raise _unreadable(folder, error) from error
 
 
 def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
@@ -213,7 +242,9 @@ def _from_image_folder(source: Any) -> tuple[Path, dict[str, dict[str, list[str]
     folder = Path(source.root)
     classes: dict[str, list[str]] = {name: [] for name in source.classes}
     for path, index in source.samples:
-        classes[source.classes[index]].append(os.path.relpath(path, folder))
+        inside = os.path.relpath(path, folder)
+        if not any(_is_litter(part) for part in Path(inside).parts if part != ".."):
+            classes[source.classes[index]].append(inside)
     return folder, {"all": classes}
 
 
@@ -251,6 +282,8 @@ def digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
-        raise PhotosError(
-            f"{path} cannot be read", str(error), "check its permissions, or remove it"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> PhotosError:
+    return PhotosError(f"{path} cannot be read", str(error), "check its permissions, or remove it")

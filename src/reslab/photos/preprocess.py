@@ -7,11 +7,11 @@ A photo goes through two steps. `shrink` needs no randomness and is what the cac
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .decode import decode
 
@@ -38,6 +38,12 @@ class Preprocess(BaseModel):
     horizontal_flip: bool = Field(True, description="training: mirrored in half of the cases")
     color_jitter: float = Field(0.0, ge=0, le=1, description="training: brightness, contrast, saturation")
 
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
+            raise ValueError(f"mean and std: one number for each of {self.channels} channels, std positive")
+        return self
+
     def shrink(self, image: Image.Image) -> Tensor:
         """uint8 (channels, H, W) with the shorter side `resize`; never enlarged.
 
@@ -57,27 +63,15 @@ class Preprocess(BaseModel):
         """Decodes and shrinks one photo: uint8 (channels, H, W). Raises PhotosError."""
         return self.shrink(decode(photo, "RGB" if self.channels == 3 else "L"))
 
-    @cached_property
+    @property
     def evaluation(self) -> Callable[[Tensor], Tensor]:
         """uint8 (channels, H, W) -> uint8 (channels, size, size): resized, centre crop. Always the same."""
-        from torchvision.transforms import v2
+        return _evaluation(self)
 
-        return v2.Compose([v2.Resize(max(self.resize, self.size), antialias=True), v2.CenterCrop(self.size)])
-
-    @cached_property
+    @property
     def training(self) -> Callable[[Tensor], Tensor]:
         """uint8 (channels, H, W) -> uint8 (channels, size, size), drawing from torch's random state."""
-        from torchvision.transforms import v2
-
-        size, jitter = self.size, self.color_jitter
-        steps = [v2.RandomResizedCrop(size, scale=(self.min_crop_area, 1.0), antialias=True)]
-        if not self.random_crop:
-            steps = [self.evaluation]
-        if self.horizontal_flip:
-            steps.append(v2.RandomHorizontalFlip())
-        if jitter > 0:
-            steps.append(v2.ColorJitter(jitter, jitter, jitter))
-        return v2.Compose(steps)
+        return _training(self)
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (N, channels, H, W) -> float32, each channel minus its mean, over its deviation."""
@@ -98,3 +92,25 @@ class Preprocess(BaseModel):
     def shrink_key(self) -> str:
         """Everything that `read` depends on: two values with the same key share a cache."""
         return f"shrink 1, shorter side {self.resize}, {self.channels} channels"
+
+
+@cache  # here, not in the value: a changed copy of a value would keep the transform of the first
+def _evaluation(look: Preprocess) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2
+
+    return v2.Compose([v2.Resize(max(look.resize, look.size), antialias=True), v2.CenterCrop(look.size)])
+
+
+@cache
+def _training(look: Preprocess) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2
+
+    size, jitter = look.size, look.color_jitter
+    steps = [v2.RandomResizedCrop(size, scale=(look.min_crop_area, 1.0), antialias=True)]
+    if not look.random_crop:
+        steps = [look.evaluation]
+    if look.horizontal_flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if jitter > 0:
+        steps.append(v2.ColorJitter(jitter, jitter, jitter))
+    return v2.Compose(steps)

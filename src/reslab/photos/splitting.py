@@ -23,25 +23,36 @@ def cut(photos: Iterable[P], fraction: float, seed: int, purpose: str) -> tuple[
     """(kept, cut off), the second with about `fraction` of every class and at least one of its photos.
 
     Whether a photo is cut off depends on its content and its class-mates' only: not on its name, and not on
-    the order in which a disk lists the files. A class with one content stays whole in the first list.
+    the order in which a disk lists the files. The first list keeps at least one photo of every class.
     """
     photos = list(photos)
     contents: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    classes_of: dict[str, set[int]] = defaultdict(set)
     for photo in photos:
         contents[photo.label][photo.digest] += 1
+        classes_of[photo.digest].add(photo.label)
+    left = {label: len(of_class) for label, of_class in contents.items()}
     chosen: set[str] = set()
-    for of_class in contents.values():
-        if len(of_class) < 2:
-            continue
-        total = sum(of_class.values())
-        wanted = max(1, round(fraction * total))
+
+    def can_go(content: str) -> bool:
+        return content not in chosen and all(left[label] > 1 for label in classes_of[content])
+
+    def choose(content: str) -> None:
+        chosen.add(content)
+        for label in classes_of[content]:
+            left[label] -= 1
+
+    for _, of_class in sorted(contents.items()):
+        wanted = max(1, round(fraction * sum(of_class.values())))
         taken = sum(count for content, count in of_class.items() if content in chosen)  # by another class
-        for content in sorted(of_class, key=lambda content: key(seed, f"{purpose} {content}")):
-            if content in chosen:
-                continue
-            if taken >= wanted or taken + of_class[content] >= total:
-                break
-            chosen.add(content)
-            taken += of_class[content]
+        order = sorted(of_class, key=lambda content: key(seed, f"{purpose} {content}"))
+        for content in order:
+            if taken + of_class[content] <= wanted and can_go(content):
+                choose(content)
+                taken += of_class[content]
+        if not taken:  # every content has more copies than are wanted, or cannot go
+            possible = [content for content in order if can_go(content)]
+            if possible:
+                choose(min(possible, key=of_class.__getitem__))
     kept = [photo for photo in photos if photo.digest not in chosen]
     return kept, [photo for photo in photos if photo.digest in chosen]

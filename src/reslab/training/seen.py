@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..photos.folder import Photos, digest, find_splits
+from ..evaluation.classifier import judged
+from ..evaluation.model_file import MODEL_NAME
+from ..photos.folder import Photos, digest
 from .run import Run
 
 
@@ -14,17 +16,16 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
     For the folder that a run was trained on it is the run's own test split; for any other, all of it, with a
     note if some of its photos, byte for byte, were trained on or chose the epoch.
     """
-    if not (model / "run.json").is_file():
+    run = model.parent if model.name == MODEL_NAME else model  # a run's own file is the run
+    if not (run / "run.json").is_file():
         return folder, []
-    photos = Run(model).photos
+    photos, folder = Run(run).photos, folder.expanduser()
     if folder.is_dir() and folder.resolve() == photos.folder.resolve():
         if photos.test:
             return photos, [f"the run's own test split: {len(photos.test):,} photos"]
         return photos, ["the run has no test split; this is val, which chose the epoch: expect a little less"]
-    found = find_splits(folder)
-    classes = next(found[name] for name in ("test", "val", "all", "train") if name in found)
     seen = {photo.digest for photo in (*photos.train, *photos.val)}
-    paths = [folder / path for paths in classes.values() for path in paths]
+    paths = [folder / path for paths in judged(folder).values() for path in paths]
     known = sum(digest(path) in seen for path in paths)
     if not known:
         return folder, []

@@ -1,0 +1,321 @@
+"""One file: everything comes back to the bit, nothing is executed, and no damage goes unnoticed."""
+
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from reslab import files
+from reslab.errors import ClassifierError
+from reslab.evaluation.classifier import Classifier
+from reslab.evaluation.model_file import VERSION, checksum, read_header
+from reslab.networks.named import NetworkSpec
+from reslab.photos.preprocess import Preprocess
+
+FIGURES = {"epoch": 3, "val_accuracy": 0.1 + 0.2, "test_interval": [0.5, 0.75], "note": "夜 \n"}
+
+
+def classifier(seed: int = 0) -> Classifier:
+    """Every field away from its default."""
+    torch.manual_seed(seed)
+    spec = NetworkSpec("cifar_resnet20", 2, 3)
+    network = spec.build()
+    with torch.no_grad():
+        for buffer in network.buffers():
+            buffer.copy_(torch.rand(buffer.shape) * 100)
+    look = Preprocess(size=32, resize=36, mean=(0.1, 0.2, 0.3), std=(0.9, 0.8, 0.7), color_jitter=0.25)
+    return Classifier(network, ("狗", "b\udce4r\n"), look, spec, 1.7000000000000002, FIGURES, "CC BY 4.0")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    classifier().save(path)
+    return path
+
+
+def fields(value: Classifier) -> list[Any]:
+    return [
+        value.classes,
+        value.preprocess,
+        value.spec,
+        value.temperature,
+        dict(value.figures),
+        value.licence,
+    ]
+
+
+def same_bits(one: nn.Module, other: nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return list(a) == list(b) and all(a[n].dtype == b[n].dtype and torch.equal(a[n], b[n]) for n in a)
+
+
+def content_of(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["reslab"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def forge(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """A file whose checksum fits whatever is in it."""
+    save_file(tensors, path, {"reslab": json.dumps(header | {"checksum": checksum(tensors, header)})})
+
+
+def test_every_field_and_every_bit_comes_back(model: Path) -> None:
+    saved, loaded = classifier(), Classifier.load(model, device="cpu")
+    assert fields(loaded) == fields(saved)
+    assert same_bits(loaded.network, saved.network)
+    assert not any(part.training for part in loaded.network.modules())
+
+
+def test_what_is_saved_again_is_the_same_file(model: Path, tmp_path: Path) -> None:
+    Classifier.load(model, device="cpu").save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == model.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_number_formats_and_layouts_come_back_as_values(kind: torch.dtype, tmp_path: Path) -> None:
+    saved = classifier()
+    saved.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    saved.network.to(kind)
+    saved.save(tmp_path / "model")
+    fresh = NetworkSpec("cifar_resnet20", 2, 3).build().to(kind)
+    assert same_bits(Classifier.load(tmp_path / "model", network=fresh, device="cpu").network, saved.network)
+
+
+def test_the_header_is_plain_json_that_safetensors_alone_can_read(model: Path) -> None:
+    header, tensors = content_of(model)
+    assert header["version"] == VERSION
+    assert header["network"] == {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 3, "stem": None}
+    assert header["classes"] == ["狗", "b\udce4r\n"]
+    assert header["preprocess"]["mean"] == [0.1, 0.2, 0.3]
+    assert (header["temperature"], header["figures"]) == (1.7000000000000002, FIGURES)
+    assert header["licence"] == "CC BY 4.0"
+    assert set(tensors) == set(classifier().network.state_dict())
+    assert read_header(model).classes == classifier().classes
+
+
+def test_a_run_folder_is_its_best_model(model: Path) -> None:
+    assert fields(Classifier.load(model.parent, device="cpu")) == fields(classifier())
+
+
+def test_a_field_of_a_later_release_is_passed_over(model: Path) -> None:
+    header, tensors = content_of(model)
+    forge(model, header | {"poem": ["roses"]}, tensors)
+    assert fields(Classifier.load(model, device="cpu")) == fields(classifier())
+
+
+def test_loading_draws_no_random_number(model: Path) -> None:
+    before = torch.get_rng_state()
+    Classifier.load(model, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_temporary_file_is_left_and_a_failed_write_spares_the_old_file(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier(1).save(model)
+    assert os.listdir(model.parent) == [model.name]
+    before = model.read_bytes()
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+
+            def full(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            patch.setattr(files.os, step, full)
+            with pytest.raises(OSError, match="No space"):
+                classifier(2).save(model)
+        assert os.listdir(model.parent) == [model.name]
+        assert model.read_bytes() == before
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "classes swapped": lambda h: h["classes"].reverse(),
+    "temperature": lambda h: h.update(temperature=1.0),
+    "preprocessing": lambda h: h["preprocess"].update(resize=40),
+    "figures": lambda h: h["figures"].update(val_accuracy=0.99),
+    "licence": lambda h: h.update(licence="none"),
+    "checksum": lambda h: h.update(checksum="0" * 32),
+    "size of the network": lambda h: h["network"].update(num_classes=3),
+    "version": lambda h: h.update(version=0),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_an_edited_header_is_noticed(edit: Callable[[dict[str, Any]], Any], model: Path) -> None:
+    header, tensors = content_of(model)
+    edit(header)
+    save_file(tensors, model, {"reslab": json.dumps(header)})
+    with pytest.raises(ClassifierError, match="is not as it was written"):
+        Classifier.load(model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: t.neg_(), lambda t: t.view(-1)[-1:].add_(1e-3), lambda t: t[[0, 1]].copy_(t[[1, 0]].clone())],
+    ids=["all", "one number", "nothing lost"],
+)
+def test_weights_that_differ_are_noticed(change: Callable[[Tensor], Tensor], model: Path) -> None:
+    header, tensors = content_of(model)
+    before = tensors["fc.weight"].clone()
+    change(tensors["fc.weight"])
+    if torch.equal(before, tensors["fc.weight"]):
+        tensors["fc.weight"] = tensors["fc.weight"].flip(0).contiguous()
+    save_file(tensors, model, {"reslab": json.dumps(header)})
+    with pytest.raises(ClassifierError, match="checksum"):
+        Classifier.load(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": VERSION + 1, "network": "told otherwise"}, r"later reslab(?s:.*)upgrade reslab"),
+        ({"classes": ["a", "b", "c"]}, "names 3 classes for 2 logits"),
+        ({"classes": []}, "header of .* is damaged"),
+        ({"classes": [1, 2]}, "header of .* is damaged"),
+        ({"temperature": 0}, "header of .* is damaged"),
+        ({"preprocess": {"size": 0, "resize": 36}}, "header of .* is damaged"),
+        ({"version": None}, "header of .* is damaged"),
+        ({"network": {"name": "resnet1", "num_classes": 2, "in_channels": 3}}, "no network 'resnet1'"),
+        ({"network": {"name": "os:system", "num_classes": 2, "in_channels": 3}}, "no network 'os:system'"),
+        ({"network": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": -3}}, "cannot be built"),
+        ({"network": {"name": "cifar_resnet32", "num_classes": 2, "in_channels": 3}}, "do not fit"),
+    ],
+)
+def test_a_header_that_cannot_be_is_answered(change: dict[str, Any], says: str, model: Path) -> None:
+    header, tensors = content_of(model)
+    forge(model, header | change, tensors)
+    with pytest.raises(ClassifierError, match=says):
+        Classifier.load(model)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "[" * 100_000, '{"version": 1}', "NaN"])
+def test_a_header_that_is_no_header_is_answered(text: str, model: Path) -> None:
+    save_file(content_of(model)[1], model, {"reslab": text})
+    with pytest.raises(ClassifierError, match="header of .* is damaged"):
+        Classifier.load(model)
+
+
+@pytest.mark.parametrize("kind", ["shape", "missing", "extra"])
+def test_weights_of_another_network_are_answered(kind: str, model: Path) -> None:
+    header, tensors = content_of(model)
+    if kind == "shape":
+        tensors["fc.weight"] = torch.zeros(3, 64)
+    elif kind == "missing":
+        del tensors["fc.weight"]
+    else:
+        tensors["fc.more"] = torch.zeros(1)
+    forge(model, header, tensors)
+    with pytest.raises(ClassifierError, match=r"(?s)do not fit.*fc\."):
+        Classifier.load(model)
+
+
+def test_a_file_cut_short_anywhere_is_refused(model: Path) -> None:
+    content = model.read_bytes()
+    for part in range(16):
+        model.write_bytes(content[: len(content) * part // 16])
+        with pytest.raises(ClassifierError, match="is no model file"):
+            Classifier.load(model)
+    model.write_bytes(content + b"\0")
+    with pytest.raises(ClassifierError):
+        Classifier.load(model)
+
+
+@pytest.mark.parametrize("where", ["length", "header", "weights"])
+def test_a_changed_byte_is_refused_or_changes_nothing(where: str, model: Path) -> None:
+    content, saved = model.read_bytes(), classifier()
+    (length,) = struct.unpack("<Q", content[:8])
+    low, high = {"length": (0, 8), "header": (8, 8 + length), "weights": (8 + length, len(content))}[where]
+    generator = np.random.default_rng(7)
+    refused = 0
+    for _ in range({"length": 40, "header": 400, "weights": 60}[where]):
+        damaged = bytearray(content)
+        damaged[generator.integers(low, high)] = generator.integers(256)
+        model.write_bytes(damaged)
+        try:
+            loaded = Classifier.load(model, device="cpu")
+        except ClassifierError:
+            refused += 1
+        else:
+            assert fields(loaded) == fields(saved)
+            assert same_bits(loaded.network, saved.network)
+    assert refused
+
+
+class Trap:
+    """What a pickle of it does when it is opened."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
+        return os.mkdir, ("sprung",)
+
+
+def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Trap()}, "model.pth")
+    Path("model.safetensors").write_bytes(pickle.dumps(Trap()))
+    for path in ("model.pth", "model.safetensors"):
+        with pytest.raises(ClassifierError, match="is no model file"):
+            Classifier.load(path)
+    assert not Path("sprung").exists()
+
+
+def test_plain_weights_are_told_from_a_model(model: Path) -> None:
+    save_file(content_of(model)[1], model)
+    with pytest.raises(ClassifierError, match="no header of reslab's"):
+        Classifier.load(model)
+
+
+def test_what_is_missing_is_named_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match=r"there is no model .*nothing\.safetensors"):
+        Classifier.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(ClassifierError, match="first epoch is not done yet"):
+        Classifier.load(tmp_path)
+
+
+class Own(nn.Module):
+    """A network that no header can rebuild."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, classes)
+        self.stacked = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.mean((2, 3))) + self.stacked
+
+
+def test_a_network_of_ones_own_needs_network(tmp_path: Path) -> None:
+    saved = Classifier(Own(), ("a", "b"), Preprocess(size=32, resize=36))
+    saved.save(tmp_path / "own")
+    with pytest.raises(ClassifierError, match=r"(?s)somebody's own: Own.*network=Own\("):
+        Classifier.load(tmp_path / "own")
+    loaded = Classifier.load(tmp_path / "own", network=Own(), device="cpu")
+    assert same_bits(loaded.network, saved.network)
+    assert fields(loaded) == fields(saved)
+    with pytest.raises(ClassifierError, match="do not fit"):
+        Classifier.load(tmp_path / "own", network=Own(3))
+
+
+def test_weights_shared_by_two_names_are_saved_under_both(tmp_path: Path) -> None:
+    own = Own()
+    own.register_module("same", own.head)
+    Classifier(own, ("a", "b"), Preprocess(size=32, resize=36)).save(tmp_path / "own")
+    assert torch.equal(content_of(tmp_path / "own")[1]["same.weight"], own.head.weight)
+
+
+def test_a_changed_field_is_saved_with_the_same_weights(model: Path) -> None:
+    replace(Classifier.load(model, device="cpu"), temperature=3.0).save(model)
+    loaded = Classifier.load(model, device="cpu")
+    assert loaded.temperature == 3.0
+    assert same_bits(loaded.network, classifier().network)

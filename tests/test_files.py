@@ -1,0 +1,126 @@
+"""Whole-file writes and locks, on real disks and against real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reslab import files
+from reslab.errors import RunError
+
+
+def test_a_file_is_replaced_whole_and_no_other_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for content in (b"old", b"", b"new" * 10_000):
+        files.write(path, content)
+        assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_file_has_the_permissions_that_open_would_give_it(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        files.write(tmp_path / "a", b"")
+        assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Callable[..., Path]) -> None:
+    disk = small_disk()
+    files.write(disk / "model", b"old")
+    with pytest.raises(OSError, match="No space left"):
+        files.write(disk / "model", bytes(2**21))
+    assert (disk / "model").read_bytes() == b"old"
+    assert os.listdir(disk) == ["model"]
+
+
+def test_a_folder_that_cannot_be_written_is_an_oserror(small_disk: Callable[..., Path]) -> None:
+    with pytest.raises(OSError, match="Read-only"):
+        files.write(small_disk("ro") / "model", b"new")
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    """A process writes one of two contents again and again until it is killed in the middle of it."""
+    path = tmp_path / "state"
+    files.write(path, b"a" * 2_000_000)
+    code = f"""
+from pathlib import Path; from reslab.files import write
+print(flush=True)
+while True:
+    for letter in (b"b", b"a"): write(Path({str(path)!r}), letter * 2_000_000)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        seen = set()
+        for _ in range(200):
+            content = path.read_bytes()
+            assert len(content) == 2_000_000
+            assert content.count(content[:1]) == len(content)
+            seen.add(content[:1])
+        writer.send_signal(signal.SIGKILL)
+    assert seen == {b"a", b"b"}
+    assert len(path.read_bytes()) == 2_000_000
+    files.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_json_carries_any_file_name(tmp_path: Path) -> None:
+    rows = [{"path": "caf\udce9\n猫.jpg"}, {"path": "b"}]
+    files.write_json(tmp_path / "a.json", rows)
+    files.write_json_lines(tmp_path / "a.jsonl", rows)
+    assert json.loads((tmp_path / "a.json").read_bytes().decode("ascii")) == rows
+    assert [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()] == rows
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds tmp_path."""
+    code = (
+        "import sys, time, pathlib, reslab.files as f\n"
+        f"with f.only_process(pathlib.Path({str(tmp_path)!r})): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_folder_has_one_process_and_the_error_names_it(
+    holder: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    assert files.is_locked(tmp_path)
+    with pytest.raises(RunError) as error, files.only_process(tmp_path):
+        pass
+    assert f"process {holder.pid}" in str(error.value)
+
+
+def test_the_lock_of_a_killed_process_is_no_obstacle(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    holder.kill()
+    holder.wait()
+    assert not files.is_locked(tmp_path)
+    with files.only_process(tmp_path):
+        assert files.is_locked(tmp_path)
+    assert not files.is_locked(tmp_path)
+
+
+def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), files.only_process(tmp_path):
+        raise ZeroDivisionError
+    with files.only_process(tmp_path):
+        pass
+
+
+def test_asking_whether_a_folder_is_locked_changes_nothing(tmp_path: Path) -> None:
+    assert not files.is_locked(tmp_path)
+    assert not files.is_locked(tmp_path / "absent")
+    assert os.listdir(tmp_path) == []

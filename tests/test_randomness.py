@@ -1,0 +1,105 @@
+"""Draws that depend on their key and on nothing else."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare, kstest
+
+from reslab.randomness import key, permutation, torch_seeded, uniforms
+
+KEYS = st.tuples(
+    st.integers(0, 99), st.text("a1:2", max_size=5), st.lists(st.integers(0, 99), max_size=3).map(tuple)
+)
+
+
+@given(KEYS, KEYS)
+def test_two_keys_are_equal_only_if_every_part_is(
+    one: tuple[int, str, tuple[int, ...]], other: tuple[int, str, tuple[int, ...]]
+) -> None:
+    same = key(one[0], one[1], *one[2]) == key(other[0], other[1], *other[2])
+    assert same == (one == other)
+
+
+def test_a_colon_in_a_purpose_does_not_make_it_another_key() -> None:
+    assert len({key(1, "a", 2), key(1, "a:2"), key(1, "a:", 2), key(1, "a::2")}) == 4
+
+
+def test_draws_are_the_same_in_another_process() -> None:
+    code = "from reslab.randomness import *; print(key(3, 'order', 7), uniforms(3, 'x', 1, count=2).tolist())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == f"{key(3, 'order', 7)} {uniforms(3, 'x', 1, count=2).tolist()}"
+
+
+def test_a_draw_is_what_it_was_in_the_first_release() -> None:
+    assert key(0, "order", 0) == 14268844861902671836
+    assert permutation(0, "order", 0, count=6).tolist() == [5, 4, 1, 0, 2, 3]
+
+
+def test_uniforms_are_uniform_within_a_key_and_across_keys() -> None:
+    within = uniforms(0, "test", count=20_000)
+    across = np.array([uniforms(0, "test", image, count=1)[0] for image in range(5_000)])
+    for draws in (within, across):
+        assert 0 <= draws.min() <= draws.max() < 1
+        assert kstest(draws, "uniform").pvalue > 0.001
+    neighbours = np.corrcoef(across[:-1], across[1:])[0, 1]
+    assert abs(neighbours) < 0.05
+
+
+@given(st.integers(0, 9), st.integers(0, 99), st.integers(0, 200))
+def test_a_permutation_has_everything_once(seed: int, epoch: int, count: int) -> None:
+    order = permutation(seed, "order", epoch, count=count)
+    assert sorted(order) == list(range(count))
+    assert (order == permutation(seed, "order", epoch, count=count)).all()
+
+
+def test_every_order_is_equally_likely() -> None:
+    orders = [tuple(permutation(0, "order", epoch, count=3)) for epoch in range(6_000)]
+    counts = [orders.count(order) for order in set(orders)]
+    assert len(counts) == 6
+    assert chisquare(counts).pvalue > 0.001
+
+
+def test_torch_draws_from_the_key_inside_the_block() -> None:
+    def draw(*numbers: int) -> list[float]:
+        with torch_seeded(0, "test", *numbers):
+            return torch.rand(4).tolist()
+
+    first = draw(1)
+    torch.manual_seed(5)
+    assert draw(1) == first
+    assert draw(2) != first
+
+
+def test_torch_gets_its_random_state_back_even_after_an_error() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(8)
+    torch.manual_seed(5)
+    drawn = [torch.rand(4)]
+
+    def fail() -> None:
+        with torch_seeded(0, "test"):
+            torch.rand(100)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with torch_seeded(0, "outer"), torch_seeded(0, "inner"):
+        torch.rand(100)
+    drawn.append(torch.rand(4))
+    assert torch.equal(torch.cat(drawn), expected)
+
+
+def test_an_inner_block_does_not_disturb_the_outer_one() -> None:
+    with torch_seeded(0, "outer"):
+        expected = torch.rand(8)
+    with torch_seeded(0, "outer"):
+        drawn = [torch.rand(4)]
+        with torch_seeded(0, "inner"):
+            torch.rand(3)
+        drawn.append(torch.rand(4))
+    assert torch.equal(torch.cat(drawn), expected)
