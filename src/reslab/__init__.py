@@ -7,43 +7,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import ReslabError
-    from .evaluation.classifier import Classifier, Prediction
-    from .evaluation.metrics import Evaluation
-    from .networks.precision import Precision
-    from .networks.resnet import (
-        BasicBlock,
-        Bottleneck,
-        PlainBlock,
-        PreActivationBlock,
-        ResNet,
-        TextbookBlock,
-        build_resnet,
-        cifar_resnet20,
-        cifar_resnet32,
-        cifar_resnet44,
-        cifar_resnet56,
-        cifar_resnet110,
-        resnet18,
-        resnet34,
-        resnet50,
-        resnet101,
-        resnet152,
-        textbook_resnet18,
-    )
-    from .networks.weights import WeightsReport, load_pretrained
-    from .photos.batches import Batch, Batches
-    from .photos.contact_sheet import show_batch
-    from .photos.download import get
-    from .photos.drawn import draw
-    from .photos.folder import Photo, Photos
-    from .photos.preprocess import Preprocess
-    from .training.canvas import Canvas
-    from .training.fit import fit, prepare
-    from .training.history import History
-    from .training.loop import Epoch, State, Step, events
-    from .training.recipe import Recipe
-    from .training.run import Run, find_runs, resume, train
+    # for type checkers: a name that is imported `as` itself is exported
+    from .errors import ReslabError as ReslabError
+    from .evaluation.classifier import Classifier as Classifier
+    from .evaluation.classifier import Prediction as Prediction
+    from .evaluation.metrics import Evaluation as Evaluation
+    from .networks.anatomy import Anatomy as Anatomy
+    from .networks.anatomy import anatomy as anatomy
+    from .networks.arithmetic import ReceptiveField as ReceptiveField
+    from .networks.arithmetic import multiply_adds as multiply_adds
+    from .networks.arithmetic import output_size as output_size
+    from .networks.arithmetic import receptive_field as receptive_field
+    from .networks.blocks import BasicBlock as BasicBlock
+    from .networks.blocks import Bottleneck as Bottleneck
+    from .networks.blocks import PlainBlock as PlainBlock
+    from .networks.blocks import PreActivationBlock as PreActivationBlock
+    from .networks.blocks import TextbookBlock as TextbookBlock
+    from .networks.precision import Precision as Precision
+    from .networks.resnet import ResNet as ResNet
+    from .networks.resnet import build_resnet as build_resnet
+    from .networks.resnet import cifar_resnet20 as cifar_resnet20
+    from .networks.resnet import cifar_resnet32 as cifar_resnet32
+    from .networks.resnet import cifar_resnet44 as cifar_resnet44
+    from .networks.resnet import cifar_resnet56 as cifar_resnet56
+    from .networks.resnet import cifar_resnet110 as cifar_resnet110
+    from .networks.resnet import resnet18 as resnet18
+    from .networks.resnet import resnet34 as resnet34
+    from .networks.resnet import resnet50 as resnet50
+    from .networks.resnet import resnet101 as resnet101
+    from .networks.resnet import resnet152 as resnet152
+    from .networks.resnet import textbook_resnet18 as textbook_resnet18
+    from .networks.weights import WeightsReport as WeightsReport
+    from .networks.weights import load_pretrained as load_pretrained
+    from .photos.batches import Batch as Batch
+    from .photos.batches import Batches as Batches
+    from .photos.contact_sheet import show_batch as show_batch
+    from .photos.download import get as get
+    from .photos.drawn import draw as draw
+    from .photos.folder import Photo as Photo
+    from .photos.folder import Photos as Photos
+    from .photos.preprocess import Preprocess as Preprocess
+    from .training.canvas import Canvas as Canvas
+    from .training.fit import fit as fit
+    from .training.fit import prepare as prepare
+    from .training.history import History as History
+    from .training.loop import Epoch as Epoch
+    from .training.loop import State as State
+    from .training.loop import Step as Step
+    from .training.loop import events as events
+    from .training.recipe import Recipe as Recipe
+    from .training.run import Run as Run
+    from .training.run import find_runs as find_runs
+    from .training.run import resume as resume
+    from .training.run import train as train
 
 __version__ = "0.1.0"
 
@@ -51,10 +67,12 @@ _HOMES = {
     "errors": "ReslabError",
     "evaluation.classifier": "Classifier Prediction",
     "evaluation.metrics": "Evaluation",
+    "networks.anatomy": "Anatomy anatomy",
+    "networks.arithmetic": "ReceptiveField multiply_adds output_size receptive_field",
+    "networks.blocks": "BasicBlock Bottleneck PlainBlock PreActivationBlock TextbookBlock",
     "networks.precision": "Precision",
-    "networks.resnet": "BasicBlock Bottleneck PlainBlock PreActivationBlock ResNet TextbookBlock "
-    "build_resnet cifar_resnet20 cifar_resnet32 cifar_resnet44 cifar_resnet56 cifar_resnet110 "
-    "resnet18 resnet34 resnet50 resnet101 resnet152 textbook_resnet18",
+    "networks.resnet": "ResNet build_resnet cifar_resnet20 cifar_resnet32 cifar_resnet44 cifar_resnet56 "
+    "cifar_resnet110 resnet18 resnet34 resnet50 resnet101 resnet152 textbook_resnet18",
     "networks.weights": "WeightsReport load_pretrained",
     "photos.batches": "Batch Batches",
     "photos.contact_sheet": "show_batch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import NetworkError, nearest
+from ..randomness import torch_seeded
 from .resnet import FAMILY, ResNet, Stem, build_resnet
 
 TORCHVISION = "torchvision:"
@@ -44,10 +46,16 @@ def check_name(name: str) -> None:
 
         known = [f"{TORCHVISION}{n}" for n in torchvision.models.list_models(module=torchvision.models)]
         if name not in known:
-            raise NetworkError(f"torchvision has no classifier '{name}'", "", nearest(name, known))
+            raise NetworkError(
+                f"torchvision has no classifier '{short_name(name)}'",
+                f"it has {len(known)}, by their names in torchvision.models",
+                nearest(name, difflib.get_close_matches(name, known, n=8, cutoff=0)) + " and others",
+            )
     elif name not in FAMILY:
         raise NetworkError(
-            f"there is no network '{name}'", "", f"{nearest(name, FAMILY)}, or torchvision:NAME"
+            f"there is no network '{name}'",
+            "it is not in the family and does not begin with torchvision:",
+            f"{nearest(name, FAMILY)}, or torchvision:NAME",
         )
 
 
@@ -68,31 +76,43 @@ def check_input(network: nn.Module, name: str, in_channels: int, size: int) -> N
     """
     stride = network.total_stride if isinstance(network, ResNet) else 1
     if size < stride:
+        smaller = ", or a network for small pictures: cifar_resnet20, or --stem small" if stride > 4 else ""
         raise NetworkError(
             f"pictures of {size} pixels are too small for {name}",
-            f"it halves the side until {stride} pixels are one, so nothing would be left",
-            f"use --size {stride} or more, or a network for small pictures: cifar_resnet20, or --stem small",
+            f"each side is reduced {stride} times, so less than one pixel would be left of them",
+            f"use --size {stride} or more{smaller}",
         )
-    modes = [(module, module.training) for module in network.modules()]
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
     try:
-        network.eval()
-        with torch.no_grad():
-            logits = network(torch.zeros(2, in_channels, size, size, device=device))
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        logits = _forward(network, in_channels, size)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise NetworkError(
-            f"{name} does not take pictures of {in_channels} channels and {size} x {size} pixels",
-            str(error).splitlines()[0],
-            "try a larger --size, or the size that the network was made for",
+            f"{name} does not take pictures of shape ({in_channels}, {size}, {size})",
+            next(iter(str(error).splitlines()), type(error).__name__),
+            "try another --size, or the size and the channels that the network was made for",
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise NetworkError(
-            f"{name} does not return logits", f"expected (N, num_classes), got {shape}", "return one tensor"
+            f"{name} does not return logits",
+            f"expected one tensor (N, num_classes), got {shape}",
+            "let its forward end in a linear layer on (N, channels) and return only that",
         )
+
+
+def _forward(network: nn.Module, in_channels: int, size: int) -> object:
+    """What comes out for two black pictures; modes, buffers and random state are put back."""
+    modes = [(module, module.training) for module in network.modules()]
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    try:
+        network.eval()
+        with torch.no_grad(), torch_seeded(0, "check_input"):
+            return network(torch.zeros(2, in_channels, size, size, device=device))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for name, buffer in network.named_buffers():
+            buffer.copy_(buffers[name])
 
 
 def _build_torchvision(spec: NetworkSpec, zero_init_residual: bool) -> nn.Module:
@@ -106,9 +126,13 @@ def _build_torchvision(spec: NetworkSpec, zero_init_residual: bool) -> nn.Module
             "it has 3 input channels, its own stem and its own initialisation",
             f"leave --stem and --zero-init-residual alone, or build reslab's own: --network {name}",
         )
+    if spec.num_classes < 1:
+        raise NetworkError(
+            f"no network has num_classes={spec.num_classes}", "it needs at least one", "give 1 or more"
+        )
     extra: dict[str, Any] = {}
-    if name in WITH_SECOND_HEAD:
-        extra = {"aux_logits": False, "init_weights": True}  # one tensor of logits, in training too
+    if name in WITH_SECOND_HEAD:  # one tensor of logits, in training too; images as their weights expect
+        extra = {"aux_logits": False, "init_weights": True, "transform_input": True}
     network: nn.Module = torchvision.models.get_model(
         name, weights=None, num_classes=spec.num_classes, **extra
     )

@@ -19,6 +19,14 @@ class Precision:
     number_format: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
 
+    def __post_init__(self) -> None:
+        if self.number_format not in ("fp32", "bf16"):
+            raise RecipeError(
+                f"there is no number format '{self.number_format}'",
+                "fp16 would need its loss scaled, and bf16 does not",
+                "use 'fp32' or 'bf16'",
+            )
+
     def __str__(self) -> str:
         return self.number_format + ("+channels_last" if self.channels_last else "")
 
@@ -48,5 +56,9 @@ CANDIDATES = {str(p): p for p in (FP32, Precision("bf16"), Precision("fp32", Tru
 def parse_precision(text: str) -> Precision:
     """The Precision of its name. Raises RecipeError for a name that is none."""
     if text not in CANDIDATES:
-        raise RecipeError(f"there is no precision '{text}'", "", nearest(text, [*CANDIDATES, "auto"]))
+        raise RecipeError(
+            f"there is no precision '{text}'",
+            "it is a number format with or without a memory layout",
+            nearest(text, [*CANDIDATES, "auto"]),
+        )
     return CANDIDATES[text]

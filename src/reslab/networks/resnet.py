@@ -1,209 +1,31 @@
-"""Residual networks: the blocks, the shortcuts, the network and the family as a table. Read it from the top.
+"""The residual network as a sequence, and the family as a table. Its blocks are in blocks.py.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (the paper), and Identity Mappings in
-Deep Residual Networks, 2016 (pre-activation). A block is any callable (in_channels, out_channels, stride) ->
-module. It decides its own shortcut from these three numbers; nobody has to keep a flag in step with them.
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (the paper).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import NetworkError, nearest
+from .blocks import BasicBlock, Block, Bottleneck, TextbookBlock, conv3x3
+from .weights import load_pretrained
 
-Block = Callable[[int, int, int], nn.Module]
-Shortcut = Literal["A", "B", "C"]
 Stem = Literal["imagenet", "small"]
-
-
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """(N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)"""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias)
-
-
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """(N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)"""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=bias)
-
-
-class ZeroPad(nn.Module):
-    """Shortcut A (the paper, section 3.3): every stride-th pixel, the new channels filled with zeros.
-
-    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride), without a parameter.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        if out_channels < in_channels:
-            raise NetworkError(
-                f"shortcut A cannot go from {in_channels} to {out_channels} channels",
-                "it adds channels of zeros and cannot take any away",
-                "use shortcut B or C, which project",
-            )
-        self.new_channels, self.stride = out_channels - in_channels, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]  # (N, C, H/s, W/s)
-        return nn.functional.pad(x, (0, 0, 0, 0, 0, self.new_channels))  # (N, C', H/s, W/s)
-
-
-def make_shortcut(in_channels: int, out_channels: int, stride: int, option: Shortcut) -> nn.Module | None:
-    """What runs beside the block; None is the identity. Options of the paper, section 4.1:
-
-    A: identity, padded with zeros where the shape changes; B: projection where the shape changes;
-    C: projection everywhere.
-    """
-    same = in_channels == out_channels and stride == 1
-    if option not in ("A", "B", "C"):
-        raise NetworkError(f"there is no shortcut '{option}'", "the paper has three", "use A, B or C")
-    if same and option != "C":
-        return None
-    if option == "A":
-        return ZeroPad(in_channels, out_channels, stride)
-    return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (the paper, figure 5 left).
-
-    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, shortcut: Shortcut = "B"):
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels, stride)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample = make_shortcut(in_channels, out_channels, stride, shortcut)
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))
-        return self.relu(x + identity)
-
-    def zero_init_residual(self) -> None:
-        """The block starts as the identity (Goyal 2017, section 5.1)."""
-        nn.init.zeros_(self.bn2.weight)
-
-
-class Bottleneck(nn.Module):
-    """1x1 down to a quarter of the channels, 3x3, 1x1 up again (the paper, figure 5 right).
-
-    The stride sits in the 3x3 convolution, as in torchvision ("ResNet v1.5"), not in the first 1x1 as in
-    the paper. (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, shortcut: Shortcut = "B"):
-        super().__init__()
-        width = out_channels // 4
-        self.conv1 = conv1x1(in_channels, width)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = conv3x3(width, width, stride)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = conv1x1(width, out_channels)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-        self.downsample = make_shortcut(in_channels, out_channels, stride, shortcut)
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C'/4, H, W)
-        x = self.relu(self.bn2(self.conv2(x)))  # (N, C'/4, H/s, W/s)
-        x = self.bn3(self.conv3(x))  # (N, C', H/s, W/s)
-        return self.relu(x + identity)
-
-    def zero_init_residual(self) -> None:
-        """The block starts as the identity (Goyal 2017, section 5.1)."""
-        nn.init.zeros_(self.bn3.weight)
-
-
-class PreActivationBlock(nn.Module):
-    """Batch norm and ReLU before each convolution, nothing after the sum (He 2016, figure 1b).
-
-    What leaves the last block is not normalised, so ResNet puts a batch norm and a ReLU behind it.
-    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
-    """
-
-    leaves_sum_bare = True
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, shortcut: Shortcut = "B"):
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = conv3x3(in_channels, out_channels, stride)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.relu = nn.ReLU()
-        self.downsample = make_shortcut(in_channels, out_channels, stride, shortcut)
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.conv1(self.relu(self.bn1(x)))  # (N, C', H/s, W/s)
-        x = self.conv2(self.relu(self.bn2(x)))
-        return x + identity
-
-    def zero_init_residual(self) -> None:
-        """Here the last convolution: behind a batch norm of zeros the ReLU would pass no gradient, ever."""
-        nn.init.zeros_(self.conv2.weight)
-
-
-class PlainBlock(nn.Module):
-    """BasicBlock without its shortcut: the network that the paper compares with (section 3.3).
-
-    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels, stride)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        return self.relu(self.bn2(self.conv2(x)))
-
-
-class TextbookBlock(nn.Module):
-    """The tutorials' dialect (Dive into Deep Learning, section 8.6): convolutions with a bias, and `conv3`
-    as a projection without batch norm. (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        same = in_channels == out_channels and stride == 1
-        self.conv1 = conv3x3(in_channels, out_channels, stride, bias=True)
-        self.conv2 = conv3x3(out_channels, out_channels, bias=True)
-        self.conv3 = None if same else conv1x1(in_channels, out_channels, stride, bias=True)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.conv3 is None else self.conv3(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))
-        return self.relu(x + identity)
-
-    def zero_init_residual(self) -> None:
-        """The block starts as its shortcut (Goyal 2017, section 5.1)."""
-        nn.init.zeros_(self.bn2.weight)
 
 
 def make_stem(in_channels: int, channels: int, stem: Stem, bias: bool) -> OrderedDict[str, nn.Module]:
     """imagenet: (N, C, H, W) -> (N, channels, H/4, W/4); small: a 3x3 convolution that keeps H and W."""
     if stem not in ("imagenet", "small"):
-        raise NetworkError(f"there is no stem '{stem}'", "", "use 'imagenet' or 'small'")
+        raise NetworkError(f"there is no stem '{stem}'", "there are two", "use 'imagenet' or 'small'")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if stem == "imagenet":
         layers["conv1"] = nn.Conv2d(in_channels, channels, kernel_size=7, stride=2, padding=3, bias=bias)
@@ -231,6 +53,11 @@ class ResNet(nn.Sequential):
     Raises NetworkError for sizes that make no network.
     """
 
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    layer1: nn.Sequential
+    fc: nn.Linear
+
     def __init__(
         self,
         block: Block,
@@ -244,9 +71,12 @@ class ResNet(nn.Sequential):
         stem_bias: bool = False,
         zero_init_residual: bool = False,
     ) -> None:
-        if num_classes < 1 or in_channels < 1:
+        check_sizes(stage_sizes, stage_channels)
+        if min(num_classes, in_channels, stem_channels) < 1:
             raise NetworkError(
-                f"num_classes={num_classes}, in_channels={in_channels}", "both must be at least 1", ""
+                f"no network has {num_classes=}, {in_channels=}, {stem_channels=}",
+                "it needs at least one of each",
+                "give numbers from 1 upwards",
             )
         layers = make_stem(in_channels, stem_channels, stem, stem_bias)
         channels = stem_channels
@@ -254,12 +84,13 @@ class ResNet(nn.Sequential):
             stride = 1 if i == 0 else 2
             layers[f"layer{i + 1}"] = stage = make_stage(block, channels, out_channels, stride, size)
             channels = out_channels
-        if getattr(stage[-1], "leaves_sum_bare", False):
+        if getattr(stage[-1], "leaves_sum_bare", False):  # pre-activation
             layers["bn_last"], layers["relu_last"] = nn.BatchNorm2d(channels), nn.ReLU()
         layers["avgpool"] = nn.AdaptiveAvgPool2d(1)  # (N, C, 1, 1)
         layers["flatten"] = nn.Flatten()  # (N, C)
         layers["fc"] = nn.Linear(channels, num_classes)
         super().__init__(layers)
+        # pixels of the picture for one pixel of the last stage
         self.total_stride = (4 if stem == "imagenet" else 1) * 2 ** (len(stage_sizes) - 1)
         initialize(self, zero_init_residual)
 
@@ -267,6 +98,16 @@ class ResNet(nn.Sequential):
         if isinstance(index, slice):  # torch would call ResNet's own constructor with the layers
             return nn.Sequential(OrderedDict(list(self.named_children())[index]))
         return super().__getitem__(index)
+
+
+def check_sizes(stage_sizes: Sequence[int], stage_channels: Sequence[int]) -> None:
+    """Raises NetworkError unless there is at least one stage and each has its size and its channels."""
+    if len(stage_sizes) != len(stage_channels) or min([*stage_sizes, *stage_channels], default=0) < 1:
+        raise NetworkError(
+            f"stages of {[*stage_sizes]} blocks with {[*stage_channels]} channels make no network",
+            "every stage needs its number of blocks and its number of channels, both at least 1",
+            "give as many of the one as of the other: stage_sizes=(2, 2, 2), stage_channels=(64, 128, 256)",
+        )
 
 
 def initialize(network: nn.Module, zero_init_residual: bool = False) -> None:
@@ -297,6 +138,7 @@ class Architecture:
     stage_sizes: tuple[int, ...]
     stage_channels: tuple[int, ...] = (64, 128, 256, 512)
     stem: Stem = "imagenet"
+    stem_channels: int = 64
     stem_bias: bool = False
     in_channels: int = 3
     num_classes: int = 1000
@@ -304,7 +146,12 @@ class Architecture:
 
 _wide = (256, 512, 1024, 2048)
 _cifar = partial(
-    Architecture, partial(BasicBlock, shortcut="A"), stage_channels=(16, 32, 64), stem="small", num_classes=10
+    Architecture,
+    partial(BasicBlock, shortcut="A"),
+    stage_channels=(16, 32, 64),
+    stem="small",
+    stem_channels=16,
+    num_classes=10,
 )
 FAMILY: dict[str, Architecture] = {
     "resnet18": Architecture(BasicBlock, (2, 2, 2, 2)),
@@ -331,15 +178,16 @@ def build_resnet(
     block: Block | None = None,
     stem: Stem | None = None,
     zero_init_residual: bool = False,
-    weights: str | None = None,
+    weights: str | Path | None = None,
 ) -> ResNet:
     """A member of the family by name; what is not given comes from its row in the table.
 
     `block` puts another block in every place; `stem="small"` is for pictures under about 64 pixels;
-    `weights` is "imagenet" or a file, see networks/weights.py. Raises NetworkError and WeightsError.
+    `weights` is "imagenet" or a file, see weights.py; what it leaves out beside the head is a warning.
+    Raises NetworkError, WeightsError and DownloadError.
     """
     if name not in FAMILY:
-        raise NetworkError(f"there is no network '{name}'", "", nearest(name, FAMILY))
+        raise NetworkError(f"there is no network '{name}'", "it is not in the table", nearest(name, FAMILY))
     row = FAMILY[name]
     network = ResNet(
         block or row.block,
@@ -348,14 +196,15 @@ def build_resnet(
         num_classes=row.num_classes if num_classes is None else num_classes,
         in_channels=row.in_channels if in_channels is None else in_channels,
         stem=stem or row.stem,
-        stem_channels=min(row.stage_channels[0], 64),
+        stem_channels=row.stem_channels,
         stem_bias=row.stem_bias,
         zero_init_residual=zero_init_residual,
     )
     if weights is not None:
-        from .weights import load_pretrained
-
-        load_pretrained(network, name, weights)
+        report = load_pretrained(network, name, weights)
+        fresh = {*report.missing, *(tensor for tensor, _, _ in report.other_shape)}
+        if fresh - {"fc.weight", "fc.bias"} or report.renamed:
+            warnings.warn(str(report), stacklevel=2)
     return network
 
 

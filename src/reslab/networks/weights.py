@@ -1,31 +1,31 @@
-"""Weights into a network: pretrained by name, from a file, whole, partial or foreign, and a report of it.
-
-Nothing in a file is ever executed: safetensors, or torch.load(weights_only=True).
-"""
+"""Weights into a network: pretrained by name, from a file, whole, partial or foreign, and a report of it."""
 
 from __future__ import annotations
 
-import pickle
-import urllib.error
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import DownloadError, WeightsError, nearest
+from ..errors import WeightsError
+from .weights_file import fetch_imagenet, read_weights
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of every tensor. Shapes: (in the file, in the network)."""
+    """What became of every tensor, by the network's names and in its order.
+
+    `prefix` stood before the names in the file; `adapted` and `renamed` (here, in the file) are among the
+    `loaded`; `other_shape` is (name, shape in the file, shape in the network); `unused` by the file's names.
+    """
 
     source: str
+    prefix: str
     loaded: tuple[str, ...]
     adapted: tuple[str, ...]
     renamed: tuple[tuple[str, str], ...]
@@ -35,33 +35,42 @@ class WeightsReport:
 
     @property
     def complete(self) -> bool:
+        """Whether the file gave the network every weight."""
         return not self.missing and not self.other_shape
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.missing) + len(self.other_shape)
         lines = [f"{self.source}: {len(self.loaded)} of {total} tensors loaded"]
+        if self.prefix:
+            lines.append(f"  '{self.prefix}' before the names in the file was left out")
         if self.adapted:
             lines.append(f"  adapted to the number of input channels: {', '.join(self.adapted)}")
         for ours, theirs in self.renamed:
             lines.append(f"  '{theirs}' in the file was taken for '{ours}' (same place, same shape)")
         if self.missing:
             lines.append(f"  not in the file, left as initialised: {_by_module(self.missing)}")
-        for name, theirs_shape, ours_shape in self.other_shape:
-            lines.append(
-                f"  another shape, left as initialised: {name}, file {theirs_shape}, network {ours_shape}"
-            )
+        if len(self.other_shape) > 3:
+            names = _by_module(name for name, _, _ in self.other_shape)
+            lines.append(f"  another shape, left as initialised: {names}")
+        else:
+            for name, theirs_shape, ours_shape in self.other_shape:
+                shapes = f"{name}, file {theirs_shape}, network {ours_shape}"
+                lines.append(f"  another shape, left as initialised: {shapes}")
         if self.unused:
             lines.append(f"  in the file, but of no use here: {_by_module(self.unused)}")
         return "\n".join(lines)
 
     def table(self) -> str:
-        """One line per tensor, in the network's order of business: loaded, adapted, missing, other shape."""
+        """One line per tensor: first what was loaded, then what is missing, differs or was not needed."""
         source = {ours: f"loaded from {theirs}" for ours, theirs in self.renamed}
         rows = [
             (name, "adapted" if name in self.adapted else source.get(name, "loaded")) for name in self.loaded
         ]
         rows += [(name, "missing: left as initialised") for name in self.missing]
-        rows += [(name, f"other shape: file {a}, network {b}") for name, a, b in self.other_shape]
+        rows += [
+            (name, f"other shape: file {a}, network {b}; left as initialised")
+            for name, a, b in self.other_shape
+        ]
         rows += [(name, "unused") for name in self.unused]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:{width}}  {fate}" for name, fate in rows)
@@ -76,97 +85,13 @@ def load_pretrained(network: nn.Module, name: str, weights: str | Path) -> Weigh
     return load_into(network, read_weights(path), str(path))
 
 
-def imagenet_url(name: str) -> str:
-    """Where torchvision keeps its default ImageNet weights of `name`. Raises WeightsError if it has none."""
-    import torchvision
-
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise WeightsError(
-            f"there are no ImageNet weights for '{name}'",
-            f"torchvision has some for {len(known)} networks, under its own names",
-            nearest(name, ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")),
-        )
-    return str(torchvision.models.get_model_weights(name).DEFAULT.url)
-
-
-def fetch_imagenet(name: str) -> Path:
-    """torchvision's ImageNet weights, in torch's own cache; fetched once, with a bar and a checked hash."""
-    url = imagenet_url(name)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if path.exists():
-        return path
-    by_hand = f"fetch it elsewhere and put it at {path}, or train from scratch without --weights"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # torchvision's file names end in the first eight digits of the file's SHA-256
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
-    except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-        raise DownloadError(f"{url} could not be fetched", str(error), by_hand) from error
-    except RuntimeError as error:  # torch's word for a hash that does not match
-        raise DownloadError(f"{url} did not arrive whole", str(error), f"try again, or {by_hand}") from error
-    except OSError as error:
-        raise DownloadError(
-            f"{path} could not be written", str(error), "make room there, or set TORCH_HOME"
-        ) from error
-    return path
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file by name, freed of wrappers and prefixes.
-
-    Raises WeightsError if the file is missing, is no weights file or would execute code.
-    """
-    if not path.is_file():
-        raise WeightsError(
-            f"there is no weights file {path}", "", "give a .safetensors or .pth file, or 'imagenet'"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        why = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path} was not loaded",
-            f"it is damaged, or holds more than tensors, and loading that could execute code: {why}",
-            "save only the state dict: torch.save(network.state_dict(), path)",
-        ) from error
-    except Exception as error:  # noqa: BLE001  both readers raise a dozen types for a damaged file
-        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
-        raise WeightsError(f"{path} is no weights file that can be read", why, "check the file") from error
-    return _unwrap(content, path)
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    tensors = (
-        {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    )
-    if not tensors:
-        raise WeightsError(
-            f"{path} holds no tensors by name",
-            f"looked at the top and under {', '.join(WRAPPERS)}",
-            "save the state dict: torch.save(network.state_dict(), path)",
-        )
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
-
-
 def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "weights") -> WeightsReport:
     """Copies what fits into `network` and reports on every tensor. What does not fit stays as initialised.
 
     Raises WeightsError if not one tensor with weights fits: then it is a file for another network.
     """
-    tensors = dict(tensors)
-    ours = network.state_dict()
+    ours = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    prefix, tensors = _without_prefix(ours, tensors)
     renamed = _match_head(ours, tensors)
     adapted = _adapt_first_layer(network, ours, tensors)
     loaded = [name for name in ours if name in tensors and tensors[name].shape == ours[name].shape]
@@ -185,10 +110,11 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "
         for name in loaded:
             ours[name].copy_(tensors[name])
     # older files were saved before batch norm counted its batches, a number that inference never uses
-    missing = [name for name in ours if name not in tensors and not name.endswith("num_batches_tracked")]
+    old = not any(name.endswith(COUNTER) for name in tensors)
+    missing = [name for name in ours if name not in tensors and not (old and name.endswith(COUNTER))]
     unused = [name for name in tensors if name not in ours]
     return WeightsReport(
-        source, tuple(loaded), adapted, renamed, tuple(missing), tuple(other_shape), tuple(unused)
+        source, prefix, tuple(loaded), adapted, renamed, tuple(missing), tuple(other_shape), tuple(unused)
     )
 
 
@@ -205,12 +131,31 @@ def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:
     return weight.repeat(1, repeats, 1, 1)[:, :in_channels] * (channels / in_channels)
 
 
+def _without_prefix(
+    ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> tuple[str, dict[str, Tensor]]:
+    """Leaves out what DataParallel, torch.compile, Lightning and others put before the names.
+
+    It is the prefix under which the file has most of the network's names; none, if the names agree as is.
+    """
+    hits = Counter({"": 0})
+    for name in tensors:
+        parts = name.split(".")
+        for i in range(len(parts)):
+            if ".".join(parts[i:]) in ours:
+                hits["".join(f"{part}." for part in parts[:i])] += 1
+    prefix = max(hits, key=lambda p: hits[p])  # the first of the best, and "" comes first
+    inside = {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
+    outside = {n: tensor for n, tensor in tensors.items() if not n.startswith(prefix) and n not in inside}
+    return prefix, inside | outside
+
+
 def _adapt_first_layer(
     network: nn.Module, ours: Mapping[str, Tensor], tensors: dict[str, Tensor]
 ) -> tuple[str, ...]:
     first = next((name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
     name = f"{first}.weight"
-    if first is None or name not in tensors:
+    if name not in ours or name not in tensors:
         return ()
     theirs, shape = tensors[name], ours[name].shape
     same_but_for_channels = (
@@ -218,19 +163,22 @@ def _adapt_first_layer(
     )
     if not same_but_for_channels or theirs.shape == shape:
         return ()
-    tensors[name] = adapt_input_channels(theirs, shape[1])
+    tensors[name] = adapt_input_channels(theirs.to(ours[name]), shape[1])
     return (name,)
 
 
 def _match_head(ours: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> tuple[tuple[str, str], ...]:
-    """Gives the file's last matrix the name of ours, if the names differ and the place and shape agree."""
+    """Gives the file's last matrix of our head's shape our head's name, if the file lacks that name."""
     matrices = [name for name, tensor in ours.items() if tensor.dim() == 2]
-    theirs = [name for name, tensor in tensors.items() if tensor.dim() == 2]
-    if not matrices or not theirs or matrices[-1] in tensors or theirs[-1] in ours:
+    if not matrices or matrices[-1] in tensors:
+        return ()
+    head = matrices[-1]
+    theirs = [n for n, tensor in tensors.items() if n not in ours and tensor.shape == ours[head].shape]
+    if not theirs:
         return ()
     renamed = []
     for kind in ("weight", "bias"):
-        new, old = (f"{name.rpartition('.')[0]}.{kind}" for name in (matrices[-1], theirs[-1]))
+        new, old = (f"{name.rpartition('.')[0]}.{kind}" for name in (head, theirs[-1]))
         if new in ours and old in tensors and tensors[old].shape == ours[new].shape:
             tensors[new] = tensors.pop(old)
             renamed.append((new, old))
@@ -242,9 +190,6 @@ def _some(names: Mapping[str, Tensor]) -> str:
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _by_module(names: tuple[str, ...]) -> str:
-    counts: dict[str, int] = {}
-    for name in names:
-        top = name.split(".")[0]
-        counts[top] = counts.get(top, 0) + 1
+def _by_module(names: Iterable[str]) -> str:
+    counts = Counter(name.split(".")[0] for name in names)
     return ", ".join(f"{top} ({count} tensor{'s' * (count > 1)})" for top, count in counts.items())
