@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 DATA = Path(os.environ.get("RESLAB_TEST_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
 WEIGHTS = Path(os.environ.get("RESLAB_TEST_WEIGHTS", DATA.parent / "weights"))
+
+# the first example imports torch: how long it takes says nothing
+settings.register_profile("reslab", deadline=None)
+settings.load_profile("reslab")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +35,25 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data set {name}, which is not at {folder}")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--overwrite", action="store_true", help="write the golden files anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden("show_resnet18.txt", text) compares with tests/golden; pytest --overwrite renews the file."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if request.config.getoption("--overwrite"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        assert path.is_file(), f"there is no golden file {path.name}; pytest --overwrite writes it"
+        assert text + "\n" == path.read_text(encoding="utf-8"), f"{path.name}: pytest --overwrite, if meant"
+
+    return compare
 
 
 @pytest.fixture

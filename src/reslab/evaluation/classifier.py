@@ -16,7 +16,8 @@ from torch import nn
 
 from ..errors import ClassifierError, PhotosError
 from ..networks.named import NetworkSpec
-from ..photos.folder import Photos, find_photos, find_splits
+from ..photos.folder import Photos
+from ..photos.layout import find_photos, find_splits
 from ..photos.preprocess import Preprocess
 from ..processes import choose_device
 from .metrics import Evaluation, evaluate_logits, soft_max
@@ -198,7 +199,7 @@ def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[
         for photo in photos.test or photos.val:
             files[photos.classes[photo.label]].append(photo.path)
     else:
-        folder = Path(photos).expanduser()
+        folder = Path(os.path.expanduser(photos))
         files = judged(folder)
     unknown = sorted(name for name, paths in files.items() if paths and name not in classes)
     if unknown:

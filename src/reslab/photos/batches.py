@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ class Batches:
         starts = list(range(0, len(self.photos), self.batch_size))
         if self.augment and len(starts) > 1 and len(self.photos) - starts[-1] == 1:
             starts.pop()
-        return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(self.photos)], strict=True)]
+        return [slice(a, b) for a, b in pairwise([*starts, len(self.photos)])]
 
 
 class _EpochImages(Dataset[tuple[Tensor, int]]):

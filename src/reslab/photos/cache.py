@@ -1,7 +1,8 @@
 """Decoded and shrunken pixels in a memory-mapped file in the user's cache folder, keyed by content.
 
 The network sees the same bits with and without it. A cache that cannot be written is a warning, never a
-failed run. Deleting the folder at any time is safe.
+failed run. Deleting the folder at any time is safe, and a cache that nobody has opened for two months goes
+when the next one is built.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger("reslab")
-CHUNK = 256
+SAMPLE = 256  # photos after which the size of a cache is known well enough
 SPARE = 2**30  # bytes that a cache leaves free on the disk
+KEPT = 60 * 24 * 3600  # seconds after its last use that a cache stays
 
 
 class Pixels(Protocol):
@@ -59,17 +63,16 @@ class PixelCache:
         self.rows = {digest: row for row, digest in enumerate(digests)}
         self.index: NDArray[np.int64] = np.load(folder / "index.npy", allow_pickle=False)  # offset, H, W
         self.pixels = np.memmap(folder / "pixels", dtype=np.uint8, mode="r")
-        if self.index.shape != (len(digests), 3) or not self._is_whole():
+        if self.index.shape != (len(digests), 3) or self.index.dtype != np.int64 or not self._is_whole():
             raise ValueError(f"{folder} is not whole")
+        with suppress(OSError):  # a cache may be read where nothing may be written
+            os.utime(folder)
 
     def _is_whole(self) -> bool:
         offsets, heights, widths = self.index.T
-        ends = offsets + self.channels * heights * widths
-        return bool(
-            (self.index[:, 1:] > 0).all()
-            and (offsets == [0, *ends[:-1]]).all()
-            and ends[-1] == self.pixels.size
-        )
+        ends = np.cumsum(self.channels * heights * widths)
+        follows = np.array_equal(offsets[1:], ends[:-1]) and offsets[0] == 0
+        return bool(follows and self.index[:, 1:].min() > 0 and ends[-1] == self.pixels.size)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker that is not forked opens the file itself; NumPy would send it every pixel.
@@ -110,7 +113,7 @@ def open_pixels(
     place = cache_folder() / _key(digests, preprocess)
     try:
         return _open_or_build(place, digests, [by_digest[d] for d in digests], files, progress)
-    except (OSError, TimeoutError) as error:
+    except (OSError, NotImplementedError) as error:  # filelock's, on a disk that knows no locks
         log.warning("no cache: %s; photos are decoded again in every epoch, which is slower", error)
         return files
 
@@ -127,22 +130,45 @@ def _key(digests: Sequence[str], preprocess: Preprocess) -> str:
 def _open_or_build(
     place: Path, digests: Sequence[str], photos: Sequence[Photo], files: PixelFiles, progress: bool
 ) -> PixelCache:
-    from filelock import FileLock
-
     channels = files.preprocess.channels
     with suppress(OSError, ValueError, EOFError):
         return PixelCache(place, digests, channels)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{place}.lock"):  # of two runs that start together, one builds and the other waits
+    with _only_builder(Path(f"{place}.lock")):
         with suppress(OSError, ValueError, EOFError):
             return PixelCache(place, digests, channels)
         shutil.rmtree(place, ignore_errors=True)
         for leftover in place.parent.glob(f".{place.name}.*"):  # of a build that was killed
             shutil.rmtree(leftover, ignore_errors=True)
+        _remove_unused(place.parent)
         _build(place, photos, files, progress)
     with suppress(OSError):
         os.unlink(f"{place}.lock")
     return PixelCache(place, digests, channels)
+
+
+@contextmanager
+def _only_builder(path: Path) -> Iterator[None]:
+    """Of two runs that start together, one builds and the other waits, and says so."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another process decodes these photos; waiting until it has finished")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_unused(folder: Path) -> None:
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - KEPT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _build(place: Path, photos: Sequence[Photo], files: PixelFiles, progress: bool) -> None:
@@ -157,28 +183,38 @@ def _build(place: Path, photos: Sequence[Photo], files: PixelFiles, progress: bo
     )
     try:
         with bar, ThreadPoolExecutor(cores()) as pool, (temporary / "pixels").open("wb") as out:
-            for start in range(0, len(photos), CHUNK):
-                chunk = photos[start : start + CHUNK]
-                for row, pixels in enumerate(pool.map(lambda photo: _try_read(files, photo), chunk), start):
-                    bar.update()
-                    if isinstance(pixels, PhotosError):
-                        failed.append(pixels)
-                        continue
-                    index[row] = offset, pixels.shape[1], pixels.shape[2]
-                    offset += out.write(pixels.numpy().tobytes())
-                if start == 0:
-                    _check_room(place.parent, offset * len(photos) // len(chunk))
+            for row, pixels in enumerate(_read_ahead(pool, files, photos)):
+                bar.update()
+                if isinstance(pixels, PhotosError):
+                    failed.append(pixels)
+                    continue
+                index[row] = offset, pixels.shape[1], pixels.shape[2]
+                offset += out.write(pixels.numpy().tobytes())
+                if row + 1 == min(SAMPLE, len(photos)):
+                    _check_room(place.parent, offset * len(photos) // (row + 1) - offset)
             _report(failed, len(photos), files.folder)
             out.flush()
-            os.fsync(
-                out.fileno()
-            )  # before the rename: a power cut must not leave a whole name on half a file
+            # before the rename: a power cut must not leave a whole name on half a file
+            os.fsync(out.fileno())
         saved = io.BytesIO()
         np.save(saved, index)
         durable.write(temporary / "index.npy", saved.getvalue())
         os.rename(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, files: PixelFiles, photos: Sequence[Photo]
+) -> Iterator[Tensor | PhotosError]:
+    """In order, with enough photos in work for every core and few enough for any memory."""
+    waiting: deque[Future[Tensor | PhotosError]] = deque()
+    for photo in photos:
+        waiting.append(pool.submit(_try_read, files, photo))
+        if len(waiting) > 8 * cores():
+            yield waiting.popleft().result()
+    for future in waiting:
+        yield future.result()
 
 
 def _try_read(files: PixelFiles, photo: Photo) -> Tensor | PhotosError:
@@ -191,7 +227,10 @@ def _try_read(files: PixelFiles, photo: Photo) -> Tensor | PhotosError:
 def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free - SPARE:
-        raise OSError(f"{folder} would take {needed / 1e9:.1f} GB and has {free / 1e9:.1f} GB free")
+        raise OSError(
+            f"it needs {needed / 1e6:,.0f} MB more in {folder}, where {free / 1e6:,.0f} MB are free "
+            f"and {SPARE / 1e6:,.0f} MB of them stay so"
+        )
 
 
 def _report(failed: Sequence[PhotosError], total: int, folder: Path) -> None:

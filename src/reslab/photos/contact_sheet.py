@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from ..tables import printable
 from .preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
     from torch import Tensor
 
 MARGIN, CAPTION, LARGEST = 6, 20, 160
@@ -36,7 +36,7 @@ def show_batch(
     """
     from PIL import Image, ImageDraw
 
-    images, labels = _check(batch)
+    images, labels = _check(batch, mean, std)
     count = max(1, min(len(images), limit))
     pictures = _to_pictures(images[:count], mean, std)
     side_w, side_h = (min(max(side, 64), LARGEST) for side in pictures[0].size)
@@ -50,14 +50,16 @@ def show_batch(
         smooth = Image.Resampling.NEAREST if picture.width < side_w else Image.Resampling.LANCZOS
         sheet.paste(picture.resize((side_w, side_h), smooth), (x, y))
         label = int(labels[i])
-        text = str(classes[label]) if 0 <= label < len(classes) else str(label)
-        _caption(draw, text, x, y + side_h + 2, side_w)
+        text = printable(str(classes[label])) if 0 <= label < len(classes) else str(label)
+        _caption(draw, text, label, (x, y + side_h + 2), side_w)
     if path is not None:
         _save(sheet, Path(path))
     return sheet
 
 
-def _check(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _check(
+    batch: tuple[Tensor, Tensor], mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor, Tensor]:
     """`batch` itself. Raises UsageError, saying what came instead, unless it is normalised images, labels."""
     import torch
 
@@ -70,6 +72,13 @@ def _check(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     if not good or labels.shape != images.shape[:1]:
         shapes = f"images {tuple(images.shape)} {images.dtype}, labels {tuple(labels.shape)}"
         raise UsageError(f"this is no batch of pictures: {shapes}", expected, do)
+    channels = images.shape[1]
+    if any(numbers is not None and len(numbers) != channels for numbers in (mean, std)):
+        raise UsageError(
+            f"mean {mean} and std {std} do not fit pictures of {channels} channels",
+            "each channel has one mean and one deviation",
+            "give those that the pictures were normalised by, as Preprocess has them",
+        )
     return images, labels
 
 
@@ -86,39 +95,57 @@ def _to_pictures(
     return [to_pil_image(image) for image in pixels]
 
 
-def _caption(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, width: int) -> None:
-    font = _font(text)
-    shown = printable(text)
-    while len(shown) > 1 and draw.textlength(shown, font=font) > width:
-        shown = shown[:-2] + "…" if shown.endswith("…") else shown[:-1] + "…"
-    draw.text((x, y), shown, fill="black", font=font)
-
-
-def _font(text: str) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """A font that has the label's letters: DejaVu comes with matplotlib, others from the system."""
-    from matplotlib import font_manager
+def _caption(draw: ImageDraw.ImageDraw, text: str, label: int, place: tuple[int, int], width: int) -> None:
+    """`text`, shortened to `width`; the number of the class where no font has its letters."""
     from PIL import ImageFont
 
-    families = ["DejaVu Sans"]
-    if any(ord(letter) > 0x2E80 for letter in text):
-        families = ["Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", *families]
-    for family in families:
-        with suppress(ValueError):  # not installed
-            return ImageFont.truetype(font_manager.findfont(family, fallback_to_default=False), 13)
-    return ImageFont.load_default(13)
+    file, letters = _font_for(text)
+    shown = "".join(letter for letter in text if letter in letters).strip() or f"class {label}"
+    font = ImageFont.truetype(file, 13)
+    if draw.textlength(shown, font=font) > width:
+        while shown and draw.textlength(shown + "…", font=font) > width:
+            shown = shown[:-1]
+        shown += "…"
+    draw.text(place, shown, fill="black", font=font)
+
+
+@cache
+def _font_for(text: str) -> tuple[str, frozenset[str]]:
+    """The font that has most of the letters of `text`, and those; DejaVu, matplotlib's own, if it has all."""
+    from matplotlib import font_manager
+
+    best = str(font_manager.findfont("DejaVu Sans"))
+    known = _letters_in(best, text)
+    if len(known) < len(set(text)):
+        fonts = font_manager.fontManager.ttflist
+        for file in sorted({f.fname for f in fonts if "Last Resort" not in f.name}):  # nothing but boxes
+            if len(letters := _letters_in(file, text)) > len(known):
+                best, known = file, letters
+    return best, known
+
+
+def _letters_in(file: str, text: str) -> frozenset[str]:
+    from matplotlib.ft2font import FT2Font
+    from PIL import ImageFont
+
+    try:
+        ImageFont.truetype(file, 13)  # not every font comes in every size: emoji are pictures
+        known = FT2Font(file).get_charmap()
+    except (OSError, RuntimeError):
+        return frozenset()
+    return frozenset(letter for letter in text if ord(letter) in known)
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
     import io
 
+    what, do = f"a contact sheet cannot be written to {path}", "give a path such as batch.png"
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or not path.parent.is_dir():
-        why = (
-            f"its suffix is none of {', '.join(SUFFIXES)}"
-            if suffix not in SUFFIXES
-            else "there is no such folder"
-        )
-        raise UsageError(f"a contact sheet cannot be written to {path}", why, "give a path such as batch.png")
+    if suffix not in SUFFIXES:
+        raise UsageError(what, f"its suffix is none of {', '.join(SUFFIXES)}", do)
     buffer = io.BytesIO()
     sheet.save(buffer, format=SUFFIXES[suffix], quality=92)
-    write(path, buffer.getvalue())
+    try:
+        write(path, buffer.getvalue())
+    except OSError as error:
+        raise UsageError(what, error.strerror or str(error), do) from error

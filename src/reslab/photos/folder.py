@@ -10,17 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import PhotosError
+from ..errors import PhotosError, UsageError
 from ..processes import cores
-from .decode import SUFFIXES
+from ..tables import printable
+from .layout import find_splits, from_image_folder, left_out, unreadable
 from .splitting import cut
-
-SPLIT_NAMES = {
-    "train": ("train", "training", "train_set", "training_set"),
-    "val": ("val", "valid", "validation", "val_set", "validation_set"),
-    "test": ("test", "test_set"),
-}
-LITTER = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,8 @@ class Photos:
 
     `source`: a folder with train/ (and val/, test/), a folder of classes, or a torchvision ImageFolder. What
     is missing is cut: validation from train, or all three from one folder of classes, stratified by class and
-    by content, so that equal files stay together. Raises PhotosError, naming what is wrong with the folder.
+    by content, so that equal files stay together. Raises PhotosError, naming what is wrong with the folder,
+    and UsageError for a source or a fraction that is none.
     """
 
     folder: Path
@@ -54,11 +49,10 @@ class Photos:
         if isinstance(source, Photos):
             self._set(source.folder, source.classes, source.splits, source.notes)
             return
-        if hasattr(source, "samples") and hasattr(source, "classes"):
-            folder, found = _from_image_folder(source)
-        else:
-            folder, found = Path(source).expanduser(), find_splits(Path(source).expanduser())
+        _check_fractions(val_fraction, test_fraction)
+        folder, found, beside = _find(source)
         classes, notes = _agree_on_classes(folder, found)
+        notes += beside
         splits = {name: _digested(folder, files, classes) for name, files in found.items()}
         if "all" in splits:
             rest, test = cut(splits.pop("all"), test_fraction, seed, "test split")
@@ -115,7 +109,7 @@ class Photos:
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items() if split)
         shown = ", ".join(self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
         lines = [f"{self.folder}: {sizes}; {len(self.classes)} classes: {shown}"]
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+        return "\n".join(map(printable, lines + [f"  note: {note}" for note in self.notes]))
 
     __repr__ = __str__
 
@@ -144,108 +138,26 @@ class Photos:
         return photos
 
 
-def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
-    """{split: {class: [path relative to folder]}}; the split is "all" for one folder of classes.
+def _check_fractions(*fractions: float) -> None:
+    for fraction in fractions:
+        if not 0 < fraction < 1:
+            raise UsageError(
+                f"a split cannot be {fraction} of the photos", "", "give a share between 0 and 1, such as 0.1"
+            )
 
-    Raises PhotosError if the folder is missing, not a folder, or without photos.
-    """
-    if not os.path.isdir(folder):
-        what = f"{folder} is not a folder" if os.path.exists(folder) else f"there is no folder {folder}"
-        raise PhotosError(what, "", "give the folder that holds one folder per class, or train/ and test/")
-    inside = {path.name.lower(): path for path in _folders(folder)}
-    found: dict[str, dict[str, list[str]]] = {}
-    for split, names in SPLIT_NAMES.items():
-        for name in names:
-            if name in inside and split not in found and _folders(inside[name]):
-                found[split] = _find_classes(inside[name], folder)
-    if "train" not in found:
-        found = {"all": _find_classes(folder, folder)}
-    loose_train = _train_without_classes(found.get("all", {}))
-    if loose_train:
-        raise PhotosError(
-            f"{folder / loose_train} has photos, but no folders of classes",
-            "nothing says what they show",
-            f"sort them into one folder per class: {folder / loose_train / 'cat' / '1.jpg'}",
+
+def _find(source: Any) -> tuple[Path, dict[str, dict[str, list[str]]], list[str]]:
+    """The folder, its files by split and class, and notes on what is left out."""
+    if hasattr(source, "samples") and hasattr(source, "classes"):
+        return *from_image_folder(source), []
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(
+            f"this is no folder of photos: {type(source).__name__}",
+            "expected a path or a torchvision ImageFolder",
+            'give the folder that holds one folder per class: Photos("data")',
         )
-    if not any(files for classes in found.values() for files in classes.values()):
-        loose = sum(is_photo(path) for path in folder.iterdir())
-        why = f"looked for {', '.join(SUFFIXES)} in {sum(len(c) for c in found.values())} folders of classes"
-        raise PhotosError(
-            f"{folder} has no photos" if not loose else f"{folder} has photos, but no folders of classes",
-            why if not loose else f"{loose} photos lie in it directly, and nothing says what they show",
-            "point to the folder that holds one folder per class: data/train/cat/1.jpg",
-        )
-    return found
-
-
-def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
-    """The folder train, if these "classes" are really splits: train/cat.0.jpg and test1/1.jpg, say."""
-    meant = {name: name.lower().rstrip("0123456789") for name in classes}
-    if not set(meant.values()) <= set(sum(SPLIT_NAMES.values(), ())):
-        return None
-    return next((name for name in classes if classes[name] and meant[name] in SPLIT_NAMES["train"]), None)
-
-
-def is_photo(path: Path) -> bool:
-    """By name alone: an image's suffix, and not one of the files that systems litter."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def find_photos(folder: Path) -> list[Path]:
-    """Every photo in `folder` and below, sorted; litter and folders that lead back are passed over.
-
-    Raises PhotosError if a folder there cannot be read: its photos would be missed without a word.
-    """
-    found, seen = [], {_identity(parent) for parent in folder.absolute().parents}
-    try:
-        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-            if _identity(root) in seen:
-                folders.clear()
-                continue
-            seen.add(_identity(root))
-            folders[:] = sorted(name for name in folders if not _is_litter(name))
-            found += [path for path in (Path(root, name) for name in files) if is_photo(path)]
-    except PermissionError as error:
-        raise _unreadable(Path(error.filename), error) from error
-    return sorted(found)
-
-
-def _identity(path: Path | str) -> tuple[int, int]:
-    """The same for every way, through whatever links, that leads to one folder."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
-
-
-def _raise(error: OSError) -> None:
-    if isinstance(error, PermissionError):  # a folder that is gone by now has no photos
-        raise error
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name in LITTER
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_litter(path.name))
-    except PermissionError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
-    return {
-        path.name: [os.path.relpath(photo, root) for photo in find_photos(path)] for path in _folders(folder)
-    }
-
-
-def _from_image_folder(source: Any) -> tuple[Path, dict[str, dict[str, list[str]]]]:
-    folder = Path(source.root)
-    classes: dict[str, list[str]] = {name: [] for name in source.classes}
-    for path, index in source.samples:
-        inside = os.path.relpath(path, folder)
-        if not any(_is_litter(part) for part in Path(inside).parts if part != ".."):
-            classes[source.classes[index]].append(inside)
-    return folder, {"all": classes}
+    folder = Path(os.path.expanduser(source))  # not Path's own, which fails for ~nobody
+    return folder, find_splits(folder), left_out(folder)
 
 
 def _agree_on_classes(
@@ -259,10 +171,11 @@ def _agree_on_classes(
         present = {name for name, files in found.get(split, {}).items() if files}
         unknown = sorted(present - set(classes))
         if unknown:
+            place = Path(*Path(found[split][unknown[0]][0]).parts[:2])
             raise PhotosError(
                 f"{split} has photos of a class that train lacks: {', '.join(unknown)}",
                 f"train has {', '.join(classes)}; a network cannot know what it was never shown",
-                f"rename or remove {folder / split / unknown[0]}, or add photos of it to train",
+                f"rename or remove {folder / place}, or add photos of it to train",
             )
         if split in found:
             notes += [f"{split} has no photos of {name}" for name in classes if name not in present]
@@ -282,8 +195,4 @@ def digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> PhotosError:
-    return PhotosError(f"{path} cannot be read", str(error), "check its permissions, or remove it")
+        raise unreadable(path, error) from error

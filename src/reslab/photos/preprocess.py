@@ -26,7 +26,7 @@ GREY_MEAN, GREY_STD = (0.449,), (0.226,)
 class Preprocess(BaseModel):
     """What is done to a photo before the network sees it; sizes in pixels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(ge=1, le=4096, description="side of the square that the network sees")
     resize: int = Field(ge=1, le=8192, description="shorter side before the centre crop")
@@ -39,9 +39,11 @@ class Preprocess(BaseModel):
     color_jitter: float = Field(0.0, ge=0, le=1, description="training: brightness, contrast, saturation")
 
     @model_validator(mode="after")
-    def _check_channels(self) -> Self:
+    def _check(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise ValueError(f"mean and std: one number for each of {self.channels} channels, std positive")
+        if self.resize < self.size:
+            raise ValueError(f"resize: {self.resize} is less than size, which is {self.size}")
         return self
 
     def shrink(self, image: Image.Image) -> Tensor:
@@ -98,7 +100,7 @@ class Preprocess(BaseModel):
 def _evaluation(look: Preprocess) -> Callable[[Tensor], Tensor]:
     from torchvision.transforms import v2
 
-    return v2.Compose([v2.Resize(max(look.resize, look.size), antialias=True), v2.CenterCrop(look.size)])
+    return v2.Compose([v2.Resize(look.resize, antialias=True), v2.CenterCrop(look.size)])
 
 
 @cache

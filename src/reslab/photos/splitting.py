@@ -20,10 +20,11 @@ P = TypeVar("P", bound=Labelled)
 
 
 def cut(photos: Iterable[P], fraction: float, seed: int, purpose: str) -> tuple[list[P], list[P]]:
-    """(kept, cut off), the second with about `fraction` of every class and at least one of its photos.
+    """(kept, cut off), the second with about `fraction` of every class, and at least one photo if it can be.
 
     Whether a photo is cut off depends on its content and its class-mates' only: not on its name, and not on
-    the order in which a disk lists the files. The first list keeps at least one photo of every class.
+    the order in which a disk lists the files. The first list keeps at least one photo of every class, so a
+    class of equal files stays whole.
     """
     photos = list(photos)
     contents: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))

@@ -1,0 +1,164 @@
+"""Which files of a folder are photos, of which class and in which split: by name and place alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import PhotosError
+from .decode import SUFFIXES
+
+SPLIT_NAMES = {
+    "train": ("train", "training", "train_set", "training_set"),
+    "val": ("val", "valid", "validation", "val_set", "validation_set"),
+    "test": ("test", "test_set"),
+}
+LITTER = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+
+
+def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
+    """{split: {class: [path relative to folder]}}; the split is "all" for one folder of classes.
+
+    Raises PhotosError if the folder is missing, not a folder, or without photos.
+    """
+    _check_folder(folder)
+    found = {split: _find_classes(path, folder) for split, path in _split_folders(folder).items()}
+    if "train" not in found:
+        found = {"all": _find_classes(folder, folder)}
+    loose_train = _train_without_classes(found.get("all", {}))
+    if loose_train:
+        raise PhotosError(
+            f"{folder / loose_train} has photos, but no folders of classes",
+            "nothing says what they show",
+            f"sort them into one folder per class: {folder / loose_train / 'cat' / '1.jpg'}",
+        )
+    if not any(files for classes in found.values() for files in classes.values()):
+        loose = _count_loose(folder)
+        why = f"looked for {', '.join(SUFFIXES)} in {sum(len(c) for c in found.values())} folders of classes"
+        raise PhotosError(
+            f"{folder} has no photos" if not loose else f"{folder} has photos, but no folders of classes",
+            why if not loose else f"{loose} photos lie in it directly, and nothing says what they show",
+            "point to the folder that holds one folder per class: data/train/cat/1.jpg",
+        )
+    return found
+
+
+def left_out(folder: Path) -> list[str]:
+    """Notes on what a reader would expect to be used and find_splits passes over."""
+    splits = _split_folders(folder)
+    used = list(splits.values()) if "train" in splits else []
+    beside = [path.name for path in _folders(folder) if path not in used] if used else []
+    loose = {path: _count_loose(path) for path in (folder, *used)}
+    notes = [f"left out, no folder of classes for train, val or test: {', '.join(beside)}"] if beside else []
+    return notes + [f"left out, in no folder of a class: {n:,} in {path}" for path, n in loose.items() if n]
+
+
+def from_image_folder(source: Any) -> tuple[Path, dict[str, dict[str, list[str]]]]:
+    """The folder and what find_splits would say, of a torchvision ImageFolder; its litter is left out."""
+    folder = Path(source.root)
+    classes: dict[str, list[str]] = {name: [] for name in source.classes}
+    for path, index in source.samples:
+        inside = os.path.relpath(path, folder)
+        if not any(_is_litter(part) for part in Path(inside).parts if part != ".."):
+            classes[source.classes[index]].append(inside)
+    return folder, {"all": classes}
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """Every photo in `folder` and below, sorted; litter and folders that lead back are passed over.
+
+    Raises PhotosError if a folder there cannot be read: its photos would be missed without a word.
+    """
+    above = [parent for parent in folder.absolute().parents if os.path.exists(parent)]
+    found, seen = [], {_identity(parent) for parent in above}
+    try:
+        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+            if _identity(root) in seen:
+                folders.clear()
+                continue
+            seen.add(_identity(root))
+            folders[:] = sorted(name for name in folders if not _is_litter(name))
+            found += [path for path in (Path(root, name) for name in files) if is_photo(path)]
+    except PermissionError as error:
+        raise unreadable(Path(error.filename), error) from error
+    return sorted(found)
+
+
+def is_photo(path: Path) -> bool:
+    """By name alone: an image's suffix, and not one of the files that systems litter."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def unreadable(path: Path, error: OSError) -> PhotosError:
+    """What to raise where a file or folder is there and does not let itself be read."""
+    return PhotosError(
+        f"{path} cannot be read", error.strerror or str(error), "check its permissions, or remove it"
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except PermissionError as error:
+        raise unreadable(folder, error) from error
+    except (OSError, ValueError):  # also for a name that no file can have
+        is_folder = None
+    if not is_folder:
+        what = f"there is no folder {folder}" if is_folder is None else f"{folder} is not a folder"
+        raise PhotosError(what, "", "give the folder that holds one folder per class, or train/ and test/")
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """{split: its folder}, of those that have folders of classes in them."""
+    inside: dict[str, Path] = {}
+    for path in _folders(folder):
+        inside.setdefault(path.name.lower(), path)
+    found: dict[str, Path] = {}
+    for split, names in SPLIT_NAMES.items():
+        for name in names:
+            if name in inside and split not in found and _folders(inside[name]):
+                found[split] = inside[name]
+    return found
+
+
+def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
+    return {
+        path.name: [os.path.relpath(photo, root) for photo in find_photos(path)] for path in _folders(folder)
+    }
+
+
+def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
+    """The folder train, if these "classes" are really splits: train/cat.0.jpg and test1/1.jpg, say."""
+    meant = {name: name.lower().rstrip("0123456789") for name in classes}
+    if not set(meant.values()) <= set(sum(SPLIT_NAMES.values(), ())):
+        return None
+    return next((name for name in classes if classes[name] and meant[name] in SPLIT_NAMES["train"]), None)
+
+
+def _count_loose(folder: Path) -> int:
+    return sum(is_photo(path) for path in folder.iterdir())
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_litter(path.name))
+    except PermissionError as error:
+        raise unreadable(folder, error) from error
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name in LITTER
+
+
+def _identity(path: Path | str) -> tuple[int, int]:
+    """The same for every way, through whatever links, that leads to one folder."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _raise(error: OSError) -> None:
+    if isinstance(error, PermissionError):  # a folder that is gone by now has no photos
+        raise error
