@@ -23,4 +23,4 @@ def get(name: str, folder: Path, /, *, source: Path | None = None) -> None:
 
     made = download.get(name, folder, source=source)
     print(download.describe(name))
-    print(f"photos: {made}\nnext:   reslab train {made}")
+    print(f"photos: {made}\nnext:   {download.next_command(name, made)}")

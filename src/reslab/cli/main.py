@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -9,6 +10,12 @@ from importlib import import_module
 from ..errors import ReslabError, UsageError, nearest
 
 GROUPS = {
+    "LOOK": {
+        "conv": ("anatomy:conv", "a convolution's formula, with the numbers put in"),
+        "show": ("anatomy:show", "a network taken apart: formula, shape, cost of every layer"),
+        "get": ("look:get", "a public data set as a photo folder"),
+        "exercise": ("course:exercise", "an exercise of the course, and whether your file solves it"),
+    },
     "TRAIN": {
         "demo": ("train:demo", "the whole way on an embedded set of drawings, in a few minutes"),
         "train": ("train:train", "a folder of photos becomes a trained, measured network"),
@@ -18,9 +25,6 @@ GROUPS = {
     "JUDGE": {
         "evaluate": ("judge:evaluate", "accuracy with its interval, on a folder of classes"),
         "predict": ("judge:predict", "what is on these photos"),
-    },
-    "LOOK": {
-        "get": ("look:get", "a public data set as a photo folder"),
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
@@ -44,7 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """One call of the command line; its exit code."""
     try:
-        return _call(arguments)
+        _any_letters()
+        code = _call(arguments)
+        sys.stdout.flush()
+        return code
     except ReslabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -54,6 +61,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _any_letters() -> None:
+    """Standard output may be no UTF-8: letters that it lacks come out escaped, and stop nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _call(arguments: list[str]) -> int:
@@ -77,7 +90,12 @@ def _parse_and_call(verb: str, command: object, arguments: list[str]) -> int:
     """cyclopts turns words into the function's arguments; its complaints become ours."""
     import cyclopts
 
-    app = cyclopts.App(name=f"reslab {verb}", version_flags=[], help_format="plaintext")
+    app = cyclopts.App(
+        name=f"reslab {verb}",
+        version_flags=[],
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # run() answers it
+    )
     app.default(command)  # type: ignore[call-overload]
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")

@@ -1,0 +1,109 @@
+"""textbook_resnet18 on Fashion-MNIST, beside the figure that Dive into Deep Learning publishes for it.
+
+python benchmarks/fashion_mnist.py --source FOLDER    with the four published files in FOLDER, or
+python benchmarks/fashion_mnist.py                    which downloads them
+
+An hour or two on two CPU cores. Interrupted, it goes on where it was when it is called again. The book's
+recipe is followed (SGD 0.05, batches of 256, 96 x 96 pixels, ten epochs), its way of reporting is not: the
+book trains on all 60,000 pictures and validates on the test set; reslab keeps 6,000 of the 60,000 for
+validation, which chooses the epoch, and looks at the test set once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import reslab
+from reslab.processes import cores
+from reslab.training.begin import duration
+
+D2L = 0.893  # test accuracy; Zhang et al., Dive into Deep Learning, section 8.6, ResNet-18 on Fashion-MNIST
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes the photo folder, trains or goes on, and prints both figures."""
+    options = _parse(arguments)
+    photos, folder = options.folder / "photos", options.folder / "run"
+    if not photos.exists():
+        reslab.get("fashion-mnist", photos, source=options.source)
+    if folder.exists():
+        run = reslab.resume(folder, say=_say)
+    else:
+        recipe = reslab.Recipe.load("textbook").with_settings(
+            epochs=options.epochs, size=options.size, resize=options.size, precision=options.precision
+        )
+        chosen = _subset(reslab.Photos(photos, seed=recipe.seed), options.photos)
+        run = reslab.train(chosen, "textbook_resnet18", recipe, run=folder, say=_say)
+    print(report(run))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", type=Path, help="a folder with the four published files")
+    parser.add_argument("--folder", type=Path, default=Path("fashion-mnist"), help="for photos and run")
+    parser.add_argument("--photos", type=int, help="at most so many of each split, for a quick look")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--precision", default="auto")
+    return parser.parse_args(arguments)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _subset(photos: reslab.Photos, most: int | None) -> reslab.Photos:
+    """At most so many photos of each split, evenly from all of it and so from all classes."""
+    if most is None:
+        return photos
+    rows = []
+    for _, split in groupby(photos.rows(), key=lambda row: row["split"]):
+        group = list(split)
+        rows += group[:: -(-len(group) // most)]
+    return reslab.Photos.from_rows(photos.folder, photos.classes, rows)
+
+
+def report(run: reslab.Run) -> str:
+    """Both test accuracies with how each was come by; then machine, versions and duration."""
+    result, recipe, about = run.result, run.recipe, run.about
+    assert result is not None, "the run is finished"
+    machine = json.loads((run.folder / "environment.json").read_text())
+    train, val, test = (f"{len(split):,}" for split in run.photos.splits.values())
+    low, high = result["test_interval"]
+    epoch = f"epoch {result['best_epoch']} of {recipe.epochs}, chosen by validation on {val}"
+    return (
+        f"reslab  test accuracy {result['test_accuracy']:.3f} [{low:.3f}, {high:.3f}] over {test} pictures;"
+        f" {train} to train, {epoch}\n"
+        f"d2l     test accuracy {D2L} over 10,000 pictures; 60,000 to train, after the tenth epoch\n"
+        f"{recipe.size} x {recipe.size} pixels, precision {about['measured']['precision']},"
+        f" {duration(run.seconds)} of training on {machine['device_name'] or _processor()}, {cores()} cores\n"
+        f"reslab {machine['reslab']}, torch {machine['torch']}, torchvision {machine['torchvision']},"
+        f" Python {machine['python']}, {machine['platform']}"
+    )
+
+
+def _processor() -> str:
+    """The processor's own name, where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.split(": ", 1)[1] for line in lines if line.startswith("model name")), "processor unknown"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except reslab.ReslabError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; call it again to go on")
