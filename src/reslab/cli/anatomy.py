@@ -1,0 +1,201 @@
+"""LOOK: conv, show."""
+
+from __future__ import annotations
+
+import json as json_
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..networks.anatomy import Anatomy
+
+Flag = Annotated[bool, Parameter(negative="")]  # without a --no-json
+
+
+def conv(
+    size: str,
+    /,
+    *,
+    kernel: str,
+    stride: str | None = None,
+    padding: str = "0",
+    dilation: str = "1",
+    output_padding: str = "0",
+    transposed: Flag = False,
+    pool: Flag = False,
+    ceil: Flag = False,
+    channels: str | None = None,
+    groups: int = 1,
+    json: Flag = False,
+) -> None:
+    """The formula of a convolution with the numbers put in, and where the kernel stands.
+
+    Example: reslab conv 224 --kernel 7 --stride 2 --padding 3
+
+    Sizes are one number for both axes, or HEIGHTxWIDTH: reslab conv 32x48 --kernel 3x5 --padding 1x2
+
+    Parameters
+    ----------
+    size
+        pixels that go in
+    kernel
+        its size
+    stride
+        pixels from one position to the next [1; with --pool the kernel's size]
+    padding
+        pixels added on every side
+    dilation
+        pixels from one tap of the kernel to the next
+    output_padding
+        with --transposed: pixels added to the output
+    transposed
+        a transposed convolution, which makes larger
+    pool
+        pooling instead of a convolution
+    ceil
+        with --pool: round up instead of down
+    channels
+        IN:OUT, for parameters and multiply-adds: 3:64
+    groups
+        groups of channels that do not see each other
+    json
+        one JSON object on standard output
+    """
+    from ..networks import sketch
+    from ..networks.arithmetic import convolution_kind, windows
+
+    both = windows(
+        kernel_size=_pair("--kernel", kernel),
+        stride=_pair("--stride", stride if stride is not None else kernel if pool else "1"),
+        padding=_pair("--padding", padding),
+        dilation=_pair("--dilation", dilation),
+        output_padding=_pair("--output-padding", output_padding),
+        kind=convolution_kind(transposed, pool, ceil),
+        ceil_mode=ceil,
+    )
+    pixels = _pair("the size", size)
+    between = None if channels is None else _pair("--channels", channels, ":")
+    if pool and between:
+        raise UsageError("--channels with --pool", "pooling has no weights", "leave one of them away")
+    if json:
+        print(json_.dumps(sketch.facts(both, pixels, between, groups)))
+    else:
+        print(sketch.explain(both, pixels, between, groups, _width()))
+        print("\nnext:  reslab show resnet18   every layer of a network, with its formula")
+
+
+def show(
+    network: str,
+    other: str | None = None,
+    /,
+    *,
+    input: str | None = None,  # noqa: A002  the flag's name
+    num_classes: int | None = None,
+    depth: int = 2,
+    width: int | None = None,
+    json: Flag = False,
+) -> None:
+    """A network taken apart: every layer's formula, shape, cost and receptive field. Two: side by side.
+
+    Example: reslab show resnet18 --input 3x224x224
+
+    Example: reslab show resnet18 resnet18:plain
+
+    What can be shown: resnet18 and the family; torchvision:NAME; resnet18:plain, the network with another
+    block (basic, bottleneck, plain, preactivation, textbook); TextbookBlock, a block alone, or
+    TextbookBlock:64,64,1 with its in_channels, out_channels and stride; my_block.py:MyBlock, resnet18 with
+    a block of your own; a model file or a run folder.
+
+    Parameters
+    ----------
+    network
+        what to show
+    other
+        what to put beside it, differences marked
+    input
+        a photo's CHANNELSxHEIGHTxWIDTH [what the network is made for]
+    num_classes
+        outputs of the last layer [the network's own]
+    depth
+        1 shows stages, 2 blocks, 3 what is in them
+    width
+        columns of the table [the terminal's]
+    json
+        one JSON object on standard output, every layer in it; for two networks a list of two
+    """
+    shape = None if input is None else _shape(input)
+    shown = [_anatomy(text, shape, num_classes) for text in (network, other) if text is not None]
+    columns = width if width is not None else _width()
+    if json:
+        objects = [taken.as_json() for taken in shown]
+        print(json_.dumps(objects[0] if other is None else objects))
+    elif other is None:
+        print(shown[0].table(columns, depth))
+        print(f"\nnext:  {_next(network, shown[0], depth)}")
+    else:
+        from ..networks.side_by_side import side_by_side
+
+        print(side_by_side(shown[0], shown[1], columns, depth))
+        print(f"\nnext:  {_next(f'{network} {other}', shown[0], depth)}")
+
+
+def _next(what: str, shown: Anatomy, depth: int) -> str:
+    if len(shown.fold(depth + 1)) > len(shown.fold(depth)):
+        return f"reslab show {what} --depth {depth + 1}   what is inside the rows"
+    return "reslab conv 224 --kernel 7 --stride 2 --padding 3   one formula"
+
+
+def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) -> Anatomy:
+    from ..networks.anatomy import anatomy
+
+    path = Path(text)
+    if path.is_dir() or path.suffix == ".safetensors":
+        from ..evaluation.classifier import Classifier
+
+        if num_classes is not None:
+            raise UsageError("--num-classes with a model file", "the file says how many", "leave it out")
+        classifier = Classifier.load(path, device="cpu")
+        usual = (classifier.preprocess.channels, *[classifier.preprocess.size] * 2)
+        return anatomy(classifier.network, shape or usual, name=text)
+    from ..networks.notation import build_named
+
+    # a network with another first layer only where the family can be built that way
+    channels = shape[0] if shape is not None and not text.startswith("torchvision:") else None
+    named = build_named(text, num_classes, channels)
+    return anatomy(named.network, shape or named.input, name=named.name)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """3x224x224 -> (3, 224, 224)"""
+    try:
+        numbers = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3 or min(numbers) < 1:
+        raise UsageError(f"--input '{text}' is no photo's shape", "", "CHANNELSxHEIGHTxWIDTH: 3x224x224")
+    return numbers
+
+
+def _pair(name: str, text: str, sign: str = "x") -> tuple[int, int]:
+    """3 -> (3, 3), 3x5 -> (3, 5)"""
+    parts = text.lower().split(sign)
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if sign == ":" and len(numbers) == 1 or len(numbers) not in (1, 2):
+        form = "IN:OUT, as in 3:64" if sign == ":" else "one whole number, or HEIGHTxWIDTH as in 3x5"
+        raise UsageError(f"{name} '{text}' is not what was expected", "", f"give {form}")
+    return numbers[0], numbers[-1]
+
+
+def _width() -> int:
+    """Columns of the terminal; 80 into a pipe."""
+    return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80

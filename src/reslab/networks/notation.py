@@ -1,0 +1,135 @@
+"""What a person writes to name something to look at: a network, a network with another block, a block.
+
+resnet18  torchvision:vgg16   a network by its name
+resnet18:plain                with another block: basic, bottleneck, plain, preactivation, textbook
+TextbookBlock                 a block alone, as the first of a stage: 64 to 128 channels, stride 2
+TextbookBlock:64,64,1         the same with its three numbers: in_channels, out_channels, stride
+my_block.py:MyBlock           resnet18 with the block from a file of your own
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import NetworkError, ReslabError, nearest
+from .bare_copy import nothing_drawn
+from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
+from .named import TORCHVISION, NetworkSpec, check_name, default_in_channels
+from .resnet import FAMILY, build_resnet
+
+BLOCKS: dict[str, Block] = {
+    "basic": BasicBlock,
+    "bottleneck": Bottleneck,
+    "plain": PlainBlock,
+    "preactivation": PreActivationBlock,
+    "textbook": TextbookBlock,
+}
+CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
+ALONE = (64, 128, 2)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network, without weights where possible, and the photo (C, H, W) that it is usually given."""
+
+    name: str
+    network: nn.Module
+    input: tuple[int, int, int]
+
+
+def build_named(text: str, num_classes: int | None = None, in_channels: int | None = None) -> Named:
+    """Builds what `text` names. Raises NetworkError for what it does not know, pointing to the nearest."""
+    name, _, rest = text.partition(":")
+    if name in CLASSES:
+        return _alone(text, CLASSES[name], rest)
+    if name.endswith(".py"):
+        return _family(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels)
+    if name in FAMILY:
+        return _family(text, name, _block(rest) if rest else None, num_classes, in_channels)
+    if not text.startswith(TORCHVISION):
+        raise NetworkError(
+            f"there is no network '{text}'",
+            "it is no member of the family, no block, no model file and no run folder",
+            f"{nearest(name, [*FAMILY, *CLASSES])}, or torchvision:NAME",
+        )
+    return _from_torchvision(text, num_classes)
+
+
+def _from_torchvision(text: str, num_classes: int | None) -> Named:
+    check_name(text)
+    spec = NetworkSpec(text, 1000 if num_classes is None else num_classes, 3)
+    side = 299 if text.endswith("inception_v3") else 224
+    with nothing_drawn():
+        try:
+            with torch.device("meta"):
+                network = spec.build()
+        except NotImplementedError:  # some look at their own numbers while they are built
+            network = spec.build()
+    return Named(text, network, (3, side, side))
+
+
+def block_from_file(path: Path, name: str) -> Block:
+    """The block `name` of a Python file, which is run. Raises NetworkError."""
+    if not path.is_file():
+        raise NetworkError(f"there is no file {path}", "", "write FILE.py:Block, as in my_block.py:MyBlock")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise NetworkError(f"{path} does not run", f"{type(error).__name__}: {error}", "mend it") from error
+    own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
+    if not name or not callable(getattr(module, name, None)):
+        raise NetworkError(
+            f"{path} has no block '{name}'", "", f"it has {', '.join(own) or 'no classes'}: {path}:NAME"
+        )
+    block: Block = getattr(module, name)
+    return block
+
+
+def _family(
+    text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None
+) -> Named:
+    try:
+        with nothing_drawn(), torch.device("meta"):
+            network = build_resnet(name, num_classes, in_channels, block=block)
+    except ReslabError:
+        raise
+    except Exception as error:
+        raise NetworkError(
+            f"{text} cannot be built", f"{type(error).__name__}: {error}", "a block takes (in, out, stride)"
+        ) from error
+    side = 32 if FAMILY[name].stem == "small" else 224
+    return Named(text, network, (in_channels or default_in_channels(name), side, side))
+
+
+def _block(name: str) -> Block:
+    known = {**BLOCKS, **CLASSES}
+    if name not in known:
+        raise NetworkError(f"there is no block '{name}'", "", nearest(name, BLOCKS))
+    return known[name]
+
+
+def _alone(text: str, block: Block, numbers: str) -> Named:
+    try:
+        given = tuple(int(number) for number in numbers.split(",")) if numbers else ALONE
+        in_channels, out_channels, stride = given
+    except ValueError:
+        raise NetworkError(
+            f"'{numbers}' does not say how to build a block",
+            "a block is built from in_channels, out_channels and stride",
+            f"three numbers with commas: {text.partition(':')[0]}:64,128,2",
+        ) from None
+    if min(given) < 1:
+        raise NetworkError(f"'{text}'", "channels and stride are at least 1", "give three numbers above 0")
+    with torch.device("meta"):
+        alone = block(in_channels, out_channels, stride)
+    return Named(text, alone, (in_channels, 56, 56))
