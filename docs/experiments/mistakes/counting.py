@@ -1,0 +1,58 @@
+"""Mistakes of counting: the counter that is never reset, and the bar that is one too short."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from .bench import Bench, Figures, judge, normalize, order, pictures, right, small_resnet
+
+
+def counter(bench: Bench) -> Figures:
+    """A network that is never updated, and one that learns: the loss of each epoch, counted both ways."""
+    train = pictures(bench, "train")
+    torch.manual_seed(0)
+    logits = judge(small_resnet(), normalize(train.images))
+    each, epochs = cross_entropy(logits, train.labels, reduction="none"), 10
+    false_curve, honest_curve = [], []
+    count = 0  # the mistake: it belongs into the loop
+    for epoch in range(epochs):
+        total = 0.0
+        for chosen, _ in order(bench, 0, epoch, len(each)):
+            total += each[chosen].mean().item() * len(chosen)
+            count += len(chosen)
+        false_curve.append(total / count)
+        honest_curve.append(total / len(each))
+    learning = right(bench, 0).losses
+    return {
+        "false_curve": false_curve,
+        "honest_curve": honest_curve,
+        "false_first": false_curve[0],
+        "false_last": false_curve[-1],
+        "honest_first": honest_curve[0],
+        "honest_last": honest_curve[-1],
+        "learning_honest_curve": list(learning),
+        "learning_false_curve": [loss / (epoch + 1) for epoch, loss in enumerate(learning)],
+    }
+
+
+def progress_total(bench: Bench) -> Figures:
+    """What tqdm shows when it is told one batch too few."""
+    batches = 13
+    return {
+        "batches": batches,
+        "wrong": _last_line(batches - 1, batches),
+        "right": _last_line(batches, batches),
+    }
+
+
+def _last_line(total: int, batches: int) -> str:
+    shown = io.StringIO()
+    for _ in tqdm(itertools.repeat(None, batches), total=total, file=shown, ncols=60, ascii=" #"):
+        pass
+    line = shown.getvalue().rpartition("\r")[2].strip()
+    return line.partition(" [")[0]
