@@ -1,0 +1,74 @@
+"""The demo through the real command line, on a set that is small enough for a test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import reslab
+
+
+def reslab_demo(folder: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "reslab", "demo", "--folder", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_the_demo_trains_measures_predicts_and_says_where_all_lies(tmp_path: Path) -> None:
+    reslab.draw(tmp_path / "photos", train=40, test=12, progress=False)
+    for number in ("1", "2"):  # a second call makes a second run and draws nothing anew
+        out, err = reslab_demo(tmp_path).communicate()
+        run = tmp_path / "runs" / number
+        assert "Traceback" not in err
+        assert f"using the drawings that are in {tmp_path / 'photos'}" in out
+        assert "12 test; 2 classes: cat, dog" in out
+        assert out.count("Epoch ") == reslab.Run(run).recipe.epochs
+        assert out.count(str(tmp_path / "photos" / "test" / "cat" / "000")) == 3
+        for name in ("curves.png", "first_batch.jpg", "model.safetensors"):
+            assert (run / name).is_file()
+            assert str(run / name) in out
+        assert f"predict {run} {tmp_path}/photos/test/dog" in out
+        assert reslab.Run(run).state == "finished"
+
+
+@pytest.mark.slow
+def test_a_demo_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+    reslab.draw(tmp_path / "photos", train=200, test=12, progress=False)
+    with reslab_demo(tmp_path) as demo:
+        assert demo.stdout is not None
+        lines = []
+        for line in demo.stdout:
+            lines.append(line)
+            if line.startswith("Epoch 1/"):
+                demo.send_signal(signal.SIGINT)
+    run = tmp_path / "runs" / "1"
+    assert demo.returncode == 130
+    assert f"go on with: reslab resume {run}" in "".join(lines)
+    assert reslab.Run(run).state == "interrupted"
+
+
+def test_a_demo_that_is_interrupted_while_it_draws_keeps_nothing(tmp_path: Path) -> None:
+    with reslab_demo(tmp_path) as demo:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        demo.send_signal(signal.SIGINT)
+        out, err = demo.communicate()
+    assert demo.returncode == 130
+    assert "nothing was kept of the drawings" in out
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_answered(small_disk: Callable[..., Path]) -> None:
+    disk = small_disk("ro")
+    with reslab_demo(disk / "demo") as demo:
+        _, err = demo.communicate()
+    assert demo.returncode == 2
+    assert err.startswith(f"error: the drawings cannot be written to {disk / 'demo' / 'photos'}")
+    assert "Traceback" not in err
