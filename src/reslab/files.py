@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import RunError
+
+ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
 
 
 def write(path: Path, content: bytes) -> None:
@@ -42,6 +46,25 @@ def write_json(path: Path, value: Any) -> None:
 def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """One JSON object a line."""
     write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that appears whole or not at all: the block fills another one, which is then renamed.
+
+    Raises OSError if `folder` is there already and not empty, or cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    shutil.rmtree(making, ignore_errors=True)  # of a killed process that had our number
+    making.mkdir()
+    try:
+        yield making
+        os.rename(making, folder)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,23 +101,52 @@ def only_process(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     owner = folder / ".lock-owner"
     try:
-        lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
-    except Timeout:
         try:
-            who = owner.read_text().strip()
-        except OSError:
-            who = "unknown"
+            lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
+        except Timeout:
+            if _lives(owner):
+                raise
+            lock.acquire(timeout=ORPHANS)
+        owner.write_text(f"process {os.getpid()}\n")
+    except Timeout:
         raise RunError(
-            f"{folder} is in use by another process ({who})",
+            f"{folder} is in use by another process ({_content(owner) or 'unknown'})",
             "two processes that write one run folder would spoil each other's work",
             "wait for it, stop it, or give this run another folder",
         ) from None
+    except OSError as error:
+        lock.release()
+        raise RunError(
+            f"nothing can be written into {folder}",
+            error.strerror or str(error),
+            "make room, or check its permissions",
+        ) from error
     try:
-        owner.write_text(f"process {os.getpid()}\n")
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with suppress(OSError):
+            owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _lives(owner: Path) -> bool:
+    """Whether the process that the file names is there; True if it names none."""
+    number = re.search(r"\d+", _content(owner))
+    try:
+        if number:
+            os.kill(int(number[0]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is there, and another user's
+        return True
+    return True
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def is_locked(folder: Path) -> bool:

@@ -76,7 +76,9 @@ def test_validation_runs_in_eval_mode_without_gradients_over_every_photo(
 
 def test_the_update_is_plain_sgd(photo_folder: Callable[..., Path]) -> None:
     """One step of the loop against the same step written out with torch."""
-    recipe = SMALL.with_settings(momentum=0, weight_decay=0, schedule="constant", learning_rate=0.1)
+    recipe = SMALL.with_settings(
+        optimizer="sgd", momentum=0, weight_decay=0, schedule="constant", learning_rate=0.1
+    )
     prepared = small(photo_folder(train=30), recipe)
     oracle = copy.deepcopy(prepared.state.network).train()
     batch = next(prepared.train.epoch(0))

@@ -56,7 +56,7 @@ def test_it_is_frozen() -> None:
         ({"epochs": "many"}, ["epochs = 'many'"]),
         ({"optimizer": "rmsprop"}, ["optimizer", "'sgd', 'adam' or 'adamw'"]),
         ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "adam has its own"]),
-        ({"nesterov": True, "momentum": 0}, ["nesterov", "momentum"]),
+        ({"optimizer": "sgd", "nesterov": True, "momentum": 0}, ["nesterov", "momentum"]),
         ({"milestones": (0.5,)}, ["milestones", "schedule steps"]),
         ({"schedule": "steps"}, ["milestones"]),
         ({"schedule": "steps", "milestones": (30.0,)}, ["between 0 and 1"]),
@@ -109,3 +109,13 @@ def test_a_change_is_checked_like_the_whole() -> None:
     with pytest.raises(RecipeError, match="momentum"):
         Recipe.load("tutorial").with_settings(momentum=0.9)
     assert Recipe.load("tutorial").with_settings(epochs=1).epochs == 1
+
+
+def test_the_learning_rate_that_nobody_gave_is_the_optimizers_own() -> None:
+    """0.001 suits adamw and starves sgd; what somebody did give stays under any optimizer."""
+    assert Recipe().learning_rate == Recipe(optimizer="adam").learning_rate == 0.001
+    assert Recipe().with_settings(optimizer="sgd") == Recipe(
+        learning_rate=0.05, weight_decay=5e-4, optimizer="sgd"
+    )
+    assert Recipe(learning_rate=0.3).with_settings(optimizer="sgd").learning_rate == 0.3
+    assert Recipe.load("textbook").with_settings(optimizer="adam").learning_rate == 0.05

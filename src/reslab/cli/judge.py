@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json as json_
 import os
 import sys
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..errors import UsageError
-from ..tables import printable, table
+from ..tables import table
 
 if TYPE_CHECKING:
     from ..evaluation.classifier import Prediction
 
-Flag = Annotated[bool, Parameter(negative="")]  # without a --no-json
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
 
 
 def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = "auto") -> None:
@@ -48,13 +47,12 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
     if json:
         print(json_.dumps(evaluation.as_json()), flush=True)
     else:
-        _any_letters()
         print(f"{evaluation}\n\n{evaluation.table()}", flush=True)
 
 
 def predict(
     model: Path,
-    photos: Annotated[list[str], Parameter(negative=())],
+    photos: Annotated[list[str], Parameter(negative=(), allow_leading_hyphen=True)],
     /,
     *,
     json: Flag = False,
@@ -82,6 +80,9 @@ def predict(
     """
     from ..evaluation.classifier import Classifier, expand
 
+    for pattern in photos:  # a hyphen alone is let through, and with it what was meant as a flag
+        if pattern.startswith("-") and pattern != "-" and not os.path.lexists(pattern):
+            raise UsageError(f"there is no flag and no photo {pattern}", "", "see reslab predict --help")
     if json and csv:
         raise UsageError("--json and --csv at once", "one output has one form", "leave one of them away")
     classifier = Classifier.load(model, device=device)
@@ -110,25 +111,19 @@ def _listed(patterns: list[str]) -> list[str]:
     return out
 
 
-def _any_letters() -> None:
-    """Standard output may be no UTF-8: letters that it lacks come out escaped, and stop nothing."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 def _write_csv(predictions: object, classes: tuple[str, ...]) -> None:
-    _any_letters()
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(map(printable, ["path", "label", "probability", *classes, "error"]))
+    plain = csv.writer(sys.stdout, lineterminator="\n")
+    quoted = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    plain.writerow(["path", "label", "probability", *classes, "error"])
     for p in predictions:  # type: ignore[attr-defined]
         shares = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
         probability = "" if p.probability is None else f"{p.probability:.6f}"
-        writer.writerow(map(printable, [p.path, p.label or "", probability, *shares, p.error or ""]))
+        writer = quoted if "\r" in p.path else plain  # the plain one leaves it bare
+        writer.writerow([p.path, p.label or "", probability, *shares, p.error or ""])
         sys.stdout.flush()
 
 
 def _write_table(predictions: list[Prediction]) -> None:
-    _any_letters()
     rows = []
     for p in predictions:
         if p.error is not None:

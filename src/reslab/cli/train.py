@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..errors import UsageError
+from ..errors import ReslabError, UsageError
 from ..tables import table
 from ..training.recipe import Recipe
 
-Flag = Annotated[bool, Parameter(negative="")]  # without a --no-json
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
 
 
 def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,9 +125,12 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
             f"there is no folder {folder}", "runs go to runs/ unless told otherwise", "reslab runs DIR"
         )
     rows = [_summary(run) for run in find_runs(folder)]
-    if json:
-        for row in rows:
+    for row in rows:
+        if json:
             print(_dumps(row))
+        elif "error" in row:
+            print(f"note: {row['error']}", file=sys.stderr)
+    if json:
         return
     if not rows:
         print(f"no runs in {folder} yet; begin one: reslab train FOLDER")
@@ -137,6 +140,14 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
 
 
 def _summary(run: Any) -> dict[str, Any]:
+    """A row of the table; of a run whose files are damaged, what is wrong with them."""
+    try:
+        return _figures(run)
+    except ReslabError as error:
+        return {"run": str(run.folder), "state": "broken", "error": f"{error.what}: {error.why}"}
+
+
+def _figures(run: Any) -> dict[str, Any]:
     best, result = run.best, run.result
     return {
         "run": str(run.folder),
@@ -154,6 +165,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
+    if "error" in row:
+        return [row["run"], "-", "-", "-", "-", "-", row["state"]]
     epochs = f"{row['epochs_done']}/{row['epochs']}"
     minutes = f"{row['seconds'] / 60:.1f}"
     accuracies = [share(row["val_accuracy"]), share(row["test_accuracy"])]

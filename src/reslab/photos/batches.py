@@ -10,13 +10,13 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import PhotosError
+from ..errors import PhotosError, TrainingError
 from ..randomness import permutation, torch_seeded
 from .cache import Pixels
 from .folder import Photo
@@ -62,7 +62,8 @@ class Batches:
             worker_init_fn=_leave_interrupts_to_parent if self.workers else None,
             generator=torch.Generator(),  # otherwise it would draw from the global random state
         )
-        for item in loader:
+        items = iter(loader)
+        while (item := _next(items)) is not None:
             if isinstance(item, PhotosError):
                 raise item
             images, labels = item
@@ -98,6 +99,20 @@ def _collate(items: list[tuple[Tensor, int] | PhotosError]) -> tuple[Tensor, Ten
             return item
     images, labels = zip(*items, strict=True)
     return torch.stack(images), torch.tensor(labels)
+
+
+def _next(items: Iterator[Any]) -> Any:
+    """The next item, None at the end. Raises TrainingError if a worker died."""
+    try:
+        return next(items, None)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "a process that prepares batches has died",
+            f"{error}; most often the memory was full",
+            "use fewer --workers; 0 prepares batches in this process",
+        ) from error
 
 
 def _leave_interrupts_to_parent(_: int) -> None:

@@ -8,7 +8,6 @@ machine and setting: a choice that changed with the noise would change the bits 
 from __future__ import annotations
 
 import copy
-import json
 import platform
 import statistics
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -26,6 +26,7 @@ from .. import files
 from ..networks.precision import CANDIDATES, Precision, parse_precision
 from ..photos.preprocess import Preprocess
 from ..randomness import torch_seeded
+from .loop import memory_answered
 from .optimizer import make_optimizer, train_mode
 from .recipe import Recipe
 
@@ -92,7 +93,8 @@ def measure_precision(
         say("measuring which number format and memory layout is the fastest here ...")
     else:
         candidates = [parse_precision(recipe.precision)]
-    with torch_seeded(0, "autotune"):
+        say("measuring how long a step takes here ...")
+    with torch_seeded(0, "autotune"), memory_answered(recipe):
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
         measured = _measure(network, recipe, torch.randn(shape), candidates, device)
     _remember(key, measured)
@@ -158,9 +160,9 @@ def _memory() -> Path:
 
 
 def _recall() -> dict[str, Measured]:
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        content = json.loads(_memory().read_text())
-        return {key: Measured(**value) for key, value in content.items() if value["precision"] in CANDIDATES}
+    with suppress(OSError, ValueError):
+        content = TypeAdapter(dict[str, Measured]).validate_json(_memory().read_bytes())
+        return {key: value for key, value in content.items() if value.precision in CANDIDATES}
     return {}
 
 

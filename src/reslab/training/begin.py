@@ -6,8 +6,9 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .. import files
 from ..errors import RunError
 from ..networks.named import NetworkSpec, check_name, default_in_channels, short_name
 from ..networks.weights import load_pretrained
+from ..photos.batches import Batch
 from ..photos.contact_sheet import show_batch
 from ..photos.folder import Photos
 from ..randomness import torch_seeded
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 def begin(
     photos: Photos | Path | str,
     network: str | nn.Module,
-    recipe: Recipe | str,
+    recipe: Recipe | Path | str,
     *,
     weights: str | Path | None,
     run: Path | str | None,
@@ -41,7 +43,7 @@ def begin(
     say: Say,
 ) -> Run:
     """A new run folder with a first checkpoint in it, ready for the first step."""
-    recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
     if isinstance(network, str):
         check_name(network)
@@ -57,8 +59,9 @@ def begin(
     if weights is not None:
         say(str(load_pretrained(module, short_name(name), weights)))
     prepared = prepare(module, photos, recipe, name=name, progress=progress, say=say)
-    say(_plan(prepared, name))
-    _write(folder, prepared, photos, name, spec, weights)
+    first, loading = _first_batch(prepared)
+    say(_plan(prepared, name, loading))
+    _write(folder, prepared, photos, first, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
 
@@ -69,10 +72,25 @@ def build(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
         return spec.build(recipe.zero_init_residual)
 
 
-def _plan(prepared: Prepared, name: str) -> str:
+def _first_batch(prepared: Prepared) -> tuple[Batch, float]:
+    """The first batch of the run, and the seconds that one more costs in this process."""
+    batches = replace(prepared.train, workers=0)
+    first = next(batches.epoch(0))
+    started = time.perf_counter()
+    next(batches.epoch(0))
+    return first, time.perf_counter() - started
+
+
+def _plan(prepared: Prepared, name: str, loading: float) -> str:
+    """What is going to be trained, and how long it will take by what a step and a batch took just now."""
     recipe, measured = prepared.state.recipe, prepared.measured
-    seconds = measured.seconds_per_step * len(prepared.train)
-    parameters = sum(p.numel() for p in prepared.state.network.parameters())
+    step, parameters = measured.seconds_per_step, sum(p.numel() for p in prepared.state.network.parameters())
+    look = step / 3  # validation has no way back, which is two thirds of a step
+    if recipe.workers:
+        step, look = (max(seconds, loading / recipe.workers) for seconds in (step, look))
+    else:
+        step, look = step + loading, look + loading
+    seconds = step * len(prepared.train) + look * len(prepared.val)
     return (
         f"{name}: {parameters:,} parameters, on {prepared.state.device}; {measured}\n"
         f"about {duration(seconds)} an epoch by this measurement, {duration(seconds * recipe.epochs)} in all"
@@ -90,10 +108,12 @@ def _write(
     folder: Path,
     prepared: Prepared,
     photos: Photos,
+    first: Batch,
     name: str,
     spec: NetworkSpec | None,
     weights: str | Path | None,
 ) -> None:
+    """The run folder, whole or not at all: a start that is stopped leaves nothing behind."""
     about = {
         "network": name,
         "spec": None if spec is None else asdict(spec),
@@ -104,19 +124,19 @@ def _write(
         "started": now(),
     }
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-        prepared.state.recipe.save(folder / "recipe.json")
-        files.write_json(folder / "environment.json", environment(prepared.state.device))
-        files.write_json_lines(folder / "photos.jsonl", photos.rows())
-        first = next(prepared.train.epoch(0))
-        look = prepared.preprocess
-        show_batch(first, photos.classes, folder / "first_batch.jpg", mean=look.mean, std=look.std)
-        checkpoint.save(prepared.state, [], folder, len(prepared.train))
-        files.write_json(folder / "run.json", about)  # last: only with it is the folder a run
+        with files.whole_folder(folder) as making:
+            prepared.state.recipe.save(making / "recipe.json")
+            files.write_json(making / "environment.json", environment(prepared.state.device))
+            files.write_json_lines(making / "photos.jsonl", photos.rows())
+            look = prepared.preprocess
+            show_batch(first, photos.classes, making / "first_batch.jpg", mean=look.mean, std=look.std)
+            checkpoint.save(prepared.state, [], making, len(prepared.train))
+            files.write_json(making / "run.json", about)
     except OSError as error:
         raise RunError(
-            f"the run folder {folder} cannot be written", str(error), "make room, or choose another"
+            f"the run folder {folder} cannot be written",
+            error.strerror or str(error),
+            "make room, or choose another --run",
         ) from error
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,10 @@ from .optimizer import learning_rate_at
 
 VERSION = 1
 NAME = "checkpoint"
+DAMAGED = (  # what zipfile and torch raise for files that are none of theirs
+    RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 def save(state: State, epochs: Sequence[Epoch], folder: Path, steps_per_epoch: int) -> None:
@@ -72,16 +79,23 @@ def load(state: State, folder: Path) -> list[Epoch]:
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look whether a bit was lost
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"its part {damaged} is not as it was written")
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        version = content.get("version")
     except FileNotFoundError:
         raise RunError(f"{path.parent} has no checkpoint", "its run never began", "start a new run") from None
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             f"{path} cannot be read", why, "start a new run; the model of this one may be good"
         ) from error
-    if content.get("version") != VERSION:
+    if version != VERSION:
         raise RunError(
-            f"{path} was written by another reslab", f"version {content.get('version')}", "use that version"
+            f"{path} was written by another reslab",
+            f"it has version {version}, this reslab reads {VERSION}",
+            "go on with the reslab that wrote it: environment.json names it",
         )
     return content

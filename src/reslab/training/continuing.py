@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -17,23 +18,25 @@ import torch
 from torch import nn
 
 from .. import files
-from ..errors import RunError
+from ..errors import RunError, TrainingError
 from ..evaluation.classifier import Classifier
 from ..evaluation.metrics import fit_temperature
 from ..evaluation.model_file import MODEL_NAME
 from ..evaluation.predictions import predict_logits
 from ..networks.named import NetworkSpec
 from ..photos.folder import Photos
+from ..tables import printable
 from . import checkpoint
 from .autotune import Measured
-from .begin import build
+from .begin import build, environment
 from .canvas import Canvas
 from .fit import Prepared, prepare
-from .loop import Epoch, events
+from .loop import Epoch, Step, events
 from .progress import with_bars
 from .run import Run, best_of
 
 log = logging.getLogger("reslab")
+BITS = ("reslab", "torch", "torchvision", "pillow", "processor", "device", "device_name", "threads")
 
 
 @dataclass
@@ -53,15 +56,38 @@ def epochs_of(
     if run.state == "finished":
         say(f"{run.folder} is finished: nothing to go on with")
         return
-    with files.only_process(run.folder):
+    with files.only_process(run.folder), _how_to_go_on(run, say):
         files.remove_leftovers(run.folder)
         photos = run.photos
         prepared = _prepare_again(run, photos, network, progress, say)
         rows = checkpoint.load(prepared.state, run.folder)
         if rows or prepared.state.step:
             say(f"going on after {len(rows)} epochs and {prepared.state.step} of {len(prepared.train)} steps")
+            _note_other_place(run, prepared, say)
         yield from _train(run, prepared, photos, rows, progress, say)
         _finish(run, prepared, photos, network, say)
+
+
+@contextmanager
+def _how_to_go_on(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
+    """Whatever stopped the run, the last checkpoint is whole; this says what to do with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"stopped; go on with: reslab resume {shlex.quote(str(run.folder))}")
+        raise
+    except TrainingError as error:
+        kept = f"{run.folder} keeps its last good checkpoint"
+        kept += ", and the best model so far" if (run.folder / MODEL_NAME).is_file() else ""
+        raise TrainingError(error.what, error.why, f"{error.do}; {kept}") from error
+
+
+def _note_other_place(run: Run, prepared: Prepared, say: Callable[[str], Any]) -> None:
+    """What would make the bits differ from those of an undisturbed run."""
+    before, here = run.environment, environment(prepared.state.device)
+    other = [f"{key} {before.get(key)}, now {here[key]}" for key in BITS if before.get(key) != here[key]]
+    if other:
+        say(f"note: other bits than undisturbed, since the run began elsewhere: {'; '.join(other)}")
 
 
 def _prepare_again(
@@ -76,10 +102,12 @@ def _prepare_again(
             "a run folder holds no code",
             f"in Python: reslab.resume({str(run.folder)!r}, network={about['network']}(...))",
         )
-    missing = [photo.path for photo in (*photos.train, *photos.val) if not photos.path(photo).is_file()]
+    listed = [photo.path for split in photos.splits.values() for photo in split]
+    missing = [path for path in listed if not (photos.folder / path).is_file()]
     if missing:
         raise RunError(
-            f"{len(missing)} photos of {run.folder} are gone from {photos.folder}, the first is {missing[0]}",
+            f"{len(missing)} of {len(listed)} photos of {run.folder} are gone from {photos.folder}, "
+            f"the first is {printable(missing[0])}",
             "without them the run would go on with other data than it began with",
             "put them back, or start a new run",
         )
@@ -94,19 +122,31 @@ def _train(
     saved = time.monotonic()
     stream = events(state, prepared.train, prepared.validate(progress))
     with stopping(say) as stop:
-        for event in with_bars(stream, state.recipe.epochs, progress):
+        for event in _until_stopped(with_bars(stream, state.recipe.epochs, progress), stop):
             if isinstance(event, Epoch):
                 rows.append(event)
                 _keep(run, prepared, photos, rows)
             due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
-            if isinstance(event, Epoch) or due or stop.asked:
+            if isinstance(event, Epoch) or due:
                 _save(run, prepared, rows)
                 saved = time.monotonic()
             if isinstance(event, Epoch):
                 yield event
+        if stop.asked:
+            _save(run, prepared, rows)
+            raise KeyboardInterrupt
+
+
+def _until_stopped(stream: Iterator[Step | Epoch], stop: Stop) -> Iterator[Step | Epoch]:
+    """The events of the loop, to its end or to the one in which a stop was asked for."""
+    try:
+        for event in stream:
+            yield event
             if stop.asked:
-                say(f"stopped and saved; go on with: reslab resume {run.folder}")
-                raise KeyboardInterrupt
+                return
+    except TrainingError:
+        if not stop.asked:  # a signal to all our processes also ends those that prepare batches
+            raise
 
 
 def _save(run: Run, prepared: Prepared, rows: list[Epoch]) -> None:
@@ -196,13 +236,15 @@ def stopping(say: Callable[[str], Any]) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.asked = True
         for each, handler in before.items():
             signal.signal(each, handler)
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr)
+        with suppress(RuntimeError):  # it may come in the middle of another print
+            print("\nstopping after this step; once more to stop at once", file=sys.stderr)
 
     for number in before:
         signal.signal(number, ask)

@@ -52,14 +52,18 @@ class Prepared:
 
 
 def fit(
-    network: nn.Module, photos: Photos | Path | str, recipe: Recipe | str = "fast", *, progress: bool = True
+    network: nn.Module,
+    photos: Photos | Path | str,
+    recipe: Recipe | Path | str = "fast",
+    *,
+    progress: bool = True,
 ) -> Iterator[Epoch]:
     """Trains `network` in place on the train split and yields an Epoch after every pass.
 
     Nothing is written but the cache; for checkpoints and a model file see `train`. Raises PhotosError,
     RecipeError, NetworkError if they do not fit together, TrainingError if the loss is not finite.
     """
-    recipe = Recipe.load(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     prepared = prepare(network, photos, recipe, progress=progress)
     stream = events(prepared.state, prepared.train, prepared.validate(progress))
@@ -83,6 +87,8 @@ def prepare(
     `measured` is the precision of an earlier start of the same run; without it, it is measured now.
     """
     name = name or type(network).__name__
+    if recipe.precision != "auto":
+        parse_precision(recipe.precision)
     device = choose_device(recipe.device)
     preprocess = recipe.preprocess(input_channels(network))
     network.to(device)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,7 +98,8 @@ def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step 
         started = time.perf_counter()
         for batch in batches.epoch(state.epoch, state.step):
             learning_rate = learning_rate_at(recipe, state.epoch * steps + state.step, steps)
-            loss = update(state, batch, learning_rate)
+            with memory_answered(recipe):
+                loss = update(state, batch, learning_rate)
             state.loss_sum += loss * len(batch.labels)
             state.images += len(batch.labels)
             state.step += 1
@@ -164,3 +166,19 @@ def not_finite(what: str, state: State, learning_rate: float) -> TrainingError:
         "the updates were too large for this network, or its weights held such numbers from the start",
         f"try --learning-rate {state.recipe.learning_rate / 10:.3g}, or --precision fp32, in a new run",
     )
+
+
+@contextmanager
+def memory_answered(recipe: Recipe) -> Iterator[None]:
+    """Turns the end of the memory into a TrainingError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        out = isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+        if not out:
+            raise
+        raise TrainingError(
+            f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels",
+            next(iter(str(error).splitlines()), "no memory is left"),
+            f"try --batch-size {max(2, recipe.batch_size // 2)}, or a smaller --size",
+        ) from error

@@ -25,11 +25,13 @@ def with_bars(events: Iterable[Step | Epoch], epochs: int, progress: bool) -> It
     shown = None
     try:
         for event in events:
-            if shown is None and isinstance(event, Step):
+            if shown is not None and isinstance(event, Step):
+                shown.update()
+            elif isinstance(event, Step):
                 shown = tqdm(
                     desc=f"Epoch {event.epoch}/{epochs}",
                     total=event.steps,
-                    initial=event.step - 1,
+                    initial=event.step,  # the first one began before the bar's clock
                     unit="step",
                     leave=False,
                     disable=None if progress else True,
@@ -40,7 +42,6 @@ def with_bars(events: Iterable[Step | Epoch], epochs: int, progress: bool) -> It
                     f"train_loss {event.train_loss:.3f}, {event.images_per_second:.0f} images/s",
                     refresh=False,
                 )
-                shown.update()
                 if event.step == event.steps:
                     shown.close()
                     shown = None

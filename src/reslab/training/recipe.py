@@ -13,6 +13,13 @@ from .. import files
 from ..errors import RecipeError, nearest
 from ..photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
+# What suits one rule of the update spoils the training under another.
+DEFAULTS_OF = {
+    "sgd": {"learning_rate": 0.05, "weight_decay": 5e-4},
+    "adam": {"learning_rate": 0.001, "weight_decay": 0.0},
+    "adamw": {"learning_rate": 0.001, "weight_decay": 0.05},
+}
+
 
 class Recipe(BaseModel):
     """Everything that decides how a network is trained; every field is a flag of `reslab train`.
@@ -29,11 +36,17 @@ class Recipe(BaseModel):
         None, ge=8, le=4096, description="shorter side before the centre crop; default 8/7 of size"
     )
 
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="the rule of the update")
-    learning_rate: float = Field(0.05, gt=0, description="the largest one that the schedule reaches")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="the rule of the update")
+    learning_rate: float = Field(
+        0.001, gt=0, description="the largest one that the schedule reaches; of sgd by default 0.05"
+    )
     momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; default 0.9")
     nesterov: bool = Field(False, description="look ahead along the momentum (Sutskever 2013)")
-    weight_decay: float = Field(5e-4, ge=0, description="on weights, not on biases and batch norm")
+    weight_decay: float = Field(
+        0.05,
+        ge=0,
+        description="on weights, not on biases and batch norm; of sgd by default 0.0005, of adam 0",
+    )
     schedule: Literal["constant", "steps", "cosine", "one_cycle"] = Field(
         "one_cycle", description="the learning rate over the run; one_cycle: Smith 2018"
     )
@@ -76,6 +89,13 @@ class Recipe(BaseModel):
             raise _answer(error) from None
 
     @model_validator(mode="after")
+    def _follow_optimizer(self) -> Self:
+        """What was not said follows from the optimizer, and still counts as not said."""
+        unsaid = DEFAULTS_OF[self.optimizer].keys() - self.model_fields_set
+        self.__dict__.update({name: DEFAULTS_OF[self.optimizer][name] for name in unsaid})
+        return self
+
+    @model_validator(mode="after")
     def _check_together(self) -> Self:
         """Settings that are fine alone and contradict each other."""
         for contradiction, why in (
@@ -113,8 +133,16 @@ class Recipe(BaseModel):
         return self
 
     def with_settings(self, **settings: Any) -> Recipe:
-        """This recipe with some settings changed. Raises RecipeError."""
-        return Recipe(**{**self.model_dump(), **settings})
+        """This recipe with some settings changed. Raises RecipeError.
+
+        What belongs to another optimizer or schedule than the new one is left behind.
+        """
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        if settings.get("optimizer", "sgd") != "sgd":
+            kept |= {"momentum": None, "nesterov": False}
+        if settings.get("schedule", "steps") != "steps":
+            kept["milestones"] = ()
+        return Recipe(**{**kept, **settings})
 
     def preprocess(self, channels: int) -> Preprocess:
         """What is done to a photo before a network of that many input channels (1 or 3) sees it."""
@@ -181,20 +209,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # Dive into Deep Learning, section 8.6: Fashion-MNIST on textbook_resnet18
     "textbook": {
-        "learning_rate": 0.05, "momentum": 0, "batch_size": 256, "epochs": 10, "size": 96, "resize": 96,
-        "weight_decay": 0, "schedule": "constant", "label_smoothing": 0, "random_crop": False,
-        "horizontal_flip": False,
+        "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0, "batch_size": 256, "epochs": 10,
+        "size": 96, "resize": 96, "weight_decay": 0, "schedule": "constant", "label_smoothing": 0,
+        "random_crop": False, "horizontal_flip": False,
     },
     # He et al. 2015, section 3.4, as its descendants run it on ImageNet: 90 epochs, divided by ten at a third
     # and two thirds
     "paper": {
-        "learning_rate": 0.1, "momentum": 0.9, "batch_size": 256, "epochs": 90, "size": 224,
-        "min_crop_area": 0.08, "weight_decay": 1e-4, "schedule": "steps", "milestones": (1 / 3, 2 / 3),
-        "label_smoothing": 0,
+        "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "batch_size": 256, "epochs": 90,
+        "size": 224, "min_crop_area": 0.08, "weight_decay": 1e-4, "schedule": "steps",
+        "milestones": (1 / 3, 2 / 3), "label_smoothing": 0,
     },
     # from pretrained weights: small steps, gentle crops
     "finetune": {
-        "learning_rate": 0.01, "epochs": 3, "weight_decay": 1e-4, "size": 160,
+        "optimizer": "sgd", "learning_rate": 0.01, "epochs": 3, "weight_decay": 1e-4, "size": 160,
         "freeze": ("conv1", "bn1", "layer1"),
     },
 }  # fmt: skip

@@ -9,8 +9,9 @@ run.json           network, classes, precision    curves.png, first_batch.jpg, r
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import files
-from ..errors import RunError
-from ..evaluation.classifier import Classifier
+from ..errors import RecipeError, RunError
 from ..photos.folder import Photos
 from .history import History
 from .recipe import Recipe
@@ -27,6 +27,12 @@ from .recipe import Recipe
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..evaluation.classifier import Classifier
+
+ABOUT = ("network", "spec", "classes", "photos", "measured", "started")
+PHOTO = ("path", "label", "split", "digest")
+ROW = ("epoch", "train_loss", "val_loss", "val_accuracy", "seconds")
+RESULT = ("model", "best_epoch", "test_accuracy")
 RunState = Literal["running", "interrupted", "finished"]
 
 
@@ -37,8 +43,9 @@ class Run:
     folder: Path
 
     def __post_init__(self) -> None:
-        if not (self.folder / "run.json").is_file():
-            what = "is no run folder" if self.folder.is_dir() else "does not exist"
+        object.__setattr__(self, "folder", Path(os.path.expanduser(self.folder)))
+        if not os.path.isfile(self.folder / "run.json"):
+            what = "is no run folder" if os.path.isdir(self.folder) else "does not exist"
             raise RunError(f"{self.folder} {what}", "it has no run.json", "`reslab runs` lists the runs here")
 
     def __str__(self) -> str:
@@ -51,24 +58,35 @@ class Run:
     @property
     def about(self) -> dict[str, Any]:
         """What run.json holds: network, classes, folder of the photos, precision, start."""
-        return self._json("run.json")
+        return self._json("run.json", ABOUT)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What environment.json holds: versions, device, git commit."""
+        return self._json("environment.json")
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.load(self.folder / "recipe.json")
+        path = self.folder / "recipe.json"
+        try:
+            return Recipe.load(path)
+        except RecipeError as error:
+            raise RunError(
+                f"{path} cannot be followed",
+                error.why or error.what,
+                "use the reslab that wrote it: environment.json names it",
+            ) from error
 
     @property
     def photos(self) -> Photos:
         """The photos with the splits of this run."""
-        about = self.about
-        with (self.folder / "photos.jsonl").open(encoding="utf-8") as file:
-            return Photos.from_rows(Path(about["photos"]), about["classes"], map(json.loads, file))
+        about, rows = self.about, self._lines("photos.jsonl", PHOTO)
+        return Photos.from_rows(Path(about["photos"]), about["classes"], rows)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One a finished epoch."""
-        path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return self._lines("metrics.jsonl", ROW) if (self.folder / "metrics.jsonl").exists() else []
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -88,12 +106,18 @@ class Run:
     @property
     def classifier(self) -> Classifier:
         """The best network so far. Raises ClassifierError before the first epoch is done."""
+        from ..evaluation.classifier import Classifier
+
         return Classifier.load(self.folder)
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The figures of a finished run: run, model, best_epoch, test_accuracy and its interval."""
-        return self._json("result.json") if (self.folder / "result.json").is_file() else None
+        if not (self.folder / "result.json").is_file():
+            return None
+        result = self._json("result.json", RESULT)
+        model = self.folder / Path(result["model"]).name  # the run may have been moved since
+        return result | {"run": str(self.folder), "model": str(model)}
 
     @property
     def state(self) -> RunState:
@@ -106,12 +130,29 @@ class Run:
         """Time spent in training, validation left out."""
         return float(sum(row["seconds"] for row in self.rows))
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _json(self, name: str, needed: Iterable[str] = ()) -> dict[str, Any]:
+        path = self.folder / name
         try:
-            content: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+            return _object(path.read_text(encoding="utf-8"), needed)
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.folder / name} cannot be read", str(error), "start a new run") from error
-        return content
+            raise RunError(f"{path} cannot be read", str(error), "start a new run") from error
+
+    def _lines(self, name: str, needed: Iterable[str]) -> list[dict[str, Any]]:
+        path = self.folder / name
+        try:
+            return [_object(line, needed) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read", str(error), "start a new run") from error
+
+
+def _object(text: str, needed: Iterable[str]) -> dict[str, Any]:
+    """A JSON object with these names in it. Raises ValueError."""
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object of names and values, got {text[:40]!r}")
+    if missing := [name for name in needed if name not in content]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return content
 
 
 def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -122,7 +163,7 @@ def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def train(
     photos: Photos | Path | str,
     network: str | nn.Module = "resnet18",
-    recipe: Recipe | str = "fast",
+    recipe: Recipe | Path | str = "fast",
     *,
     weights: str | Path | None = None,
     run: Path | str | None = None,
@@ -169,9 +210,19 @@ def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
     """Every run in `folder`, oldest first; `folder` may be a run itself."""
     folder = Path(folder)
     places = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
+    found = []
     for place in places:
         with suppress(RunError):
-            yield Run(place)
+            found.append(Run(place))
+    yield from sorted(found, key=_began)
+
+
+def _began(run: Run) -> float:
+    """Seconds since 1970; 0 for a run that does not say."""
+    try:
+        return datetime.fromisoformat(run.about["started"]).timestamp()
+    except (RunError, ValueError, TypeError):
+        return 0.0
 
 
 def new_folder(run: Path | str | None, name: str) -> Path:
@@ -179,12 +230,12 @@ def new_folder(run: Path | str | None, name: str) -> Path:
     if run is None:
         stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{name.replace(':', '-')}"
         folder, count = Path("runs") / stem, 1
-        while folder.exists():
+        while os.path.lexists(folder):
             folder, count = Path("runs") / f"{stem}-{count + 1}", count + 1
-        return folder
-    folder = Path(run).expanduser()
-    if folder.exists() or folder.is_symlink():
-        is_run = (folder / "run.json").is_file()
+    else:
+        folder = Path(os.path.expanduser(run))  # not Path's own, which fails for ~nobody
+    if os.path.lexists(folder):
+        is_run = os.path.isfile(folder / "run.json")
         raise RunError(
             f"{folder} exists already",
             "it holds a run, and no run is ever overwritten" if is_run else "a run needs a folder of its own",
@@ -192,6 +243,10 @@ def new_folder(run: Path | str | None, name: str) -> Path:
             if is_run
             else "choose another --run",
         )
+    above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+    if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
+        why = "may not be written into" if os.path.isdir(above) else "is no folder"
+        raise RunError(f"the run folder {folder} cannot be made", f"{above} {why}", "choose another --run")
     return folder
 
 

@@ -1,0 +1,203 @@
+"""The command line as a surface: help, exit codes, errors that are answers, nothing heavy imported."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reslab import Recipe
+from reslab.cli.main import VERBS
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, reslab_here: Callable[..., Any]) -> None:
+    code, out, err = reslab_here(verb, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example: reslab {verb}" in out
+
+
+def test_the_help_names_every_verb_in_its_group(reslab_here: Callable[..., Any]) -> None:
+    for arguments in ([], ["--help"], ["-h"], ["help"]):
+        code, out, _ = reslab_here(*arguments)
+        assert code == 0
+        assert all(f"\n  {verb} " in out for verb in VERBS)
+        assert all(f"\n{group}\n" in out for group in ("LOOK", "TRAIN", "JUDGE"))
+
+
+def test_help_and_the_table_of_runs_import_nothing_heavy(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from reslab.cli.main import run
+def heavy(): return {{"torch", "torchvision", "matplotlib", "sklearn", "scipy"}} & set(sys.modules)
+assert run(["--help"]) == 0 and not {{"numpy", "pydantic", "cyclopts"}} & set(sys.modules)
+for verb in {list(VERBS)!r}:
+    assert run([verb, "--help"]) == 0 and not heavy(), (verb, heavy())
+assert run(["runs", {str(tmp_path)!r}]) == 0 and not heavy(), heavy()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_field_of_the_recipe_is_a_flag_with_its_explanation(reslab_here: Callable[..., Any]) -> None:
+    words = " ".join(reslab_here("train", "--help").out.replace("│", " ").split())
+    for name, field in Recipe.model_fields.items():
+        flag = f"--{name.replace('_', '-')} "
+        assert flag in words
+        assert field.description is not None
+        assert all(word in words for word in field.description.split())
+        if isinstance(field.default, bool):
+            assert f"--no-{flag[2:]}" in words
+
+
+GOOD = "PHOTOS"  # stands for a folder of photos that is in order
+BAD = {
+    "no verb": (["trian"], ["there is no verb 'trian'", "did you mean 'train'"]),
+    "no folder": (["train"], ["FOLDER", "see reslab train --help"]),
+    "a folder that is missing": (["train", "nowhere"], ["there is no folder nowhere"]),
+    "an empty folder": (["train", "empty"], ["empty has no photos", "one folder per class"]),
+    "a folder without images": (["train", "texts"], ["texts has no photos", ".jpg"]),
+    "one class": (["train", "one"], ["one has one class: cat", "at least two"]),
+    "an unknown network": (["train", GOOD, "--network", "resnet19"], ["no network 'resnet19'", "'resnet18'"]),
+    "an unknown torchvision network": (["train", GOOD, "--network", "torchvision:resnet19"], ["resnet19'"]),
+    "an unknown recipe": (["train", GOOD, "--recipe", "fats"], ["no recipe 'fats'", "did you mean 'fast'"]),
+    "an unknown flag": (["train", GOOD, "--epoch", "3"], ["--epoch", "Did you mean --epochs?"]),
+    "no number": (["train", GOOD, "--epochs", "many"], ["many", "--epochs"]),
+    "out of range": (["train", GOOD, "--epochs", "0"], ["epochs = 0", "greater than or equal to 1"]),
+    "a contradiction": (
+        ["train", GOOD, "--optimizer", "adam", "--momentum", "0.9"],
+        ["momentum: adam has its own"],
+    ),
+    "a recipe file with a typo": (
+        ["train", GOOD, "--recipe", "typo.toml"],
+        ["'epcohs'", "did you mean 'epochs'"],
+    ),
+    "weights that are missing": (["train", GOOD, "--weights", "none.pth"], ["none.pth"]),
+    "weights that are none": (["train", GOOD, "--weights", "texts/a.txt"], ["texts/a.txt"]),
+    "weights of another network": (
+        ["train", GOOD, "--network", "resnet50", "--weights", "other.pth"],
+        ["nothing in other.pth fits this network", "stage.weight"],
+    ),
+    "a size too small": (
+        ["train", GOOD, "--size", "16", "--resize", "16"],
+        ["16 pixels are too small for resnet18", "--size 32 or more"],
+    ),
+    "a run folder that exists": (["train", GOOD, "--run", "empty"], ["empty exists already", "--run"]),
+    "a run folder inside a file": (["train", GOOD, "--run", "typo.toml/run"], ["typo.toml is no folder"]),
+    "no precision": (["train", GOOD, "--precision", "fp16"], ["no precision 'fp16'", "did you mean 'bf16'"]),
+    "no device": (["train", GOOD, "--device", "gpu"], ["there is no device 'gpu'", "cuda:1"]),
+    "an unknown part": (["train", GOOD, "--freeze", "layer9"], ["no part 'layer9'", "did you mean 'layer"]),
+    "a stem that cannot be": (
+        ["train", GOOD, "--network", "torchvision:resnet18", "--stem", "small"],
+        ["taken as torchvision made it"],
+    ),
+    "no run to resume": (["resume", "nowhere"], ["nowhere does not exist", "reslab runs"]),
+    "a folder that is no run": (["resume", "empty"], ["empty is no run folder"]),
+    "no runs": (["runs", "nowhere"], ["there is no folder nowhere"]),
+    "no model": (["evaluate", "nowhere", GOOD], ["there is no model nowhere"]),
+    "a model that is none": (["predict", "texts/a.txt", GOOD], ["texts/a.txt is no model file"]),
+    "a run without a model": (["predict", "empty", GOOD], ["empty/model.safetensors", "no run"]),
+    "two forms at once": (["predict", "empty", GOOD, "--json", "--csv"], ["--json and --csv at once"]),
+}
+
+
+@pytest.fixture
+def place(
+    photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[str]], list[str]]:
+    """A folder with everything that the bad input names, which is made the current one."""
+    photos = photo_folder(train=10)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one" / "train").mkdir(parents=True)
+    (photos / "train" / "red").rename(tmp_path / "one" / "train" / "cat")
+    (photos / "train" / "red").mkdir()
+    for photo in (tmp_path / "one" / "train" / "cat").iterdir():
+        (photos / "train" / "red" / photo.name).write_bytes(photo.read_bytes())
+    (tmp_path / "texts" / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "texts" / "train" / "cat" / "a.txt").write_text("no photo")
+    (tmp_path / "texts" / "a.txt").write_text("no model")
+    (tmp_path / "typo.toml").write_text("epcohs = 3")
+    torch.save({"stage.weight": torch.zeros(7, 7)}, tmp_path / "other.pth")
+    monkeypatch.chdir(tmp_path)
+    return lambda arguments: ["photos" if word == GOOD else word for word in arguments]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_answered_with_exit_code_2_and_no_traceback(
+    case: str, place: Callable[[list[str]], list[str]], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    arguments, words = BAD[case]
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = reslab_here(*place(arguments))
+    assert code == 2
+    assert err.startswith("error: ")
+    for word in words:
+        assert word in " ".join(err.split())
+    assert "error" not in out
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is made before everything is checked
+
+
+def test_the_real_process_answers_alike(
+    place: Callable[[list[str]], list[str]], start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    process = start("train", "nowhere")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err == (
+        "error: there is no folder nowhere\n"
+        "  do:  give the folder that holds one folder per class, or train/ and test/\n"
+    )
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m reslab conv 224 --kernel 7 | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("0", "")
+
+
+def test_letters_that_the_terminal_lacks_stop_nothing(tmp_path: Path) -> None:
+    (tmp_path / "猫").mkdir()
+    command = [sys.executable, "-m", "reslab", "runs", str(tmp_path / "猫")]
+    environment = {"PYTHONIOENCODING": "ascii", "PATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"no runs in {tmp_path}/\\u732b yet")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, reslab_here: Callable[..., Any]) -> None:
+    import reslab.cli.train
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(reslab.cli.train, "runs", broken)
+    with pytest.raises(ZeroDivisionError):
+        reslab_here("runs")
+
+
+def test_the_version(reslab_here: Callable[..., Any]) -> None:
+    import reslab
+
+    assert reslab_here("--version") == (0, f"reslab {reslab.__version__}\n", "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of a process from /proc")
+def test_memory_that_ends_is_answered(photo_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """A real process that may take 700 MB more, and a batch that needs several times as much."""
+    code = f"""
+import resource, reslab.training.begin
+from reslab.cli.main import run
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + 700 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+raise SystemExit(run(["train", {str(photo_folder(train=80))!r}, "--size", "512", "--precision", "fp32",
+    "--network", "cifar_resnet20", "--run", {str(tmp_path / "run")!r}, "--no-cache"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "error: there is not enough memory for batches of 64 at 512 pixels" in done.stderr
+    assert "try --batch-size 32, or a smaller --size" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,277 @@
+"""train, resume and runs through the command line; stopped and killed as real processes."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reslab import Run
+
+FILES = (
+    "recipe.json environment.json photos.jsonl metrics.jsonl checkpoint model.safetensors curves.png "
+    "first_batch.jpg run.json result.json"
+)
+
+
+def test_a_run_folder_is_complete_and_json_is_all_that_is_on_standard_output(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    photos, folder = photo_folder(train=20, test=8), tmp_path / "run"
+    code, out, err = reslab_here("train", photos, *small, "--run", folder, "--json")
+    assert code == 0
+    *epochs, last = map(json.loads, out.splitlines())
+    assert [row["epoch"] for row in epochs] == [1, 2]
+    needed = {"epoch", "train_loss", "val_loss", "val_accuracy", "seconds", "images_per_second"}
+    assert all(needed <= row.keys() for row in epochs)
+    assert {"run", "model", "best_epoch", "test_accuracy"} <= last.keys()
+    assert (last["run"], last["model"]) == (str(folder), str(folder / "model.safetensors"))
+    assert "18 train, 2 val, 8 test; 2 classes: blue, red" in err
+    assert "Epoch 2/2  train_loss" in err
+    assert set(FILES.split()) <= set(os.listdir(folder))
+    assert not [name for name in os.listdir(folder) if name.endswith(".tmp") or name == ".lock-owner"]
+    assert last["best_epoch"] == max(epochs, key=lambda r: (r["val_accuracy"], -r["val_loss"]))["epoch"]
+
+    evaluated = json.loads(reslab_here("evaluate", folder, photos, "--json").out)
+    assert evaluated["accuracy"] == last["test_accuracy"]
+    again = reslab_here("resume", folder, "--json")
+    assert json.loads(again.out) == last
+    assert "is finished" in again.err
+    refused = reslab_here("train", photos, *small, "--run", folder)
+    assert refused.code == 2
+    assert f"go on with it: reslab resume {folder}" in refused.err
+
+
+def test_without_run_it_goes_to_runs_by_date_and_network_and_says_what_next(
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    reslab_here: Callable[..., Any],
+    small: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photos = photo_folder(train=20, test=8)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = reslab_here("train", "photos", *small)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}-cifar_resnet20", folder.name)
+    assert out.splitlines()[-1] == (
+        f"next:   reslab predict runs/{folder.name} PHOTO...   reslab evaluate runs/{folder.name} {photos}"
+    )
+
+
+def test_the_tutorials_recipe_begins_by_saying_how_long_it_will_take_here(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    flags = [
+        "--recipe",
+        "tutorial",
+        "--network",
+        "cifar_resnet20",
+        "--size",
+        "32",
+        "--resize",
+        "32",
+        "--epochs",
+        "1",
+    ]
+    lines = reslab_here("train", photo_folder(train=40), *flags, "--run", tmp_path / "run").out.splitlines()
+    said = next(
+        i for i, line in enumerate(lines) if re.match(r"about \d.* an epoch by this measurement", line)
+    )
+    assert said < next(i for i, line in enumerate(lines) if line.startswith("Epoch 1/1"))
+    recipe = Run(tmp_path / "run").recipe
+    assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == ("adam", 0.003, 32)
+
+
+def test_flags_of_every_kind_reach_the_recipe(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    flags = (
+        "--no-cache --nesterov --freeze conv1 bn1 --schedule steps --milestones 0.5 0.75 --color-jitter 0.1"
+    )
+    photos = photo_folder(train=10)
+    code, _, err = reslab_here("train", photos, *small, *flags.split(), "--run", tmp_path / "run")
+    assert (code, err) == (0, "")
+    recipe = Run(tmp_path / "run").recipe
+    assert (recipe.cache, recipe.nesterov, recipe.color_jitter) == (False, True, 0.1)
+    assert (recipe.freeze, recipe.milestones) == (("conv1", "bn1"), (0.5, 0.75))
+    recipe.with_settings(seed=9).save(tmp_path / "mine.toml")
+    flags = f"--recipe {tmp_path / 'mine.toml'} --schedule cosine --empty-freeze --run {tmp_path / 'two'}"
+    assert reslab_here("train", photos, "--network", "cifar_resnet20", *flags.split()).code == 0
+    changed = Run(tmp_path / "two").recipe
+    assert (changed.seed, changed.schedule, changed.freeze, changed.milestones) == (9, "cosine", (), ())
+
+
+@pytest.mark.slow
+def test_real_partial_weights_are_finetuned(
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    reslab_here: Callable[..., Any],
+    partial_weights: Path,
+) -> None:
+    flags = f"--recipe finetune --weights {partial_weights} --size 32 --epochs 1 --precision fp32"
+    photos = photo_folder(train=12, test=4)
+    code, out, _ = reslab_here("train", photos, *flags.split(), "--run", tmp_path / "run")
+    assert code == 0
+    assert "90 of 122 tensors loaded" in out or "tensors loaded" in out
+    assert "layer4" in out
+    given = torch.load(partial_weights, weights_only=True)
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    frozen = [name for name in kept if name.startswith(("conv1.", "bn1.", "layer1.")) and name in given]
+    assert len(frozen) > 20
+    assert all(torch.equal(kept[name], given[name]) for name in frozen)
+    assert not torch.equal(kept["layer2.0.conv1.weight"], given["layer2.0.conv1.weight"])
+
+
+STOPS = {
+    "killed": (signal.SIGKILL, "--workers 0 --weight-averaging 0.9"),
+    "killed-workers": (signal.SIGKILL, "--workers 2 --no-cache --weight-averaging 0.9"),
+    "ctrl-c": (signal.SIGINT, "--workers 2 --weight-averaging 0.9"),
+    "terminated": (signal.SIGTERM, "--workers 2 --weight-averaging 0.9"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", STOPS)
+def test_a_real_process_that_is_stopped_in_mid_epoch_goes_on_to_the_same_bits(
+    how: str,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    small: list[str],
+    start: Callable[..., "subprocess.Popen[str]"],
+    reslab_here: Callable[..., Any],
+) -> None:
+    number, flags = STOPS[how]
+    photos, folder, torch_threads = photo_folder(train=160, test=8), tmp_path / "run", torch.get_num_threads()
+    settings = [*small, "--checkpoint-minutes", "1e-9", *flags.split()]
+    process = start("train", photos, *settings, "--run", folder)
+    steps, inode, deadline = 0, None, time.monotonic() + 120
+    while steps < 5 and time.monotonic() < deadline and process.poll() is None:
+        if (folder / "checkpoint").exists() and (now := (folder / "checkpoint").stat().st_ino) != inode:
+            steps, inode = steps + 1, now
+    if number == signal.SIGKILL:
+        taken = reslab_here("resume", folder)
+        assert taken.code == 2
+        assert f"in use by another process (process {process.pid})" in taken.err
+        process.kill()
+    else:
+        os.killpg(process.pid, number)  # as a terminal or a cluster does: to the workers, too
+    out, err = process.communicate()
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
+    assert "Traceback" not in err
+    if number != signal.SIGKILL:
+        assert out.splitlines()[-1] == f"stopped; go on with: reslab resume {folder}"
+        assert err.splitlines()[-1] == "interrupted"
+    stopped = torch.load(folder / "checkpoint", weights_only=True)
+    assert stopped["step"] > 0
+    assert not Run(folder).result
+    torch.set_num_threads(1)  # as the process had
+    try:
+        assert reslab_here("resume", folder).code == 0
+        calm = tmp_path / "calm"
+        assert reslab_here("train", photos, *settings, "--run", calm).code == 0
+    finally:
+        torch.set_num_threads(torch_threads)
+    ours, theirs = (load_file(path / "model.safetensors") for path in (folder, calm))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    times = ("seconds", "images_per_second")
+    rows = [
+        [{k: v for k, v in r.items() if k not in times} for r in Run(path).rows] for path in (folder, calm)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_runs_is_a_table_that_no_broken_run_stops(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    runs, photos = tmp_path / "runs", photo_folder(train=20, test=8)
+    runs.mkdir()
+    code, out, _ = reslab_here("runs", runs)
+    assert (code, out) == (0, f"no runs in {runs} yet; begin one: reslab train FOLDER\n")
+    reslab_here("train", photos, *small, "--run", runs / "z-first")
+    for name in ("half", "later", "odd", "gone"):
+        shutil.copytree(runs / "z-first", runs / name)
+    with (runs / "half" / "metrics.jsonl").open("r+") as file:
+        file.truncate(200)
+    later = json.loads((runs / "later" / "recipe.json").read_text()) | {"new_setting": 1}
+    (runs / "later" / "recipe.json").write_text(json.dumps(later))
+    (runs / "odd" / "run.json").write_text("[1]")
+    (runs / "gone" / "result.json").unlink()
+    code, out, err = reslab_here("runs", runs)
+    assert code == 0
+    lines = {line.split()[0].rpartition("/")[2]: line for line in out.splitlines()[2:]}
+    assert set(lines) == {"z-first", "half", "later", "odd", "gone"}
+    assert [lines[name].split()[-1] for name in ("half", "later", "odd")] == ["broken"] * 3
+    assert lines["z-first"].split()[1:3] == ["cifar_resnet20", "2/2"]
+    assert lines["z-first"].endswith("finished")
+    assert lines["gone"].endswith("interrupted")
+    for words in ("half/metrics.jsonl cannot be read", "'new_setting'", "odd/run.json cannot be read"):
+        assert words in err
+    rows = {
+        Path(r["run"]).name: r for r in map(json.loads, reslab_here("runs", runs, "--json").out.splitlines())
+    }
+    assert rows["z-first"]["epochs_done"] == 2
+    assert rows["z-first"]["test_accuracy"] == Run(runs / "z-first").result["test_accuracy"]  # type: ignore[index]
+    assert "cannot be read" in rows["half"]["error"]
+    (runs / "later" / "result.json").unlink()
+    refused = reslab_here("resume", runs / "later")
+    assert refused.code == 2
+    assert "later/recipe.json cannot be followed" in refused.err
+
+
+def in_terminal(arguments: list[str], environment: dict[str, str]) -> str:
+    """What a real terminal of 100 columns is sent."""
+    import fcntl
+    import struct
+    import sys
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "reslab", *arguments]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=os.environ | environment)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        seen += part
+        if not part:
+            break
+    os.close(ours)
+    assert process.wait() == 0
+    return seen.decode()
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_bars_and_curves_and_a_pipe_shows_neither(
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    small: list[str],
+    start: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    photos = str(photo_folder(train=60, test=8))
+    plain = {"NO_COLOR": "1", "TERM": "xterm", "OMP_NUM_THREADS": "1"}
+    seen = in_terminal(["train", photos, *small, "--run", str(tmp_path / "a")], plain)
+    assert re.search(r"Epoch 1/2: +\d+%\|.*train_loss \d\.\d+, \d+ images/s", seen)
+    assert "decoding photos, once" in seen
+    assert "train_loss" in seen.rpartition("\x1b[H")[2]  # the curves, drawn over the screen
+    assert not re.search(r"\x1b\[[\d;]*m", seen)  # no colour
+    out, err = start("train", photos, *small, "--run", tmp_path / "b").communicate()
+    assert err == ""
+    assert out.isprintable() or {c for c in out if not c.isprintable()} == {"\n"}
+    assert out.count("Epoch ") == 2

@@ -1,0 +1,127 @@
+"""One finished run for the tests that only look at it, and processes that can be killed."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import reslab
+from reslab import Recipe, Run
+
+SETTINGS = {"epochs": 2, "size": 16, "resize": 18, "batch_size": 8, "precision": "fp32", "seed": 3}
+
+
+@pytest.fixture
+def small() -> Recipe:
+    """A recipe that trains in a second."""
+    return Recipe(**SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of cifar_resnet20; copy it before you change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    for i in range(32):
+        noise = np.random.default_rng(i).normal((170, 90, 60) if i % 2 else (60, 90, 170), 40, (20, 24, 3))
+        path = folder / "photos" / ("train" if i < 24 else "test") / ("red" if i % 2 else "blue") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(path)
+    said: list[str] = []
+    run = reslab.train(
+        folder / "photos",
+        "cifar_resnet20",
+        Recipe(**SETTINGS, cache=False),
+        run=folder / "run",
+        progress=False,
+        say=said.append,
+    )
+    (folder / "said").write_text("\n".join(said))
+    return run
+
+
+@pytest.fixture
+def in_child(
+    finished: Run,
+) -> Callable[..., int]:  # after a whole run everything is imported: a fork is quick
+    """in_child(work, die_at=7) -> exit code of a process that does `work` and is killed at its 7th act.
+
+    An act is an fsync or a rename. Killed means SIGKILL, before the act: the exit code is then -9.
+    """
+
+    def run(work: Callable[[], Any], die_at: int | None = None) -> int:
+        process = os.fork()
+        if process:
+            return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        code = 1
+        try:
+            torch.set_num_threads(1)  # the threads of the parent are not there
+            if die_at is not None:
+                die_at_act(die_at)
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    return run
+
+
+def die_at_act(number: int) -> None:
+    """This process kills itself before its `number`th fsync or rename."""
+    done = 0
+
+    def counted(act: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal done
+            done += 1
+            if done == number:
+                os.kill(os.getpid(), 9)
+            return act(*args, **kwargs)
+
+        return call
+
+    for name in ("fsync", "replace", "rename"):
+        setattr(os, name, counted(getattr(os, name)))
+
+
+@pytest.fixture
+def outcome() -> Callable[[Run | Path], dict[str, Any]]:
+    """outcome(run) -> every bit that a run leaves, but for times and places."""
+    from safetensors.torch import load_file
+
+    def tensors(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return str(value.dtype), tuple(value.shape), value.contiguous().reshape(-1).numpy().tobytes()
+        if isinstance(value, dict):
+            return {str(key): tensors(item) for key, item in value.items() if key not in TIMES}
+        return [tensors(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def of(run: Run | Path) -> dict[str, Any]:
+        run = run if isinstance(run, Run) else Run(run)
+        return {
+            "metrics": tensors(run.rows),
+            "weights": tensors(load_file(run.folder / "model.safetensors")),
+            "checkpoint": tensors(torch.load(run.folder / "checkpoint", weights_only=True)),
+            "result": tensors(run.result),
+            "recipe": run.recipe,
+        }
+
+    return of
+
+
+TIMES = ("seconds", "images_per_second", "run", "model")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """The bits depend on the number of threads, and a forked process has one."""
+    torch.set_num_threads(1)

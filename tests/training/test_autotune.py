@@ -1,0 +1,108 @@
+"""Precision is measured, remembered and recorded, and measuring changes nothing."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import reslab
+from reslab import Photos, Recipe, cifar_resnet20, prepare
+from reslab.errors import RecipeError
+from reslab.networks.precision import CANDIDATES
+from reslab.training.autotune import Measured, measure_precision
+
+CPU = torch.device("cpu")
+
+
+def measure(network: torch.nn.Module, recipe: Recipe, said: list[str] | None = None) -> Measured:
+    say = (lambda text: None) if said is None else said.append
+    return measure_precision(network, "cifar_resnet20", recipe, recipe.preprocess(3), 16, CPU, say)
+
+
+def test_auto_picks_the_fastest_that_was_measured_and_remembers_it(small: Recipe, own_cache: Path) -> None:
+    network, recipe, said = cifar_resnet20(num_classes=2), small.with_settings(precision="auto"), []
+    first = measure(network, recipe, said)
+    assert len(said) == 1
+    assert first.precision in first.images_per_second
+    assert set(first.images_per_second) <= set(CANDIDATES)
+    assert str(first).startswith(f"precision {first.precision}")
+    assert measure(network, recipe, said) == first
+    assert len(said) == 1  # nothing was measured a second time
+    (memory,) = own_cache.rglob("precision.json")
+    other = measure(network, recipe.with_settings(size=24, resize=24), said)
+    assert len(said) == 2
+    assert len(json.loads(memory.read_text())) == 2
+    assert measure(network, recipe) == first
+    assert other.seconds_per_step > 0
+
+
+@pytest.mark.parametrize("precision", CANDIDATES)
+def test_what_is_asked_for_by_hand_is_what_is_done(small: Recipe, precision: str) -> None:
+    measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision=precision))
+    assert measured.precision == precision
+    assert str(measured) == f"precision {precision}"
+
+
+def test_network_gradients_modes_and_random_state_stay(small: Recipe) -> None:
+    network = cifar_resnet20(num_classes=2)
+    network.layer1.eval()
+    network(torch.zeros(2, 3, 16, 16)).sum().backward()
+    before = copy.deepcopy(network)
+    gradients = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+    state = torch.get_rng_state()
+    measure(network, small.with_settings(precision="auto"))
+    assert torch.equal(torch.get_rng_state(), state)
+    for (name, old), new in zip(before.state_dict().items(), network.state_dict().values(), strict=True):
+        assert torch.equal(old, new), name
+    for parameter, old in zip(network.parameters(), gradients, strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, old)
+    assert [m.training for m in before.modules()] == [m.training for m in network.modules()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", '{"a": {}}', '{"a": {"precision": "fp8", "seconds_per_step": 1}}',
+        '{"a": {"precision": "fp32", "seconds_per_step": "soon"}}', "\udce9",
+    ],
+)  # fmt: skip
+def test_a_broken_memory_is_passed_over_and_mended(content: str, small: Recipe, own_cache: Path) -> None:
+    measure(cifar_resnet20(num_classes=2), small)
+    (memory,) = own_cache.rglob("precision.json")
+    memory.write_text(content, errors="surrogateescape")
+    measured = measure(cifar_resnet20(num_classes=2), small)
+    assert [value["precision"] for value in json.loads(memory.read_text()).values()] == [measured.precision]
+
+
+def test_a_memory_that_cannot_be_written_costs_nothing_but_time(
+    small: Recipe, small_disk: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk("ro")))
+    assert measure(cifar_resnet20(num_classes=2), small).precision == "fp32"
+
+
+def test_the_choice_is_recorded_and_a_second_start_makes_the_same(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos, recipe = photo_folder(train=20), small.with_settings(precision="auto", epochs=1)
+    runs = [
+        reslab.train(photos, "cifar_resnet20", recipe, run=tmp_path / name, progress=False, say=str)
+        for name in "ab"
+    ]
+    first, second = (run.about["measured"] for run in runs)
+    assert first == second
+    assert first["precision"] in CANDIDATES
+    assert torch.equal(*(run.classifier.network.fc.weight for run in runs))
+
+
+def test_an_unknown_precision_is_answered_before_a_photo_is_decoded(
+    small: Recipe, photo_folder: Callable[..., Path], own_cache: Path
+) -> None:
+    photos = Photos(photo_folder(train=10))
+    with pytest.raises(RecipeError, match="did you mean 'bf16'"):
+        prepare(cifar_resnet20(num_classes=2), photos, small.with_settings(precision="fp16"), progress=False)
+    assert not list(own_cache.rglob("pixels/*"))

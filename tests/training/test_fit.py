@@ -1,0 +1,89 @@
+"""fit: a network of anybody's, photos and a recipe; nothing is written, nothing is hidden."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.datasets import ImageFolder
+
+from reslab import Epoch, Photos, Recipe, cifar_resnet20, fit
+from reslab.errors import NetworkError, RecipeError
+
+
+class Own(nn.Module):
+    """A network that no family knows."""
+
+    def __init__(self, in_channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(in_channels, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_ones_own_is_trained_in_place_and_nothing_is_written(
+    channels: int, small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = photo_folder(train=30)
+    files = sorted(tmp_path.rglob("*"))
+    network = Own(channels)
+    before = network.head.weight.clone()
+    epochs = list(fit(network, folder, small, progress=False))
+    assert [type(epoch) for epoch in epochs] == [Epoch, Epoch]
+    assert not torch.equal(network.head.weight, before)
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_a_folder_photos_and_an_image_folder_will_do(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, recipe = photo_folder(train=20), small.with_settings(epochs=1)
+    (tmp_path / "mine.toml").write_text("")
+    recipe.save(tmp_path / "mine.toml")
+    losses = []
+    for source, chosen in (
+        (folder, recipe),
+        (str(folder), tmp_path / "mine.toml"),
+        (Photos(folder, val_fraction=recipe.val_fraction, seed=recipe.seed), str(tmp_path / "mine.toml")),
+    ):
+        torch.manual_seed(0)
+        losses += [
+            epoch.train_loss for epoch in fit(cifar_resnet20(num_classes=2), source, chosen, progress=False)
+        ]
+    assert losses[0] == losses[1] == losses[2]
+    source = ImageFolder(os.fspath(folder / "train"))
+    assert len(list(fit(cifar_resnet20(num_classes=2), source, recipe, progress=False))) == 1
+
+
+def test_the_consumer_stops_when_it_likes(small: Recipe, photo_folder: Callable[..., Path]) -> None:
+    stream = fit(Own(), photo_folder(train=20), small.with_settings(epochs=500), progress=False)
+    assert next(stream).epochs == 500
+    stream.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "error", "words"),
+    [
+        (Own(), {"freeze": ("features", "head")}, RecipeError, "nothing is left to train"),
+        (Own(), {"freeze": ("heads",)}, RecipeError, "did you mean 'head'"),
+        (nn.Conv2d(3, 2, 3), {}, NetworkError, "does not return logits"),
+        (Own(3), {"size": 8, "resize": 8, "device": "cuda:77"}, RecipeError, "device 'cuda:77' is not there"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), {}, NetworkError, "does not take pictures of shape"),
+    ],
+    ids=["all frozen", "no part", "no logits", "no device", "no fit"],
+)
+def test_what_does_not_fit_together_is_answered(
+    network: nn.Module,
+    settings: dict[str, object],
+    error: type[Exception],
+    words: str,
+    small: Recipe,
+    photo_folder: Callable[..., Path],
+) -> None:
+    with pytest.raises(error, match=words):
+        next(fit(network, photo_folder(train=10), small.with_settings(**settings), progress=False))

@@ -1,0 +1,170 @@
+"""The run folder as a value: everything is read from its files, and damage is answered."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import reslab
+from reslab import Classifier, Recipe, Run, find_runs
+from reslab.errors import PhotosError, RunError
+
+
+def test_a_run_shows_what_its_files_hold(finished: Run) -> None:
+    assert finished == Run(str(finished.folder))  # type: ignore[arg-type]
+    assert finished.state == "finished"
+    assert [row["epoch"] for row in finished.rows] == [1, 2]
+    assert finished.best in finished.rows
+    assert list(finished.history["val_accuracy"].data) == [row["val_accuracy"] for row in finished.rows]
+    assert finished.seconds == sum(row["seconds"] for row in finished.rows)
+    assert finished.about["classes"] == ["blue", "red"]
+    assert isinstance(finished.classifier, Classifier)
+    assert finished.classifier.classes == ("blue", "red")
+    assert {
+        "reslab",
+        "torch",
+        "torchvision",
+        "device",
+        "threads",
+        "git_commit",
+    } <= finished.environment.keys()
+    assert f"{finished.folder}: finished, 2/2 epochs, best val_accuracy" in str(finished)
+
+
+def test_the_photos_of_a_run_are_those_it_was_begun_with(finished: Run) -> None:
+    photos = finished.photos
+    again = reslab.Photos(photos.folder, val_fraction=0.1, seed=3)
+    assert (photos.train, photos.val, photos.test) == (again.train, again.val, again.test)
+    assert len(photos.test) == 8
+
+
+def test_the_figures_on_test_are_those_of_an_evaluation(finished: Run) -> None:
+    assert finished.result is not None
+    evaluation = finished.classifier.evaluate(finished.photos)
+    assert finished.result["test_accuracy"] == evaluation.accuracy
+    assert finished.result["test_interval"] == [evaluation.accuracy_low, evaluation.accuracy_high]
+    assert finished.classifier.figures["test_accuracy"] == evaluation.accuracy
+
+
+def test_a_start_says_what_it_found_and_what_it_did(finished: Run) -> None:
+    said = (finished.folder.parent / "said").read_text()
+    for words in (
+        "22 train, 2 val, 8 test; 2 classes: blue, red",
+        "cifar_resnet20: 269,202 parameters, on cpu; precision fp32",
+        "an epoch by this measurement",
+        f"run: {finished.folder}",
+        "Epoch 2/2  train_loss",
+        "testing on 8 photos that had no part in the training",
+    ):
+        assert words in said
+
+
+def test_a_moved_run_is_whole_and_knows_its_place(finished: Run, tmp_path: Path) -> None:
+    moved = Run(shutil.copytree(finished.folder, tmp_path / "moved"))
+    assert moved.result is not None
+    assert (moved.result["run"], moved.result["model"]) == (
+        str(moved.folder),
+        str(moved.folder / "model.safetensors"),
+    )
+    assert moved.classifier.classes == finished.classifier.classes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ask"),
+    [
+        ("run.json", "{", lambda run: run.about),
+        ("run.json", '"text"', lambda run: run.about),
+        ("run.json", '{"network": "resnet18"}', lambda run: run.about),
+        ("metrics.jsonl", '{"epoch": 1, "train_l', lambda run: run.rows),
+        ("metrics.jsonl", '{"epoch": 1}', lambda run: run.best),
+        ("metrics.jsonl", "1\n", lambda run: run.history),
+        ("photos.jsonl", '{"path": 1}', lambda run: run.photos),
+        ("photos.jsonl", None, lambda run: run.photos),
+        ("result.json", "{}", lambda run: run.state),
+        ("environment.json", "", lambda run: run.environment),
+    ],
+)
+def test_a_damaged_file_is_named(
+    name: str, content: str | None, ask: Callable[[Run], object], finished: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / name).unlink() if content is None else (run.folder / name).write_text(content)
+    with pytest.raises(RunError) as caught:
+        ask(run)
+    assert caught.value.what == f"{run.folder / name} cannot be read"
+    assert caught.value.why
+    assert caught.value.do
+
+
+def test_a_recipe_of_a_later_version_is_answered(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    settings = json.loads((run.folder / "recipe.json").read_text()) | {"mixup": 0.2}
+    (run.folder / "recipe.json").write_text(json.dumps(settings))
+    with pytest.raises(RunError) as caught:
+        _ = run.recipe
+    assert caught.value.what == f"{run.folder / 'recipe.json'} cannot be followed"
+    assert "'mixup'" in caught.value.why
+    assert "environment.json" in caught.value.do
+
+
+def test_runs_are_found_oldest_first_and_a_run_is_found_by_itself(finished: Run, tmp_path: Path) -> None:
+    for name, started in (("b", "2026-01-01T00:00:00+00:00"), ("a", "2026-01-01T00:30:00+01:00"), ("c", 7)):
+        run = Run(shutil.copytree(finished.folder, tmp_path / name))
+        about = run.about | {"started": started}
+        (run.folder / "run.json").write_text(json.dumps(about))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    assert [run.folder.name for run in find_runs(tmp_path)] == ["c", "a", "b"]
+    assert list(find_runs(finished.folder)) == [finished]
+    assert list(find_runs(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "~nobody-here/run"])
+def test_what_is_no_run_is_answered(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError) as caught:
+        Run(Path(name))
+    assert caught.value.what in (f"{name} does not exist", f"{name} is no run folder")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "run"])
+def test_nothing_that_exists_is_overwritten(
+    kind: str, finished: Run, small: Recipe, tmp_path: Path, photo_folder: Callable[..., Path]
+) -> None:
+    place = tmp_path / "place"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("mine")
+    elif kind == "link":
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        place = finished.folder
+    with pytest.raises(RunError, match="exists already") as caught:
+        reslab.train(photo_folder(train=10), "cifar_resnet20", small, run=place, progress=False, say=str)
+    assert ("reslab resume" in caught.value.do) == (kind == "run")
+
+
+def test_a_failed_start_leaves_no_folder(
+    small: Recipe, tmp_path: Path, photo_folder: Callable[..., Path]
+) -> None:
+    photos = photo_folder(train=10)
+    (photos / "train" / "red" / "bad.jpg").write_bytes(b"no photo")
+    with pytest.raises(PhotosError, match=r"bad\.jpg"):
+        reslab.train(photos, "cifar_resnet20", small, run=tmp_path / "r" / "a", progress=False, say=str)
+    assert not (tmp_path / "r" / "a").exists()
+
+
+def test_lines_for_people_go_to_standard_error_unless_a_say_is_given(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = small.with_settings(epochs=1).model_dump()
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    photos = photo_folder(train=10)
+    reslab.train(photos, "cifar_resnet20", tmp_path / "mine.json", run=tmp_path / "run", progress=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Epoch 1/1" in err
