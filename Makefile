@@ -25,6 +25,9 @@ check: .venv/installed  ## the fast half of test: format, lint, types, layers, q
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not slow"
 
+notebooks: .venv/installed  ## the course as notebooks, in build/notebooks
+	$(BIN)/python docs/course/notebooks.py build/notebooks
+
 wheel: .venv/installed  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
@@ -41,4 +44,4 @@ clean:  ## remove everything that make made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-.PHONY: help install demo test check wheel clean
+.PHONY: help install demo test check notebooks wheel clean
