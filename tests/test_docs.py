@@ -1,0 +1,163 @@
+"""Docs are run: every block of Python and every command of the README and the docs, page by page.
+
+A page runs from top to bottom in one folder, which holds a small drawn set `photos` and one `photo.jpg`.
+
+    ```python    runs; the blocks of a page share their names
+    ```console   each line after "$ " runs in a shell; what stands below it is its output
+    ```text      below a block of Python: what that block prints
+
+Output is compared as doctest does it, with `...` for what differs from machine to machine. A page in Chinese
+shows the code of its English twin, and is not run a second time.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import doctest
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import reslab
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md")
+    for page in ROOT.glob(pattern)
+    if not page.is_relative_to(ROOT / ".venv")
+)
+TWINS = {
+    page: ROOT / "README.md"
+    if page.name == "README.zh.md"
+    else ROOT / "docs" / page.relative_to(ROOT / "docs/zh")
+    for page in PAGES
+    if page.name.endswith(".zh.md") or page.is_relative_to(ROOT / "docs/zh")
+}
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OUTPUT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: its language, its text, the line of the page where it begins."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [Block(m[1], m[2], text[: m.start()].count("\n") + 2) for m in FENCE.finditer(text)]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@cache
+def drawn_set() -> Path:
+    """Drawn once a process; every page gets a copy."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp()) / "photos"
+    reslab.draw(folder, train=48, test=16)
+    return folder
+
+
+@pytest.fixture
+def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(drawn_set(), tmp_path / "photos")
+    shutil.copy(next((tmp_path / "photos/test/cat").iterdir()), tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def check_output(block: Block, page: Path, wanted: str, got: str) -> None:
+    if not doctest.OutputChecker().check_output(wanted, got, OUTPUT):
+        pytest.fail(f"{name(page)}:{block.line} prints\n{got}\nand the page says\n{wanted}", pytrace=False)
+
+
+def run_python(block: Block, page: Path, namespace: dict[str, object], wanted: str | None) -> None:
+    printed = io.StringIO()
+    code = compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
+    with contextlib.redirect_stdout(printed):
+        exec(code, namespace)
+    if wanted is not None:
+        check_output(block, page, wanted, printed.getvalue())
+
+
+def run_commands(block: Block, page: Path) -> None:
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, wanted = part.partition("\n")
+        if command.startswith("make "):  # make would set up an environment inside this test of it
+            command = f"make -C {ROOT} -n {command.removeprefix('make ')}"
+            wanted = ""
+        done = subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL
+        )
+        refused = wanted.startswith("error:") and done.returncode == 2  # the page shows what a mistake gets
+        assert done.returncode in (0, 1) or refused, (
+            f"{name(page)}:{block.line}: $ {command}\n{done.stdout}{done.stderr}"
+        )
+        if wanted.strip():
+            check_output(block, page, wanted, done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in TWINS], ids=name)
+def test_every_block_of_the_page_runs_and_prints_what_the_page_says(page: Path, page_folder: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "page"}
+    found = blocks(page)
+    for block, after in zip(found, [*found[1:], Block("", "", 0)], strict=True):
+        if block.language == "python":
+            run_python(block, page, namespace, after.text if after.language == "text" else None)
+        elif block.language == "console":
+            run_commands(block, page)
+
+
+@pytest.mark.parametrize("page", TWINS, ids=name)
+def test_a_chinese_page_shows_the_code_of_its_english_twin(page: Path) -> None:
+    """But for the comments, which are Chinese there."""
+    ours, theirs = (
+        [b for b in blocks(p) if b.language in ("python", "console")] for p in (page, TWINS[page])
+    )
+    assert [b.language for b in ours] == [b.language for b in theirs]
+    for block, twin in zip(ours, theirs, strict=True):
+        if block.language == "python":
+            same = ast.dump(ast.parse(block.text)) == ast.dump(ast.parse(twin.text))
+        else:
+            same = re.findall(r"^\$ (.*)$", block.text, re.MULTILINE) == re.findall(
+                r"^\$ (.*)$", twin.text, re.MULTILINE
+            )
+        assert same, f"{name(page)}:{block.line} is not {name(TWINS[page])}:{twin.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text) + re.findall(r'(?:src|href)="([^"#]+)', text)
+    for link in links:
+        if not link.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / link).exists(), f"{name(page)} links to {link}"
+
+
+def test_no_block_has_a_language_that_nobody_runs() -> None:
+    known = {"python", "console", "text", "toml", "json", ""}
+    odd = {f"{name(page)}: {b.language}" for page in PAGES for b in blocks(page)} - {
+        f"{name(page)}: {language}" for page in PAGES for language in known
+    }
+    assert not odd
