@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .networks.blocks import PlainBlock as PlainBlock
     from .networks.blocks import PreActivationBlock as PreActivationBlock
     from .networks.blocks import TextbookBlock as TextbookBlock
+    from .networks.drawing import draw_network as draw_network
+    from .networks.gradient_flow import GradientFlow as GradientFlow
+    from .networks.gradient_flow import gradient_flow as gradient_flow
+    from .networks.gradient_flow import plot_gradient_flow as plot_gradient_flow
     from .networks.precision import Precision as Precision
     from .networks.resnet import ResNet as ResNet
     from .networks.resnet import build_resnet as build_resnet
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
     from .networks.resnet import textbook_resnet18 as textbook_resnet18
     from .networks.weights import WeightsReport as WeightsReport
     from .networks.weights import load_pretrained as load_pretrained
+    from .pages.walk import Walk as Walk
+    from .pages.walk import walk as walk
     from .photos.batches import Batch as Batch
     from .photos.batches import Batches as Batches
     from .photos.contact_sheet import show_batch as show_batch
@@ -70,10 +76,13 @@ _HOMES = {
     "networks.anatomy": "Anatomy anatomy",
     "networks.arithmetic": "ReceptiveField multiply_adds output_size receptive_field",
     "networks.blocks": "BasicBlock Bottleneck PlainBlock PreActivationBlock TextbookBlock",
+    "networks.drawing": "draw_network",
+    "networks.gradient_flow": "GradientFlow gradient_flow plot_gradient_flow",
     "networks.precision": "Precision",
     "networks.resnet": "ResNet build_resnet cifar_resnet20 cifar_resnet32 cifar_resnet44 cifar_resnet56 "
     "cifar_resnet110 resnet18 resnet34 resnet50 resnet101 resnet152 textbook_resnet18",
     "networks.weights": "WeightsReport load_pretrained",
+    "pages.walk": "Walk walk",
     "photos.batches": "Batch Batches",
     "photos.contact_sheet": "show_batch",
     "photos.download": "get",

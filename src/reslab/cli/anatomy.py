@@ -100,6 +100,8 @@ def show(
     num_classes: int | None = None,
     depth: int = 2,
     width: int | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    output_width: float | None = None,
     json: Flag = False,
 ) -> None:
     """A network taken apart: every layer's formula, shape, cost and receptive field. Two: side by side.
@@ -107,6 +109,8 @@ def show(
     Example: reslab show resnet18 --input 3x224x224
 
     Example: reslab show resnet18 resnet18:plain
+
+    Example: reslab show resnet18 -o resnet18.svg
 
     What can be shown: resnet18 and the family; torchvision:NAME; resnet18:plain, the network with another
     block (basic, bottleneck, plain, preactivation, textbook); TextbookBlock, a block alone, or
@@ -127,10 +131,23 @@ def show(
         1 shows stages, 2 blocks, 3 what is in them
     width
         columns of the table [the terminal's]
+    output
+        a picture instead of the table: stages to scale, shortcuts over them; .svg, .pdf or .png
+    output_width
+        the picture's width in millimetres [85, a column; 170 is a page]
     json
         one JSON object on standard output, every layer in it; for two networks a list of two
     """
+    if output is None and output_width is not None:
+        raise UsageError("--output-width without --output", "it is the picture's width", "give -o net.svg")
+    if output is not None and other is not None:
+        raise UsageError("a picture of two networks", "a picture shows one", "give -o with each of them")
+    if output is not None and json:
+        raise UsageError("--output with --json", "one is a picture, the other a table", "ask twice")
     shape = None if input is None else _shape(input)
+    if output is not None:
+        _draw(network, shape, num_classes, output, output_width)
+        return
     shown = [_anatomy(text, shape, num_classes) for text in (network, other) if text is not None]
     columns = width if width is not None else _width()
     if json:
@@ -144,6 +161,19 @@ def show(
 
         print(side_by_side(shown[0], shown[1], columns, depth))
         print(f"\nnext:  {_next(f'{network} {other}', shown[0], depth)}")
+
+
+def _draw(
+    text: str, shape: Sequence[int] | None, num_classes: int | None, output: Path, width: float | None
+) -> None:
+    from ..networks.drawing import COLUMN, draw_anatomy
+    from ..networks.figure_file import checked_path
+
+    checked_path(output)
+    millimetres = COLUMN if width is None else width
+    draw_anatomy(_anatomy(text, shape, num_classes), output, millimetres)
+    print(f"{output}: {text}, {millimetres:g} mm wide")
+    print(f"\nnext:  reslab show {text}   the same in numbers")
 
 
 def _next(what: str, shown: Anatomy, depth: int) -> str:

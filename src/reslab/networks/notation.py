@@ -36,38 +36,43 @@ ALONE = (64, 128, 2)
 
 @dataclass(frozen=True)
 class Named:
-    """A network, without weights where possible, and the photo (C, H, W) that it is usually given."""
+    """A network, and the photo (C, H, W) that it is usually given."""
 
     name: str
     network: nn.Module
     input: tuple[int, int, int]
 
 
-def build_named(text: str, num_classes: int | None = None, in_channels: int | None = None) -> Named:
-    """Builds what `text` names. Raises NetworkError for what it does not know, pointing to the nearest."""
+def build_named(
+    text: str, num_classes: int | None = None, in_channels: int | None = None, *, device: str = "meta"
+) -> Named:
+    """Builds what `text` names: without weights, or with fresh ones on a `device` such as "cpu".
+
+    Raises NetworkError for what it does not know, pointing to the nearest.
+    """
     name, _, rest = text.partition(":")
     if name in CLASSES:
-        return _alone(text, CLASSES[name], rest)
+        return _alone(text, CLASSES[name], rest, device)
     if name.endswith(".py"):
-        return _family(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels)
+        return _family(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels, device)
     if name in FAMILY:
-        return _family(text, name, _block(rest) if rest else None, num_classes, in_channels)
+        return _family(text, name, _block(rest) if rest else None, num_classes, in_channels, device)
     if not text.startswith(TORCHVISION):
         raise NetworkError(
             f"there is no network '{text}'",
             "it is no member of the family, no block, no model file and no run folder",
             f"{nearest(name, [*FAMILY, *CLASSES])}, or torchvision:NAME",
         )
-    return _from_torchvision(text, num_classes)
+    return _from_torchvision(text, num_classes, device)
 
 
-def _from_torchvision(text: str, num_classes: int | None) -> Named:
+def _from_torchvision(text: str, num_classes: int | None, device: str) -> Named:
     check_name(text)
     spec = NetworkSpec(text, 1000 if num_classes is None else num_classes, 3)
     side = 299 if text.endswith("inception_v3") else 224
     with nothing_drawn():
         try:
-            with torch.device("meta"):
+            with torch.device(device):
                 network = spec.build()
         except NotImplementedError:  # some look at their own numbers while they are built
             network = spec.build()
@@ -96,10 +101,10 @@ def block_from_file(path: Path, name: str) -> Block:
 
 
 def _family(
-    text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None
+    text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None, device: str
 ) -> Named:
     try:
-        with nothing_drawn(), torch.device("meta"):
+        with nothing_drawn(), torch.device(device):
             network = build_resnet(name, num_classes, in_channels, block=block)
     except ReslabError:
         raise
@@ -118,7 +123,7 @@ def _block(name: str) -> Block:
     return known[name]
 
 
-def _alone(text: str, block: Block, numbers: str) -> Named:
+def _alone(text: str, block: Block, numbers: str, device: str) -> Named:
     try:
         given = tuple(int(number) for number in numbers.split(",")) if numbers else ALONE
         in_channels, out_channels, stride = given
@@ -130,6 +135,6 @@ def _alone(text: str, block: Block, numbers: str) -> Named:
         ) from None
     if min(given) < 1:
         raise NetworkError(f"'{text}'", "channels and stride are at least 1", "give three numbers above 0")
-    with torch.device("meta"):
+    with torch.device(device):
         alone = block(in_channels, out_channels, stride)
     return Named(text, alone, (in_channels, 56, 56))
