@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
-from PIL import Image
-
-DATA = Path(os.environ.get("RESLAB_TEST_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
-WEIGHTS = Path(os.environ.get("RESLAB_TEST_WEIGHTS", DATA.parent / "weights"))
+from materials import WEIGHTS, make_photo, real_data
 
 # the first example imports torch: how long it takes says nothing
 settings.register_profile("reslab", deadline=None)
@@ -27,14 +22,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache
-
-
-def real_data(name: str) -> Path:
-    """A folder of shared real data; skips the test, saying so, where it is absent."""
-    folder = DATA / name
-    if not folder.is_dir():
-        pytest.skip(f"needs the real data set {name}, which is not at {folder}")
-    return folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,14 +60,6 @@ def partial_weights() -> Path:
     if not path.is_file():
         pytest.skip(f"needs the real weights {path.name}, which are not at {path.parent}")
     return path
-
-
-def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[int, int] = (48, 40)) -> None:
-    """A JPEG of noise around a colour: classes can be told apart, no two files are equal."""
-    generator = np.random.default_rng(seed)
-    pixels = generator.normal(color, 40, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=90)
 
 
 @pytest.fixture

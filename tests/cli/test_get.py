@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import make_photo
+from materials import make_photo
 
 from reslab.networks.named import check_name
 from reslab.photos.download import next_command

@@ -98,7 +98,8 @@ def test_flags_of_every_kind_reach_the_recipe(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
     flags = (
-        "--no-cache --nesterov --freeze conv1 bn1 --schedule steps --milestones 0.5 0.75 --color-jitter 0.1"
+        "--no-cache --optimizer sgd --nesterov --freeze conv1 bn1 --schedule steps --milestones 0.5 0.75 "
+        "--color-jitter 0.1"
     )
     photos = photo_folder(train=10)
     code, _, err = reslab_here("train", photos, *small, *flags.split(), "--run", tmp_path / "run")
@@ -264,7 +265,7 @@ def test_a_terminal_shows_bars_and_curves_and_a_pipe_shows_neither(
     small: list[str],
     start: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
-    photos = str(photo_folder(train=60, test=8))
+    photos = str(photo_folder(train=300, test=8))  # so many that a bar has time to be drawn
     plain = {"NO_COLOR": "1", "TERM": "xterm", "OMP_NUM_THREADS": "1"}
     seen = in_terminal(["train", photos, *small, "--run", str(tmp_path / "a")], plain)
     assert re.search(r"Epoch 1/2: +\d+%\|.*train_loss \d\.\d+, \d+ images/s", seen)

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_photo, real_data
+from materials import make_photo, real_data
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets

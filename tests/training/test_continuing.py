@@ -188,7 +188,9 @@ def test_a_loss_that_blows_up_keeps_the_last_good_checkpoint_and_says_so(
     run = start(
         photo_folder(train=30),
         tmp_path / "run",
-        small.with_settings(schedule="steps", milestones=(0.5,), learning_rate=1e38, **EVERY_STEP),
+        small.with_settings(
+            optimizer="sgd", schedule="steps", milestones=(0.5,), learning_rate=1e38, **EVERY_STEP
+        ),
     )
     with pytest.raises(TrainingError) as caught:
         go_on(run)

@@ -59,7 +59,7 @@ class Batches:
             batch_sampler=plan,
             num_workers=self.workers,
             collate_fn=_collate,
-            worker_init_fn=_leave_interrupts_to_parent if self.workers else None,
+            worker_init_fn=_leave_signals_to_parent if self.workers else None,
             generator=torch.Generator(),  # otherwise it would draw from the global random state
         )
         items = iter(loader)
@@ -115,5 +115,7 @@ def _next(items: Iterator[Any]) -> Any:
         ) from error
 
 
-def _leave_interrupts_to_parent(_: int) -> None:
+def _leave_signals_to_parent(_: int) -> None:
+    """Ctrl-C and a first SIGTERM reach every process of a group: what they mean, the parent decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

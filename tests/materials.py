@@ -1,0 +1,29 @@
+"""What tests are made of: photos written here, or the shared real data where it is present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DATA = Path(os.environ.get("RESLAB_TEST_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
+WEIGHTS = Path(os.environ.get("RESLAB_TEST_WEIGHTS", DATA.parent / "weights"))
+
+
+def real_data(name: str) -> Path:
+    """A folder of shared real data; skips the test, saying so, where it is absent."""
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the real data set {name}, which is not at {folder}")
+    return folder
+
+
+def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[int, int] = (48, 40)) -> None:
+    """A JPEG of noise around a colour: classes can be told apart, no two files are equal."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.normal(color, 40, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, quality=90)
