@@ -36,12 +36,16 @@ def ours(size: tuple[int, int], **given: Any) -> object:
 
 
 def theirs(size: tuple[int, int], layer: type[nn.Module], *arguments: Any, **given: Any) -> object:
-    """On the CPU: on the meta device torch lets a stride or dilation of 0 pass."""
+    """On the CPU: on the meta device torch lets a stride or dilation of 0 pass.
+
+    Some of torch's kernels for transposed convolutions let an output without pixels pass, others refuse it.
+    """
     try:
         with torch.no_grad():
-            return tuple(layer(*arguments, **given)(torch.zeros(1, 1, *size)).shape[2:])
+            shape = tuple(layer(*arguments, **given)(torch.zeros(1, 1, *size)).shape[2:])
     except (RuntimeError, ValueError):
         return "refused"
+    return shape if all(shape) else "refused"
 
 
 def drawn(*names: str) -> Any:

@@ -13,8 +13,9 @@ FLAGS = "--headless --no-sandbox --disable-gpu --disable-background-networking -
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed after each module: its event loop would stand in the way of others, such as the notebooks'."""
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip(f"needs a browser to look at the page, and none of {', '.join(NAMES)} is installed")
