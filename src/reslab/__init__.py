@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from .photos.contact_sheet import show_batch as show_batch
     from .photos.download import get as get
     from .photos.drawn import draw as draw
+    from .photos.faults import Check as Check
+    from .photos.faults import check as check
+    from .photos.findings import Finding as Finding
     from .photos.folder import Photo as Photo
     from .photos.folder import Photos as Photos
     from .photos.preprocess import Preprocess as Preprocess
@@ -87,6 +90,8 @@ _HOMES = {
     "photos.contact_sheet": "show_batch",
     "photos.download": "get",
     "photos.drawn": "draw",
+    "photos.faults": "Check check",
+    "photos.findings": "Finding",
     "photos.folder": "Photo Photos",
     "photos.preprocess": "Preprocess",
     "training.canvas": "Canvas",

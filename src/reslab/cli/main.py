@@ -14,6 +14,7 @@ GROUPS = {
         "conv": ("anatomy:conv", "a convolution's formula, with the numbers put in"),
         "show": ("anatomy:show", "a network taken apart: formula, shape, cost of every layer"),
         "walk": ("walk:walk", "one photo's way through a network, as a page to look at"),
+        "check": ("check:check", "what is wrong with a folder of photos, before it spoils a training"),
         "get": ("look:get", "a public data set as a photo folder"),
         "exercise": ("course:exercise", "an exercise of the course, and whether your file solves it"),
     },

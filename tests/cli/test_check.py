@@ -1,0 +1,105 @@
+"""check through the command line: its table, its JSON, its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+
+def test_a_folder_in_order_is_0_and_says_what_next(
+    photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    folder = photo_folder(train=8, test=4)
+    code, out, err = reslab_here("check", folder)
+    assert (code, err) == (0, "")
+    assert out == f"{folder}: 12 photos, nothing found\n\nnext:  reslab train {folder}\n"
+
+
+def test_what_spoils_a_training_is_1_and_what_does_not_is_0(
+    photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    folder = photo_folder(train=8, test=4)
+    shutil.copy(folder / "train" / "red" / "001.jpg", folder / "train" / "red" / "copy.jpg")
+    assert reslab_here("check", folder).code == 0
+    shutil.copy(folder / "train" / "red" / "001.jpg", folder / "test" / "red" / "copy.jpg")
+    code, out, err = reslab_here("check", folder)
+    assert (code, err) == (1, "")
+    assert "leak           1  yes                test/red/copy.jpg" in out
+    assert out.endswith(f"\nfirst mend what spoils a training, then reslab check {folder}\n")
+
+
+def test_the_json_that_others_rely_on(
+    photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    folder = photo_folder(train=8, test=4)
+    name = os.fsdecode(b"caf\xe9\n.jpg")
+    (folder / "test" / "red" / name).write_bytes(b"")
+    (folder / "train" / "green").mkdir()
+    code, out, err = reslab_here("check", folder, "--json")
+    assert (code, err) == (1, "")
+    assert json.loads(out) == {
+        "photos": 13,
+        "findings": [
+            {
+                "kind": "empty file",
+                "path": f"test/red/{name}",
+                "split": "test",
+                "class": "red",
+                "why": "zero bytes",
+            },
+            {
+                "kind": "empty class",
+                "path": None,
+                "split": "train",
+                "class": "green",
+                "why": "its folder has no photos",
+            },
+        ],
+        "spoils_training": True,
+    }
+
+
+def test_what_cannot_be_checked_is_2(tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
+    for arguments in (["nowhere"], [tmp_path], []):
+        code, out, err = reslab_here("check", *arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+
+
+def test_a_real_process_writes_only_json_to_standard_output(
+    photo_folder: Callable[..., Path], start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    folder = photo_folder(train=8, test=4)
+    (folder / "train" / "red" / "bad.jpg").write_bytes(b"GIF89a")
+    process = start("check", folder, "--json")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (1, "")
+    assert json.loads(out)["photos"] == 13
+
+
+def test_ctrl_c_ends_a_check_with_130(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], own_cache: Path
+) -> None:
+    folder = tmp_path / "photos"
+    buffer = io.BytesIO()
+    Image.effect_noise((3000, 3000), 90).save(buffer, "PNG", compress_level=1)  # slow to decode
+    for i in range(40):
+        path = folder / ("cat", "dog")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(buffer.getvalue() + bytes([i]))
+    process = start("check", folder)
+    while not list(own_cache.rglob("*.sqlite")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
