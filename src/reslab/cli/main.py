@@ -34,7 +34,7 @@ VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items
 
 def help_text() -> str:
     """What `reslab --help` prints."""
-    lines = ["reslab trains residual networks on your photos and measures them honestly.", ""]
+    lines = ["reslab takes a residual network apart, trains it on your photos, and measures it honestly.", ""]
     lines += ["Usage: reslab VERB ...          reslab VERB --help explains one, with an example"]
     for group, verbs in GROUPS.items():
         lines += ["", group]
