@@ -201,3 +201,31 @@ raise SystemExit(run(["train", {str(photo_folder(train=80))!r}, "--size", "512",
     assert "error: there is not enough memory for batches of 64 at 512 pixels" in done.stderr
     assert "try --batch-size 32, or a smaller --size" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "photos", "--epochs", "1.5"],
+        ["train", "photos", "--seed", "0.7"],
+        ["show", "resnet18", "--depth", "1.5"],
+        ["exercise", "2.5"],
+    ],
+)
+def test_a_number_that_counts_is_never_rounded(
+    words: list[str], reslab_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = reslab_here(*words)
+    assert code == 2
+    assert f"{words[-1]}: this is no whole number" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_an_answer() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "reslab", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output cannot be written\n  why: No space left on device\n"

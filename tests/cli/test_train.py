@@ -276,3 +276,18 @@ def test_a_terminal_shows_bars_and_curves_and_a_pipe_shows_neither(
     assert err == ""
     assert out.isprintable() or {c for c in out if not c.isprintable()} == {"\n"}
     assert out.count("Epoch ") == 2
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_when_nobody_reads_its_output(
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    small: list[str],
+    start: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    process = start("train", photo_folder(train=30, test=8), *small, "--run", tmp_path / "run")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert Run(tmp_path / "run").state == "finished"

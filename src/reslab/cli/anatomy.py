@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..errors import UsageError
+from .arguments import Flag, Whole
 
 if TYPE_CHECKING:
     from ..networks.anatomy import Anatomy
-
-Flag = Annotated[bool, Parameter(negative="")]  # without a --no-json
 
 
 def conv(
@@ -32,7 +31,7 @@ def conv(
     pool: Flag = False,
     ceil: Flag = False,
     channels: str | None = None,
-    groups: int = 1,
+    groups: Whole = 1,
     json: Flag = False,
 ) -> None:
     """The formula of a convolution with the numbers put in, and where the kernel stands.
@@ -97,9 +96,9 @@ def show(
     /,
     *,
     input: str | None = None,  # noqa: A002  the flag's name
-    num_classes: int | None = None,
-    depth: int = 2,
-    width: int | None = None,
+    num_classes: Whole | None = None,
+    depth: Whole = 2,
+    width: Whole | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     output_width: float | None = None,
     json: Flag = False,

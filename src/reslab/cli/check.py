@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json as json_
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
+from .arguments import Flag
 
 
 def check(folder: Path, /, *, json: Flag = False) -> int:

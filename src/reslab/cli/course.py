@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .arguments import Whole
 
 if TYPE_CHECKING:
     from ..course.exercises import Exercise
 
 
-def exercise(number: int | None = None, file: Path | None = None, /) -> int:
+def exercise(number: Whole | None = None, file: Path | None = None, /) -> int:
     """An exercise of the course: its task, or whether your file solves it.
 
     Example: reslab exercise 2 exercise2.py

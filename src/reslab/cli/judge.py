@@ -6,6 +6,7 @@ import csv
 import json as json_
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +14,10 @@ from cyclopts import Parameter
 
 from ..errors import UsageError
 from ..tables import table
+from .arguments import Flag
 
 if TYPE_CHECKING:
     from ..evaluation.classifier import Prediction
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
 
 
 def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = "auto") -> None:
@@ -83,13 +83,17 @@ def predict(
     for pattern in photos:  # a hyphen alone is let through, and with it what was meant as a flag
         if pattern.startswith("-") and pattern != "-" and not os.path.lexists(pattern):
             raise UsageError(f"there is no flag and no photo {pattern}", "", "see reslab predict --help")
+    if "" in photos:
+        raise UsageError(
+            "an empty name among the photos", "it would mean the whole of this folder", "give . for that"
+        )
     if json and csv:
         raise UsageError("--json and --csv at once", "one output has one form", "leave one of them away")
     classifier = Classifier.load(model, device=device)
     paths = expand(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
-    predictions = classifier.predict_all(paths)
+    predictions = _counted(classifier.predict_all(paths), answered := [0])
     if json:
         for prediction in predictions:
             print(json_.dumps(prediction.as_json()), flush=True)
@@ -97,7 +101,14 @@ def predict(
         _write_csv(predictions, classifier.classes)
     else:
         _write_table(list(predictions))
-    return 0
+    return 0 if answered[0] else 2
+
+
+def _counted(predictions: Iterable[Prediction], answered: list[int]) -> Iterator[Prediction]:
+    """The predictions; `answered` counts those that are one."""
+    for prediction in predictions:
+        answered[0] += prediction.error is None
+        yield prediction
 
 
 def _listed(patterns: list[str]) -> list[str]:

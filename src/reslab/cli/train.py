@@ -14,8 +14,8 @@ from cyclopts import Parameter
 from ..errors import ReslabError, UsageError
 from ..tables import table
 from ..training.recipe import Recipe
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
+from .arguments import Flag, whole_number
+from .main import print_into_nothing
 
 
 def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +29,12 @@ def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,
             annotation=Annotated[
                 field.annotation | None,  # type: ignore[operator]
-                Parameter(help=_help(name), consume_multiple=True, show_default=False),
+                Parameter(
+                    help=_help(name),
+                    consume_multiple=True,
+                    show_default=False,
+                    converter=whole_number if field.annotation in (int, int | None) else None,
+                ),
             ],
         )
         for name, field in Recipe.model_fields.items()
@@ -224,8 +229,12 @@ def speaker(as_json: bool) -> Callable[[str], None]:
     from tqdm import tqdm
 
     def say(text: str) -> None:
-        tqdm.write(text, file=sys.stderr if as_json else sys.stdout)
-        (sys.stderr if as_json else sys.stdout).flush()
+        file = sys.stderr if as_json else sys.stdout
+        try:
+            tqdm.write(text, file=file)
+            file.flush()
+        except BrokenPipeError:  # a training is worth its files, also if nobody reads along any more
+            print_into_nothing()
 
     return say
 

@@ -92,15 +92,16 @@ def shares(anatomy: Anatomy) -> str:
     whole = [
         max(1, anatomy.parameters),
         max(1, anatomy.multiply_adds),
-        max(1, sum(stage.training_bytes for stage in stages)),
+        max(1, anatomy.training_bytes),
     ]
+    named = [("input", (0, 0, anatomy.input_training_bytes))]
+    named += [(s.name, (s.parameters, s.multiply_adds or 0, s.training_bytes)) for s in stages]
     rows = []
-    for stage in stages:
-        parts = (stage.parameters, stage.multiply_adds or 0, stage.training_bytes)
+    for name, parts in named:
         if all(part < total / 2000 for part, total in zip(parts, whole, strict=True)):
             continue  # it would be 0.0 % of everything
         pairs = [(part, total) for part, total in zip(parts, whole, strict=True)]
-        rows.append([_tail(stage.name, 24), *(f"{_percent(*p)} {_bar(*p):10}" for p in pairs)])
+        rows.append([_tail(name, 24), *(f"{_percent(*p)} {_bar(*p):10}" for p in pairs)])
     return table(["share of", "parameters", "multiply-adds", "kept in training"], rows, "llll")
 
 

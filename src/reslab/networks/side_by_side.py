@@ -90,7 +90,7 @@ def _change(a: int, b: int, write: Callable[[int], str]) -> str:
     if a == b:
         return "the same"
     sign = "+" if b > a else "-"
-    percent = f" ({100 * (b - a) / a:+.2g} %)" if a else ""
+    percent = f" ({100 * (b - a) / a:+,.1f} %)" if a else ""
     return f"{sign}{write(abs(b - a))}{percent}"
 
 

@@ -105,12 +105,15 @@ def _measure(
     network: nn.Module, recipe: Recipe, images: Tensor, candidates: list[Precision], device: torch.device
 ) -> Measured:
     few = images[: max(2, min(SCREENED, len(images)))]
-    if len(candidates) > 1:
-        first_look = {
-            p: min(_Trial(network, recipe, p, device).step(few)[0] for _ in range(2)) for p in candidates
-        }
-        best = min(first_look.values())
-        candidates = [p for p in candidates if first_look[p] <= HOPELESS * best]
+    if len(candidates) == 1:  # nothing to choose: how long it takes, at the price of two small steps
+        trial = _Trial(network, recipe, candidates[0], device)
+        step = min(trial.step(few)[0] for _ in range(2)) * len(images) / len(few)
+        return Measured(str(candidates[0]), step, {str(candidates[0]): round(len(images) / step, 1)})
+    first_look = {
+        p: min(_Trial(network, recipe, p, device).step(few)[0] for _ in range(2)) for p in candidates
+    }
+    best = min(first_look.values())
+    candidates = [p for p in candidates if first_look[p] <= HOPELESS * best]
     trials = {p: _Trial(network, recipe, p, device) for p in candidates}
     losses = {p: trial.step(images)[1] for p, trial in trials.items()}  # also warms up
     times: dict[Precision, list[float]] = {p: [] for p in candidates}

@@ -27,7 +27,7 @@ class Recipe(BaseModel):
     Raises RecipeError for a setting that is unknown, out of range or contradicts another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(10, ge=1, description="passes over the training photos")
     batch_size: int = Field(64, ge=2, description="photos per update")
