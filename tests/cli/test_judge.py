@@ -128,3 +128,18 @@ def test_what_has_no_photos_is_answered(model: Path, tmp_path: Path, reslab_here
     code, _, err = reslab_here("predict", model, tmp_path / "empty")
     assert code == 2
     assert err.startswith(f"error: no photos in {tmp_path / 'empty'}")
+
+
+def test_where_not_one_photo_can_be_read_the_exit_code_says_so(
+    model: Path, tmp_path: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    missing, good = tmp_path / "missing.jpg", next(photo_folder(train=2).rglob("*.jpg"))
+    for form in ([], ["--json"], ["--csv"]):
+        assert reslab_here("predict", model, missing, *form).code == 2
+        assert reslab_here("predict", model, missing, good, *form).code == 0
+
+
+def test_an_empty_name_does_not_mean_every_photo_here(model: Path, reslab_here: Callable[..., Any]) -> None:
+    code, out, err = reslab_here("predict", model, "")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: an empty name among the photos")

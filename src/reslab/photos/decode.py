@@ -36,7 +36,7 @@ def decode(photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB") -> Image.Imag
     name = "the photo" if isinstance(photo, bytes) else str(photo)
     try:
         source = io.BytesIO(photo) if isinstance(photo, bytes) else _regular_file(Path(photo))
-        with _undisturbed, Image.open(source, formats=_formats()) as file:
+        with undisturbed, Image.open(source, formats=readable_formats()) as file:
             if file.width * file.height > MOST_PIXELS:
                 raise PhotosError(
                     f"{name} has {file.width} x {file.height} pixels",
@@ -81,7 +81,7 @@ class _Undisturbed:
                 self.restore.close()
 
 
-_undisturbed = _Undisturbed()
+undisturbed = _Undisturbed()
 
 
 def _regular_file(path: Path) -> Path:
@@ -100,7 +100,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow can open."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 

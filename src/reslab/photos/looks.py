@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import PhotosError
 from . import findings
-from .decode import FORMATS, _undisturbed, decode
+from .decode import decode, readable_formats, undisturbed
 
 if TYPE_CHECKING:
     from .findings import Finding
@@ -110,7 +110,7 @@ def _problem(path: Path, reason: str) -> str:
 def _header(path: Path) -> tuple[str, int]:
     """(format, frames), "JPEG" for what phones add a second view to; ("", 1) for what is no image."""
     try:
-        with _undisturbed, Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as file:
+        with undisturbed, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
             frames = int(getattr(file, "n_frames", 1)) if name in MANY_PAGES else 1
             return "JPEG" if name == "MPO" else name, frames
