@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
 from reslab.errors import PhotosError
-from reslab.photos.decode import FORMATS, MOST_PIXELS, SUFFIXES, decode
+from reslab.photos.bounds import MOST_PIXELS
+from reslab.photos.decode import FORMATS, SUFFIXES, decode
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 180, 30), (30, 30, 220), (220, 220, 30)
 
@@ -186,6 +187,7 @@ def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
 
 
 def test_every_format_that_is_promised_is_read() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
     for kind in FORMATS:
         if kind == "AVIF" and not features.check("avif"):
             continue
@@ -214,7 +216,7 @@ BAD = {
     "half a PNG": (saved(corners(), "PNG")[:90], "truncated|unexpected end|broken"),
     "half a GIF": (saved(corners(), "GIF")[:60], "truncated|not processed|EOF"),
     "half a WebP": (saved(corners(), "WEBP")[:60], "decod|truncated|none of|image"),
-    "the head of a JPEG": (JPEG[:20], "none of|truncated"),
+    "the head of a JPEG": (JPEG[:20], "it begins as a JPEG does"),
     "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is none of"),
 }
 
@@ -254,7 +256,7 @@ def test_a_decompression_bomb_is_refused_by_its_size_and_not_tried() -> None:
     header = struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
     content += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + b"\0\0\0\x01IDAT\0" + struct.pack(">I", 0)
-    with pytest.raises(PhotosError, match=r"20000 x 20000 pixels\n  why: more than 250,000,000 pixels"):
+    with pytest.raises(PhotosError, match=r"not decoded\n  why: 20000 x 20000 pixels; more than 250,000,000"):
         decode(content)
     assert side * side > MOST_PIXELS
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import threading
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import PhotosError
+from .bounds import TooCostly, check_file, check_image
+from .colours import to_srgb
 
 # A closed list: left to itself, Pillow would hand a PostScript file named .jpg to Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-MOST_PIXELS = 250_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "HEIF")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif"),
+)
+STARTS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8"}
+MOST_BOXES = 1000  # parts of an AVIF or HEIC; a few are usual
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # brands in the head of such a file
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,29 +36,35 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+Truncated = Literal["refuse", "keep"]
 
 
-def decode(photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
+def decode(
+    photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB", truncated: Truncated = "refuse"
+) -> Image.Image:
     """The first frame of a photo, turned upright by its EXIF orientation, in sRGB or grey, alpha over white.
 
-    Raises PhotosError naming the file if it is missing, no image, truncated, or larger than MOST_PIXELS.
+    A JPEG whose end is missing is refused, or what is there of it is kept, the rest grey. Raises PhotosError
+    naming the file if it is missing, no image, damaged, or would cost more than bounds.py allows.
     """
     name = "the photo" if isinstance(photo, bytes) else str(photo)
     try:
-        source = io.BytesIO(photo) if isinstance(photo, bytes) else _regular_file(Path(photo))
-        with undisturbed, Image.open(source, formats=readable_formats()) as file:
-            if file.width * file.height > MOST_PIXELS:
-                raise PhotosError(
-                    f"{name} has {file.width} x {file.height} pixels",
-                    f"more than {MOST_PIXELS:,} pixels are not decoded",
-                    "make it smaller",
-                )
-            file.load()
-            return _to_srgb(_upright(file)).convert(mode)
+        with undisturbed, _opened(photo) as file:
+            try:
+                image = _read(file)
+            except OSError as error:
+                if truncated == "refuse" or not _is_cut_jpeg(file, error):
+                    raise
+                image = _read_what_is_there(file)
+            return image if image.mode == mode else image.convert(mode)
     except PhotosError:
         raise
     except FileNotFoundError:
         raise PhotosError(f"there is no photo {name}", "", "check the path") from None
+    except TooCostly as refusal:
+        raise PhotosError(
+            f"{name} is not decoded", str(refusal), "make it smaller, or save it anew"
+        ) from None
     except Exception as error:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
         raise PhotosError(
             f"{name} cannot be read as a photo", _reason(error), "remove or replace it"
@@ -71,7 +87,7 @@ class _Undisturbed:
                 self.restore.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
                 self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = None  # MOST_PIXELS is looked at instead
+                Image.MAX_IMAGE_PIXELS = None  # bounds.py looks instead
             self.inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -84,60 +100,117 @@ class _Undisturbed:
 undisturbed = _Undisturbed()
 
 
-def _regular_file(path: Path) -> Path:
-    """Raises OSError for what is there and no file: to open a named pipe would wait for ever."""
-    if path.exists() and not path.is_file():
-        raise OSError("it is a folder" if path.is_dir() else "it is no file, but a pipe or a device")
-    return path
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned by the EXIF orientation alone: exif_transpose fails where any other entry is damaged."""
-    try:
-        turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001  the picture is good without its metadata
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
 def readable_formats() -> tuple[str, ...]:
     """Those of FORMATS that this Pillow can open."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
+@contextmanager
+def _opened(photo: Path | bytes) -> Iterator[BinaryIO]:
+    """Raises OSError for what is there and no file: to open a named pipe would wait for ever.
+
+    Pillow gets the open file and never its name: by name it would map the file into memory, and a file that
+    is cut off meanwhile would then end the process.
+    """
+    if isinstance(photo, bytes):
+        yield io.BytesIO(photo)
+        return
+    kind = photo.stat().st_mode
+    if not stat.S_ISREG(kind):
+        raise OSError("it is a folder" if stat.S_ISDIR(kind) else "it is no file, but a pipe or a device")
+    with photo.open("rb") as file:
+        yield file
+
+
+def _read(file: BinaryIO) -> Image.Image:
+    image, turn = _read_lying(file)  # which lets go of the file's own pixels: two copies at a time, not three
+    return image if turn is None else image.transpose(turn)
+
+
+def _read_lying(file: BinaryIO) -> tuple[Image.Image, Image.Transpose | None]:
+    check_file(file)
+    head = file.read(64)
+    file.seek(0)
+    if head[4:8] == b"ftyp" and any(brand in head[8 : int.from_bytes(head[:4], "big")] for brand in HEIC):
+        _learn_heic()
+    try:
+        image = Image.open(file, formats=readable_formats())
+    except Exception as error:  # noqa: BLE001  see decode
+        raise _explained(file, head, error) from error
+    check_image(image, file)
+    image.load()
+    # Only now: a TIFF turns itself while it is loaded, and says so.
+    return to_srgb(image), _turn(image)
+
+
+def _explained(file: BinaryIO, head: bytes, error: Exception) -> Exception:
+    """The error, in better words where the head says what the file was meant to be."""
+    if head[8:12] == b"WEBP" or head[4:8] == b"ftyp":
+        size, whole = file.seek(0, os.SEEK_END), _whole_size(file, head)
+        if whole > size:
+            return OSError(f"image file is truncated ({size:,} of {whole:,} bytes)")
+    kind = next((name for name, start in STARTS.items() if head.startswith(start)), None)
+    if isinstance(error, UnidentifiedImageError) and kind:
+        return OSError(f"it begins as a {kind} does, and its head is damaged or not all there")
+    return error
+
+
+def _whole_size(file: BinaryIO, head: bytes) -> int:
+    """How long a WebP, AVIF or HEIC says it is."""
+    if head[:4] == b"RIFF":
+        return 8 + int.from_bytes(head[4:8], "little")
+    place = 0
+    for _ in range(MOST_BOXES):
+        file.seek(place)
+        box = file.read(16)
+        size = int.from_bytes(box[:4] if box[:4] != b"\0\0\0\1" else box[8:16], "big")
+        if len(box) < 8 or size < 8:
+            break
+        place += size
+    return place
+
+
+def _learn_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise OSError(
+            "it is a HEIC, which needs pillow-heif, which is not installed: pip install 'reslab[heic]'"
+        ) from None
+    pillow_heif.register_heif_opener()
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """By the EXIF orientation alone: exif_transpose fails where any other entry is damaged."""
+    try:
+        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  the picture is good without its metadata
+        return None
+
+
+def _is_cut_jpeg(file: BinaryIO, error: OSError) -> bool:
+    file.seek(0)
+    return file.read(3) == b"\xff\xd8\xff" and "truncated" in str(error)
+
+
+def _read_what_is_there(file: BinaryIO) -> Image.Image:
+    """A cut JPEG with an end put to it: libjpeg then gives what came before, a rough whole if it can.
+
+    Not Pillow's own LOAD_TRUNCATED_IMAGES: that holds for all threads at once.
+    """
+    file.seek(0)
+    content = file.read()
+    last_scan = content.rfind(b"\xff\xda")
+    for end in (len(content), last_scan, content.rfind(b"\xff\xc4", 0, last_scan)):
+        try:
+            return _read(io.BytesIO(content[: max(end, 0)] + b"\xff\xd9"))
+        except OSError as error:  # the cut lies in a table or the head of a scan: then without that
+            failure = error
+    raise failure
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"it is none of {', '.join(FORMATS)}"
     return str(error) or type(error).__name__
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB by the file's own colour profile if it has one, with transparency over white."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
-        image = image.convert("I")  # the one of these modes that every operation takes
-        return image.point(lambda value: value / 256, "F").convert("L").convert("RGB")
-    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    image = _apply_profile(image if alpha is None else image.convert("RGB"))
-    if alpha is None:
-        return image
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=alpha)
-    return white
-
-
-def _apply_profile(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "CMYK", "L"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None  # a broken profile is common, and the picture is good without it
-        if converted is not None:
-            return converted
-    return image.convert("RGB")

@@ -15,7 +15,7 @@ from pathlib import Path
 from .looks import SIDE, Look
 
 log = logging.getLogger("reslab")
-VERSION = 1  # of what a Look is made of
+VERSION = 3  # of what a Look is made of
 KEPT = 60 * 24 * 3600  # seconds after its last use that another version's file stays
 BATCH = 500  # photos that are written at once
 
@@ -30,6 +30,11 @@ class LookCache:
         self.lock, self.waiting = threading.Lock(), dict[str, Look]()
         place = cache_folder() if folder is None else folder
         self.connection = _open(place)
+
+    @staticmethod
+    def exists() -> bool:
+        """Whether an earlier check left one."""
+        return _path(cache_folder()).is_file()
 
     def get(self, digest: str) -> Look | None:
         with self.lock, suppress(sqlite3.Error):
@@ -72,9 +77,7 @@ def _open(folder: Path | None) -> sqlite3.Connection:
     """The file of this version; in memory where `folder` is None or takes none."""
     if folder is None:
         return _with_table(":memory:")
-    import PIL
-
-    path = folder / f"{VERSION}-pillow-{PIL.__version__}.sqlite"
+    path = _path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.iterdir():
@@ -87,6 +90,12 @@ def _open(folder: Path | None) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         log.warning("no cache: %s; the next check looks at all photos again", error)
         return _with_table(":memory:")
+
+
+def _path(folder: Path) -> Path:
+    import PIL
+
+    return folder / f"{VERSION}-pillow-{PIL.__version__}.sqlite"
 
 
 def _with_table(name: str) -> sqlite3.Connection:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from ..errors import PhotosError
 from . import findings
-from .decode import decode, readable_formats, undisturbed
+from .decode import Truncated, decode, readable_formats, undisturbed
+from .metadata import oddities
 
 if TYPE_CHECKING:
     from .findings import Finding
@@ -33,8 +34,9 @@ class Look:
     """What is kept of a photo: a few numbers, and no pixels but a thumbnail.
 
     `darkest`, `brightest`: grey levels 0 to 255 that all pixels but FEW lie between, `spread`: the largest
-    such distance of the three colours. `phash`: 64 bits; `thumbnail`: SIDE x SIDE bytes of grey.
-    `problem`: what keeps it from being decoded, as a kind of finding, with its `reason`; "" if nothing.
+    such distance of the three colours. `odd`: what is strange in its metadata. `phash`: 64 bits;
+    `thumbnail`: SIDE x SIDE bytes of grey. `problem`: what keeps it from being decoded, as a kind of
+    finding, with its `reason`; "" if nothing.
     """
 
     format: str = ""
@@ -45,6 +47,7 @@ class Look:
     brightest: int = 255
     spread: int = 255
     phash: int = 0
+    odd: str = ""
     thumbnail: bytes = b""
     problem: str = ""
     reason: str = ""
@@ -54,24 +57,24 @@ class Look:
         return not self.problem and self.spread <= SPREAD
 
 
-def look(path: Path) -> Look:
+def look(path: Path, truncated: Truncated = "refuse") -> Look:
     """Decodes a photo, as training does. What cannot be decoded is no error, but a Look with a problem."""
     try:
         if path.stat().st_size == 0:
             return Look(problem=findings.Empty.kind, reason="zero bytes")
-        image = decode(path)
+        image = decode(path, truncated=truncated)
     except PhotosError as error:
-        return Look(problem=_problem(path, error.why or error.what), reason=error.why or error.what)
+        return Look(problem=_problem(error.why), reason=error.why or error.what)
     except OSError as error:
         return unreadable(error.strerror or str(error))
-    format_, frames = _header(path)
+    format_, frames, odd = _header(path)
     grey = image.convert("L")
     darkest, brightest = _ends(grey.histogram())
     colours = np.array(image.histogram()).reshape(3, 256)
     spread = max(bright - dark for dark, bright in map(_ends, colours.tolist()))
     phash, thumbnail = _fingerprint(grey)
     width, height = image.size
-    return Look(format_, width, height, frames, darkest, brightest, spread, phash, thumbnail)
+    return Look(format_, width, height, frames, darkest, brightest, spread, phash, odd, thumbnail)
 
 
 def unreadable(reason: str) -> Look:
@@ -93,29 +96,30 @@ def faults_of(seen: Look, suffix: str) -> list[tuple[type[Finding], str]]:
         found.append((findings.Stretched, f"{seen.width} x {seen.height} pixels"))
     if seen.frames > 1:
         found.append((findings.Animated, f"{seen.frames} frames or pages; the first is used"))
+    if seen.odd:
+        found.append((findings.OddMetadata, seen.odd))
     meant = _format_of(suffix.lower())
     if seen.format and meant not in ("", seen.format):
         found.append((findings.WrongSuffix, f"a {seen.format} called {suffix}"))
     return found
 
 
-def _problem(path: Path, reason: str) -> str:
+def _problem(reason: str) -> str:
     if ENDS_EARLY.search(reason):
         return findings.Truncated.kind
-    format_, _ = _header(path)
-    named_none = reason.startswith("it is none of")
-    return (findings.NotAnImage if named_none and not format_ else findings.Unreadable).kind
+    none = reason.startswith("it is none of")
+    return (findings.NotAnImage if none else findings.Unreadable).kind
 
 
-def _header(path: Path) -> tuple[str, int]:
-    """(format, frames), "JPEG" for what phones add a second view to; ("", 1) for what is no image."""
+def _header(path: Path) -> tuple[str, int, str]:
+    """(format, frames, oddities), "JPEG" for what phones add a second view to."""
     try:
         with undisturbed, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
             frames = int(getattr(file, "n_frames", 1)) if name in MANY_PAGES else 1
-            return "JPEG" if name == "MPO" else name, frames
+            return "JPEG" if name == "MPO" else name, frames, "; ".join(oddities(file))
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
-        return "", 1
+        return "", 1, ""
 
 
 @cache
