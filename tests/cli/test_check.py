@@ -35,7 +35,9 @@ def test_what_spoils_a_training_is_1_and_what_does_not_is_0(
     code, out, err = reslab_here("check", folder)
     assert (code, err) == (1, "")
     assert "leak           1  yes                test/red/copy.jpg" in out
-    assert out.endswith(f"\nfirst mend what spoils a training, then reslab check {folder}\n")
+    assert out.endswith(
+        f"\nfirst mend what spoils a training, or leave it out: reslab check {folder} --fix LIST\n"
+    )
 
 
 def test_the_json_that_others_rely_on(
@@ -56,6 +58,7 @@ def test_the_json_that_others_rely_on(
                 "split": "test",
                 "class": "red",
                 "why": "zero bytes",
+                "other": None,
             },
             {
                 "kind": "empty class",
@@ -63,6 +66,7 @@ def test_the_json_that_others_rely_on(
                 "split": "train",
                 "class": "green",
                 "why": "its folder has no photos",
+                "other": None,
             },
         ],
         "spoils_training": True,
@@ -103,3 +107,59 @@ def test_ctrl_c_ends_a_check_with_130(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_a_list_is_trained_on_and_judged_on(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    folder, new, run = photo_folder(train=20, test=8), tmp_path / "new.jsonl", tmp_path / "run"
+    shutil.copy(folder / "train/red/001.jpg", folder / "test/red/same.jpg")
+    (folder / "train/red/bad.jpg").write_bytes(b"<html>")
+    code, out, err = reslab_here("check", folder, "--fix", new)
+    assert (code, err) == (0, "")
+    assert f"list: {new}: 28 of 30 photos; left out, and no file touched:\n  1  not an image: it" in out
+    assert out.endswith(f"next:  reslab train {new}\n")
+    code, out, err = reslab_here("check", folder, "--fix", new)
+    assert (code, out) == (2, "")
+    assert f"{new} is there already" in err
+
+    code, out, err = reslab_here("train", folder, *small, "--run", run)
+    assert code == 2
+    assert f"reslab check {folder} --fix list.jsonl; reslab train list.jsonl" in err
+    assert "WARNING: leak: 1 photo in two splits" in out
+    code, out, err = reslab_here("train", new, *small, "--run", run)
+    assert code == 0, err
+    assert "WARNING" not in out
+    for judged in (folder, new):
+        code, out, err = reslab_here("evaluate", run, judged, "--json")
+        assert json.loads(out)["photos"] == 9
+        assert err == "note: the run's own test split: 9 photos\n"
+    code, out, err = reslab_here("evaluate", run / "model.safetensors", new, "--json")
+    assert json.loads(out)["photos"] == 9
+
+
+def test_json_stays_alone_on_standard_output_beside_a_list_and_a_page(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    folder = photo_folder(train=8, test=4)
+    new, page = tmp_path / "new.jsonl", tmp_path / "check.html"
+    code, out, err = reslab_here("check", folder, "--json", "--fix", new, "--report", page)
+    assert code == 0
+    assert json.loads(out)["photos"] == 12
+    assert f"{new}: all 12 photos, for there was nothing to leave out" in err
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], own_cache: Path
+) -> None:
+    folder = photo_folder(train=8, test=4)
+    for flags in (
+        ["--report", "check.pdf"],
+        ["--report", tmp_path / "no/x.html"],
+        ["--fix", tmp_path / "no/x"],
+    ):
+        code, out, err = reslab_here("check", folder, *flags)
+        assert (code, out) == (2, "")
+        assert "do: " in err
+    assert not list(own_cache.rglob("*.sqlite"))

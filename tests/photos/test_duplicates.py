@@ -13,7 +13,8 @@ from materials import make_photo
 from PIL import Image
 
 import reslab
-from reslab.photos.duplicates import BITS, CLOSE, find_copies, near_pairs
+from reslab.photos.copies import Standing, find_copies, leave_out
+from reslab.photos.duplicates import BITS, CLOSE, find_alike, near_pairs
 from reslab.photos.findings import Duplicate, Leak
 
 
@@ -29,9 +30,10 @@ def save_again(photo: Path, copy: Path, scale: float, quality: int) -> None:
 
 def test_blocks_find_the_pairs_that_one_loop_over_all_finds() -> None:
     generator = np.random.default_rng(0)
-    count = 4500  # several blocks of rows and two of columns
+    count = 4500  # several blocks of rows and of columns
     hashes = generator.integers(0, 2**64, count, np.uint64)
-    thumbnails = generator.integers(0, 256, (count, 64), np.uint8)
+    levels = generator.integers(20, 180, (count, 1)) * (generator.integers(0, 2, (count, 1)))
+    thumbnails = (levels + generator.integers(0, 256 - levels, (count, 64))).astype(np.uint8)
     for _ in range(300):
         one, other = generator.integers(0, count, 2)
         hashes[other] = hashes[one] ^ np.uint64(2 ** int(generator.integers(0, 14)) - 1)
@@ -45,7 +47,11 @@ def test_blocks_find_the_pairs_that_one_loop_over_all_finds() -> None:
             if abs(one - other).mean() <= CLOSE and np.corrcoef(one, other)[0, 1] >= 0.95:
                 expected.add((i, j, bits[j - i - 1]))
     assert len(expected) > 50
-    assert {pair[:3] for pair in near_pairs(hashes, thumbnails)} == expected
+    places = generator.integers(0, 4, count).astype(np.int32)
+    found = list(near_pairs(hashes, thumbnails, places, np.arange(count)))
+    pairs = [tuple(row) for part in found for row in zip(*(c.tolist() for c in part[:3]), strict=True)]
+    assert len(pairs) == len(expected)
+    assert set(pairs) == expected
 
 
 def test_a_photo_saved_again_smaller_or_larger_is_a_copy_and_its_neighbours_are_none(
@@ -102,16 +108,21 @@ def test_a_thousand_equal_files_are_told_in_a_thousand_lines_at_most(tmp_path: P
     assert sum(f.kind == "duplicate" for f in found) == 1000
 
 
-def test_of_a_film_whose_frames_are_all_alike_every_frame_is_told() -> None:
-    generator, count = np.random.default_rng(0), 1200
+def test_of_a_film_whose_frames_are_all_alike_every_leak_is_told_and_nearly_every_duplicate() -> None:
+    generator, count = np.random.default_rng(0), 6000
     first = generator.integers(4, 252, 256)
     thumbnails = (first + generator.integers(-3, 4, (count, 256))).astype(np.uint8)
-    places = [("train", "cat")] * 1000 + [("test", "cat")] * 200
-    contents = [str(frame) for frame in range(count)]
-    copies = find_copies(contents, places, np.full(count, 2**63 + 5, np.uint64), thumbnails)
-    assert [(copy.photo, copy.kind) for copy in copies] == [
-        (frame, Duplicate if frame < 1000 else Leak) for frame in range(1, count)
-    ]
+    places = (np.arange(count) >= 5000).astype(np.int32)
+    digests = generator.integers(0, 256, (count, 16), np.uint8)
+    hashes = np.full(count, 2**63 + 5, np.uint64)
+    alike = find_alike(digests, np.ones(count, bool), hashes, thumbnails, places)
+    assert len(alike.pairs[0]) < 64 * count  # of 18,000,000
+    standing = Standing(alike, places, [("train", "cat"), ("test", "cat")])
+    kinds = {copy.photo: copy.kind for copy in find_copies(standing)}
+    assert [kinds.get(frame) for frame in range(5000, count)] == [Leak] * 1000
+    assert sum(kinds.get(frame) is Duplicate for frame in range(5000)) > 4750
+    out = leave_out(standing, np.ones(count, np.int64))
+    assert set(out) == set(range(5000))
 
 
 @pytest.mark.slow

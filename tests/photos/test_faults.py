@@ -8,11 +8,12 @@ import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from materials import make_photo
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 from torchvision.datasets import ImageFolder
 
 import reslab
@@ -50,6 +51,48 @@ def frames() -> bytes:
     return buffer.getvalue()
 
 
+def with_exif(orientation: int, sides: tuple[int, int] | None = None, **options: object) -> bytes:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    if sides:
+        width, height = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
+        exif.get_ifd(ExifTags.IFD.Exif).update({width: sides[0], height: sides[1]})
+    return photo_bytes(exif=exif.tobytes(), **options)
+
+
+def xmp(orientation: int) -> bytes:
+    return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+
+
+def srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def lab() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+ODD: dict[str, tuple[bytes, str]] = {
+    "orientation": (with_exif(9), "EXIF orientation 9"),
+    "twice": (with_exif(6, (50, 60)), "turned twice: EXIF orientation 6 and 50 x 60 pixels"),
+    "two": (with_exif(1, xmp=xmp(6)), "EXIF orientation 1 and XMP orientation 6"),
+    "exif": (photo_bytes(exif=b"Exif\0\0no such thing"), "EXIF is damaged"),
+    "profile": (photo_bytes(icc_profile=b"no profile"), "colour profile is damaged; it is read as sRGB"),
+    "space": (photo_bytes(icc_profile=lab()), "is for Lab, and the photo is RGB"),
+    "fax": (photo_bytes(dpi=(204, 98)), "no squares: 204 across and 98 down"),
+    "fax.png": (photo_bytes("PNG", dpi=(98, 204)), "no squares"),
+}
+ORDINARY: dict[str, bytes] = {
+    "upright": with_exif(1, (60, 50), xmp=xmp(1)),
+    "unknown": with_exif(0),
+    "lying": with_exif(6, (60, 50)),
+    "lying in XMP alone": photo_bytes(xmp=xmp(8)),
+    "sRGB": photo_bytes(icc_profile=srgb()),
+    "dense": photo_bytes(dpi=(300, 300)),
+    "no density": photo_bytes(dpi=(0, 1)),
+}
+
+
 FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "empty file": ("a.jpg", bytes),
     "not an image": ("a.jpg", lambda: b"<html>not found</html>"),
@@ -84,6 +127,30 @@ def test_each_fault_of_a_file_is_found_and_nothing_else(case: str, photo_folder:
     else:
         decode(folder / "train" / "red" / name)
     assert check.spoils_training == kind.spoils_training
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_metadata_that_make_two_programs_show_two_pictures_are_found(case: str, photo_folder: Folder) -> None:
+    folder = photo_folder(train=8, test=4)
+    content, why = ODD[case]
+    suffix = ".png" if content.startswith(b"\x89PNG") else ".jpg"
+    (folder / "train" / "red" / f"a{suffix}").write_bytes(content)
+    check = reslab.check(folder)
+    (finding,) = check.findings
+    assert (finding.kind, finding.path) == ("odd metadata", f"train/red/a{suffix}")
+    assert why in finding.why
+    assert not check.spoils_training
+    assert decode(folder / "train" / "red" / f"a{suffix}").mode == "RGB"
+
+
+def test_ordinary_metadata_are_no_finding(photo_folder: Folder) -> None:
+    folder = photo_folder(train=8, test=4)
+    for i, content in enumerate(ORDINARY.values()):
+        other = photo_bytes(seed=50 + i)  # its own picture, with the metadata of the case
+        with Image.open(io.BytesIO(content)) as source, Image.open(io.BytesIO(other)) as image:
+            kept = {k: source.info[k] for k in ("exif", "xmp", "icc_profile", "dpi") if k in source.info}
+            image.save(folder / "train" / "red" / f"ordinary{i}.jpg", **kept)
+    assert reslab.check(folder).findings == ()
 
 
 def test_photos_of_every_sort_are_in_order(photo_folder: Folder) -> None:
@@ -168,9 +235,9 @@ def test_a_second_check_decodes_only_what_is_new(
     (folder / "train" / "red" / "short.jpg").write_bytes(photo_bytes()[:-200])
     first, decoded, look = reslab.check(folder), list[str](), looks.look
 
-    def recorded(path: Path) -> looks.Look:
+    def recorded(path: Path, truncated: Literal["refuse", "keep"]) -> looks.Look:
         decoded.append(path.name)
-        return look(path)
+        return look(path, truncated)
 
     monkeypatch.setattr(looks, "look", recorded)
     assert reslab.check(folder) == first
@@ -234,6 +301,7 @@ def test_one_folder_of_classes_has_no_splits(split: str, photo_folder: Folder) -
         "split": None,
         "class": "red",
         "why": "zero bytes",
+        "other": None,
     }
 
 
@@ -252,6 +320,19 @@ def test_a_photo_that_vanishes_or_may_not_be_read_is_a_finding(photo_folder: Fol
     photos = reslab.Photos(folder)
     (folder / photos.train[0].path).unlink()
     assert told(reslab.check(photos)) == {("unreadable", photos.train[0].path)}
+
+
+def test_above_a_folder_of_photos_its_neighbours_are_no_classes(photo_folder: Folder, tmp_path: Path) -> None:
+    folder = photo_folder(train=8, test=4)
+    make_photo(tmp_path / "runs" / "first" / "first_batch.jpg", 1, (9, 9, 9))
+    for use in (reslab.check, reslab.Photos):
+        with pytest.raises(PhotosError) as refused:
+            use(tmp_path)
+        assert (
+            refused.value.what
+            == f"{tmp_path} is no folder of classes, but photos in it is a folder of photos"
+        )
+        assert refused.value.do == f"give that folder instead: {folder}"
 
 
 def test_what_is_no_folder_of_photos_is_answered(tmp_path: Path) -> None:

@@ -3,34 +3,77 @@
 from __future__ import annotations
 
 import json as json_
+import shlex
+import sys
 from pathlib import Path
+from typing import Literal
 
 from .arguments import Flag
 
 
-def check(folder: Path, /, *, json: Flag = False) -> int:
+def check(
+    folder: Path,
+    /,
+    *,
+    fix: Path | None = None,
+    report: Path | None = None,
+    truncated: Literal["refuse", "keep"] = "refuse",
+    json: Flag = False,
+) -> int:
     """What is wrong with a folder of photos: files, copies, leaks between splits, classes, names.
 
-    Example: reslab check photos
+    Example: reslab check photos --report check.html
+
+    Example: reslab check photos --fix list.jsonl; reslab train list.jsonl
 
     Looks at every photo and changes none. A second check decodes only what is new. The exit code is 1 if a
-    finding would spoil a training, else 0.
+    finding would spoil a training, else 0; with --fix, if something would that no list can mend.
 
     Parameters
     ----------
     folder
-        a folder with train/ (and val/, test/), or a folder of classes
+        a folder with train/ (and val/, test/), a folder of classes, or a list that --fix wrote
+    fix
+        a new file that lists which photos to use, for train and evaluate: without those that cannot be
+        decoded, both sides of contradictions, the copies of leaks outside of test, and duplicates
+    report
+        a page with every kind of finding, explained, with pictures; replaced if it is there
+    truncated
+        keep: as in train, use what is there of a JPEG that lacks its end
     json
         one JSON object on standard output, every finding in it
     """
-    from ..photos import faults
+    from ..pages import check_report
+    from ..pages.page import page_path
+    from ..photos import faults, listing
     from ..tables import printable
 
-    checked = faults.check(folder)
+    fix = None if fix is None else fix.expanduser()
+    page = None if report is None else page_path(report, "--report check.html")
+    if fix is not None:
+        listing.check_new(fix)  # before the work
+    checked = faults.check(folder, truncated=truncated)
+    if page is not None:
+        check_report.write(checked, page)
+    fixed = None if fix is None else checked.fix(fix)
+    out = sys.stderr if json else sys.stdout
     if json:
         print(json_.dumps(checked.as_json()), flush=True)
     else:
-        after = "first mend what spoils a training, then" if checked.spoils_training else "next: "
-        verb = "check" if checked.spoils_training else "train"
-        print(f"{checked}\n\n{after} {printable(f'reslab {verb} {folder}')}", flush=True)
-    return int(checked.spoils_training)
+        print(f"{checked}\n")
+    if page is not None:
+        print(f"page: {printable(str(page))} ({page.stat().st_size / 1e6:.1f} MB), one file", file=out)
+    if fixed is not None:
+        print(f"list: {fixed}", file=out)
+    spoils = checked.spoils_training if fixed is None else fixed.spoils_training
+    named = shlex.quote(str(folder if fix is None else fix))
+    if spoils and fixed is not None:
+        print("next:  mend what no list can, then check again", file=out)
+    elif spoils and not json:
+        print(
+            f"first mend what spoils a training, or leave it out: reslab check {printable(named)} --fix LIST"
+        )
+    elif not json or fixed is not None:
+        print(f"next:  reslab train {printable(named)}", file=out)
+    out.flush()
+    return int(spoils)

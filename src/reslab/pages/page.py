@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import files
+from ..errors import UsageError
 from ..tables import printable
 
 if TYPE_CHECKING:
@@ -29,6 +32,26 @@ def render(template: str, values: Mapping[str, Any], *, script: str = "") -> str
     """
     style, code = _file("style.css"), _file(script) if script else ""
     return _environment().get_template(template).render(values, **_own(style, code))
+
+
+def page_path(path: Path, example: str) -> Path:
+    """Where a page goes; refused before any work if it cannot go there. Raises UsageError."""
+    path = path.expanduser()
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} is no name for a page", "a page ends in .html", f"write {example}")
+    if path.is_dir() or not path.parent.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise UsageError(f"the page cannot go to {path}", why, "name a file in a folder that is there")
+    return path
+
+
+def write_page(path: Path, text: str) -> None:
+    """Replaces `path` by the page, whole. Raises UsageError if there is no room or no permission."""
+    try:
+        files.write(path, text.encode("utf-8"))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UsageError(f"{path} could not be written", why, "make room there, or name another") from error
 
 
 def data_uri(content: bytes) -> str:

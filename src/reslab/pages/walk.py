@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import files
 from ..errors import UsageError
 from ..evaluation.classifier import Classifier
 from ..evaluation.metrics import soft_max
@@ -18,7 +16,7 @@ from ..networks.anatomy import anatomy
 from ..networks.trace import place_of
 from ..photos.preprocess import Preprocess
 from ..tables import table
-from .page import render, sides, significant
+from .page import page_path, render, sides, significant, write_page
 from .photo_seen import PhotoSeen, look
 from .stations import Station, visit
 from .subject import Subject, subject_of
@@ -102,13 +100,13 @@ def walk(
     `preprocess` is for what has none of its own. The page needs no network access. The network comes back
     unchanged. Raises PhotosError, UsageError, NetworkError, ClassifierError, WeightsError.
     """
-    page = None if path is None else _page(Path(path))
+    page = None if path is None else page_path(Path(path), "-o walk.html")
     subject = subject_of(model, weights, preprocess)
     source = photo if isinstance(photo, bytes) else Path(photo).expanduser()
     seen, images = look(source, subject.preprocess)
     walked = _walk(subject, seen, images)
     if page is not None:
-        _write(page, walked.html())
+        write_page(page, walked.html())
     return walked
 
 
@@ -147,22 +145,3 @@ def _scores(output: object, subject: Subject) -> tuple[tuple[Score, ...], str]:
         return (), f"The network gives {len(shares)} logits for {len(names)} classes."
     order = np.argsort(-shares, kind="stable")
     return tuple(Score(names[i], float(shares[i])) for i in order), ""
-
-
-def _page(path: Path) -> Path:
-    """Where the page goes; refused before any work if it cannot go there."""
-    path = path.expanduser()
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{path} is no name for a page", "a page ends in .html", "write -o walk.html")
-    if path.is_dir() or not path.parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise UsageError(f"the page cannot go to {path}", why, "name a file in a folder that is there")
-    return path
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        files.write(path, text.encode("utf-8"))
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise UsageError(f"{path} could not be written", why, "make room there, or name another") from error

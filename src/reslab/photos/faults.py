@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PhotosError, UsageError
-from ..processes import cores
 from ..tables import printable, table
 from . import looks
-from .duplicates import Copy, find_copies
-from .findings import KINDS, Finding, Tiny, Unreadable, explanation
-from .folder import Photos, digest
+from .copies import Standing, find_copies
+from .decode import Truncated
+from .findings import KINDS, Finding, Tiny, explanation
 from .folder_faults import class_faults, name_faults
-from .layout import find_splits, from_image_folder
-from .look_cache import LookCache
+from .looking import Files, Seen, find_files, look_at_all
+
+if TYPE_CHECKING:
+    from .fixing import Fixed
 
 SHOWN, WIDTH = 3, 100  # findings of each kind that are printed; columns of their explanation
 SMALL = 32  # pixels of the shorter side below which a photo is tiny, if most are more than twice its size
 
 
-class File(NamedTuple):
-    """A photo as it is listed; `split` is None in a folder without splits."""
+@dataclass(frozen=True)
+class Basis:
+    """What a list of what to use is made from: every photo, its digest uint8 (N, 16), pixels, and copies."""
 
-    path: str
-    split: str | None
-    class_name: str
+    files: Files
+    digests: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Check:
     folder: Path
     photos: int
     findings: tuple[Finding, ...]
+    basis: Basis = field(repr=False, compare=False)
 
     @property
     def spoils_training(self) -> bool:
@@ -59,6 +60,12 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         rows = [finding.as_json() for finding in self.findings]
         return {"photos": self.photos, "findings": rows, "spoils_training": self.spoils_training}
+
+    def fix(self, path: Path | str) -> Fixed:
+        """Writes a list of what to use to `path`, a new file; see fixing.fix. No photo is touched."""
+        from .fixing import fix
+
+        return fix(self, Path(os.path.expanduser(path)))
 
     def __str__(self) -> str:
         if not self.findings:
@@ -86,131 +93,46 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent="  ")
 
 
-def check(source: Any, *, progress: bool = True) -> Check:
-    """Looks at every photo of a folder, of Photos or of a torchvision ImageFolder, and changes none.
+def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True) -> Check:
+    """Looks at every photo of a folder, a list, Photos or a torchvision ImageFolder, and changes none.
 
     Each photo is decoded as training would, on all cores; what was seen is kept in the user's cache folder
     by the file's content, so a second check decodes only what is new. Folders that Photos refuses are
-    checked too, as long as they hold photos in folders of classes. Raises PhotosError for a folder without
-    any, and UsageError for a source that is none.
+    checked too, as long as they hold photos in folders of classes. With `truncated` "keep", as in the recipe,
+    what is there of a JPEG that lacks its end is looked at, and no finding. Raises PhotosError for a folder
+    without any or a list that is damaged or out of date, and UsageError for a source that is none.
     """
-    folder, counts, files = _list(source)
-    seen = _Seen(len(files))
-    found: list[Finding] = []
-    for photo, (file, content, look) in enumerate(_look_at_all(folder, files, progress)):
+    files = find_files(source)
+    seen, found = Seen(len(files)), list[Finding]()
+    for photo, (content, look) in enumerate(look_at_all(files, truncated, progress)):
         seen.keep(photo, content, look)
-        suffix = os.path.splitext(file.path)[1]
-        found += [kind(*file, why) for kind, why in looks.faults_of(look, suffix)]
-    found += _tiny(files, seen.sizes)
-    places = [(file.split, file.class_name) for file in files]
-    copies = find_copies(seen.contents, places, seen.hashes, seen.thumbnails)
-    found += [copy.kind(*files[copy.photo], _told(copy, files)) for copy in copies]
-    found += [*class_faults(counts), *name_faults(files)]
+        file = files[photo]
+        found += [kind(*file, why) for kind, why in looks.faults_of(look, os.path.splitext(file.path)[1])]
+    if files.listing:
+        contents = (digest.tobytes() for digest in seen.digests)
+        files.listing.check((p, d) for p, d in zip(files.paths, contents, strict=True) if any(d))
+    found += tiny(files, seen.sizes)
+    return judge(files, seen, seen.standing(files), found)
+
+
+def judge(files: Files, seen: Seen, standing: Standing, found: list[Finding]) -> Check:
+    """What was found in single photos, and beside it what is wrong with them together."""
+    for copy in find_copies(standing):
+        other = files.paths[copy.earlier]
+        found.append(copy.kind(*files[copy.photo], copy.why(other), other))
+    found += [*class_faults(files.counts), *name_faults(files)]
+    pixels = seen.sizes.astype(np.int64).prod(axis=1)
     order = {kind: place for place, kind in enumerate(KINDS)}
-    return Check(folder, len(files), tuple(sorted(found, key=lambda finding: order[type(finding)])))
+    found.sort(key=lambda finding: order[type(finding)])
+    return Check(files.folder, len(files), tuple(found), Basis(files, seen.digests, pixels, standing))
 
 
-class _Seen:
-    """What is kept of all photos until the end: for each one some 300 bytes, whatever its size."""
-
-    def __init__(self, photos: int) -> None:
-        self.contents: list[str] = []
-        self.hashes = np.zeros(photos, np.uint64)
-        self.thumbnails = np.zeros((photos, looks.SIDE**2), np.uint8)
-        self.sizes = np.zeros((photos, 2), np.int32)  # width, height; 0 for what cannot be decoded
-
-    def keep(self, photo: int, content: str, look: looks.Look) -> None:
-        self.contents.append("" if look.problem else content)
-        if not look.problem:
-            self.hashes[photo] = look.phash
-            self.thumbnails[photo] = np.frombuffer(look.thumbnail, np.uint8)
-            self.sizes[photo] = look.width, look.height
-
-
-def _list(source: Any) -> tuple[Path, dict[str, dict[str, int]], list[File]]:
-    """The folder, {split: {class: photos}}, and its files, the one that counts as the original first."""
-    if isinstance(source, Photos):
-        names, found = source.classes, dict[str, dict[str, list[str]]]()
-        for split, photos in source.splits.items():
-            if photos:
-                found[split] = {name: [] for name in names}
-            for photo in photos:
-                found[split][names[photo.label]].append(photo.path)
-        folder = source.folder
-    elif hasattr(source, "samples") and hasattr(source, "classes"):
-        folder, found = from_image_folder(source)
-    elif isinstance(source, str | os.PathLike):
-        folder = Path(os.path.expanduser(source))
-        found = find_splits(folder)
-    else:
-        raise UsageError(
-            f"this is no folder of photos: {type(source).__name__}",
-            "expected a path, Photos or a torchvision ImageFolder",
-            'give the folder that holds one folder per class: check("data")',
-        )
-    counts = {split: {name: len(paths) for name, paths in of.items()} for split, of in found.items()}
-    files = [
-        File(path, None if split == "all" else split, name)
-        for split in ("all", "train", "val", "test")
-        for name, paths in found.get(split, {}).items()
-        for path in paths
-    ]
-    return folder, counts, files
-
-
-def _look_at_all(
-    folder: Path, files: Sequence[File], progress: bool
-) -> Iterator[tuple[File, str, looks.Look]]:
-    """In order, with enough photos in work for every core and few enough for any memory."""
-    from PIL import Image
-    from tqdm.auto import tqdm
-
-    Image.init()  # before there are threads that would all do it
-    cache = LookCache()
-    bar = tqdm(total=len(files), desc="looking at photos", unit=" photos", disable=None if progress else True)
-    waiting: deque[tuple[File, Future[tuple[str, looks.Look]]]] = deque()
-    pool = ThreadPoolExecutor(cores())
-    try:
-        with bar:
-            for file in files:
-                waiting.append((file, pool.submit(_look, folder / file.path, cache)))
-                if len(waiting) > 8 * cores():
-                    first, future = waiting.popleft()
-                    yield first, *future.result()
-                    bar.update()
-            for first, future in waiting:
-                yield first, *future.result()
-                bar.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        cache.close()
-
-
-def _look(path: Path, cache: LookCache) -> tuple[str, looks.Look]:
-    try:
-        content = digest(path)
-    except PhotosError as error:
-        return "", looks.unreadable(error.why)
-    seen = cache.get(content)
-    if seen is None:
-        seen = looks.look(path)
-        if seen.problem != Unreadable.kind:  # which may pass: memory that ended, a disk that was gone
-            cache.put(content, seen)
-    return content, seen
-
-
-def _tiny(files: Iterable[File], sizes: NDArray[np.int32]) -> list[Finding]:
+def tiny(files: Files, sizes: NDArray[np.int32]) -> Iterator[Finding]:
+    """Photos far smaller than most. `sizes` (N, 2): width and height, 0 for what cannot be decoded."""
     shorter = sizes.min(axis=1, initial=2**31 - 1)
     usual = float(np.median(shorter[shorter > 0])) if (shorter > 0).any() else 0.0
-    return [
-        Tiny(*file, f"{width} x {height} pixels, where most have {usual:.0f} or more on the shorter side")
-        for file, (width, height) in zip(files, sizes.tolist(), strict=True)
-        if 0 < min(width, height) < min(SMALL, usual / 2)
-    ]
-
-
-def _told(copy: Copy, files: Sequence[File]) -> str:
-    other = files[copy.earlier].path
-    if copy.bits is None:
-        return f"the same bytes as {other}"
-    return f"nearly the same picture as {other}: {copy.difference:.1f} of 255 grey levels apart"
+    small = (shorter > 0) & (shorter < min(SMALL, usual / 2))
+    for photo in np.flatnonzero(small).tolist():
+        width, height = sizes[photo].tolist()
+        why = f"{width} x {height} pixels, where most have {usual:.0f} or more on the shorter side"
+        yield Tiny(*files[photo], why)

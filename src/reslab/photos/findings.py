@@ -15,13 +15,15 @@ class Finding:
     """One thing that is wrong: where, and why it counts as this kind.
 
     `path`: relative to the folder, None for what concerns a whole class or split. `split`: None where the
-    folder is not divided into splits. `class_name`: None where no single class is concerned.
+    folder is not divided into splits. `class_name`: None where no single class is concerned. `other`: the
+    path of a second photo that it is about, such as the one that a copy repeats.
     """
 
     path: str | None
     split: str | None
     class_name: str | None
     why: str
+    other: str | None = None
 
     kind: ClassVar[str] = ""
     spoils_training: ClassVar[bool] = False
@@ -33,6 +35,7 @@ class Finding:
             "split": self.split,
             "class": self.class_name,
             "why": self.why,
+            "other": self.other,
         }
 
     @property
@@ -210,6 +213,15 @@ class Animated(Finding):
     kind = "animated"
 
 
+class OddMetadata(Finding):
+    """What: a photo whose file says of itself what cannot be, so that programs show different pictures. Why
+    it spoils: the network may see it on its side, stretched or in other colours than you do. Example: an EXIF
+    orientation that says "turn me", on pixels that were turned already. Instead: look at it, and save it anew
+    as it should look."""
+
+    kind = "odd metadata"
+
+
 class WrongSuffix(Finding):
     """What: a photo in another format than its name says. Why it spoils: it does not, for reslab looks at the
     content; other programs may refuse it. Example: a PNG called cat.jpg. Instead: rename it, if you like."""
@@ -231,5 +243,5 @@ KINDS: tuple[type[Finding], ...] = (
         AlikeClasses,
     ),
     *(Duplicate, MissingClass, EmptyClass, Imbalance, AlikeNames, Blank, UnderExposed, OverExposed, Tiny),
-    *(Stretched, Animated, WrongSuffix),
+    *(Stretched, Animated, OddMetadata, WrongSuffix),
 )

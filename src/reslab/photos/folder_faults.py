@@ -37,7 +37,7 @@ def class_faults(counts: Counts) -> Iterator[Finding]:
     for name, count in sorted(trained.items()):
         if count * UNEVEN <= trained[most]:
             times = trained[most] / count
-            why = f"{count:,} photos, where {most} has {trained[most]:,}: {times:.0f} times as many"
+            why = f"{_photos(count)}, where {most} has {trained[most]:,}: {times:.0f} times as many"
             yield Imbalance(None, split, name, why)
     for names in _alike(trained):
         yield AlikeClasses(None, split, names[1], f"differs from {names[0]} by {_difference(*names[:2])}")
@@ -49,9 +49,9 @@ def _compare_splits(counts: Counts, trained: Mapping[str, int]) -> Iterator[Find
         if not present:
             continue  # an empty split is cut anew, or done without
         for name in sorted(present - set(trained)):
-            yield UnknownClass(None, split, name, f"{counts[split][name]:,} photos, and none in train")
+            yield UnknownClass(None, split, name, f"{_photos(counts[split][name])}, and none in train")
         for name in sorted(set(trained) - present):
-            yield MissingClass(None, split, name, f"{trained[name]:,} photos in train, and none here")
+            yield MissingClass(None, split, name, f"{_photos(trained[name])} in train, and none here")
 
 
 def name_faults(paths: Iterable[tuple[str, str | None, str]]) -> Iterator[Finding]:
@@ -63,7 +63,8 @@ def name_faults(paths: Iterable[tuple[str, str | None, str]]) -> Iterator[Findin
         where = {os.path.basename(path): (path, split, name) for path, split, name in files}
         for alike in _alike(where):
             for name in alike[1:]:
-                yield AlikeNames(*where[name], f"differs from {alike[0]} by {_difference(alike[0], name)}")
+                why = f"differs from {alike[0]} by {_difference(alike[0], name)}"
+                yield AlikeNames(*where[name], why, where[alike[0]][0])
 
 
 def _alike(names: Iterable[str]) -> list[list[str]]:
@@ -77,3 +78,7 @@ def _alike(names: Iterable[str]) -> list[list[str]]:
 def _difference(one: str, other: str) -> str:
     same = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
     return "the way Unicode writes an accent" if same else "upper and lower case"
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"

@@ -28,6 +28,8 @@ def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
     found = {split: _find_classes(path, folder) for split, path in _split_folders(folder).items()}
     if "train" not in found:
         found = {"all": _find_classes(folder, folder)}
+    for name in found.get("all", {}):
+        _refuse_nested(folder / name, folder)
     loose_train = _train_without_classes(found.get("all", {}))
     if loose_train:
         raise PhotosError(
@@ -128,6 +130,17 @@ def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
     return {
         path.name: [os.path.relpath(photo, root) for photo in find_photos(path)] for path in _folders(folder)
     }
+
+
+def _refuse_nested(path: Path, folder: Path) -> None:
+    """Raises PhotosError if what stands in the place of a class is a folder of photos with splits itself."""
+    train = _split_folders(path).get("train")
+    if train is not None and any(_find_classes(train, path).values()):
+        raise PhotosError(
+            f"{folder} is no folder of classes, but {path.name} in it is a folder of photos",
+            f"{train} has folders of classes: {', '.join(each.name for each in _folders(train)[:3])}",
+            f"give that folder instead: {path}",
+        )
 
 
 def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
