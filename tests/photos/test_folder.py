@@ -158,7 +158,7 @@ def test_photos_come_back_from_their_rows_through_json(tmp_path: Path) -> None:
     folder = fill(tmp_path, **{"train_猫 🐱": 12, "train_dog": 12, "test_dog": 2})
     add(folder / "train" / "dog" / os.fsdecode(b"\xff.png"), 9000)
     photos = Photos(folder)
-    rows = json.loads(json.dumps(photos.rows()))
+    rows = json.loads(json.dumps(list(photos.rows())))
     assert Photos.from_rows(folder, photos.classes, rows) == photos
     assert {row["class"] for row in rows} == {"猫 🐱", "dog"}
     assert Counter(row["split"] for row in rows) == {"train": 23, "val": 2, "test": 2}

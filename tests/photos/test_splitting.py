@@ -1,28 +1,30 @@
 """Cutting: nothing lost, equal files together, and nothing but content decides."""
 
+import hashlib
 from collections import Counter
-from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reslab.photos.splitting import cut
-
-
-@dataclass(frozen=True)
-class Item:
-    name: str
-    label: int
-    digest: str
-
+from reslab.photos import splitting
+from reslab.photos.photo_list import Photo, PhotoList
 
 CONTENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=80)
 FRACTIONS = st.floats(0.01, 0.99)
 
 
-def items(drawn: list[tuple[int, int]]) -> list[Item]:
+def item(name: str, label: int, content: str) -> Photo:
+    return Photo(name, label, hashlib.blake2b(content.encode(), digest_size=16).hexdigest())
+
+
+def items(drawn: list[tuple[int, int]]) -> list[Photo]:
     """Photos of few contents: copies within a class and across classes are common."""
-    return [Item(f"{i}.jpg", label, f"content {content}") for i, (label, content) in enumerate(drawn)]
+    return [item(f"{i}.jpg", label, f"content {content}") for i, (label, content) in enumerate(drawn)]
+
+
+def cut(photos: list[Photo], fraction: float, seed: int, purpose: str) -> tuple[list[Photo], list[Photo]]:
+    kept, off = splitting.cut(PhotoList.of(photos), fraction, seed, purpose)
+    return list(kept), list(off)
 
 
 @given(CONTENTS, FRACTIONS, st.integers(0, 5))
@@ -50,7 +52,7 @@ def test_a_class_of_its_own_contents_loses_the_fraction_or_as_near_as_copies_all
     drawn: list[tuple[int, int]], fraction: float, seed: int
 ) -> None:
     photos = [
-        Item(p.name, p.label, f"{p.label} {p.digest}") for p in items(drawn)
+        item(p.path, p.label, f"{p.label} {p.digest}") for p in items(drawn)
     ]  # no copies across classes
     _, off = cut(photos, fraction, seed, "test")
     lost, sizes = Counter(p.label for p in off), Counter(p.label for p in photos)
@@ -66,7 +68,7 @@ def test_a_class_of_its_own_contents_loses_the_fraction_or_as_near_as_copies_all
 
 @given(st.integers(2, 200), st.integers(2, 50), FRACTIONS)
 def test_without_copies_the_fraction_is_exact_in_each_class(large: int, small: int, fraction: float) -> None:
-    photos = [Item("", label, f"{label} {i}") for label, n in enumerate((large, small)) for i in range(n)]
+    photos = [item("", label, f"{label} {i}") for label, n in enumerate((large, small)) for i in range(n)]
     _, off = cut(photos, fraction, 0, "test")
     for label, n in enumerate((large, small)):
         assert sum(p.label == label for p in off) == min(n - 1, max(1, round(fraction * n)))
@@ -75,7 +77,7 @@ def test_without_copies_the_fraction_is_exact_in_each_class(large: int, small: i
 @given(CONTENTS, FRACTIONS, st.randoms(use_true_random=False))
 def test_neither_names_nor_order_decide(drawn: list[tuple[int, int]], fraction: float, random) -> None:  # type: ignore[no-untyped-def]
     photos = items(drawn)
-    other = [Item(f"renamed {random.random()}", p.label, p.digest) for p in photos]
+    other = [Photo(f"renamed {random.random()}", p.label, p.digest) for p in photos]
     random.shuffle(other)
     assert {p.digest for p in cut(photos, fraction, 0, "test")[1]} == {
         p.digest for p in cut(other, fraction, 0, "test")[1]
@@ -83,12 +85,12 @@ def test_neither_names_nor_order_decide(drawn: list[tuple[int, int]], fraction: 
 
 
 def test_another_seed_or_purpose_cuts_off_others_and_one_more_photo_moves_few() -> None:
-    photos = [Item("", 0, f"{i}") for i in range(500)]
+    photos = [item("", 0, f"{i}") for i in range(500)]
     off = [{p.digest for p in cut(photos, 0.2, s, what)[1]} for s, what in ((0, "a"), (1, "a"), (0, "b"))]
     assert all(len(side) == 100 for side in off)
     assert len(off[0] & off[1]) < 40
     assert len(off[0] & off[2]) < 40
-    more = {p.digest for p in cut([*photos, Item("", 0, "new")], 0.2, 0, "a")[1]}
+    more = {p.digest for p in cut([*photos, item("", 0, "new")], 0.2, 0, "a")[1]}
     assert len(more ^ off[0]) <= 2
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from torch import Tensor, nn
 
 from .. import files
 from ..errors import ClassifierError, ReslabError
+from ..foreign import faults, read_json
 from ..networks.named import NetworkSpec
+from ..networks.tensor_table import TensorTable, read_table
 from ..photos.preprocess import Preprocess
+from ..tables import printable
+from .bare_network import bare_network
 from .classifier import Classifier
 
 VERSION = 1
@@ -77,8 +82,11 @@ def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
             "the folder is no run, or its first epoch is not done yet" if in_run else "",
             "give a run folder or a model file; `reslab runs` lists the runs",
         )
-    header, tensors = _read(path)
-    network = network if network is not None else _build(header, path).eval()
+    header, table = _look(path)
+    tensors = _read(path, header)
+    if network is None:
+        network = _build(header, table, path)
+    _check_numbers(path, tensors, known=header.network is not None)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -100,45 +108,48 @@ def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
 
 def read_header(path: Path) -> Header:
     """What a model file says of itself. Raises ClassifierError."""
-    return _parse(path, _metadata(path))
+    return _look(path)[0]
 
 
-def _metadata(path: Path) -> str:
-    from safetensors import SafetensorError, safe_open
-
+def _look(path: Path) -> tuple[Header, TensorTable]:
+    """The header and the sizes of all tensors, of which none was read yet."""
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
+        table = read_table(path)
+    except (OSError, ValueError) as error:
         raise ClassifierError(
-            f"{path} is no model file", str(error), "give a model.safetensors that reslab wrote"
+            f"{path} is no model file", printable(str(error)), "give a model.safetensors that reslab wrote"
         ) from error
-    if "reslab" not in metadata:
+    if "reslab" not in table.metadata:
         raise ClassifierError(
             f"{path} has weights, but no header of reslab's",
             "so nothing says which network, classes and preprocessing they belong to",
             "train with `--weights` from it, or give a model.safetensors that reslab wrote",
         )
-    return metadata["reslab"]
+    return _parse(path, table.metadata["reslab"]), table
 
 
 def _parse(path: Path, text: str) -> Header:
+    again = "make the model file again"
     try:
-        content = json.loads(text)
-        if (
-            isinstance(content, dict)
-            and isinstance(content.get("version"), int)
-            and content["version"] > VERSION
-        ):
+        content = read_json(text)
+        version = content.get("version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > VERSION:
             raise ClassifierError(
                 f"{path} was written by a later reslab",
-                f"its header has version {content['version']}, this one reads {VERSION}",
+                f"its header has version {reprlib.repr(version)}, this one reads {VERSION}",
                 "upgrade reslab",
             )
-        return Header.model_validate(content)
-    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise ClassifierError(f"the header of {path} is damaged", why, "make the model file again") from error
+        header = Header.model_validate(content)
+    except ValidationError as error:
+        raise ClassifierError(f"the header of {path} is damaged", "; ".join(faults(error)), again) from error
+    except ValueError as error:
+        raise ClassifierError(f"the header of {path} is damaged", printable(str(error)), again) from error
+    if len(set(header.classes)) < len(header.classes):
+        twice = next(name for name in header.classes if header.classes.count(name) > 1)
+        raise ClassifierError(
+            f"the header of {path} is damaged", f"two classes are called {reprlib.repr(twice)}", again
+        )
+    return header
 
 
 def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None = None) -> str:
@@ -149,35 +160,54 @@ def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None = N
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read(path: Path, header: Header) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
 
-    text = _metadata(path)
-    header = _parse(path, text)
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ClassifierError(f"{path} cannot be read", str(error), "make the model file again") from error
-    if checksum(tensors, json.loads(text)) != header.checksum:
+        with safe_open(path, "pt") as file:
+            said = (file.metadata() or {}).get("reslab", "")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:  # torch's own, if it cannot open
+        raise ClassifierError(
+            f"{path} cannot be read", printable(str(error)), "make the model file again"
+        ) from error
+    if checksum(tensors, json.loads(said)) != header.checksum:
         raise ClassifierError(
             f"{path} is not as it was written",
             "the checksum of its weights and header differs: the file was damaged or edited",
             "copy it again from where it came",
         )
-    return header, tensors
+    return tensors
 
 
-def _build(header: Header, path: Path) -> nn.Module:
+def _check_numbers(path: Path, tensors: Mapping[str, Tensor], known: bool) -> None:
+    """Raises ClassifierError for numbers that spoil every answer. A network of one's own may hold inf."""
+    for name, tensor in tensors.items():
+        fault = ""
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            fault = "NaN" if tensor.isnan().any() else "an infinite number" if known else ""
+        elif name.endswith("running_var") and bool((tensor < 0).any()):
+            fault = "a negative variance"
+        if fault:
+            raise ClassifierError(
+                f"{path} holds {fault} in {printable(name)}",
+                "no answer of such a network means anything; the training that made it diverged",
+                "train again with a lower learning rate",
+            )
+
+
+def _build(header: Header, table: TensorTable, path: Path) -> nn.Module:
+    """The network that the header names, empty; only if every tensor of the file fits it."""
     if header.network is None:
+        own = printable(header.network_class)[:80]
         raise ClassifierError(
-            f"{path} holds the weights of a network of somebody's own: {header.network_class}",
+            f"{path} holds the weights of a network of somebody's own: {own}",
             "a model file holds no code",
-            f"load it in Python: Classifier.load(path, network={header.network_class}(...))",
+            f"load it in Python: Classifier.load(path, network={own}(...))",
         )
     if header.network.num_classes != len(header.classes):
         raise ClassifierError(
@@ -186,9 +216,14 @@ def _build(header: Header, path: Path) -> nn.Module:
             "the file is damaged",
         )
     try:
-        with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten: they cost no draws
-            return header.network.build()
+        return bare_network(header.network, table)
     except ReslabError as error:
         raise ClassifierError(
             f"the network in {path} cannot be built", error.what, "upgrade reslab"
+        ) from error
+    except ValueError as error:
+        raise ClassifierError(
+            f"the weights in {path} do not fit their network",
+            printable(str(error)),
+            "the file is damaged or made for another",
         ) from error

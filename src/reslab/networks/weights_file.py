@@ -1,15 +1,12 @@
 """A weights file by its name or its path, and the tensors in it.
 
-Nothing in a file is ever executed: safetensors, or torch.load(weights_only=True).
+Nothing in a file is ever executed: see tensor_table.py and saved_tensors.py.
 """
 
 from __future__ import annotations
 
 import http.client
-import pickle
-import re
 import urllib.error
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DownloadError, WeightsError
+from ..tables import printable
+from .saved_tensors import HoldsCodeError, read_saved
+from .tensor_table import read_table
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 
@@ -72,18 +72,34 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(
             f"there is no weights file {path}",
-            "it is a folder" if path.is_dir() else "nothing is there",
+            "it is a folder"
+            if path.is_dir()
+            else "nothing is there"
+            if not path.exists()
+            else "it is no file",
             "give a .safetensors or .pth file, or 'imagenet'",
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about the kinds of file that are refused below
-            content = _read(path)
-    except Exception as error:  # both readers raise a dozen types for a damaged file
-        raise _refusal(path, error) from error
+        content = _read(path)
+    except HoldsCodeError as error:
+        raise WeightsError(
+            f"{path} was not loaded",
+            f"it holds more than tensors ({printable(str(error))}), and loading that could execute code",
+            "where you trust its source, load it there and save only the state dict: "
+            "torch.save(network.state_dict(), path)",
+        ) from error
+    except Exception as error:  # a damaged file raises a dozen types
+        said = printable(str(error) if isinstance(error, ValueError | OSError) else type(error).__name__)
+        raise WeightsError(
+            f"{path} is no weights file that can be read",
+            f"it is empty, damaged, cut short or of another kind ({said[:300]})",
+            "fetch or save it again; known are .safetensors and what torch.save writes",
+        ) from error
     content = _unwrap(content)
     entries = content.items() if isinstance(content, Mapping) else ()
-    tensors = {name: tensor for name, tensor in entries if isinstance(tensor, Tensor)}
+    tensors = {
+        name: tensor for name, tensor in entries if isinstance(name, str) and isinstance(tensor, Tensor)
+    }
     if not tensors:
         raise WeightsError(
             f"{path} holds no tensors by name",
@@ -94,36 +110,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    if path.suffix != ".safetensors":
+        return read_saved(path)
+    from safetensors.torch import load_file
 
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _refusal(path: Path, error: Exception) -> WeightsError:
-    """Our own words, because torch's recommend to load the file without the protection."""
-    text = str(error)
-    code = re.search(r"GLOBAL (\S+)|(TorchScript)", text)
-    if code is not None:
-        return WeightsError(
-            f"{path} was not loaded",
-            f"it holds more than tensors ({code[1] or code[2]}), and loading that could execute code",
-            "where you trust its source, load it there and save only the state dict: "
-            "torch.save(network.state_dict(), path)",
-        )
-    said = "" if isinstance(error, pickle.UnpicklingError) else re.split(r"\.\s|\n", text)[0]
-    reason = type(error).__name__ + (f": {said}" if said else "")
-    return WeightsError(
-        f"{path} is no weights file that can be read",
-        f"it is empty, damaged, cut short or of another kind ({reason})",
-        "fetch or save it again; known are .safetensors and what torch.save writes",
-    )
+    read_table(path)
+    return load_file(path)
 
 
 def _unwrap(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        for wrapper in WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                return _unwrap(content[wrapper])
+    for _ in range(4):  # a wrapper can hold itself
+        inside = content if isinstance(content, Mapping) else {}
+        found = [inside[name] for name in WRAPPERS if isinstance(inside.get(name), Mapping)]
+        content = found[0] if found else content
     return content

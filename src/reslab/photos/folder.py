@@ -4,43 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import re
+import reprlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import PhotosError, UsageError
 from ..processes import cores
 from ..tables import printable
+from . import listing
 from .layout import find_splits, from_image_folder, left_out, unreadable
+from .photo_list import DIGEST, Columns, Photo, PhotoList
 from .splitting import cut
 
-
-@dataclass(frozen=True)
-class Photo:
-    """One file: its path relative to the folder, the index of its class, and a digest of its bytes."""
-
-    path: str
-    label: int
-    digest: str
+SPLITS = ("train", "val", "test")
+HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")
+CHUNK = 64  # files that one thread digests before it hands them over
 
 
 @dataclass(frozen=True, init=False)
 class Photos:
     """The photos of a folder in three splits, with labels by class name.
 
-    `source`: a folder with train/ (and val/, test/), a folder of classes, or a torchvision ImageFolder. What
-    is missing is cut: validation from train, or all three from one folder of classes, stratified by class and
-    by content, so that equal files stay together. Raises PhotosError, naming what is wrong with the folder,
-    and UsageError for a source or a fraction that is none.
+    `source`: a folder with train/ (and val/, test/), a folder of classes, a list that `reslab check
+    --fix` wrote, or a torchvision ImageFolder. What is missing is cut: validation from train, or all three
+    from one folder of classes, stratified by class and by content, so that equal files stay together. Raises
+    PhotosError, naming what is wrong with the folder or the list, and UsageError for a source or a fraction
+    that is none.
     """
 
     folder: Path
     classes: tuple[str, ...]
-    train: tuple[Photo, ...]
-    val: tuple[Photo, ...]
-    test: tuple[Photo, ...]
+    train: PhotoList
+    val: PhotoList
+    test: PhotoList
     notes: tuple[str, ...] = field(compare=False)
 
     def __init__(
@@ -50,10 +52,14 @@ class Photos:
             self._set(source.folder, source.classes, source.splits, source.notes)
             return
         _check_fractions(val_fraction, test_fraction)
-        folder, found, beside = _find(source)
+        listed = listing.read(Path(source)) if listing.is_list(source) else None
+        folder, found, beside = (listed.folder, listed.found, []) if listed else _find(source)
         classes, notes = _agree_on_classes(folder, found)
         notes += beside
         splits = {name: _digested(folder, files, classes) for name, files in found.items()}
+        if listed:
+            for split in splits.values():
+                listed.check((photo.path, bytes.fromhex(photo.digest)) for photo in split)
         if "all" in splits:
             rest, test = cut(splits.pop("all"), test_fraction, seed, "test split")
             splits = {"train": rest, "test": test}
@@ -69,22 +75,19 @@ class Photos:
         self,
         folder: Path,
         classes: Iterable[str],
-        splits: Mapping[str, Iterable[Photo]],
+        splits: Mapping[str, PhotoList],
         notes: Iterable[str],
     ) -> None:
         values = {
             "folder": folder,
             "classes": tuple(classes),
             "notes": tuple(notes),
-            **{name: tuple(splits.get(name, ())) for name in ("train", "val", "test")},
+            **{name: splits.get(name) or PhotoList.of(()) for name in SPLITS},
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the way a frozen dataclass sets its own fields
 
     def _check(self) -> None:
-        counts = [0] * len(self.classes)
-        for photo in self.train:
-            counts[photo.label] += 1
         if len(self.classes) < 2:
             raise PhotosError(
                 f"{self.folder} has {f'one class: {self.classes[0]}' if self.classes else 'no photos'}",
@@ -99,7 +102,7 @@ class Photos:
             )
 
     @property
-    def splits(self) -> dict[str, tuple[Photo, ...]]:
+    def splits(self) -> dict[str, PhotoList]:
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def path(self, photo: Photo) -> Path:
@@ -113,29 +116,48 @@ class Photos:
 
     __repr__ = __str__
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """One JSON object a photo; `from_rows` reads them back to an equal value."""
-        return [
-            {
-                "path": p.path,
-                "class": self.classes[p.label],
-                "label": p.label,
-                "split": name,
-                "digest": p.digest,
-            }
-            for name, split in self.splits.items()
-            for p in split
-        ]
+        for name, split in self.splits.items():
+            for p in split:
+                yield {
+                    "path": p.path,
+                    "class": self.classes[p.label],
+                    "label": p.label,
+                    "split": name,
+                    "digest": p.digest,
+                }
 
     @classmethod
     def from_rows(cls, folder: Path, classes: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> Photos:
-        """The Photos that a run folder remembers."""
-        splits: dict[str, list[Photo]] = {"train": [], "val": [], "test": []}
-        for row in rows:
-            splits[row["split"]].append(Photo(row["path"], row["label"], row["digest"]))
+        """The Photos that a run folder remembers. Raises PhotosError for a row that is no photo."""
+        names = tuple(classes)
+        splits = {name: Columns() for name in SPLITS}
+        for number, row in enumerate(rows, 1):
+            if fault := _fault(row, names):
+                raise PhotosError(f"photo {number} of the list is none: {fault}")
+            splits[row["split"]].add(row["path"], row["label"], bytes.fromhex(row["digest"]))
         photos = cls.__new__(cls)
-        photos._set(folder, classes, splits, ())
+        photos._set(folder, names, {name: columns.freeze() for name, columns in splits.items()}, ())
         return photos
+
+
+def _fault(row: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """What makes the row useless; "" for a good one. A photo under a wrong class would be a silent lie."""
+    path, label, split, digest = (row.get(name) for name in ("path", "label", "split", "digest"))
+    if not isinstance(path, str) or not path:
+        return f"path is {reprlib.repr(path)}"
+    if type(label) is not int or not 0 <= label < len(classes):
+        return f"label is {reprlib.repr(label)}, and there are {len(classes)} classes"
+    if row.get("class", classes[label]) != classes[label]:
+        return (
+            f"class is {reprlib.repr(row['class'])}, and label {label} means {reprlib.repr(classes[label])}"
+        )
+    if split not in SPLITS:
+        return f"split is {reprlib.repr(split)}, not one of {', '.join(SPLITS)}"
+    if not isinstance(digest, str) or HEXADECIMAL.fullmatch(digest) is None:
+        return f"digest is {reprlib.repr(digest)}, not {2 * DIGEST} hexadecimal digits"
+    return ""
 
 
 def _check_fractions(*fractions: float) -> None:
@@ -182,17 +204,35 @@ def _agree_on_classes(
     return classes, notes
 
 
-def _digested(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, ...]) -> list[Photo]:
-    listed = [(path, label) for label, name in enumerate(classes) for path in found.get(name, ())]
+def _digested(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, ...]) -> PhotoList:
+    """Read on all cores, a few chunks ahead, and kept in columns: no object a photo stays behind."""
+    columns, waiting = Columns(), deque[tuple[int, list[str], Future[list[bytes]]]]()
+
+    def keep() -> None:
+        label, paths, digests = waiting.popleft()
+        for path, content in zip(paths, digests.result(), strict=True):
+            columns.add(path, label, content)
+
     with ThreadPoolExecutor(cores()) as pool:
-        digests = pool.map(lambda item: digest(folder / item[0]), listed)
-        return [Photo(path, label, content) for (path, label), content in zip(listed, digests, strict=True)]
+        for label, name in enumerate(classes):
+            paths = iter(found.get(name, ()))
+            while chunk := list(islice(paths, CHUNK)):
+                waiting.append((label, chunk, pool.submit(_digests, folder, chunk)))
+                if len(waiting) > 4 * cores():
+                    keep()
+        while waiting:
+            keep()
+    return columns.freeze()
+
+
+def _digests(folder: Path, paths: Sequence[str]) -> list[bytes]:
+    return [bytes.fromhex(digest(folder / path)) for path in paths]
 
 
 def digest(path: Path) -> str:
     """32 hexadecimal digits of the file's bytes. Raises PhotosError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error

@@ -2,58 +2,67 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+import numpy as np
+from numpy.typing import NDArray
 
 from ..randomness import key
+from .photo_list import PhotoList
 
 
-class Labelled(Protocol):
-    @property
-    def label(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-
-
-P = TypeVar("P", bound=Labelled)
-
-
-def cut(photos: Iterable[P], fraction: float, seed: int, purpose: str) -> tuple[list[P], list[P]]:
+def cut(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[PhotoList, PhotoList]:
     """(kept, cut off), the second with about `fraction` of every class, and at least one photo if it can be.
 
     Whether a photo is cut off depends on its content and its class-mates' only: not on its name, and not on
     the order in which a disk lists the files. The first list keeps at least one photo of every class, so a
     class of equal files stays whole.
     """
-    photos = list(photos)
-    contents: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    classes_of: dict[str, set[int]] = defaultdict(set)
-    for photo in photos:
-        contents[photo.label][photo.digest] += 1
-        classes_of[photo.digest].add(photo.label)
-    left = {label: len(of_class) for label, of_class in contents.items()}
-    chosen: set[str] = set()
-
-    def can_go(content: str) -> bool:
-        return content not in chosen and all(left[label] > 1 for label in classes_of[content])
-
-    def choose(content: str) -> None:
-        chosen.add(content)
-        for label in classes_of[content]:
-            left[label] -= 1
-
-    for _, of_class in sorted(contents.items()):
-        wanted = max(1, round(fraction * sum(of_class.values())))
-        taken = sum(count for content, count in of_class.items() if content in chosen)  # by another class
-        order = sorted(of_class, key=lambda content: key(seed, f"{purpose} {content}"))
-        for content in order:
-            if taken + of_class[content] <= wanted and can_go(content):
-                choose(content)
-                taken += of_class[content]
+    if not photos:
+        return photos, photos
+    contents, content_of = np.unique(photos.digests.view("V16").ravel(), return_inverse=True)
+    classes = _Classes(content_of, photos.labels)
+    chosen = np.zeros(len(contents), bool)  # (contents,)
+    for label in range(len(classes.left)):
+        inside, copies = classes.contents(label)
+        wanted = max(1, round(fraction * int(copies.sum())))
+        taken = int(copies[chosen[inside]].sum())  # by another class
+        keys = np.array([key(seed, f"{purpose} {contents[i].tobytes().hex()}") for i in inside], np.uint64)
+        order = np.argsort(keys, kind="stable")
+        for content, count in zip(inside[order], copies[order], strict=True):
+            if taken >= wanted:
+                break
+            if taken + count <= wanted and classes.can_spare(content, chosen):
+                classes.spare(content, chosen)
+                taken += int(count)
         if not taken:  # every content has more copies than are wanted, or cannot go
-            possible = [content for content in order if can_go(content)]
+            possible = [i for i in order if classes.can_spare(inside[i], chosen)]
             if possible:
-                choose(min(possible, key=of_class.__getitem__))
-    kept = [photo for photo in photos if photo.digest not in chosen]
-    return kept, [photo for photo in photos if photo.digest in chosen]
+                classes.spare(inside[min(possible, key=copies.__getitem__)], chosen)
+    off = chosen[content_of]
+    return photos.take(~off), photos.take(off)
+
+
+class _Classes:
+    """Which contents each class has, and how many of them it may still lose but one."""
+
+    def __init__(self, content_of: NDArray[np.int64], labels: NDArray[np.int32]) -> None:
+        present, place = np.unique(labels, return_inverse=True)
+        count = len(present)
+        # (pairs,): each pair of a content and a class that has it, once; by content, then by class
+        pairs, self.copies = np.unique(content_of * count + place, return_counts=True)
+        self.content, self.of = np.divmod(pairs, count)
+        self.first = np.searchsorted(self.content, np.arange(int(content_of.max()) + 2))
+        self.left = np.bincount(self.of, minlength=count)
+
+    def contents(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The contents of a class, and how many photos of the class each has."""
+        return self.content[self.of == label], self.copies[self.of == label]
+
+    def _classes_of(self, content: int) -> NDArray[np.int64]:
+        return self.of[self.first[content] : self.first[content + 1]]
+
+    def can_spare(self, content: int, chosen: NDArray[np.bool_]) -> bool:
+        return not chosen[content] and bool((self.left[self._classes_of(content)] > 1).all())
+
+    def spare(self, content: int, chosen: NDArray[np.bool_]) -> None:
+        chosen[content] = True
+        self.left[self._classes_of(content)] -= 1

@@ -1,0 +1,97 @@
+"""Files that a stranger may have written: text and JSON read with care, and what is wrong in our words."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+LARGEST_TEXT = 2**20  # bytes of a file of settings
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file. Raises OSError, or ValueError for one too large, no text or no file."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise ValueError("it is no ordinary file")
+    if status.st_size > LARGEST_TEXT:
+        raise ValueError(f"it has {status.st_size:,} bytes, and {LARGEST_TEXT:,} are read at most")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start:,} is no UTF-8 text") from error
+
+
+def read_json(text: bytes | str) -> Any:
+    """JSON, in which no object says a name twice. Raises ValueError in words for people, whatever it is."""
+    try:
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_each_once)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start:,} is no UTF-8 text") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON, from line {error.lineno}, column {error.colno} on") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = sorted(name for name, _ in pairs)
+        twice = next(name for name, after in zip(names, names[1:], strict=False) if name == after)
+        raise ValueError(f"it says {reprlib.repr(twice)} twice")
+    return content
+
+
+def faults(error: ValidationError) -> list[str]:
+    """pydantic's complaints, each as "epochs: 'x' is no whole number"."""
+    return [_fault(said) for said in error.errors(include_url=False)]  # type: ignore[arg-type]
+
+
+def _fault(said: dict[str, Any]) -> str:
+    kind, context = said["type"], said.get("ctx", {})
+    name = ".".join(str(part) for part in said["loc"])
+    if kind == "value_error":  # our own words already
+        return f"{name}: {context['error']}" if name else str(context["error"])
+    if kind == "missing":
+        return f"{name} is missing"
+    return f"{name}: {reprlib.repr(said['input'])} {_wrong(kind, context)}"
+
+
+def _wrong(kind: str, context: dict[str, Any]) -> str:
+    limits = {
+        "greater_than_equal": ("is less than", "ge"),
+        "greater_than": ("is not more than", "gt"),
+        "less_than_equal": ("is more than", "le"),
+        "less_than": ("is not less than", "lt"),
+    }
+    if kind in limits:
+        words, limit = limits[kind]
+        return f"{words} {context[limit]:g}"
+    if kind == "literal_error":
+        return f"is not {context['expected']}"
+    starts = {
+        "int": "is no whole number",
+        "finite": "is no finite number",
+        "float": "is no number",
+        "bool": "is neither true nor false",
+        "string": "is no text",
+        "is_instance": "is no text",
+        "tuple": "is no list",
+        "list": "is no list",
+        "dict": "is no table of names and values",
+        "model": "is no table of names and values",
+        "dataclass": "is no table of names and values",
+        "too_short": "has too few entries",
+        "too_long": "has too many entries",
+        "extra": "is not known",
+        "unexpected": "is not known",
+    }
+    return next((words for start, words in starts.items() if kind.startswith(start)), "is not what it can be")
