@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2 ** 64 over the golden ratio, odd: SplitMix64's step
+
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
     """64 bits that depend on every part: a seed for a generator that belongs to one purpose."""
@@ -24,6 +26,29 @@ def key(seed: int, purpose: str, *numbers: int) -> int:
 def uniforms(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) that belong to the key."""
     return np.random.Generator(np.random.Philox(key(seed, purpose, *numbers))).random(count)
+
+
+def uniforms_of_each(
+    seed: int, purpose: str, *numbers: int, things: NDArray[np.uint64], count: int
+) -> NDArray[np.float64]:
+    """(N, `count`) numbers in [0, 1); row i belongs to the key and to thing i, which is (words,) of 64 bits.
+
+    All rows at once, and each the same in any company. SplitMix64: Steele, Lea, Flood, "Fast splittable
+    pseudorandom number generators", 2014, started for every thing at a hash of its own.
+    """
+    state = np.full(len(things), key(seed, purpose, *numbers), np.uint64)  # (N,)
+    for word in things.T:
+        state = _mix(state ^ word)
+    steps = GOLDEN * np.arange(1, count + 1, dtype=np.uint64)  # (count,), modulo 2 ** 64
+    words = _mix(state[:, None] + steps) >> np.uint64(11)  # 53 bits: a double has no more
+    return words.astype(np.float64) * 2.0**-53
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finalizer: every bit of a word decides about every bit of the result."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
 
 
 def permutation(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from reslab import Batch, Batches, Photo, Photos
 from reslab.errors import PhotosError
 from reslab.photos.cache import PixelFiles, open_pixels
+from reslab.photos.photo_list import PhotoList
 from reslab.photos.preprocess import Preprocess
+from reslab.photos.replacing import Replacements
 
 LOOK = Preprocess(size=16, resize=20, color_jitter=0.3)
 
@@ -83,7 +86,7 @@ def test_every_epoch_and_every_seed_has_an_order_and_alterations_of_its_own(
 
 def altered(folder: Path, photos: list[Photo], epoch: int) -> dict[str, torch.Tensor]:
     """What each photo of one batch looks like, by its digest; a batch of them is told apart by label."""
-    renumbered = [Photo(p.path, i, p.digest) for i, p in enumerate(photos)]
+    renumbered = PhotoList.of(Photo(p.path, i, p.digest) for i, p in enumerate(photos))
     made = Batches(renumbered, PixelFiles(folder, LOOK), LOOK, 64, augment=True, seed=3)
     (batch,) = made.epoch(epoch)
     return {photos[int(i)].digest: image for i, image in zip(batch.labels, batch.images, strict=True)}
@@ -116,7 +119,7 @@ TINY = Preprocess(size=4, resize=4)
 def test_every_photo_comes_exactly_once_and_no_training_batch_is_of_one(
     count: int, batch_size: int, augment: bool, seed: int, epoch: int
 ) -> None:
-    photos = [Photo(f"{i}.jpg", i, f"{i}") for i in range(count)]
+    photos = PhotoList.of(Photo(f"{i}.jpg", i, f"{i:032x}") for i in range(count))
     made = Batches(photos, Numbered(), TINY, batch_size, augment, seed)
     found = [batch.labels.tolist() for batch in made.epoch(epoch)]
     assert len(found) == len(made)
@@ -130,7 +133,7 @@ def test_every_photo_comes_exactly_once_and_no_training_batch_is_of_one(
 
 
 def test_no_photos_are_no_batches() -> None:
-    made = Batches([], Numbered(), TINY, 8, True)
+    made = Batches(PhotoList.of([]), Numbered(), TINY, 8, True)
     assert len(made) == 0
     assert list(made.epoch()) == []
 
@@ -172,3 +175,45 @@ def test_workers_go_when_an_epoch_is_left_early(photo_folder: Callable[..., Path
     assert len(set(multiprocessing.active_children()) - before) == 2
     epoch.close()  # type: ignore[attr-defined]
     assert set(multiprocessing.active_children()) <= before
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_a_photo_that_vanishes_is_replaced_by_the_same_other_one_and_counted(
+    workers: int, photo_folder: Callable[..., Path]
+) -> None:
+    folder = photo_folder(train=150)
+    made = batches(folder)
+    whole = list(made.epoch(1))
+    gone = made.photos[17]
+    (folder / gone.path).unlink()
+    runs = []
+    for first_step in (0, 0, 3):
+        counted = Replacements()
+        again = replace(made, workers=workers).epoch(1, first_step, replacements=counted)
+        runs.append((list(again), counted))
+    (one, counted), (other, _), (rest, _) = runs
+    assert same(one, other)
+    assert same(one[3:], rest)
+    assert (counted.in_epoch, counted.in_all, list(counted.named)) == (1, 1, [gone.path])
+    assert gone.path in str(counted)
+    pairs = zip(torch.cat([b.images for b in one]), torch.cat([b.images for b in whole]), strict=True)
+    different = sum(not torch.equal(a, b) for a, b in pairs)
+    assert different == 1  # the others are as they would have been
+
+
+def test_more_than_one_percent_of_vanished_photos_stop_the_epoch(photo_folder: Callable[..., Path]) -> None:
+    folder = photo_folder(train=150)
+    made = batches(folder)
+    for photo in list(made.photos)[:2]:
+        (folder / photo.path).unlink()
+    with pytest.raises(PhotosError, match=r"2 of 1\d\d photos had to be replaced in this epoch") as caught:
+        list(made.epoch(0, replacements=Replacements()))
+    assert "put back what is lost" in caught.value.do
+
+
+def test_where_a_network_is_measured_nothing_is_replaced(photo_folder: Callable[..., Path]) -> None:
+    folder = photo_folder(train=30)
+    made = batches(folder, augment=False)
+    (folder / made.photos[3].path).unlink()
+    with pytest.raises(PhotosError, match="jpg"):
+        list(made.epoch())

@@ -1,4 +1,4 @@
-"""Photos -> (images, labels), resumable at any step.
+"""Photos -> (images, labels), resumable at any step, one batch ahead.
 
 What an image looks like in an epoch depends on (seed, epoch, image) alone, so that the number of workers and
 a restart in mid-epoch change nothing.
@@ -7,20 +7,24 @@ a restart in mid-epoch change nothing.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import PhotosError, TrainingError
-from ..randomness import permutation, torch_seeded
-from .cache import Pixels
-from .folder import Photo
+from ..randomness import permutation, uniforms_of_each
+from .augmentation import NUMBERS, augment, draw
+from .cache_file import Pixels
+from .photo_list import PhotoList
 from .preprocess import Preprocess
+from .replacing import Replacements, read_or_replace
 
 
 class Batch(NamedTuple):
@@ -35,10 +39,11 @@ class Batches:
     """One split of photos in batches, as often as asked for, at any epoch and step.
 
     With `augment` in an order and under transforms that belong to (seed, epoch); without, in the order of the
-    files and never altered. A last batch of one image joins the one before it: batch norm needs two.
+    files and never altered. A last batch of one image joins the one before it: batch norm needs two. The next
+    batch is made while the present one is looked at: by a thread, or by `workers` processes.
     """
 
-    photos: Sequence[Photo]
+    photos: PhotoList
     pixels: Pixels
     preprocess: Preprocess
     batch_size: int
@@ -47,64 +52,117 @@ class Batches:
     workers: int = 0
 
     def __len__(self) -> int:
-        return len(self._slices())
+        count, size = len(self.photos), self.batch_size
+        joins = self.augment and count > size > 1 and count % size == 1
+        return -(-count // size) - joins
 
-    def epoch(self, epoch: int = 0, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of `epoch` from `first_step` on. Raises PhotosError if a photo cannot be read."""
-        count = len(self.photos)
-        order = permutation(self.seed, "order", epoch, count=count) if self.augment else range(count)
-        plan = [[int(i) for i in order[part]] for part in self._slices()[first_step:]]
-        loader = DataLoader(
-            _EpochImages(self, epoch),
-            batch_sampler=plan,
-            num_workers=self.workers,
-            collate_fn=_collate,
-            worker_init_fn=_leave_signals_to_parent if self.workers else None,
-            generator=torch.Generator(),  # otherwise it would draw from the global random state
-        )
-        items = iter(loader)
-        while (item := _next(items)) is not None:
+    def epoch(
+        self,
+        epoch: int = 0,
+        first_step: int = 0,
+        *,
+        size: int | None = None,
+        replacements: Replacements | None = None,
+    ) -> Iterator[Batch]:
+        """The batches of `epoch` from `first_step` on, `size` pixels wide if not the preprocessing's size.
+
+        Raises PhotosError if a photo cannot be read; with `replacements` another one takes its place and is
+        counted there, until they are too many.
+        """
+        look = self.preprocess if size is None else self.preprocess.at(size)
+        steps = _Steps(self, look, epoch, replacements is not None)
+        wanted = range(first_step, len(self))
+        made = _from_workers(steps, wanted) if self.workers else _one_ahead(steps.__getitem__, wanted)
+        for item in made:
             if isinstance(item, PhotosError):
                 raise item
-            images, labels = item
-            yield Batch(self.preprocess.normalize(images), labels)
-
-    def _slices(self) -> list[slice]:
-        starts = list(range(0, len(self.photos), self.batch_size))
-        if self.augment and len(starts) > 1 and len(self.photos) - starts[-1] == 1:
-            starts.pop()
-        return [slice(a, b) for a, b in pairwise([*starts, len(self.photos)])]
+            for path, why in item.replaced:
+                assert replacements is not None
+                replacements.add(path, why, len(self.photos))
+            yield Batch(look.normalize(item.images), item.labels)
 
 
-class _EpochImages(Dataset[tuple[Tensor, int]]):
-    def __init__(self, batches: Batches, epoch: int) -> None:
-        self.batches, self.epoch = batches, epoch
+class _Made(NamedTuple):
+    """A batch as a worker hands it over: uint8 images; what was replaced, as (path, why)."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | PhotosError:  # type: ignore[override]
-        batches = self.batches
-        photo = batches.photos[index]
+    images: Tensor
+    labels: Tensor
+    replaced: tuple[tuple[str, str], ...]
+
+
+class _Steps(Dataset[Any]):
+    """The steps of one epoch: an item is a whole batch, or the PhotosError that prevented it."""
+
+    def __init__(self, batches: Batches, look: Preprocess, epoch: int, replace: bool) -> None:
+        self.batches, self.look, self.epoch, self.replace = batches, look, epoch, replace
+        count = len(batches.photos)
+        drawn = batches.augment
+        self.order = permutation(batches.seed, "order", epoch, count=count) if drawn else np.arange(count)
+
+    def __getitem__(self, step: int) -> _Made | PhotosError:
+        size, last = self.batches.batch_size, step == len(self.batches) - 1
+        indices = self.order[step * size : None if last else (step + 1) * size]
         try:
-            pixels = batches.pixels.read(photo)
+            return self._make(indices)
         except PhotosError as error:
             return error  # a worker can return it whole, but not raise it whole
-        if not batches.augment:
-            return batches.preprocess.evaluation(pixels), photo.label
-        with torch_seeded(batches.seed, f"augmentation {photo.digest}", self.epoch):
-            return batches.preprocess.training(pixels), photo.label
+
+    def _make(self, indices: NDArray[np.int64]) -> _Made:
+        batches = self.batches
+        pixels, labels, replaced = [], [], []
+        for index in indices:
+            wanted = batches.photos[int(index)]
+            if self.replace:
+                read, photo, why = read_or_replace(
+                    batches.pixels.read, wanted, batches.photos, batches.seed, self.epoch
+                )
+                replaced += [] if why is None else [(wanted.path, why.why or why.what)]
+            else:
+                read, photo = batches.pixels.read(wanted), wanted
+            pixels.append(read)
+            labels.append(photo.label)
+        images = self._augmented(pixels, indices) if batches.augment else self._unaltered(pixels)
+        return _Made(images, torch.tensor(labels), tuple(replaced))
+
+    def _augmented(self, pixels: Sequence[Tensor], indices: NDArray[np.int64]) -> Tensor:
+        things = self.batches.photos.digests[indices].view(np.uint64)  # (N, 2)
+        numbers = uniforms_of_each(
+            self.batches.seed, "augmentation", self.epoch, things=things, count=NUMBERS
+        )
+        sizes = np.array([photo.shape[1:] for photo in pixels], np.int64)  # (N, 2)
+        return augment(self.look, pixels, draw(self.look, sizes, numbers))
+
+    def _unaltered(self, pixels: Sequence[Tensor]) -> Tensor:
+        return torch.stack([self.look.evaluation(photo) for photo in pixels])
 
 
-def _collate(items: list[tuple[Tensor, int] | PhotosError]) -> tuple[Tensor, Tensor] | PhotosError:
-    for item in items:
-        if isinstance(item, PhotosError):
-            return item
-    images, labels = zip(*items, strict=True)
-    return torch.stack(images), torch.tensor(labels)
-
-
-def _next(items: Iterator[Any]) -> Any:
-    """The next item, None at the end. Raises TrainingError if a worker died."""
+def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Iterator[Any]:
+    """`make` of every step, in order; a thread makes the next one meanwhile, and is gone when we are."""
+    pool = ThreadPoolExecutor(1, "batches")
     try:
-        return next(items, None)
+        ahead = [pool.submit(make, step) for step in steps[:1]]
+        for step in steps:
+            now = ahead.pop().result()
+            if step != steps[-1]:
+                ahead.append(pool.submit(make, step + 1))
+            yield now
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Iterator[Any]:
+    """Each step from one of the processes, in order. Raises TrainingError if one of them died."""
+    loader = DataLoader(
+        steps,
+        batch_size=None,  # a step is a batch already
+        sampler=wanted,
+        num_workers=steps.batches.workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_parent,
+        generator=torch.Generator(),  # otherwise it would draw from the global random state
+    )
+    try:
+        yield from loader
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -113,6 +171,10 @@ def _next(items: Iterator[Any]) -> Any:
             f"{error}; most often the memory was full",
             "use fewer --workers; 0 prepares batches in this process",
         ) from error
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
 
 
 def _leave_signals_to_parent(_: int) -> None:

@@ -8,18 +8,20 @@ when the next one is built.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 import time
+import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,63 +29,19 @@ from numpy.typing import NDArray
 from .. import files as durable
 from ..errors import PhotosError
 from ..processes import cores
-from .folder import Photo
+from ..tables import printable
+from .cache_file import RECORD, PixelCache, PixelFiles, Pixels, index_bytes
+from .photo_list import DIGEST, Photo, PhotoList
 from .preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger("reslab")
+FORMAT = "pixels 2"  # changes with the files of a cache
 SAMPLE = 256  # photos after which the size of a cache is known well enough
 SPARE = 2**30  # bytes that a cache leaves free on the disk
 KEPT = 60 * 24 * 3600  # seconds after its last use that a cache stays
-
-
-class Pixels(Protocol):
-    """Where the pixels of a photo come from: uint8 (channels, H, W), shrunken."""
-
-    def read(self, photo: Photo) -> Tensor: ...
-
-
-class PixelFiles:
-    """Decodes each photo every time it is asked for."""
-
-    def __init__(self, folder: Path, preprocess: Preprocess) -> None:
-        self.folder, self.preprocess = folder, preprocess
-
-    def read(self, photo: Photo) -> Tensor:
-        return self.preprocess.read(self.folder / photo.path)
-
-
-class PixelCache:
-    """Reads from the memory-mapped file; rows stand in the order of the sorted digests."""
-
-    def __init__(self, folder: Path, digests: Sequence[str], channels: int) -> None:
-        self.folder, self.channels = folder, channels
-        self.rows = {digest: row for row, digest in enumerate(digests)}
-        self.index: NDArray[np.int64] = np.load(folder / "index.npy", allow_pickle=False)  # offset, H, W
-        self.pixels = np.memmap(folder / "pixels", dtype=np.uint8, mode="r")
-        if self.index.shape != (len(digests), 3) or self.index.dtype != np.int64 or not self._is_whole():
-            raise ValueError(f"{folder} is not whole")
-        with suppress(OSError):  # a cache may be read where nothing may be written
-            os.utime(folder)
-
-    def _is_whole(self) -> bool:
-        offsets, heights, widths = self.index.T
-        ends = np.cumsum(self.channels * heights * widths)
-        follows = np.array_equal(offsets[1:], ends[:-1]) and offsets[0] == 0
-        return bool(follows and self.index[:, 1:].min() > 0 and ends[-1] == self.pixels.size)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A worker that is not forked opens the file itself; NumPy would send it every pixel.
-        return PixelCache, (self.folder, list(self.rows), self.channels)
-
-    def read(self, photo: Photo) -> Tensor:
-        import torch
-
-        offset, height, width = self.index[self.rows[photo.digest]]
-        flat = self.pixels[offset : offset + self.channels * height * width]
-        return torch.from_numpy(np.array(flat)).view(self.channels, int(height), int(width))
 
 
 def cache_folder() -> Path:
@@ -95,7 +53,7 @@ def cache_folder() -> Path:
 
 def open_pixels(
     folder: Path,
-    photos: Sequence[Photo],
+    photos: PhotoList,
     preprocess: Preprocess,
     *,
     cache: bool = True,
@@ -108,43 +66,63 @@ def open_pixels(
     files = PixelFiles(folder, preprocess)
     if not cache or not photos:
         return files
-    by_digest = {photo.digest: photo for photo in photos}
-    digests = sorted(by_digest)
+    contents, first = np.unique(photos.digests.view(f"V{DIGEST}").ravel(), return_index=True)
+    once = _Once(photos, first)
+    digests = contents.view(np.uint8).reshape(-1, DIGEST)
     place = cache_folder() / _key(digests, preprocess)
     try:
-        return _open_or_build(place, digests, [by_digest[d] for d in digests], files, progress)
+        return _open_or_build(place, digests, once, files, progress)
     except (OSError, NotImplementedError) as error:  # filelock's, on a disk that knows no locks
         log.warning("no cache: %s; photos are decoded again in every epoch, which is slower", error)
         return files
 
 
-def _key(digests: Sequence[str], preprocess: Preprocess) -> str:
+@dataclass(frozen=True)
+class _Once:
+    """One photo for every content, in the order of the digests."""
+
+    photos: PhotoList
+    chosen: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __iter__(self) -> Iterator[Photo]:
+        return (self.photos[int(index)] for index in self.chosen)
+
+
+def _key(digests: NDArray[np.uint8], preprocess: Preprocess) -> str:
     import PIL
     import torchvision
 
     versions = f"Pillow {PIL.__version__}, torchvision {torchvision.__version__}"
-    content = "\n".join([preprocess.shrink_key(), versions, *digests])
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    content = hashlib.blake2b(f"{FORMAT}\n{preprocess.shrink_key()}\n{versions}\n".encode(), digest_size=16)
+    content.update(digests.tobytes())
+    return content.hexdigest()
 
 
 def _open_or_build(
-    place: Path, digests: Sequence[str], photos: Sequence[Photo], files: PixelFiles, progress: bool
+    place: Path, digests: NDArray[np.uint8], photos: _Once, files: PixelFiles, progress: bool
 ) -> PixelCache:
-    channels = files.preprocess.channels
-    with suppress(OSError, ValueError, EOFError):
-        return PixelCache(place, digests, channels)
+    with suppress(OSError, ValueError):
+        return PixelCache(place, digests, files)
     place.parent.mkdir(parents=True, exist_ok=True)
     with _only_builder(Path(f"{place}.lock")):
-        with suppress(OSError, ValueError, EOFError):
-            return PixelCache(place, digests, channels)
-        shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError, ValueError):
+            return PixelCache(place, digests, files)
+        if os.path.lexists(place):
+            log.warning("the cache %s is damaged, and built anew", place)
+        _remove(place)
         for leftover in place.parent.glob(f".{place.name}.*"):  # of a build that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
         _remove_unused(place.parent)
         _build(place, photos, files, progress)
     with suppress(OSError):
         os.unlink(f"{place}.lock")
-    return PixelCache(place, digests, channels)
+    try:
+        return PixelCache(place, digests, files)
+    except ValueError as error:
+        raise OSError(f"{error}, though it has just been written") from error
 
 
 @contextmanager
@@ -168,15 +146,24 @@ def _remove_unused(folder: Path) -> None:
     for path in folder.iterdir():
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - KEPT:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                _remove(path)
 
 
-def _build(place: Path, photos: Sequence[Photo], files: PixelFiles, progress: bool) -> None:
+def _remove(path: Path) -> None:
+    """A cache, or whatever stands in its place; the target of a link stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _build(place: Path, photos: _Once, files: PixelFiles, progress: bool) -> None:
     """Writes everything into a temporary folder and renames that: a cache is whole or not there."""
     from tqdm.auto import tqdm
 
-    index, offset = np.zeros((len(photos), 3), np.int64), 0
-    failed: list[PhotosError] = []
+    records, offset = np.zeros(len(photos), RECORD), 0
+    failed = _Failed()
     temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     bar = tqdm(
         total=len(photos), desc="decoding photos, once", unit=" photos", disable=None if progress else True
@@ -186,26 +173,25 @@ def _build(place: Path, photos: Sequence[Photo], files: PixelFiles, progress: bo
             for row, pixels in enumerate(_read_ahead(pool, files, photos)):
                 bar.update()
                 if isinstance(pixels, PhotosError):
-                    failed.append(pixels)
+                    failed.add(pixels)
                     continue
-                index[row] = offset, pixels.shape[1], pixels.shape[2]
-                offset += out.write(pixels.numpy().tobytes())
+                content = pixels.numpy().tobytes()
+                records[row] = *pixels.shape[1:], zlib.crc32(content)
+                offset += out.write(content)
                 if row + 1 == min(SAMPLE, len(photos)):
                     _check_room(place.parent, offset * len(photos) // (row + 1) - offset)
-            _report(failed, len(photos), files.folder)
+            failed.report(len(photos), files.folder)
             out.flush()
             # before the rename: a power cut must not leave a whole name on half a file
             os.fsync(out.fileno())
-        saved = io.BytesIO()
-        np.save(saved, index)
-        durable.write(temporary / "index.npy", saved.getvalue())
+        durable.write(temporary / "index", index_bytes(records, place.name))
         os.rename(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, files: PixelFiles, photos: Sequence[Photo]
+    pool: ThreadPoolExecutor, files: PixelFiles, photos: Iterable[Photo]
 ) -> Iterator[Tensor | PhotosError]:
     """In order, with enough photos in work for every core and few enough for any memory."""
     waiting: deque[Future[Tensor | PhotosError]] = deque()
@@ -233,14 +219,28 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _report(failed: Sequence[PhotosError], total: int, folder: Path) -> None:
-    if len(failed) == 1:
-        raise failed[0]
-    if failed:
-        listed = "\n".join(f"       {error.what}: {error.why}" for error in failed[:10])
-        more = f"\n       and {len(failed) - 10} more" if len(failed) > 10 else ""
-        raise PhotosError(
-            f"{len(failed)} of {total:,} photos in {folder} cannot be read",
-            f"a network cannot be shown what cannot be decoded:\n{listed}{more}",
-            "remove or replace these files, and start again",
-        )
+class _Failed:
+    """The photos that cannot be read: how many, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, list[PhotosError]()
+
+    def add(self, error: PhotosError) -> None:
+        self.count += 1
+        if len(self.first) < 10:
+            self.first.append(error)
+
+    def report(self, total: int, folder: Path) -> None:
+        """Raises PhotosError if there are any."""
+        named = shlex.quote(printable(str(folder)))
+        do = f"leave them out: reslab check {named} --fix list.jsonl; reslab train list.jsonl"
+        if self.count == 1:
+            raise PhotosError(self.first[0].what, self.first[0].why, f"{self.first[0].do}, or {do}")
+        if self.count:
+            listed = "\n".join(f"       {error.what}: {error.why}" for error in self.first)
+            more = f"\n       and {self.count - 10:,} more" if self.count > 10 else ""
+            raise PhotosError(
+                f"{self.count:,} of {total:,} photos in {folder} cannot be read",
+                f"a network cannot be shown what cannot be decoded:\n{listed}{more}",
+                f"remove or replace these files, or {do}",
+            )

@@ -7,13 +7,13 @@ A photo goes through two steps. `shrink` needs no randomness and is what the cac
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .decode import decode
+from .decode import Truncated, decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +31,7 @@ class Preprocess(BaseModel):
     size: int = Field(ge=1, le=4096, description="side of the square that the network sees")
     resize: int = Field(ge=1, le=8192, description="shorter side before the centre crop")
     channels: Literal[1, 3] = Field(3, description="3: sRGB, 1: grey")
+    truncated: Truncated = Field("refuse", description="keep: what is there of a JPEG that lacks its end")
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     random_crop: bool = Field(True, description="training: a random part of the photo, else the centre")
@@ -51,29 +52,40 @@ class Preprocess(BaseModel):
 
         Very long photos keep three times their shorter side, around the centre.
         """
-        from torchvision.transforms.v2 import functional as F
+        import numpy as np
+        import torch
+        from PIL import Image
 
         width, height = image.size
         limit = 3 * min(width, height)
         if max(width, height) > limit:
-            image = F.center_crop(image, [min(height, limit), min(width, limit)])
-        if min(image.size) > self.resize:
-            image = F.resize(image, [self.resize], antialias=True)
-        return F.pil_to_tensor(image)
+            left, top = _margin(width, limit), _margin(height, limit)
+            image = image.crop((left, top, left + min(width, limit), top + min(height, limit)))
+        shorter = min(image.size)
+        if shorter > self.resize:
+            width, height = (int(self.resize * side / shorter) for side in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image))  # (H, W) or (H, W, 3)
+        return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
     def read(self, photo: Path | bytes) -> Tensor:
         """Decodes and shrinks one photo: uint8 (channels, H, W). Raises PhotosError."""
-        return self.shrink(decode(photo, "RGB" if self.channels == 3 else "L"))
+        return self.shrink(decode(photo, "RGB" if self.channels == 3 else "L", self.truncated))
 
     @property
     def evaluation(self) -> Callable[[Tensor], Tensor]:
         """uint8 (channels, H, W) -> uint8 (channels, size, size): resized, centre crop. Always the same."""
-        return _evaluation(self)
+        return partial(_evaluation, self)
 
     @property
     def training(self) -> Callable[[Tensor], Tensor]:
         """uint8 (channels, H, W) -> uint8 (channels, size, size), drawing from torch's random state."""
-        return _training(self)
+        return partial(_training, self)
+
+    def at(self, size: int) -> Preprocess:
+        """The same look at another size, from the same cached pixels; `resize` keeps its proportion."""
+        resize = max(size, round(self.resize * size / self.size))
+        return self.model_copy(update={"size": size, "resize": resize})
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (N, channels, H, W) -> float32, each channel minus its mean, over its deviation."""
@@ -81,7 +93,8 @@ class Preprocess(BaseModel):
 
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1) * 255
         std = torch.tensor(self.std, device=images.device).view(-1, 1, 1) * 255
-        return (images.float() - mean) / std
+        # in place: a block of a new size costs more to obtain than to fill
+        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def denormalize(self, images: Tensor) -> Tensor:
         """float32 (N, channels, H, W) as the network sees them -> uint8, for people."""
@@ -93,26 +106,30 @@ class Preprocess(BaseModel):
 
     def shrink_key(self) -> str:
         """Everything that `read` depends on: two values with the same key share a cache."""
-        return f"shrink 1, shorter side {self.resize}, {self.channels} channels"
+        kept = ", truncated kept" if self.truncated == "keep" else ""
+        return f"shrink 2, shorter side {self.resize}, {self.channels} channels{kept}"
 
 
-@cache  # here, not in the value: a changed copy of a value would keep the transform of the first
-def _evaluation(look: Preprocess) -> Callable[[Tensor], Tensor]:
-    from torchvision.transforms import v2
+def _evaluation(look: Preprocess, pixels: Tensor) -> Tensor:
+    """What torchvision's Resize and CenterCrop make of it, bit by bit, and mostly without importing them."""
+    if min(pixels.shape[1:]) != look.resize:
+        from torchvision.transforms.v2 import functional as F
 
-    return v2.Compose([v2.Resize(look.resize, antialias=True), v2.CenterCrop(look.size)])
+        pixels = F.resize(pixels, [look.resize], antialias=True)
+    top, left = (_margin(side, look.size) for side in pixels.shape[1:])
+    return pixels[:, top : top + look.size, left : left + look.size]
 
 
-@cache
-def _training(look: Preprocess) -> Callable[[Tensor], Tensor]:
-    from torchvision.transforms import v2
+def _margin(side: int, kept: int) -> int:
+    """Pixels before the middle part of a side, rounded as torchvision rounds; 0 where all is kept."""
+    return max(0, round((side - kept) / 2))
 
-    size, jitter = look.size, look.color_jitter
-    steps = [v2.RandomResizedCrop(size, scale=(look.min_crop_area, 1.0), antialias=True)]
-    if not look.random_crop:
-        steps = [look.evaluation]
-    if look.horizontal_flip:
-        steps.append(v2.RandomHorizontalFlip())
-    if jitter > 0:
-        steps.append(v2.ColorJitter(jitter, jitter, jitter))
-    return v2.Compose(steps)
+
+def _training(look: Preprocess, pixels: Tensor) -> Tensor:
+    import numpy as np
+    import torch
+
+    from .augmentation import NUMBERS, augment, draw
+
+    numbers = torch.rand(1, NUMBERS, dtype=torch.float64).numpy()
+    return augment(look, [pixels], draw(look, np.array([pixels.shape[1:]]), numbers))[0]
