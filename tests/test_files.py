@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,6 +112,50 @@ def test_the_lock_of_a_killed_process_is_no_obstacle(holder: "subprocess.Popen[s
     with files.only_process(tmp_path):
         assert files.is_locked(tmp_path)
     assert not files.is_locked(tmp_path)
+
+
+def test_the_number_of_a_dead_owner_may_be_another_process_by_now(
+    holder: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    holder.kill()
+    holder.wait()
+    (tmp_path / ".lock-owner").write_text(f"process {os.getppid()}\n")  # it lives, and has no lock
+    with files.only_process(tmp_path):
+        assert f"process {os.getpid()}" in (tmp_path / ".lock-owner").read_text()
+    assert not (tmp_path / ".lock-owner").exists()
+
+
+def test_what_dead_processes_left_of_a_folder_goes_and_what_living_ones_make_stays(
+    holder: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
+    for number in (int(dead.stdout), os.getpid(), holder.pid):
+        (tmp_path / "runs" / f".a.{number}.tmp").mkdir(parents=True)
+    (tmp_path / "runs" / f".b.{int(dead.stdout)}.tmp").mkdir()
+    with files.whole_folder(tmp_path / "runs" / "a") as making:
+        (making / "file").write_text("")
+    assert sorted(os.listdir(tmp_path / "runs")) == [
+        f".a.{holder.pid}.tmp",
+        f".b.{int(dead.stdout)}.tmp",
+        "a",
+    ]
+
+
+def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:
+    for name, age in ((".a.x.tmp", 7200), (".b.y.tmp", 0)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    files.remove_leftovers(tmp_path, age=3600)
+    assert os.listdir(tmp_path) == [".b.y.tmp"]
+
+
+def test_a_checksum_tells_what_was_written_from_what_is_read() -> None:
+    value = {"name": "caf\udce9", "share": 0.1, "classes": ["a", "b"]}
+    there = json.loads(json.dumps(files.checked(value)))
+    assert files.verified(there) == value
+    assert files.verified(value) == value  # written by hand: believed
+    with pytest.raises(ValueError, match="not as it was written"):
+        files.verified(there | {"share": 0.2})
 
 
 def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,25 +20,48 @@ from .errors import RunError
 ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replaces `path` by `content`, atomically and durably: temporary name, fsync, rename, fsync the folder.
 
-    Raises OSError if the disk is full or the folder cannot be written; the old file is then untouched and
-    no temporary file stays behind.
+    Raises OSError, which names `path` and on a full disk the bytes that are missing; the old file is then
+    untouched and no temporary file stays behind.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    chunks, size, temporary = iter([content] if isinstance(content, bytes) else content), 0, None
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            for chunk in chunks:
+                size += len(chunk)
+                file.write(chunk)
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
+        sync_folder(path.parent)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise not_written(error, path, size + sum(map(len, chunks))) from error
         raise
-    sync_folder(path.parent)
+
+
+def not_written(error: OSError, path: Path, needed: int) -> OSError:
+    """The same error with the path in it; on a full disk also how many of the `needed` bytes are missing."""
+    why = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        with suppress(OSError):
+            disk = os.statvfs(path.parent)
+            free = disk.f_bavail * disk.f_frsize
+            missing = -(-needed // disk.f_frsize) * disk.f_frsize - free  # a file takes whole blocks
+            why += f": {needed:,} bytes are needed and {free:,} are free, "
+            why += (
+                f"{missing:,} are missing"
+                if missing > 0
+                else "so a quota or the number of files is at its end"
+            )
+    return OSError(error.errno, why, str(path))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -43,28 +69,61 @@ def write_json(path: Path, value: Any) -> None:
     write(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object a line."""
-    write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line, written as the rows come: a million of them are never in memory together."""
+    write(path, ((json.dumps(row) + "\n").encode() for row in rows))
+
+
+def checked(value: dict[str, Any]) -> dict[str, Any]:
+    """`value` with a checksum of itself at its end."""
+    return value | {"checksum": _checksum(value)}
+
+
+def verified(value: dict[str, Any]) -> dict[str, Any]:
+    """What was given to `checked`. Raises ValueError for another; what has no checksum is believed."""
+    said = {name: item for name, item in value.items() if name != "checksum"}
+    if value.get("checksum", _checksum(said)) != _checksum(said):
+        raise ValueError("it is not as it was written: its checksum differs")
+    return said
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}"
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder that appears whole or not at all: the block fills another one, which is then renamed.
 
-    Raises OSError if `folder` is there already and not empty, or cannot be made.
+    What killed processes left of the same folder is removed. Raises OSError if `folder` is there already and
+    not empty, or cannot be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for orphan in orphans(folder.parent):
+        if orphan.name.startswith(f".{folder.name}."):
+            shutil.rmtree(orphan, ignore_errors=True)
     making = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
-    shutil.rmtree(making, ignore_errors=True)  # of a killed process that had our number
     making.mkdir()
     try:
         yield making
         os.rename(making, folder)
+        try:
+            sync_folder(folder.parent)
+        except OSError:
+            os.rename(folder, making)  # as whole as it was made, and gone
+            raise
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
-    sync_folder(folder.parent)
+
+
+def orphans(folder: Path) -> list[Path]:
+    """The unfinished folders of `whole_folder` in `folder` whose processes are no more."""
+    found = [(path, re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)) for path in folder.glob(".*.tmp")]
+    mine = str(os.getpid())  # a killed process had our number, if there is one of it
+    return [
+        path for path, name in found if name and path.is_dir() and (name[1] == mine or not _lives(name[1]))
+    ]
 
 
 def sync_folder(folder: Path) -> None:
@@ -76,11 +135,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files that a killed process left in `folder`. Only call it under a lock."""
+def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
+    """Removes the temporary files that killed processes left in `folder`, if older than `age` seconds.
+
+    Under a lock they may be of any age; without one they must be older than any write can take.
+    """
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            path.unlink()
+            if path.stat().st_mtime <= time.time() - age:
+                path.unlink()
 
 
 def _umask() -> int:
@@ -104,7 +167,7 @@ def only_process(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
         except Timeout:
-            if _lives(owner):
+            if _lives(_content(owner)):
                 raise
             lock.acquire(timeout=ORPHANS)
         owner.write_text(f"process {os.getpid()}\n")
@@ -115,10 +178,12 @@ def only_process(folder: Path) -> Iterator[None]:
             "wait for it, stop it, or give this run another folder",
         ) from None
     except OSError as error:
+        with suppress(OSError):
+            owner.unlink(missing_ok=True)
         lock.release()
         raise RunError(
             f"nothing can be written into {folder}",
-            error.strerror or str(error),
+            str(not_written(error, owner, 64).strerror),
             "make room, or check its permissions",
         ) from error
     try:
@@ -129,9 +194,9 @@ def only_process(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _lives(owner: Path) -> bool:
-    """Whether the process that the file names is there; True if it names none."""
-    number = re.search(r"\d+", _content(owner))
+def _lives(owner: str) -> bool:
+    """Whether the process that the text names is there; True if it names none."""
+    number = re.search(r"\d+", owner)
     try:
         if number:
             os.kill(int(number[0]), 0)

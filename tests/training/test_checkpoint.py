@@ -39,7 +39,7 @@ def test_what_is_no_checkpoint_is_answered(open_run: Run) -> None:
         assert error.what == f"{path} cannot be read"
         assert error.why
         assert "\n" not in error.why
-    assert "has version 7, this reslab reads 1" in str(refusal(open_run, others[1].getvalue()))
+    assert "has version 7, this reslab reads 2" in str(refusal(open_run, others[1].getvalue()))
     assert "has no checkpoint" in str(refusal(open_run, None))
     path.write_bytes(good)
     assert resume(open_run, progress=False, say=str).state == "finished"

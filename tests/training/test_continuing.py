@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,16 +171,103 @@ def test_it_says_where_it_goes_on_and_what_would_change_the_bits(
     run, said = start(photo_folder(train=30), tmp_path / "run", small), []
     next(epochs_of(run, progress=False, say=said.append))
     assert not said  # a new run goes on from nowhere
-    began = run.environment | {"threads": 64}
-    (run.folder / "environment.json").write_text(json.dumps(began))
+    elsewhere = {"threads": 64, "torch": "1.0", "device": "cuda", "code": "0badc0de"}
+    began = run.environment
+    (run.folder / "environment.json").write_text(json.dumps(began | elsewhere))
+    run.recipe.with_settings(learning_rate=0.5, workers=1).save(run.folder / "recipe.json")
     go_on(run, said.append)
     assert said[0] == "going on after 1 epochs and 0 of 4 steps"
-    assert said[1].startswith("note: other bits than undisturbed")
-    assert f"threads 64, now {torch.get_num_threads()}" in said[1]
-    assert "torch" not in said[1]
+    assert said[1] == (
+        "note: other bits than undisturbed, since the run began elsewhere: "
+        f"code 0badc0de, now {began['code']}; torch 1.0, now {torch.__version__}; "
+        f"device cuda, now cpu; threads 64, now {torch.get_num_threads()}"
+    )
+    assert said[2] == (
+        "note: other bits than undisturbed, since the recipe was changed: "
+        f"learning_rate {small.learning_rate}, now 0.5"
+    )
     said.clear()
     go_on(run, said.append)
     assert said == [f"{run.folder} is finished: nothing to go on with"]
+
+
+def test_photos_that_are_others_are_refused_and_photos_that_were_added_are_named(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = photo_folder(train=20, test=4)
+    run, said = start(photos, tmp_path / "run", small), []
+    other, good = photos / "train" / "red" / "001.jpg", (photos / "train" / "red" / "001.jpg").read_bytes()
+    other.write_bytes((photos / "train" / "red" / "003.jpg").read_bytes())
+    with pytest.raises(RunError) as caught:
+        go_on(run)
+    assert caught.value.what == (
+        f"1 of 24 photos of {run.folder} are not as they were in {photos}, the first is train/red/001.jpg"
+    )
+    other.write_bytes(good)
+    time.sleep(1)  # a run knows the second in which it began
+    (photos / "train" / "green").mkdir()
+    for name in ("train/green/new.jpg", "train/red/new.jpg"):
+        (photos / name).write_bytes(good)
+    go_on(run, said.append)
+    assert said[0] == (
+        f"note: 2 photos were added to {photos} since the run began, the first is train/green/new.jpg; "
+        "it goes on without them"
+    )
+    assert run.result is not None
+
+
+def test_a_run_with_other_classes_is_refused(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = photo_folder(train=20)
+    run = start(photos, tmp_path / "run", small)
+    (photos / "train" / "red").rename(photos / "train" / "green")
+    with pytest.raises(RunError, match="are gone from"):
+        go_on(run)
+    (photos / "train" / "green").rename(photos / "train" / "red")
+    about = run.about | {"classes": ["blue", "green", "red"]}
+    (run.folder / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"photos\.jsonl cannot be read"):
+        go_on(run)
+
+
+def test_metrics_that_were_damaged_are_written_anew_from_the_checkpoint(
+    small: Recipe,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    outcome: Callable[[Run], dict[str, Any]],
+) -> None:
+    photos, path, said = photo_folder(train=20), tmp_path / "run" / "metrics.jsonl", []
+    calm = go_on(start(photos, tmp_path / "calm", small))
+    run = start(photos, tmp_path / "run", small)
+    next(epochs_of(run, progress=False, say=str))
+    path.write_bytes(path.read_bytes()[:40])
+    go_on(run, said.append)
+    assert said[1].startswith(f"note: {path} cannot be read: ")
+    assert said[1].endswith("; it is written anew from the checkpoint")
+    assert outcome(run) == outcome(calm)
+
+
+@pytest.mark.parametrize(
+    ("settings", "progress"),
+    [({"workers": 1}, False), ({"workers": 4, "cache": False}, False), ({"cache": False}, True)],
+    ids=["one worker", "four workers, no cache", "no cache, a bar"],
+)
+def test_neither_workers_nor_cache_nor_a_bar_change_a_bit(
+    settings: dict[str, Any],
+    progress: bool,
+    small: Recipe,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    in_child: Callable[..., int],
+    outcome: Callable[[Path], dict[str, Any]],
+) -> None:
+    photos, runs = photo_folder(train=30, test=8), (tmp_path / "plain", tmp_path / "other")
+    assert in_child(lambda: go_on(start(photos, runs[0], small))) == 0
+    assert in_child(lambda: start(photos, runs[1], small.with_settings(**settings))) == 0
+    assert in_child(lambda: resume(runs[1], progress=progress, say=str)) == 0
+    plain, other = (outcome(run) | {"recipe": None} for run in runs)
+    assert plain == other
 
 
 def test_a_loss_that_blows_up_keeps_the_last_good_checkpoint_and_says_so(
@@ -247,7 +335,7 @@ def test_photos_that_are_gone_are_named_before_anything_is_trained(
         go_on(run)
     assert str(caught.value) == (
         f"1 of 24 photos of {run.folder} are gone from {photos}, the first is test/red/001.jpg\n"
-        "  why: without them the run would go on with other data than it began with\n"
+        "  why: the run would go on with other data than it began with\n"
         "  do:  put them back, or start a new run"
     )
 
@@ -313,12 +401,12 @@ def test_two_steps_that_were_saved_are_not_done_again(
         torch.manual_seed(0)
         prepared = reslab.prepare(cifar_resnet20(num_classes=2), photos, small, progress=False)
         if (tmp_path / "checkpoint").exists():
-            assert checkpoint.load(prepared.state, tmp_path) == []
+            assert checkpoint.load(prepared.state, tmp_path, 0.0) == []
         for event in events(prepared.state, prepared.train, prepared.validate(False)):
             assert isinstance(event, Step)
             steps.append(event.step)
             if event.step in (2, 4):
-                checkpoint.save(prepared.state, [], tmp_path, len(prepared.train))
+                checkpoint.save(prepared.state, [], tmp_path)
                 break
     assert steps == [1, 2, 3, 4]
 
@@ -330,7 +418,8 @@ def test_the_metrics_can_be_read_by_anything_while_it_trains(
     for count, epoch in enumerate(epochs_of(run, progress=False, say=str), 1):
         lines = (run.folder / "metrics.jsonl").read_text().splitlines()
         assert len(lines) == count
-        assert json.loads(lines[-1]) == epoch.as_json()
+        assert run.rows[-1] == epoch.as_json()
+        assert json.loads(lines[-1]).items() >= epoch.as_json().items()
         assert run.state == "running"
         assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert run.state == "finished"

@@ -10,6 +10,8 @@ import pytest
 import reslab
 from reslab import Classifier, Recipe, Run, find_runs
 from reslab.errors import PhotosError, RunError
+from reslab.training.begin import begin
+from reslab.training.continuing import epochs_of
 
 
 def test_a_run_shows_what_its_files_hold(finished: Run) -> None:
@@ -53,7 +55,7 @@ def test_a_start_says_what_it_found_and_what_it_did(finished: Run) -> None:
     for words in (
         "22 train, 2 val, 8 test; 2 classes: blue, red",
         "cifar_resnet20: 269,202 parameters, on cpu; precision fp32",
-        "an epoch by this measurement",
+        "by this measurement",
         f"run: {finished.folder}",
         "Epoch 2/2  train_loss",
         "testing on 8 photos that had no part in the training",
@@ -168,3 +170,20 @@ def test_lines_for_people_go_to_standard_error_unless_a_say_is_given(
     out, err = capsys.readouterr()
     assert out == ""
     assert "Epoch 1/1" in err
+
+
+def test_a_photo_that_vanishes_while_it_trains_is_replaced_and_named_at_the_end(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, said = photo_folder(train=40, test=4), []
+    recipe = reslab.Recipe(epochs=2, size=16, resize=20, cache=False, precision="fp32")
+    run = begin(
+        folder, "cifar_resnet20", recipe, weights=None, run=tmp_path / "run", progress=False, say=said.append
+    )
+    gone = run.photos.train[5].path
+    for epoch in epochs_of(run, progress=False, say=said.append):
+        if epoch.epoch == 1:
+            (folder / gone).unlink()
+    assert run.result is not None
+    assert [row["path"] for row in run.result["replaced"]] == [gone]
+    assert any(gone in line and "another took its place" in line for line in said)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,12 +24,17 @@ from ..networks.named import NetworkSpec, check_name, default_in_channels, short
 from ..networks.weights import load_pretrained
 from ..photos.batches import Batch
 from ..photos.contact_sheet import show_batch
-from ..photos.folder import Photos
+from ..photos.first_look import first_look, warn
+from ..photos.folder import Photos, digest
 from ..randomness import torch_seeded
 from . import checkpoint
+from .estimate import estimate, planned, start_clock
 from .fit import Prepared, prepare
+from .plan import sizes_of
 from .recipe import Recipe
 from .run import Run, new_folder, now
+
+ROOMS = (".", "networks", "photos", "evaluation", "training")
 
 if TYPE_CHECKING:
     Say = Callable[[str], Any]
@@ -43,13 +51,17 @@ def begin(
     say: Say,
 ) -> Run:
     """A new run folder with a first checkpoint in it, ready for the first step."""
+    began = time.monotonic()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
     if isinstance(network, str):
         check_name(network)
     folder = new_folder(run, name)
-    photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
+    source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
+    named = photos.folder if isinstance(source, Photos) else source
+    if warning := warn(first_look(photos, recipe.truncated), shlex.quote(str(named))):
+        say(warning)
     spec = None
     if isinstance(network, str):
         spec = NetworkSpec(network, len(photos.classes), default_in_channels(network), recipe.stem)
@@ -60,7 +72,9 @@ def begin(
         say(str(load_pretrained(module, short_name(name), weights)))
     prepared = prepare(module, photos, recipe, name=name, progress=progress, say=say)
     first, loading = _first_batch(prepared)
-    say(_plan(prepared, name, loading))
+    costs = estimate(prepared, name, loading, say)
+    start_clock(prepared, costs, len(photos.test), began)
+    say(_plan(prepared, name, costs))
     _write(folder, prepared, photos, first, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
@@ -74,26 +88,22 @@ def build(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
 
 def _first_batch(prepared: Prepared) -> tuple[Batch, float]:
     """The first batch of the run, and the seconds that one more costs in this process."""
-    batches = replace(prepared.train, workers=0)
-    first = next(batches.epoch(0))
+    batches, size = replace(prepared.train, workers=0), min(sizes_of(prepared.state.recipe))
+    first = next(batches.epoch(0, size=size))
     started = time.perf_counter()
     next(batches.epoch(0))
     return first, time.perf_counter() - started
 
 
-def _plan(prepared: Prepared, name: str, loading: float) -> str:
+def _plan(prepared: Prepared, name: str, costs: dict[int, float]) -> str:
     """What is going to be trained, and how long it will take by what a step and a batch took just now."""
-    recipe, measured = prepared.state.recipe, prepared.measured
-    step, parameters = measured.seconds_per_step, sum(p.numel() for p in prepared.state.network.parameters())
-    look = step / 3  # validation has no way back, which is two thirds of a step
-    if recipe.workers:
-        step, look = (max(seconds, loading / recipe.workers) for seconds in (step, look))
-    else:
-        step, look = step + loading, look + loading
-    seconds = step * len(prepared.train) + look * len(prepared.val)
+    parameters = sum(p.numel() for p in prepared.state.network.parameters())
+    plan = [(size, epochs) for size, epochs in planned(prepared, costs) if epochs]
+    shown = ", ".join(f"{epochs} at {size} px in {duration(costs[size])} each" for size, epochs in plan)
+    in_all = prepared.state.recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
     return (
-        f"{name}: {parameters:,} parameters, on {prepared.state.device}; {measured}\n"
-        f"about {duration(seconds)} an epoch by this measurement, {duration(seconds * recipe.epochs)} in all"
+        f"{name}: {parameters:,} parameters, on {prepared.state.device}; {prepared.measured}\n"
+        f"epochs: {shown}; about {duration(in_all)} in all, by this measurement"
     )
 
 
@@ -121,23 +131,34 @@ def _write(
         "photos": os.path.abspath(photos.folder),
         "weights": None if weights is None else str(weights),
         "measured": asdict(prepared.measured),
+        "recipe": prepared.state.recipe.as_json(),  # as it was, should the file be edited
         "started": now(),
     }
     try:
+        _remove_unfinished(folder.parent)
         with files.whole_folder(folder) as making:
             prepared.state.recipe.save(making / "recipe.json")
-            files.write_json(making / "environment.json", environment(prepared.state.device))
+            here = environment(prepared.state.device)
+            files.write_json(making / "environment.json", files.checked(dict(here)))
             files.write_json_lines(making / "photos.jsonl", photos.rows())
+            about["photos_digest"] = digest(making / "photos.jsonl")
             look = prepared.preprocess
             show_batch(first, photos.classes, making / "first_batch.jpg", mean=look.mean, std=look.std)
-            checkpoint.save(prepared.state, [], making, len(prepared.train))
-            files.write_json(making / "run.json", about)
+            checkpoint.save(prepared.state, [], making)
+            files.write_json(making / "run.json", files.checked(about))
     except OSError as error:
         raise RunError(
             f"the run folder {folder} cannot be written",
             error.strerror or str(error),
             "make room, or choose another --run",
         ) from error
+
+
+def _remove_unfinished(runs: Path) -> None:
+    """Runs that killed processes were about to write; the name of each was its process's own choice."""
+    for orphan in files.orphans(runs):
+        if (orphan / "recipe.json").is_file():
+            shutil.rmtree(orphan, ignore_errors=True)
 
 
 def environment(device: torch.device) -> Mapping[str, Any]:
@@ -149,6 +170,7 @@ def environment(device: torch.device) -> Mapping[str, Any]:
 
     return {
         "reslab": __version__,
+        "code": _code(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -161,6 +183,14 @@ def environment(device: torch.device) -> Mapping[str, Any]:
         "git_commit": _git_commit(),
         "command": sys.argv,
     }
+
+
+def _code() -> str:
+    """Eight digits of the sources that decide about the bits: between two releases no version tells."""
+    sums, root = 0, Path(__file__).parents[1]
+    for path in sorted(path for room in ROOMS for path in (root / room).glob("*.py")):
+        sums = zlib.crc32(path.read_bytes(), sums)
+    return f"{sums:08x}"
 
 
 def _git_commit() -> str | None:

@@ -6,6 +6,7 @@ numbers need no place in it: every draw is keyed by seed, epoch and step or imag
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import pickle
@@ -13,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ import torch
 
 from .. import files
 from ..errors import RunError
+from ..photos.replacing import Replacements
 from .loop import Epoch, State, not_finite
-from .optimizer import learning_rate_at
+from .plan import Clock, Leg
 
-VERSION = 1
+VERSION = 2
 NAME = "checkpoint"
 DAMAGED = (  # what zipfile and torch raise for files that are none of theirs
     RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError,
@@ -31,13 +34,10 @@ DAMAGED = (  # what zipfile and torch raise for files that are none of theirs
 )  # fmt: skip
 
 
-def save(state: State, epochs: Sequence[Epoch], folder: Path, steps_per_epoch: int) -> None:
+def save(state: State, epochs: Sequence[Epoch], folder: Path) -> None:
     """Writes the checkpoint, whole or not at all. TrainingError rather than keep weights that blew up."""
     if not all(math.isfinite(p.detach().sum().item()) for p in state.network.parameters()):
-        step = state.epoch * steps_per_epoch + state.step
-        raise not_finite(
-            "a weight became inf or nan", state, learning_rate_at(state.recipe, step, steps_per_epoch)
-        )
+        raise not_finite("a weight became inf or nan", state, state.optimizer.param_groups[0]["lr"])
     content = {
         "version": VERSION,
         "network": state.network.state_dict(),
@@ -48,6 +48,10 @@ def save(state: State, epochs: Sequence[Epoch], folder: Path, steps_per_epoch: i
         "loss_sum": state.loss_sum,
         "images": state.images,
         "seconds": state.seconds,
+        "leg": None if state.leg is None else asdict(state.leg),
+        "past": [asdict(leg) for leg in state.past],
+        "clock": None if state.clock is None else asdict(state.clock) | {"began": -state.clock.spent},
+        "replacements": asdict(state.replacements),
         "epochs": [epoch.as_json() for epoch in epochs],
     }
     buffer = io.BytesIO()
@@ -55,8 +59,11 @@ def save(state: State, epochs: Sequence[Epoch], folder: Path, steps_per_epoch: i
     files.write(folder / NAME, buffer.getvalue())
 
 
-def load(state: State, folder: Path) -> list[Epoch]:
-    """Brings `state` to where the checkpoint stands; the epochs done until then. Raises RunError."""
+def load(state: State, folder: Path, began: float) -> list[Epoch]:
+    """Brings `state` to where the checkpoint stands; the epochs done until then. Raises RunError.
+
+    `began`: the moment, by time.monotonic(), from which the clock of a run with a given time goes on.
+    """
     content = _read(folder / NAME, state.device)
     try:
         state.network.load_state_dict(content["network"])
@@ -74,6 +81,12 @@ def load(state: State, folder: Path) -> list[Epoch]:
     state.epoch, state.step = content["epoch"], content["step"]
     state.loss_sum, state.images = content["loss_sum"], content["images"]
     state.seconds = content["seconds"]
+    state.leg = None if content["leg"] is None else Leg(**content["leg"])
+    state.replacements = Replacements(**content["replacements"])
+    state.past = [Leg(**leg) for leg in content["past"]]
+    if content["clock"] is not None:
+        clock = Clock(**content["clock"])
+        state.clock = replace(clock, began=began + clock.began)
     return epochs
 
 
@@ -89,9 +102,10 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         raise RunError(f"{path.parent} has no checkpoint", "its run never began", "start a new run") from None
     except DAMAGED as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            f"{path} cannot be read", why, "start a new run; the model of this one may be good"
-        ) from error
+        do = "start a new run; the model of this one may be good"
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
+            do = "check its permissions and its disk, and try again"
+        raise RunError(f"{path} cannot be read", why, do) from error
     if version != VERSION:
         raise RunError(
             f"{path} was written by another reslab",

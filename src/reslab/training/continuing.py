@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,18 +26,17 @@ from ..evaluation.model_file import MODEL_NAME
 from ..evaluation.predictions import predict_logits
 from ..networks.named import NetworkSpec
 from ..photos.folder import Photos
-from ..tables import printable
 from . import checkpoint
 from .autotune import Measured
-from .begin import build, environment
+from .begin import build
 from .canvas import Canvas
+from .changes import check_photos, notes
 from .fit import Prepared, prepare
 from .loop import Epoch, Step, events
 from .progress import with_bars
 from .run import Run, best_of
 
 log = logging.getLogger("reslab")
-BITS = ("reslab", "torch", "torchvision", "pillow", "processor", "device", "device_name", "threads")
 
 
 @dataclass
@@ -56,14 +56,17 @@ def epochs_of(
     if run.state == "finished":
         say(f"{run.folder} is finished: nothing to go on with")
         return
+    began = time.monotonic()
     with files.only_process(run.folder), _how_to_go_on(run, say):
         files.remove_leftovers(run.folder)
         photos = run.photos
         prepared = _prepare_again(run, photos, network, progress, say)
-        rows = checkpoint.load(prepared.state, run.folder)
+        rows = checkpoint.load(prepared.state, run.folder, began)
         if rows or prepared.state.step:
             say(f"going on after {len(rows)} epochs and {prepared.state.step} of {len(prepared.train)} steps")
-            _note_other_place(run, prepared, say)
+            _mend_metrics(run, rows, say)
+            for note in notes(run, prepared.state.recipe, prepared.state.device):
+                say(note)
         yield from _train(run, prepared, photos, rows, progress, say)
         _finish(run, prepared, photos, network, say)
 
@@ -80,14 +83,28 @@ def _how_to_go_on(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
         kept = f"{run.folder} keeps its last good checkpoint"
         kept += ", and the best model so far" if (run.folder / MODEL_NAME).is_file() else ""
         raise TrainingError(error.what, error.why, f"{error.do}; {kept}") from error
+    except (OSError, RunError) as error:
+        again = f"go on with: reslab resume {shlex.quote(str(run.folder))}"
+        if not run.folder.is_dir():
+            why = "it was removed, renamed or unmounted while the run went on"
+            raise RunError(
+                f"{run.folder} is gone", why, f"bring it back and {again}; or start a new run"
+            ) from error
+        if isinstance(error, RunError) or error.filename is None:  # no file of ours: standard output, a bug
+            raise
+        why = f"{error.strerror}; the checkpoint before it is whole"
+        do = f"make room or mend this, then {again}"
+        raise RunError(f"{error.filename} could not be written", why, do) from error
 
 
-def _note_other_place(run: Run, prepared: Prepared, say: Callable[[str], Any]) -> None:
-    """What would make the bits differ from those of an undisturbed run."""
-    before, here = run.environment, environment(prepared.state.device)
-    other = [f"{key} {before.get(key)}, now {here[key]}" for key in BITS if before.get(key) != here[key]]
-    if other:
-        say(f"note: other bits than undisturbed, since the run began elsewhere: {'; '.join(other)}")
+def _mend_metrics(run: Run, rows: list[Epoch], say: Callable[[str], Any]) -> None:
+    """What the checkpoint knows is written anew if the file has lost it."""
+    try:
+        if len(run.rows) >= len(rows):
+            return
+    except RunError as error:
+        say(f"note: {error.what}: {error.why}; it is written anew from the checkpoint")
+    _write_metrics(run, [row.as_json() for row in rows])
 
 
 def _prepare_again(
@@ -102,16 +119,10 @@ def _prepare_again(
             "a run folder holds no code",
             f"in Python: reslab.resume({str(run.folder)!r}, network={about['network']}(...))",
         )
-    listed = [photo.path for split in photos.splits.values() for photo in split]
-    missing = [path for path in listed if not (photos.folder / path).is_file()]
-    if missing:
-        raise RunError(
-            f"{len(missing)} of {len(listed)} photos of {run.folder} are gone from {photos.folder}, "
-            f"the first is {printable(missing[0])}",
-            "without them the run would go on with other data than it began with",
-            "put them back, or start a new run",
-        )
+    check_photos(run, photos, say)
     name, measured = about["network"], Measured(**about["measured"])
+    if recipe.precision != "auto":
+        measured = replace(measured, precision=recipe.precision)
     return prepare(network, photos, recipe, measured=measured, name=name, progress=progress, say=say)
 
 
@@ -122,7 +133,7 @@ def _train(
     saved = time.monotonic()
     stream = events(state, prepared.train, prepared.validate(progress))
     with stopping(say) as stop:
-        for event in _until_stopped(with_bars(stream, state.recipe.epochs, progress), stop):
+        for event in _until_stopped(with_bars(stream, progress), stop):
             if isinstance(event, Epoch):
                 rows.append(event)
                 _keep(run, prepared, photos, rows)
@@ -150,28 +161,20 @@ def _until_stopped(stream: Iterator[Step | Epoch], stop: Stop) -> Iterator[Step 
 
 
 def _save(run: Run, prepared: Prepared, rows: list[Epoch]) -> None:
-    try:
-        checkpoint.save(prepared.state, rows, run.folder, len(prepared.train))
-    except OSError as error:
-        raise RunError(
-            f"the checkpoint of {run.folder} could not be written",
-            f"{error}; the one before it is whole",
-            f"make room, then go on with: reslab resume {run.folder}",
-        ) from error
+    checkpoint.save(prepared.state, rows, run.folder)
 
 
 def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch]) -> None:
     """The files that grow with every epoch; the same content if an epoch is done again after a kill."""
     table = [row.as_json() for row in rows]
-    try:
-        if best_of(table) is table[-1]:
-            _classifier(prepared, photos, run, table[-1]).save(run.folder / MODEL_NAME)
-        files.write_json_lines(run.folder / "metrics.jsonl", table)
-    except OSError as error:
-        raise RunError(
-            f"{run.folder} cannot be written", str(error), f"make room, then: reslab resume {run.folder}"
-        ) from error
+    if best_of(table) is table[-1]:
+        _classifier(prepared, photos, run, table[-1]).save(run.folder / MODEL_NAME)
+    _write_metrics(run, table)
     draw_curves(run)
+
+
+def _write_metrics(run: Run, table: list[dict[str, Any]]) -> None:
+    files.write_json_lines(run.folder / "metrics.jsonl", map(files.checked, table))
 
 
 def draw_curves(run: Run) -> None:
@@ -191,7 +194,7 @@ def _classifier(prepared: Prepared, photos: Photos, run: Run, figures: dict[str,
     return Classifier(
         prepared.state.validated,
         photos.classes,
-        prepared.preprocess,
+        prepared.preprocess.at(figures["size"]),
         None if spec is None else NetworkSpec(**spec),
         figures=figures,
         device=str(prepared.state.device),
@@ -202,13 +205,11 @@ def _finish(
     run: Run, prepared: Prepared, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
 ) -> None:
     """Calibrates the best model on val, reports once on test, and writes the result."""
-    from dataclasses import replace
-
     device = str(prepared.state.device)
     best = Classifier.load(run.folder, network=network, device=device)
-    images = (batch.images for batch in prepared.val.epoch())
+    images = (batch.images for batch in prepared.val.epoch(size=best.preprocess.size))
     logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
-    labels = torch.tensor([photo.label for photo in photos.val]).numpy()
+    labels = photos.val.labels.astype(np.int64)
     best = replace(best, temperature=fit_temperature(logits, labels))
     figures = dict(best.figures)
     if photos.test:
@@ -218,15 +219,20 @@ def _finish(
         figures |= {"test_accuracy": test.accuracy, "test_interval": [test.accuracy_low, test.accuracy_high]}
     best = replace(best, figures=figures)
     best.save(run.folder / MODEL_NAME)
+    replaced = prepared.state.replacements
+    if replaced.in_all:
+        say(str(replaced))
     result = {
         "run": str(run.folder),
         "model": str(run.folder / MODEL_NAME),
+        "epochs": prepared.state.epoch,
         "best_epoch": figures["epoch"],
         "val_accuracy": figures["val_accuracy"],
         "test_accuracy": figures.get("test_accuracy"),
         "test_interval": figures.get("test_interval"),
+        "replaced": replaced.rows(),
     }
-    files.write_json(run.folder / "result.json", result)
+    files.write_json(run.folder / "result.json", files.checked(result))
 
 
 @contextmanager

@@ -8,10 +8,9 @@ run.json           network, classes, precision    curves.png, first_batch.jpg, r
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,20 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import files
-from ..errors import RecipeError, RunError
-from ..photos.folder import Photos
+from ..errors import PhotosError, RecipeError, RunError
+from ..photos.folder import Photos, digest
 from .history import History
 from .recipe import Recipe
+from .run_files import ABOUT, PHOTO, RESULT, ROW, read_lines, read_object
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..evaluation.classifier import Classifier
 
-ABOUT = ("network", "spec", "classes", "photos", "measured", "started")
-PHOTO = ("path", "label", "split", "digest")
-ROW = ("epoch", "train_loss", "val_loss", "val_accuracy", "seconds")
-RESULT = ("model", "best_epoch", "test_accuracy")
 RunState = Literal["running", "interrupted", "finished"]
 
 
@@ -58,12 +54,12 @@ class Run:
     @property
     def about(self) -> dict[str, Any]:
         """What run.json holds: network, classes, folder of the photos, precision, start."""
-        return self._json("run.json", ABOUT)
+        return read_object(self.folder / "run.json", ABOUT)
 
     @property
     def environment(self) -> dict[str, Any]:
         """What environment.json holds: versions, device, git commit."""
-        return self._json("environment.json")
+        return read_object(self.folder / "environment.json", {})
 
     @property
     def recipe(self) -> Recipe:
@@ -80,13 +76,26 @@ class Run:
     @property
     def photos(self) -> Photos:
         """The photos with the splits of this run."""
-        about, rows = self.about, self._lines("photos.jsonl", PHOTO)
-        return Photos.from_rows(Path(about["photos"]), about["classes"], rows)
+        about, path = self.about, self.folder / "photos.jsonl"
+        try:
+            rows = read_lines(path, PHOTO)
+            photos = Photos.from_rows(Path(about["photos"]), about["classes"], rows)
+            if about.get("photos_digest") not in (None, digest(path)):
+                raise PhotosError("it is not as it was written")
+        except PhotosError as error:
+            why = f"{error.what}: {error.why}" if error.why else error.what
+            raise RunError(f"{path} cannot be read", why, "start a new run") from error
+        return photos
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One a finished epoch."""
-        return self._lines("metrics.jsonl", ROW) if (self.folder / "metrics.jsonl").exists() else []
+        path = self.folder / "metrics.jsonl"
+        rows = list(read_lines(path, ROW)) if path.exists() else []
+        expected = max(len(rows), (self.result or {}).get("epochs", 0))
+        if [row["epoch"] for row in rows] != [number + 1 for number in range(expected)]:
+            raise RunError(f"{path} cannot be read", "it has not one row for every epoch", "start a new run")
+        return rows
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -115,7 +124,7 @@ class Run:
         """The figures of a finished run: run, model, best_epoch, test_accuracy and its interval."""
         if not (self.folder / "result.json").is_file():
             return None
-        result = self._json("result.json", RESULT)
+        result = read_object(self.folder / "result.json", RESULT)
         model = self.folder / Path(result["model"]).name  # the run may have been moved since
         return result | {"run": str(self.folder), "model": str(model)}
 
@@ -130,34 +139,14 @@ class Run:
         """Time spent in training, validation left out."""
         return float(sum(row["seconds"] for row in self.rows))
 
-    def _json(self, name: str, needed: Iterable[str] = ()) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            return _object(path.read_text(encoding="utf-8"), needed)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read", str(error), "start a new run") from error
-
-    def _lines(self, name: str, needed: Iterable[str]) -> list[dict[str, Any]]:
-        path = self.folder / name
-        try:
-            return [_object(line, needed) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read", str(error), "start a new run") from error
-
-
-def _object(text: str, needed: Iterable[str]) -> dict[str, Any]:
-    """A JSON object with these names in it. Raises ValueError."""
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError(f"expected an object of names and values, got {text[:40]!r}")
-    if missing := [name for name in needed if name not in content]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    return content
-
 
 def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Highest validation accuracy, then lowest validation loss, then first."""
-    return max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["epoch"]), default=None)
+    """Of the epochs with the largest pictures: highest validation accuracy, then lowest loss, then first."""
+
+    def rank(row: dict[str, Any]) -> tuple[float, ...]:
+        return row["size"], row["val_accuracy"], -row["val_loss"], -row["epoch"]
+
+    return max(rows, key=rank, default=None)
 
 
 def train(

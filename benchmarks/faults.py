@@ -1,0 +1,55 @@
+"""Lets every system call of a short training fail once, resumes it each time, and counts what it cost.
+
+    python benchmarks/faults.py [--every 1]
+
+Call N of open, write, fsync, rename and mkdir below the run and its cache fails with ENOSPC, EIO and EACCES,
+by a shim (tests/rough_machine.c; needs Linux and a C compiler). After each: an answer in words, no traceback,
+the checkpoint before it whole, and after `resume` every bit of the undisturbed run and nothing left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from fault_trials import faults
+from rough_machine import RoughMachine, compiled, few_photos
+
+from reslab.tables import table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--every", type=int, default=1, help="only each so many-th of all faults [1]")
+    chosen = parser.parse_args()
+    started, counted, wrong, shown = time.monotonic(), Counter[tuple[str, str, str]](), 0, set[str]()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        library = compiled(folder)
+        if isinstance(library, str):
+            sys.exit(library)
+        machine = RoughMachine(library, folder, few_photos(folder / "photos"))
+        for fault in faults(machine, folder, chosen.every):
+            counted[fault.kind, fault.error, fault.outcome] += 1
+            wrong += bool(fault.wrong)
+            if fault.said not in shown or fault.wrong:
+                print(
+                    f"{fault.kind} {fault.number} {fault.error}: {fault.said}\n{fault.wrong or ''}",
+                    flush=True,
+                )
+            shown.add(fault.said)
+        machine.close()
+    rows = [[*key, str(times)] for key, times in sorted(counted.items())]
+    print(table(["call", "error", "outcome", "times"], rows, "lllr"))
+    print(f"\n{sum(counted.values())} faults in {time.monotonic() - started:.0f} s; wrong: {wrong}")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Kills a short training again and again, resumes it each time, and counts what it cost.
+
+    python benchmarks/kills.py [--count 200] [--seed 0]
+
+Real processes and a real kill -9 at random instants, a quarter of them inside a write that is made slow by a
+shim (tests/rough_machine.c; needs Linux and a C compiler). After each: does the run, resumed, end with every
+bit of the undisturbed one; how many steps were done twice; is anything left behind?
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from kill_trials import Death, deaths
+from rough_machine import RoughMachine, compiled, few_photos
+
+from reslab.tables import table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=200, help="kills [200]")
+    parser.add_argument("--seed", type=int, default=0, help="of the instants, as far as clocks allow [0]")
+    chosen = parser.parse_args()
+    started, seen = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        library = compiled(folder)
+        if isinstance(library, str):
+            sys.exit(library)
+        machine = RoughMachine(library, folder, few_photos(folder / "photos"))
+        for death in deaths(machine, folder, chosen.count, chosen.seed):
+            seen.append(death)
+            print(
+                f"{len(seen):4}  {death.place}, {death.repeated} of {death.interval} steps again", flush=True
+            )
+        machine.close()
+    report(seen, time.monotonic() - started)
+
+
+def report(seen: list[Death], seconds: float) -> None:
+    places = Counter(death.place for death in seen)
+    print()
+    print(table(["killed", "times"], [[place, str(times)] for place, times in places.most_common()], "lr"))
+    print(f"\n{len(seen)} kills in {seconds:.0f} s")
+    print(f"in a write: {sum(death.place.startswith('in a write') for death in seen)}")
+    print(f"other bits than undisturbed: {sum(not death.same for death in seen)}")
+    print(f"something left behind: {sum(bool(death.left) for death in seen)}")
+    for interval, name in ((1, "every step"), (3, "every epoch of 3 steps")):
+        again = Counter(death.repeated for death in seen if death.interval == interval)
+        listed = ", ".join(f"{steps} steps: {times} times" for steps, times in sorted(again.items()))
+        print(f"a checkpoint after {name}: done again {listed}")
+    if any(not death.same or death.left or death.repeated > death.interval for death in seen):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""A rough machine: calls that fail, writes that crawl, and processes that die, all of it real.
+
+`RoughMachine` is a process that has imported everything and forks a child for every task, under the shim
+rough_machine.c. What the child does below `root` (its run and its cache) is at the mercy of a `Page`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from materials import make_photo
+
+KINDS = ("open", "write", "fsync", "rename", "mkdir")
+TIMES = ("seconds", "images_per_second", "run", "model")
+NETWORK = "cifar_resnet20"
+SOURCE = Path(__file__).with_suffix(".c")
+
+
+class Page(ctypes.Structure):
+    """What the shim is told and tells; the same layout as in rough_machine.c."""
+
+    _fields_ = (
+        ("counts", ctypes.c_int * len(KINDS)),
+        ("kind", ctypes.c_int),
+        ("number", ctypes.c_int),
+        ("error", ctypes.c_int),
+        ("slow", ctypes.c_int),
+        ("chunk", ctypes.c_int),
+        ("inside", ctypes.c_int),
+        ("root", ctypes.c_char * 1024),
+        ("path", ctypes.c_char * 1024),
+    )
+
+
+def compiled(folder: Path) -> Path | str:
+    """The shim as a library; where it cannot be made, why."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        return "needs Linux and a C compiler, to make calls fail"
+    library = folder / "rough_machine.so"
+    made = subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"],
+        capture_output=True,
+        text=True,
+    )
+    return library if made.returncode == 0 else f"the C compiler cannot make the shim: {made.stderr[:200]}"
+
+
+class RoughMachine:
+    """Starts children that train on `photos`, one at a time; `folder` is for its own files."""
+
+    def __init__(self, library: Path, folder: Path, photos: Path) -> None:
+        self.folder, self.report = folder, folder / "report.json"
+        (folder / "page").write_bytes(bytes(ctypes.sizeof(Page)))
+        self.file = (folder / "page").open("r+b")
+        self.page = Page.from_buffer(mmap.mmap(self.file.fileno(), 0))
+        self.server = subprocess.Popen(
+            [sys.executable, __file__, str(library), str(folder), str(photos)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
+        )
+
+    def close(self) -> None:
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait()
+
+    def start(
+        self,
+        root: Path,
+        recipe: dict[str, Any],
+        *,
+        fault: tuple[str, int, int] | None = None,
+        slow: int = 0,
+    ) -> int:
+        """A child that begins or goes on with `root`/run; its process id.
+
+        `fault`: (kind, number, errno) of the call that fails. `slow`: microseconds for every 64 KiB.
+        """
+        root.mkdir(exist_ok=True)
+        self.report.unlink(missing_ok=True)
+        ctypes.memset(ctypes.addressof(self.page), 0, ctypes.sizeof(Page))
+        self.page.root, self.page.slow, self.page.chunk = os.fsencode(root) + b"/", slow, 65536
+        if fault is not None:
+            self.page.kind, self.page.number, self.page.error = KINDS.index(fault[0]), *fault[1:]
+        return int(self._ask({"root": str(root), "recipe": recipe}))
+
+    def wait(self) -> int:
+        """Until the child has ended: its exit code, -9 if it was killed."""
+        return int(self._ask({}))
+
+    def run(self, *arguments: Any, **options: Any) -> int:
+        """A child from its start to its end."""
+        self.start(*arguments, **options)
+        return self.wait()
+
+    def said(self) -> dict[str, Any]:
+        """What the child reports of itself: steps done, lines said, the error it ended with."""
+        return json.loads(self.report.read_text())
+
+    def _ask(self, order: dict[str, Any]) -> str:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(order) + "\n")
+        self.server.stdin.flush()
+        return self.server.stdout.readline()
+
+
+def few_photos(folder: Path) -> Path:
+    """24 tiny photos to train on and 4 to test: an epoch of three steps of eight."""
+    for number in range(28):
+        split = "train" if number < 24 else "test"
+        label, color = (("blue", (60, 90, 170)), ("red", (170, 90, 60)))[number % 2]
+        make_photo(folder / split / label / f"{number:03}.jpg", number, color, (24, 20))
+    return folder
+
+
+def has_ended(process: int) -> bool:
+    """Whether a child that nobody waits for yet has come to its end."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def bits(run: Path) -> dict[str, Any]:
+    """Every bit that a run leaves, but for times and places."""
+    import torch
+    from safetensors.torch import load_file
+
+    from reslab import Run
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return str(value.dtype), tuple(value.shape), value.contiguous().reshape(-1).numpy().tobytes()
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items() if key not in TIMES}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    found = Run(run)
+    return {
+        "metrics": plain(found.rows),
+        "weights": plain(load_file(run / "model.safetensors")),
+        "checkpoint": plain(torch.load(run / "checkpoint", weights_only=True)),
+        "result": plain(found.result),
+        "recipe": found.recipe,
+    }
+
+
+def names(root: Path) -> set[str]:
+    """Every file and folder below `root`, hidden ones as well, but for two that come and go in a cache."""
+    found = {str(path.relative_to(root)) for path in root.rglob("*")}
+    return {
+        name
+        for name in found
+        if name != "cache/reslab/precision.json"  # only where nothing else keeps the machine busy
+        and not (name.startswith("cache/") and name.endswith(".lock"))  # empty
+    }
+
+
+def steps_done(root: Path) -> int:
+    """Updates that all children of this root have done together."""
+    return len((root.parent / f"{root.name}.steps").read_text())
+
+
+def _serve(library: str, folder: Path, photos: Path) -> None:
+    """Forks a child for every order; waits for it when it is asked to."""
+    import torch
+
+    from reslab import Recipe, train
+
+    torch.set_num_threads(1)
+    once = Recipe(epochs=1, size=16, batch_size=8, precision="fp32", cache=False)
+    train(photos, NETWORK, once, run=folder / "first", progress=False, say=str)  # imports all there is
+    shim, process = ctypes.CDLL(library), 0
+    for line in sys.stdin:
+        order = json.loads(line)
+        if not order:
+            print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+            continue
+        process = os.fork()
+        if not process:
+            _child(order, folder, photos, lambda: shim.rough_machine(os.fsencode(folder / "page")))
+        print(process, flush=True)
+
+
+def _child(order: dict[str, Any], folder: Path, photos: Path, arm: Callable[[], Any]) -> None:
+    from reslab import Recipe, ReslabError, resume, train
+    from reslab.training import loop
+
+    root, report = Path(order["root"]), {"said": []}
+    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+    counter = os.open(root.parent / f"{root.name}.steps", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    update = loop.update
+
+    def counted(*arguments: Any) -> float:
+        value = update(*arguments)
+        os.write(counter, b".")
+        return value
+
+    loop.update = counted
+    options = {"progress": False, "say": report["said"].append}
+    code = 1
+    try:
+        arm()
+        if (root / "run" / "run.json").exists():
+            resume(root / "run", **options)
+        else:
+            recipe = Recipe(**order["recipe"])
+            train(photos, NETWORK, recipe, run=root / "run", **options)
+        code = 0
+    except ReslabError as error:
+        report["error"], code = [error.what, error.why, error.do], 2
+    except BaseException:  # noqa: BLE001
+        report["traceback"] = traceback.format_exc()
+    finally:
+        (folder / "report.json").write_text(json.dumps(report))
+        os._exit(code)
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+
+
+def wait_until(ready: Callable[[], bool], process: int) -> bool:
+    """Looks again and again; False if the child has ended before."""
+    while not ready():
+        if has_ended(process):
+            return False
+        time.sleep(0.0003)
+    return True
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
