@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 
 from reslab.errors import RecipeError
-from reslab.processes import choose_device, cores, reproducible
+from reslab.processes import choose_device, cores, keep_memory, processor, reproducible, threads
 
 
 def test_auto_is_the_best_that_torch_sees() -> None:
@@ -51,3 +52,57 @@ def test_reproducible_leaves_the_flags_as_they_were() -> None:
     with reproducible():
         pass
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == flags
+
+
+def test_threads_are_those_of_the_block_and_given_back_afterwards() -> None:
+    before = torch.get_num_threads()
+    other = 1 if before > 1 else min(2, cores())
+    with suppress(KeyError), threads(other):
+        assert torch.get_num_threads() == other
+        raise KeyError
+    assert torch.get_num_threads() == before
+    with threads(0):
+        assert torch.get_num_threads() == before
+    with threads(100_000):  # of a run that began on a larger machine
+        assert torch.get_num_threads() == max(before, cores())
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="this system counts no waiting")
+def test_waiting_for_a_core_grows_where_two_programs_share_one() -> None:
+    code = (
+        "import os, time; from reslab.processes import waiting; "
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "child, end = os.fork(), time.time() + 0.5\n"
+        "before = waiting()\n"
+        "while time.time() < end: pass\n"
+        "if child: os.wait(); print(waiting() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.05 < float(done.stdout) < 0.6
+
+
+def test_the_processor_has_a_name() -> None:
+    assert processor()
+    assert processor() == processor().strip()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator is that of Linux")
+def test_memory_that_is_kept_is_not_cleared_by_the_system_again() -> None:
+    code = (
+        "import resource, torch; from reslab.processes import keep_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(4): torch.ones(20_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "first = faults(); keep_memory(); [faults() for _ in range(5)]; print(first, faults())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 10
+
+
+def test_keeping_memory_twice_harms_nothing() -> None:
+    keep_memory()
+    keep_memory()
+    assert torch.ones(1000).sum() == 1000

@@ -1,10 +1,12 @@
-"""Which device this process computes on, and with how many threads."""
+"""Which device this process computes on, with how many threads, and whether it has the machine to itself."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import RecipeError
@@ -38,6 +40,67 @@ def choose_device(name: str = "auto") -> torch.device:
 def cores() -> int:
     """CPU cores that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it; else its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def waiting() -> float:
+    """Seconds for which the threads of this process were ready and had no core, all in all; 0 if unknown.
+
+    Linux counts them. Between two moments of computing alone on a machine they hardly grow.
+    """
+    total = 0
+    with suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError, ValueError, IndexError):  # the thread has ended, or nothing is counted
+                total += int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1])
+    return total / 1e9
+
+
+def threads_are_fixed() -> bool:
+    """Whether the user has said how many threads shall compute."""
+    return any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """torch computes with `count` threads inside the block, on the cores there are; 0: as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    inside = min(count, max(before, cores())) or before
+    if inside == before:
+        yield
+        return
+    torch.set_num_threads(inside)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def keep_memory() -> None:
+    """What a training step frees, the allocator of this process keeps for the next one; glibc only.
+
+    Else large tensors go back to the system after every step, which then has to clear each of their pages
+    anew: 8 % of the CPU time of a step of ResNet-18 at 128 pixels, 15 % at 192, for a sixth more memory.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    import ctypes
+
+    mmap_threshold, trim_threshold = -3, -1  # their numbers in malloc.h
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import copy
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,32 @@ import reslab
 from reslab import Photos, Recipe, cifar_resnet20, prepare
 from reslab.errors import RecipeError
 from reslab.networks.precision import CANDIDATES
+from reslab.processes import cores
 from reslab.training.autotune import Measured, measure_precision
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is ours alone, which the one that runs the tests seldom is."""
+    monkeypatch.setattr("reslab.training.autotune.waiting", lambda: 0.0)
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """A machine that other programs keep busy, with real ones."""
+    code = "print(flush=True)\nwhile True: pass"
+    others = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3 * cores())
+    ]
+    for other in others:
+        assert other.stdout is not None
+        other.stdout.readline()
+    yield
+    for other in others:
+        other.kill()
+        other.communicate()
 
 
 def measure(network: torch.nn.Module, recipe: Recipe, said: list[str] | None = None) -> Measured:
@@ -22,11 +47,13 @@ def measure(network: torch.nn.Module, recipe: Recipe, said: list[str] | None = N
     return measure_precision(network, "cifar_resnet20", recipe, recipe.preprocess(3), 16, CPU, say)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_auto_picks_the_fastest_that_was_measured_and_remembers_it(small: Recipe, own_cache: Path) -> None:
     network, recipe, said = cifar_resnet20(num_classes=2), small.with_settings(precision="auto"), []
     first = measure(network, recipe, said)
     assert len(said) == 1
-    assert first.precision in first.images_per_second
+    assert first.precision == next(iter(first.images_per_second))
+    assert first.threads == torch.get_num_threads()
     assert set(first.images_per_second) <= set(CANDIDATES)
     assert str(first).startswith(f"precision {first.precision}")
     assert measure(network, recipe, said) == first
@@ -37,6 +64,41 @@ def test_auto_picks_the_fastest_that_was_measured_and_remembers_it(small: Recipe
     assert len(json.loads(memory.read_text())) == 2
     assert measure(network, recipe) == first
     assert other.seconds_per_step > 0
+    measure(network, recipe.with_settings(epochs=64 * recipe.epochs), said)
+    assert len(said) == 3  # a longer run is worth a better measurement
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this system counts no waiting")
+@pytest.mark.usefixtures("busy")
+def test_on_a_busy_machine_the_work_is_compared_and_nothing_remembered(
+    small: Recipe, own_cache: Path
+) -> None:
+    threads = torch.get_num_threads()
+    measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision="auto"))
+    assert measured.busy
+    assert set(measured.images_per_second) == set(CANDIDATES)
+    assert measured.threads in (1, threads)
+    assert torch.get_num_threads() == threads
+    assert "busy" in str(measured)
+    assert not list(own_cache.rglob("precision.json"))
+    by_hand = measure(cifar_resnet20(num_classes=2), small.with_settings(precision="bf16"))
+    assert by_hand.threads == threads  # who says what to compute with gets the same bits, busy or not
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_format_that_trains_otherwise_is_not_chosen_however_fast(small: Recipe) -> None:
+    class Wrong(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            wrong = 9.0 if x.dtype == torch.bfloat16 else 0.0
+            return self.fc(x.mean((2, 3))) + torch.tensor([-wrong, wrong])
+
+    measured = measure(Wrong(), small.with_settings(precision="auto"))
+    assert measured.precision.startswith("fp32")
 
 
 @pytest.mark.parametrize("precision", CANDIDATES)
@@ -63,6 +125,7 @@ def test_network_gradients_modes_and_random_state_stay(small: Recipe) -> None:
     assert [m.training for m in before.modules()] == [m.training for m in network.modules()]
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(
     "content",
     [
@@ -85,6 +148,7 @@ def test_a_memory_that_cannot_be_written_costs_nothing_but_time(
     assert measure(cifar_resnet20(num_classes=2), small).precision == "fp32"
 
 
+@pytest.mark.usefixtures("quiet")
 def test_the_choice_is_recorded_and_a_second_start_makes_the_same(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

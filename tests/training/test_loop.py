@@ -60,7 +60,7 @@ def test_validation_runs_in_eval_mode_without_gradients_over_every_photo(
         lambda module, args, out: modes.append((module.training, torch.is_grad_enabled(), len(out)))
     )
     statistics = network.bn1.running_mean.clone()
-    loss, accuracy = prepared.validate(False)(network)
+    loss, accuracy = prepared.validate(False)(network, prepared.preprocess.size)
     assert {(training, grad) for training, grad, _ in modes} == {(False, False)}
     assert sum(count for *_, count in modes) == len(prepared.val.photos)
     assert network.training

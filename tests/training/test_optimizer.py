@@ -9,16 +9,38 @@ from hypothesis import strategies as st
 
 from reslab import Recipe, cifar_resnet20, resnet18
 from reslab.errors import RecipeError
-from reslab.training.optimizer import freeze, learning_rate_at, make_average, make_optimizer, train_mode
+from reslab.training.optimizer import (
+    freeze,
+    learning_rate_at,
+    make_average,
+    make_optimizer,
+    set_learning_rate,
+    train_mode,
+)
+
+
+def rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    total = recipe.epochs * steps_per_epoch
+    return learning_rate_at(recipe, step / total, 1 / total)
 
 
 def test_no_decay_on_biases_and_batch_norm() -> None:
     network = cifar_resnet20()
-    decayed, spared = make_optimizer(network, Recipe(weight_decay=0.1)).param_groups
+    convolutions, head, spared = make_optimizer(network, Recipe(weight_decay=0.1)).param_groups
     norms = {id(p) for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()}
     assert {id(p) for p in spared["params"]} == norms | {id(network.fc.bias)}
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(network.parameters()))
+    assert (convolutions["weight_decay"], head["weight_decay"], spared["weight_decay"]) == (0.1, 0.1, 0.0)
+    assert {id(p) for p in head["params"]} == {id(network.fc.weight)}
+    everything = [*convolutions["params"], *head["params"], *spared["params"]]
+    assert len(everything) == len(list(network.parameters()))
+
+
+def test_under_muon_the_head_and_the_norms_have_a_small_share_of_the_rate() -> None:
+    network = cifar_resnet20()
+    for name, shares in (("muon", (0.06, 0.001, 0.001)), ("adamw", (0.06, 0.06, 0.06))):
+        optimizer = make_optimizer(network, Recipe(optimizer=name))
+        set_learning_rate(optimizer, 0.06)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(shares)
 
 
 def test_cosine_is_torchs() -> None:
@@ -26,7 +48,7 @@ def test_cosine_is_torchs() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40)
     for step in range(40):
-        assert learning_rate_at(recipe, step, steps) == pytest.approx(schedule.get_last_lr()[0])
+        assert rate(recipe, step, steps) == pytest.approx(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
 
@@ -36,7 +58,7 @@ def test_steps_are_torchs_multi_step() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [20, 30], gamma=0.1)
     for step in range(40):
-        assert learning_rate_at(recipe, step, 10) == pytest.approx(schedule.get_last_lr()[0])
+        assert rate(recipe, step, 10) == pytest.approx(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
 
@@ -44,14 +66,14 @@ def test_steps_are_torchs_multi_step() -> None:
 @given(st.sampled_from(["constant", "cosine", "one_cycle"]), st.integers(1, 50), st.integers(1, 200))
 def test_every_rate_is_positive_and_at_most_the_recipes(schedule: str, epochs: int, steps: int) -> None:
     recipe = Recipe(schedule=schedule, epochs=epochs, learning_rate=0.5)
-    rates = [learning_rate_at(recipe, step, steps) for step in range(0, epochs * steps, 7)]
-    assert all(0 <= rate <= 0.5 for rate in rates)
+    rates = [rate(recipe, step, steps) for step in range(0, epochs * steps, 7)]
+    assert all(0 <= r <= 0.5 for r in rates)
     assert schedule != "constant" or set(rates) == {0.5}
 
 
 def test_one_cycle_rises_and_falls_once_and_ends_near_zero() -> None:
     recipe = Recipe(schedule="one_cycle", epochs=10, learning_rate=1.0)
-    rates = [learning_rate_at(recipe, step, 20) for step in range(200)]
+    rates = [rate(recipe, step, 20) for step in range(200)]
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
@@ -61,7 +83,7 @@ def test_one_cycle_rises_and_falls_once_and_ends_near_zero() -> None:
 
 def test_warmup_is_a_straight_line() -> None:
     recipe = Recipe(schedule="cosine", epochs=10, warmup_epochs=2, learning_rate=1.0)
-    rates = [learning_rate_at(recipe, step, 10) for step in range(21)]
+    rates = [rate(recipe, step, 10) for step in range(21)]
     assert rates[:20] == pytest.approx([(i + 1) / 21 for i in range(20)])
     assert rates[20] == pytest.approx(1.0)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reslab import Recipe
 from reslab.errors import RecipeError
-from reslab.training.recipe import RECIPES
+from reslab.training.named_recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -52,9 +52,9 @@ def test_it_is_frozen() -> None:
     [
         ({"epoch": 3}, ["'epoch'", "did you mean 'epochs'"]),
         ({"lerning_rate": 3}, ["did you mean 'learning_rate'"]),
-        ({"epochs": 0}, ["epochs = 0", "greater than or equal to 1"]),
-        ({"epochs": "many"}, ["epochs = 'many'"]),
-        ({"optimizer": "rmsprop"}, ["optimizer", "'sgd', 'adam' or 'adamw'"]),
+        ({"epochs": 0}, ["epochs: 0 is less than 1"]),
+        ({"epochs": "many"}, ["epochs: 'many' is no whole number"]),
+        ({"optimizer": "rmsprop"}, ["optimizer", "'sgd', 'adam', 'adamw' or 'muon'"]),
         ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "adam has its own"]),
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0}, ["nesterov", "momentum"]),
         ({"milestones": (0.5,)}, ["milestones", "schedule steps"]),
@@ -63,6 +63,9 @@ def test_it_is_frozen() -> None:
         ({"schedule": "cosine", "warmup_epochs": 5, "epochs": 5}, ["warmup_epochs", "not less than epochs"]),
         ({"warmup_epochs": 1}, ["warmup_epochs", "one_cycle"]),
         ({"size": 128, "resize": 100}, ["resize: 100", "128"]),
+        ({"time": "10m", "epochs": 3}, ["time", "leave epochs"]),
+        ({"time": "ten minutes"}, ["'ten minutes' is no time", "90s, 10m or 1h30m"]),
+        ({"time": "0s"}, ["'0s' is no time"]),
     ],
 )
 def test_unknown_wrong_and_contradictory_settings_are_refused_by_name(
@@ -113,9 +116,31 @@ def test_a_change_is_checked_like_the_whole() -> None:
 
 def test_the_learning_rate_that_nobody_gave_is_the_optimizers_own() -> None:
     """0.001 suits adamw and starves sgd; what somebody did give stays under any optimizer."""
-    assert Recipe().learning_rate == Recipe(optimizer="adam").learning_rate == 0.001
+    assert Recipe(optimizer="adamw").learning_rate == Recipe(optimizer="adam").learning_rate == 0.001
+    assert Recipe().learning_rate == Recipe(optimizer="muon").learning_rate == 0.06
     assert Recipe().with_settings(optimizer="sgd") == Recipe(
         learning_rate=0.05, weight_decay=5e-4, optimizer="sgd"
     )
     assert Recipe(learning_rate=0.3).with_settings(optimizer="sgd").learning_rate == 0.3
     assert Recipe.load("textbook").with_settings(optimizer="adam").learning_rate == 0.05
+
+
+def test_a_time_is_read_as_people_write_it() -> None:
+    for text, seconds in (("90s", 90), ("10m", 600), ("1h30m", 5400), ("2h", 7200), ("1m5s", 65)):
+        assert Recipe(time=text).seconds == seconds
+    assert Recipe().seconds == 0
+
+
+def test_epochs_and_a_time_replace_each_other_and_survive_the_file(tmp_path: Path) -> None:
+    timed = Recipe(epochs=3).with_settings(time="5m")
+    assert timed.time == "5m"
+    assert timed.with_settings(epochs=4).time is None
+    for name in ("recipe.json", "recipe.toml"):
+        timed.save(tmp_path / name)
+        assert Recipe.load(tmp_path / name).as_json() == timed.as_json()
+
+
+def test_few_photos_go_into_small_batches_unless_a_size_was_asked_for() -> None:
+    sizes = {photos: Recipe().for_photos(photos).batch_size for photos in (2, 600, 1100, 2100, 7200, 10**6)}
+    assert sizes == {2: 16, 600: 16, 1100: 32, 2100: 64, 7200: 128, 10**6: 128}
+    assert Recipe(batch_size=64).for_photos(10).batch_size == 64

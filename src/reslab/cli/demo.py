@@ -26,6 +26,7 @@ NETWORK = "cifar_resnet20"
 RECIPE = Recipe(
     epochs=24,
     size=80,
+    growing=False,
     batch_size=32,
     stem="imagenet",
     optimizer="adamw",

@@ -1,15 +1,18 @@
 """Measures the precisions here and picks the fastest that trains alike. No rule of thumb is safe.
 
-On one two-core machine bf16 with channels_last is the fastest at 128 pixels and thirteen times slower than
-plain bf16 at 64. So a few steps of each are timed on a copy of the network, and the choice is remembered per
-machine and setting: a choice that changed with the noise would change the bits of a run with the same seed.
+A few steps of each are timed on a copy of the network, in turns, until the order is clear or the measurement
+has cost its share of the run. The choice is remembered per machine and setting: one that changed with the
+noise would change the bits of a run with the same seed.
+
+A stopwatch on a busy machine measures the other programs. Two threads that wait for each other spin, and if
+one has no core the other burns its own: steps of two threads were seen fifteen times slower than those of
+one, while the CPU time of one thread stayed within 5 %. So the threads' wait for a core is looked at, and
+where they wait, candidates are compared by the CPU time of one thread, and nothing is remembered.
 """
 
 from __future__ import annotations
 
 import copy
-import platform
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,29 +28,46 @@ from torch.nn.functional import cross_entropy
 from .. import files
 from ..networks.precision import CANDIDATES, Precision, parse_precision
 from ..photos.preprocess import Preprocess
+from ..processes import cores, processor, threads, threads_are_fixed, waiting
 from ..randomness import torch_seeded
 from .loop import memory_answered
 from .optimizer import make_optimizer, train_mode
 from .recipe import Recipe
 
-SCREENED = 16  # images of the first, cheap look at each candidate
-HOPELESS = 2.0  # a candidate so many times slower than the best at that look is not timed further
-ROUNDS = 3
+SHARE = 0.03  # of the run's own time, for the measurement
+SCREENED = 16  # images of the first, cheap look at each candidate; fewer for a short run
+HOPELESS = 1.5  # a candidate so many times slower than the best at that look is not timed further
+ROUNDS = 6  # at most, of whole batches
+CLEAR = 1.03  # so many times slower than the best in every one of two rounds: out
+BUSY = 0.1  # of the time, waiting for a core: other programs are being measured
+ALIKE = 0.05  # of the loss in fp32; more is a bug of the library, and no rounding
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The precision chosen, and the measurement: images a second for each candidate that was timed."""
+    """What a run computes with, and the measurement: images a second for each candidate that was timed.
+
+    On a busy machine they are images per second of CPU time in one thread. `threads` is 0 where nobody knows.
+    """
 
     precision: str
     seconds_per_step: float
     images_per_second: dict[str, float] = field(default_factory=dict)
+    threads: int = 0
+    busy: bool = False
 
     def __str__(self) -> str:
+        text = f"precision {self.precision}"
+        speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in self.images_per_second.items())
         if len(self.images_per_second) < 2:
-            return f"precision {self.precision}"
-        others = ", ".join(f"{name} {speed:.0f}" for name, speed in self.images_per_second.items())
-        return f"precision {self.precision}: the fastest here of {others} images/s"
+            return text
+        if not self.busy:
+            return f"{text}: the fastest here of {speeds} images/s"
+        computing = "one thread computes" if self.threads == 1 else f"{self.threads} threads compute"
+        text += (
+            f": the least work of {speeds} images per second of CPU time; other programs keep this machine"
+        )
+        return f"{text} busy, so {computing}, and the choice is not remembered"
 
 
 def measure_precision(
@@ -63,14 +83,14 @@ def measure_precision(
 
     The network, its random state and its gradients stay as they are.
     """
-    batch_size = min(recipe.batch_size, photos)
+    batch_size, images_in_all = min(recipe.batch_size, photos), recipe.epochs * photos
     key = " | ".join(
         map(
             str,
             (
-                platform.processor() or platform.machine(),
-                platform.node(),
-                device,
+                processor(),
+                f"{cores()} cores",
+                torch.cuda.get_device_name(device) if device.type == "cuda" else device,
                 torch.__version__,
                 f"{torch.get_num_threads()} threads",
                 name,
@@ -78,6 +98,7 @@ def measure_precision(
                 preprocess.channels,
                 recipe.size,
                 batch_size,
+                f"2^{min(17, images_in_all.bit_length())} images",  # a short run measures less
                 recipe.optimizer,
                 recipe.precision,
                 recipe.freeze,
@@ -96,36 +117,109 @@ def measure_precision(
         say("measuring how long a step takes here ...")
     with torch_seeded(0, "autotune"), memory_answered(recipe):
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
-        measured = _measure(network, recipe, torch.randn(shape), candidates, device)
-    _remember(key, measured)
+        images = torch.randn(shape)
+        trials = {p: _Trial(network, recipe, p, device) for p in candidates}
+        measured = _measure(trials, images, images_in_all, device)
+    if not measured.busy:
+        _remember(key, measured)
     return measured
 
 
 def _measure(
-    network: nn.Module, recipe: Recipe, images: Tensor, candidates: list[Precision], device: torch.device
+    trials: dict[Precision, _Trial], images: Tensor, images_in_all: int, device: torch.device
 ) -> Measured:
-    few = images[: max(2, min(SCREENED, len(images)))]
-    if len(candidates) == 1:  # nothing to choose: how long it takes, at the price of two small steps
-        trial = _Trial(network, recipe, candidates[0], device)
-        step = min(trial.step(few)[0] for _ in range(2)) * len(images) / len(few)
-        return Measured(str(candidates[0]), step, {str(candidates[0]): round(len(images) / step, 1)})
-    first_look = {
-        p: min(_Trial(network, recipe, p, device).step(few)[0] for _ in range(2)) for p in candidates
-    }
-    best = min(first_look.values())
-    candidates = [p for p in candidates if first_look[p] <= HOPELESS * best]
-    trials = {p: _Trial(network, recipe, p, device) for p in candidates}
-    losses = {p: trial.step(images)[1] for p, trial in trials.items()}  # also warms up
-    times: dict[Precision, list[float]] = {p: [] for p in candidates}
-    for _ in range(ROUNDS if len(candidates) > 1 else 1):
+    few = images[: max(min(4, len(images)), min(SCREENED, images_in_all // 400))]
+    alone = _Alone(device)
+    first, look, losses = next(iter(trials)), {}, {}
+    for p, trial in trials.items():
+        losses[p] = trial.step(few)[1]  # slow: the library builds what it computes with
+        look[p] = min(trial.step(few)[0] for _ in range(2))
+        if p == first and len(trials) > 1 and not alone.now():
+            return _measure_by_work(trials, few, len(images))
+    if len(trials) == 1:  # nothing to choose
+        step = look[first] * len(images) / len(few)
+        return _measured(first, {first: step}, len(images), busy=not alone.now())
+    alike = _alike(losses)
+    best = min(look[p] for p in alike)
+    rivals = {p: trials[p] for p in alike if look[p] <= HOPELESS * best}
+    left = SHARE * images_in_all * best / len(few) - alone.seconds()
+    seconds = _rounds(rivals, images, left) if len(few) < len(images) else {}
+    if not seconds:  # the run is so short that the first look must do
+        seconds = {p: value * len(images) / len(few) for p, value in look.items()}
+    chosen = min((p for p in alike if p in seconds), key=lambda p: seconds[p])
+    return _measured(chosen, seconds, len(images), busy=not alone.now())
+
+
+def _rounds(rivals: dict[Precision, _Trial], images: Tensor, left: float) -> dict[Precision, float]:
+    """The best time of a step of each, in turns; empty if that takes longer than the seconds that are left.
+
+    The best and not the mean: what disturbs a step only ever makes it slower.
+    """
+    started = time.perf_counter()
+    times: dict[Precision, list[float]] = {}
+    for p, trial in rivals.items():
+        warm = trial.step(images)[0]
+        if warm * (1 + 2 * len(rivals)) > left and not times:
+            return {}
+        times[p] = []
+    running = list(rivals)
+    for number in range(ROUNDS):
+        for p in running:
+            times[p].append(rivals[p].step(images)[0])
+        fastest = min(running, key=lambda p: min(times[p]))
+        if number:
+            running = [
+                p
+                for p in running
+                if p == fastest or any(a < CLEAR * b for a, b in zip(times[p], times[fastest], strict=False))
+            ]
+        if len(running) == 1 or (time.perf_counter() - started) * (number + 3) / (number + 2) > left:
+            break
+    return {p: min(values) for p, values in times.items()}
+
+
+def _measure_by_work(trials: dict[Precision, _Trial], few: Tensor, batch_size: int) -> Measured:
+    """By the CPU time of one thread, which other programs hardly change; then how many threads pay here."""
+    everyone = torch.get_num_threads()
+    work, losses = {}, {}
+    with threads(1):
         for p, trial in trials.items():
-            times[p].append(trial.step(images)[0])
-    seconds = {p: statistics.median(values) for p, values in times.items()}
-    exact = losses.get(parse_precision("fp32"), next(iter(losses.values())))
-    alike = [p for p in seconds if abs(losses[p] - exact) <= 0.05 * max(1.0, abs(exact))]
-    chosen = min(alike or seconds, key=lambda p: seconds[p])
-    speeds = {str(p): round(len(images) / s, 1) for p, s in sorted(seconds.items(), key=lambda item: item[1])}
-    return Measured(str(chosen), seconds[chosen], speeds)
+            losses[p] = trial.step(few)[1]
+            work[p] = min(trial.step(few, time.process_time)[0] for _ in range(2))
+    chosen = min(_alike(losses), key=lambda p: work[p])
+    counts = [everyone] if threads_are_fixed() or everyone == 1 else [1, everyone]
+    passed = dict.fromkeys(counts, 0.0)
+    for _ in range(2):
+        for count in counts:
+            with threads(count):
+                passed[count] += trials[chosen].step(few)[0]
+    count = min(counts, key=lambda count: passed[count])
+    speeds = {str(p): round(len(few) / value, 1) for p, value in sorted(work.items(), key=lambda i: i[1])}
+    return Measured(str(chosen), passed[count] / 2 * batch_size / len(few), speeds, count, busy=True)
+
+
+def _alike(losses: dict[Precision, float]) -> list[Precision]:
+    """Those whose loss is that of fp32, the first candidate of several."""
+    exact = next(iter(losses.values()))
+    return [p for p in losses if abs(losses[p] - exact) <= ALIKE * max(1.0, abs(exact))] or list(losses)
+
+
+def _measured(chosen: Precision, seconds: dict[Precision, float], images: int, busy: bool) -> Measured:
+    speeds = {str(p): round(images / s, 1) for p, s in sorted(seconds.items(), key=lambda item: item[1])}
+    return Measured(str(chosen), seconds[chosen], speeds, torch.get_num_threads(), busy)
+
+
+class _Alone:
+    """Whether this process has had its cores to itself since the object was made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.started, self.waited = device, time.perf_counter(), waiting()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def now(self) -> bool:
+        return self.device.type != "cpu" or waiting() - self.waited <= BUSY * self.seconds()
 
 
 class _Trial:
@@ -140,10 +234,10 @@ class _Trial:
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-6
 
-    def step(self, images: Tensor) -> tuple[float, float]:
+    def step(self, images: Tensor, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
         """(seconds, loss) of one update on made-up images; every image of class 0."""
         train_mode(self.network, self.frozen)
-        started = time.perf_counter()
+        started = clock()
         placed = self.precision.place_images(images, self.device)
         labels = torch.zeros(len(images), dtype=torch.int64, device=self.device)
         with self.precision.autocast(self.device):
@@ -153,7 +247,7 @@ class _Trial:
         loss.backward()
         self.optimizer.step()
         value = loss.item()
-        return time.perf_counter() - started, value
+        return clock() - started, value
 
 
 def _memory() -> Path:
@@ -173,4 +267,5 @@ def _remember(key: str, measured: Measured) -> None:
     known = _recall() | {key: measured}
     with suppress(OSError):  # a cache that cannot be written costs seconds the next time
         _memory().parent.mkdir(parents=True, exist_ok=True)
+        files.remove_leftovers(_memory().parent, age=3600)
         files.write_json(_memory(), {key: asdict(value) for key, value in known.items()})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,10 +21,12 @@ from ..photos.batches import Batches
 from ..photos.cache import open_pixels
 from ..photos.folder import Photos
 from ..photos.preprocess import Preprocess
-from ..processes import choose_device
+from ..processes import choose_device, keep_memory
 from .autotune import Measured, measure_precision
+from .estimate import estimate, start_clock
 from .loop import Epoch, State, Validate, events
 from .optimizer import freeze, make_average, make_optimizer
+from .plan import sizes_of
 from .progress import bar, with_bars
 from .recipe import Recipe
 
@@ -40,9 +44,10 @@ class Prepared:
     def validate(self, progress: bool) -> Validate:
         """The function that measures a network on the validation split: (mean loss, accuracy)."""
 
-        def validate(network: nn.Module) -> tuple[float, float]:
-            labels = torch.tensor([photo.label for photo in self.val.photos])
-            images = (batch.images for batch in bar(self.val.epoch(), len(self.val), "validation", progress))
+        def validate(network: nn.Module, size: int) -> tuple[float, float]:
+            labels = torch.from_numpy(self.val.photos.labels.astype(np.int64))
+            batches = bar(self.val.epoch(size=size), len(self.val), "validation", progress)
+            images = (batch.images for batch in batches)
             rows = list(predict_logits(network, images, self.state.device, self.state.precision))
             logits = torch.cat(rows)
             right = (logits.argmax(1) == labels).sum().item()
@@ -63,11 +68,15 @@ def fit(
     Nothing is written but the cache; for checkpoints and a model file see `train`. Raises PhotosError,
     RecipeError, NetworkError if they do not fit together, TrainingError if the loss is not finite.
     """
+    began = time.monotonic()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     prepared = prepare(network, photos, recipe, progress=progress)
+    if recipe.time is not None:
+        costs = estimate(prepared, type(network).__name__, 0.0, lambda text: None)
+        start_clock(prepared, costs, 0, began)
     stream = events(prepared.state, prepared.train, prepared.validate(progress))
-    for event in with_bars(stream, recipe.epochs, progress):
+    for event in with_bars(stream, progress):
         if isinstance(event, Epoch):
             yield event
 
@@ -87,16 +96,20 @@ def prepare(
     `measured` is the precision of an earlier start of the same run; without it, it is measured now.
     """
     name = name or type(network).__name__
+    recipe = recipe.for_photos(len(photos.train))
     if recipe.precision != "auto":
         parse_precision(recipe.precision)
     device = choose_device(recipe.device)
+    if device.type == "cpu":
+        keep_memory()
     preprocess = recipe.preprocess(input_channels(network))
     network.to(device)
-    check_input(network, name, preprocess.channels, recipe.size)
+    for size in sizes_of(recipe):
+        check_input(network, name, preprocess.channels, size)
     check_head(network, name, len(photos.classes))
     freeze(network, recipe.freeze)
     pixels = open_pixels(
-        photos.folder, [*photos.train, *photos.val], preprocess, cache=recipe.cache, progress=progress
+        photos.folder, photos.train + photos.val, preprocess, cache=recipe.cache, progress=progress
     )
     train = Batches(
         photos.train, pixels, preprocess, recipe.batch_size, True, recipe.seed, workers=recipe.workers
@@ -107,7 +120,8 @@ def prepare(
     precision: Precision = parse_precision(measured.precision)
     precision.place(network, device)
     average = make_average(network, recipe.weight_averaging)
-    state = State(network, make_optimizer(network, recipe), average, recipe, device, precision)
+    optimizer = make_optimizer(network, recipe)
+    state = State(network, optimizer, average, recipe, device, precision, measured.threads)
     return Prepared(state, train, val, preprocess, measured)
 
 

@@ -14,7 +14,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -25,12 +26,14 @@ from torch.optim.swa_utils import AveragedModel
 from ..errors import TrainingError
 from ..networks.precision import Precision
 from ..photos.batches import Batch, Batches
-from ..processes import reproducible
+from ..photos.replacing import Replacements
+from ..processes import reproducible, threads
 from ..randomness import torch_seeded
-from .optimizer import learning_rate_at, train_mode
+from .optimizer import learning_rate_at, set_learning_rate, train_mode
+from .plan import Clock, Leg, next_leg
 from .recipe import Recipe
 
-Validate = Callable[[nn.Module], tuple[float, float]]  # the network -> (loss, accuracy)
+Validate = Callable[[nn.Module, int], tuple[float, float]]  # the network, size in pixels -> (loss, accuracy)
 
 
 @dataclass
@@ -43,11 +46,16 @@ class State:
     recipe: Recipe
     device: torch.device
     precision: Precision
+    threads: int = 0  # that compute on a CPU; 0: as many as torch takes
     epoch: int = 0  # epochs done
     step: int = 0  # updates done in the present epoch
     loss_sum: float = 0.0  # over the images of the present epoch, each counted once
     images: int = 0
     seconds: float = 0.0  # of training in the present epoch
+    leg: Leg | None = None  # the present epoch as planned; None between two
+    past: list[Leg] = field(default_factory=list)  # the epochs done
+    clock: Clock | None = None  # of a recipe that has a time
+    replacements: Replacements = field(default_factory=Replacements)  # of photos that turned bad
 
     @property
     def validated(self) -> nn.Module:
@@ -60,6 +68,7 @@ class Step:
     """One update. `train_loss` is the mean over the images of this epoch so far."""
 
     epoch: int
+    epochs: int
     step: int
     steps: int
     train_loss: float
@@ -69,7 +78,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training photos. Losses are means over images; seconds are those of training."""
+    """One pass over the training photos. Losses are means over images; seconds are those of training.
+
+    `size`: side of the pictures in this epoch, in training and in validation.
+    """
 
     epoch: int
     epochs: int
@@ -79,6 +91,7 @@ class Epoch:
     learning_rate: float
     seconds: float
     images_per_second: float
+    size: int
 
     def __str__(self) -> str:
         return (
@@ -92,12 +105,14 @@ class Epoch:
 
 def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step | Epoch]:
     """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite."""
-    recipe, steps = state.recipe, len(batches)
-    while state.epoch < recipe.epochs:
+    recipe = state.recipe
+    while leg := state.leg or next_leg(recipe, state.clock, state.past, len(batches)):
+        state.leg = leg
         train_mode(state.network, recipe.freeze)
         started = time.perf_counter()
-        for batch in batches.epoch(state.epoch, state.step):
-            learning_rate = learning_rate_at(recipe, state.epoch * steps + state.step, steps)
+        planned = batches.epoch(state.epoch, state.step, size=leg.size, replacements=state.replacements)
+        for batch in islice(planned, leg.steps - state.step):
+            learning_rate = learning_rate_at(recipe, leg.done(state.step), leg.step)
             with memory_answered(recipe):
                 loss = update(state, batch, learning_rate)
             state.loss_sum += loss * len(batch.labels)
@@ -107,23 +122,24 @@ def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step 
             state.seconds, started = state.seconds + now - started, now
             yield Step(
                 state.epoch + 1,
+                leg.epochs,
                 state.step,
-                steps,
+                leg.steps,
                 state.loss_sum / state.images,
                 learning_rate,
                 state.images / state.seconds,
             )
             started = time.perf_counter()  # what the consumer did meanwhile is not training
-        yield finish_epoch(state, validate, learning_rate_at(recipe, (state.epoch + 1) * steps - 1, steps))
+        yield finish_epoch(state, validate, learning_rate_at(recipe, leg.done(leg.steps - 1), leg.step))
 
 
 def update(state: State, batch: Batch, learning_rate: float) -> float:
     """One step of the optimizer; the loss of the batch before it."""
     images = state.precision.place_images(batch.images, state.device)
     labels = batch.labels.to(state.device)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
-    with torch_seeded(state.recipe.seed, "step", state.epoch, state.step), reproducible():
+    set_learning_rate(state.optimizer, learning_rate)
+    seeded = torch_seeded(state.recipe.seed, "step", state.epoch, state.step)
+    with seeded, reproducible(), threads(state.threads):
         with state.precision.autocast(state.device):
             logits = state.network(images)
         loss = cross_entropy(logits.float(), labels, label_smoothing=state.recipe.label_smoothing)
@@ -139,22 +155,28 @@ def update(state: State, batch: Batch, learning_rate: float) -> float:
 
 def finish_epoch(state: State, validate: Validate, learning_rate: float) -> Epoch:
     """Validates, starts the counters anew, and says how the epoch went."""
-    val_loss, val_accuracy = validate(state.validated)
+    assert state.leg is not None
+    started = time.perf_counter()
+    with threads(state.threads):
+        val_loss, val_accuracy = validate(state.validated, state.leg.size)
     if not math.isfinite(val_loss):
         raise not_finite(f"the validation loss became {val_loss}", state, learning_rate)
     seconds = max(state.seconds, 1e-9)
     epoch = Epoch(
         epoch=state.epoch + 1,
-        epochs=state.recipe.epochs,
+        epochs=state.leg.epochs,
         train_loss=state.loss_sum / state.images,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         learning_rate=learning_rate,
         seconds=seconds,
         images_per_second=state.images / seconds,
+        size=state.leg.size,
     )
-    state.epoch, state.step = state.epoch + 1, 0
+    state.past.append(replace(state.leg, seconds=seconds + time.perf_counter() - started))
+    state.leg, state.epoch, state.step = None, state.epoch + 1, 0
     state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
+    state.replacements.in_epoch = 0
     return epoch
 
 

@@ -10,23 +10,43 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import RecipeError, nearest
+from .muon import Muon
 from .recipe import Recipe
 
+HEAD_RATE = 1 / 60  # muon: share of the learning rate for what AdamW updates, the head and the batch norms
+ROUNDING = 1e-9  # of shares of a run
 WARMUP, START, END = 0.25, 1 / 25, 1 / 1000  # one_cycle: share of the run that rises, first and last rate
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay on weights; none on biases and batch norm (Goyal 2017, section 5.1)."""
+    """Weight decay on weights; none on biases and batch norm (Goyal 2017, section 5.1).
+
+    Each group has a `rate`, its share of the learning rate. Fused: one pass over weights, gradients and
+    averages instead of one for every term of the formula. SGD has the same bits either way, Adam differs in
+    the last one.
+    """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    kinds = {
+        "convolutions": [p for p in trained if p.dim() == 4],
+        "matrices": [p for p in trained if p.dim() > 1 and p.dim() != 4],
+        "vectors": [p for p in trained if p.dim() <= 1],
+    }
     groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        {
+            "params": params,
+            "weight_decay": 0.0 if kind == "vectors" else recipe.weight_decay,
+            "rate": HEAD_RATE if recipe.optimizer == "muon" and kind != "convolutions" else 1.0,
+        }
+        for kind, params in kinds.items()
     ]
+    if recipe.optimizer == "muon":
+        return Muon(groups, recipe.learning_rate)
+    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in trained)
     if recipe.optimizer == "sgd":
         momentum = 0.9 if recipe.momentum is None else recipe.momentum
-        return torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov)
+        return torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov, fused=fused)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, recipe.learning_rate)
+    return kind(groups, recipe.learning_rate, fused=fused)
 
 
 def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
@@ -47,21 +67,29 @@ def train_mode(network: nn.Module, frozen: tuple[str, ...]) -> None:
         network.get_submodule(part).eval()
 
 
-def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of update `step`, counted from 0 over the whole run: a function, without a state."""
-    total = recipe.epochs * steps_per_epoch
-    warmup = recipe.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / (warmup + 1)
-    done = step / total
+def learning_rate_at(recipe: Recipe, done: float, step: float) -> float:
+    """The learning rate of an update: a function of the place in the run, without a state.
+
+    `done`: the share of the run that is done before it, 0 to 1; `step`: the share that it is itself.
+    """
+    warmup = recipe.warmup_epochs / recipe.epochs
+    if done < warmup:
+        return recipe.learning_rate * (done + step) / (warmup + step)
     if recipe.schedule == "steps":
-        return recipe.learning_rate * 0.1 ** sum(done >= milestone for milestone in recipe.milestones)
+        passed = sum(done + ROUNDING >= milestone for milestone in recipe.milestones)
+        return recipe.learning_rate * 0.1**passed
     if recipe.schedule == "cosine":
-        done = (step - warmup) / (total - warmup)
+        done = (done - warmup) / (1 - warmup)
         return recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
     if recipe.schedule == "one_cycle":
-        return recipe.learning_rate * _one_cycle((step + 1) / total)
+        return recipe.learning_rate * _one_cycle(done + step)
     return recipe.learning_rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Gives every group its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["rate"]
 
 
 def _one_cycle(done: float) -> float:

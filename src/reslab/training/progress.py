@@ -18,7 +18,7 @@ def bar(items: Iterable[T], total: int, title: str, progress: bool) -> Iterator[
     yield from tqdm(items, title, total, leave=False, disable=None if progress else True, dynamic_ncols=True)
 
 
-def with_bars(events: Iterable[Step | Epoch], epochs: int, progress: bool) -> Iterator[Step | Epoch]:
+def with_bars(events: Iterable[Step | Epoch], progress: bool) -> Iterator[Step | Epoch]:
     """`events`, with a bar for every epoch: running loss, images a second, time left."""
     from tqdm.auto import tqdm
 
@@ -29,7 +29,7 @@ def with_bars(events: Iterable[Step | Epoch], epochs: int, progress: bool) -> It
                 shown.update()
             elif isinstance(event, Step):
                 shown = tqdm(
-                    desc=f"Epoch {event.epoch}/{epochs}",
+                    desc=f"Epoch {event.epoch}/{event.epochs}",
                     total=event.steps,
                     initial=event.step,  # the first one began before the bar's clock
                     unit="step",

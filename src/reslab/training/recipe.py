@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
+import reprlib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,13 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .. import files
 from ..errors import RecipeError, nearest
+from ..foreign import faults, read_json, read_text
 from ..photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from ..tables import printable
+from .named_recipes import RECIPES
 
 # What suits one rule of the update spoils the training under another.
 DEFAULTS_OF = {
     "sgd": {"learning_rate": 0.05, "weight_decay": 5e-4},
     "adam": {"learning_rate": 0.001, "weight_decay": 0.0},
     "adamw": {"learning_rate": 0.001, "weight_decay": 0.05},
+    "muon": {"learning_rate": 0.06, "weight_decay": 0.05},
 }
 
 
@@ -29,16 +35,31 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epochs: int = Field(10, ge=1, description="passes over the training photos")
-    batch_size: int = Field(64, ge=2, description="photos per update")
+    epochs: int = Field(12, ge=1, description="passes over the training photos")
+    time: str | None = Field(
+        None,
+        description="90s, 10m or 1h30m, from the first line to the last: as many epochs as fit, instead of "
+        "--epochs; what fits depends on the clock, so the bits may differ from run to run",
+    )
+    batch_size: int = Field(
+        128, ge=2, description="photos per update; where there are few photos, by default fewer"
+    )
     size: int = Field(128, ge=8, le=2048, description="side of the square that the network sees, in pixels")
     resize: int | None = Field(
         None, ge=8, le=4096, description="shorter side before the centre crop; default 8/7 of size"
     )
 
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="the rule of the update")
+    growing: bool = Field(
+        True, description="begin with smaller pictures, half of size and then three quarters of it"
+    )
+
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
+        "muon", description="the rule of the update; muon: Jordan 2024"
+    )
     learning_rate: float = Field(
-        0.001, gt=0, description="the largest one that the schedule reaches; of sgd by default 0.05"
+        0.06,
+        gt=0,
+        description="the largest one that the schedule reaches; of sgd by default 0.05, of adam, adamw 0.001",
     )
     momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; default 0.9")
     nesterov: bool = Field(False, description="look ahead along the momentum (Sutskever 2013)")
@@ -67,6 +88,9 @@ class Recipe(BaseModel):
         None, description="small: 3x3 without pooling, for pictures under 64 pixels; default: the network's"
     )
 
+    truncated: Literal["refuse", "keep"] = Field(
+        "refuse", description="keep: use what is there of a JPEG that lacks its end, here and in the model"
+    )
     random_crop: bool = Field(True, description="train on random parts of the photos, else on their centre")
     min_crop_area: float = Field(0.35, gt=0, le=1, description="the smallest part, as a share of the area")
     horizontal_flip: bool = Field(True, description="mirror half of the photos")
@@ -82,7 +106,7 @@ class Recipe(BaseModel):
     cache: bool = Field(True, description="keep decoded photos in the user's cache folder")
     checkpoint_minutes: float = Field(5, gt=0, description="minutes between checkpoints within an epoch")
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, /, **settings: Any) -> None:
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -124,6 +148,14 @@ class Recipe(BaseModel):
                 "warmup_epochs: schedule one_cycle warms up by itself; leave one of them away",
             ),
             (
+                self.time is not None and ("epochs" in self.model_fields_set or self.warmup_epochs > 0),
+                "time: it decides the epochs itself; leave epochs and warmup_epochs away, or time",
+            ),
+            (
+                self.time is not None and not self.seconds,
+                f"time: {self.time!r} is no time; write 90s, 10m or 1h30m",
+            ),
+            (
                 self.resize is not None and self.resize < self.size,
                 f"resize: {self.resize} is less than size, which is {self.size}",
             ),
@@ -131,6 +163,23 @@ class Recipe(BaseModel):
             if contradiction:
                 raise ValueError(why)
         return self
+
+    @property
+    def seconds(self) -> float:
+        """`time` in seconds; 0 if it is none."""
+        parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", self.time or "")
+        hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
+        return 3600.0 * hours + 60.0 * minutes + seconds
+
+    def for_photos(self, count: int) -> Recipe:
+        """This recipe with the batch size that suits `count` training photos, unless one was asked for.
+
+        Few photos in large batches would be few updates: so 32 an epoch, in batches of 16 to 128.
+        """
+        if "batch_size" in self.model_fields_set:
+            return self
+        fitting = 2 ** max(4, min(7, (count // 32).bit_length() - 1))
+        return self.with_settings(batch_size=fitting)
 
     def with_settings(self, **settings: Any) -> Recipe:
         """This recipe with some settings changed. Raises RecipeError.
@@ -142,6 +191,9 @@ class Recipe(BaseModel):
             kept |= {"momentum": None, "nesterov": False}
         if settings.get("schedule", "steps") != "steps":
             kept["milestones"] = ()
+        for said, other in (("time", "epochs"), ("epochs", "time")):
+            if settings.get(said) is not None:
+                kept.pop(other, None)
         return Recipe(**{**kept, **settings})
 
     def preprocess(self, channels: int) -> Preprocess:
@@ -156,6 +208,7 @@ class Recipe(BaseModel):
             size=self.size,
             resize=self.resize or round(self.size * 8 / 7),
             channels=1 if channels == 1 else 3,
+            truncated=self.truncated,
             mean=GREY_MEAN if channels == 1 else IMAGENET_MEAN,
             std=GREY_STD if channels == 1 else IMAGENET_STD,
             random_crop=self.random_crop,
@@ -170,9 +223,14 @@ class Recipe(BaseModel):
 
         path = Path(path)
         if path.suffix == ".toml":
-            files.write(path, tomli_w.dumps(self.model_dump(exclude_none=True)).encode())
+            content = {name: value for name, value in self.as_json().items() if value is not None}
+            files.write(path, tomli_w.dumps(content).encode())
         else:
-            files.write_json(path, self.model_dump())
+            files.write_json(path, self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """Every setting by its name; of a recipe with a time all but the epochs."""
+        return self.model_dump(mode="json", exclude={"epochs"} if self.time is not None else None)
 
     @staticmethod
     def load(name: str | Path) -> Recipe:
@@ -184,61 +242,39 @@ class Recipe(BaseModel):
             raise RecipeError(
                 f"there is no recipe '{name}'", "", f"{nearest(str(name), RECIPES)}, or a .json or .toml file"
             )
+        if not os.path.isfile(path):  # not Path's own, which fails for a name that is too long
+            why = "it is no file" if os.path.exists(path) else "No such file or directory"
+            raise RecipeError(f"the recipe {path} cannot be read", why, "check the path")
         try:
-            text = path.read_text(encoding="utf-8")
-            content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+            text = read_text(path)
+            content = tomllib.loads(text) if path.suffix == ".toml" else read_json(text)
         except OSError as error:
             raise RecipeError(
                 f"the recipe {path} cannot be read", str(error.strerror), "check the path"
             ) from None
-        except ValueError as error:
-            raise RecipeError(f"{path} is no {path.suffix[1:]} file", str(error), "mend it there") from None
+        except (ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else printable(str(error))
+            raise RecipeError(f"{path} is no {path.suffix[1:]} file", why, "mend it there") from None
         if not isinstance(content, dict):
             raise RecipeError(f"{path} holds no settings", "expected names and values", '{"epochs": 10}')
-        return Recipe(**content)
-
-
-RECIPES: dict[str, dict[str, Any]] = {
-    # the best accuracy for the time on the machine at hand
-    "fast": {},
-    # the usual tutorial's settings, kept as they are: a night on two cores
-    "tutorial": {
-        "optimizer": "adam", "learning_rate": 0.003, "batch_size": 32, "epochs": 10, "size": 512,
-        "resize": 512, "min_crop_area": 0.08, "weight_decay": 0, "schedule": "constant", "label_smoothing": 0,
-        "precision": "fp32",
-    },
-    # Dive into Deep Learning, section 8.6: Fashion-MNIST on textbook_resnet18
-    "textbook": {
-        "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0, "batch_size": 256, "epochs": 10,
-        "size": 96, "resize": 96, "weight_decay": 0, "schedule": "constant", "label_smoothing": 0,
-        "random_crop": False, "horizontal_flip": False,
-    },
-    # He et al. 2015, section 3.4, as its descendants run it on ImageNet: 90 epochs, divided by ten at a third
-    # and two thirds
-    "paper": {
-        "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "batch_size": 256, "epochs": 90,
-        "size": 224, "min_crop_area": 0.08, "weight_decay": 1e-4, "schedule": "steps",
-        "milestones": (1 / 3, 2 / 3), "label_smoothing": 0,
-    },
-    # from pretrained weights: small steps, gentle crops
-    "finetune": {
-        "optimizer": "sgd", "learning_rate": 0.01, "epochs": 3, "weight_decay": 1e-4, "size": 160,
-        "freeze": ("conv1", "bn1", "layer1"),
-    },
-}  # fmt: skip
+        try:
+            return Recipe(**content)
+        except RecipeError as error:
+            what = error.what.replace("this recipe", f"the recipe {path}", 1)
+            raise RecipeError(what, error.why, error.do) from None
 
 
 def _answer(error: ValidationError) -> RecipeError:
     """pydantic's list of faults as one answer, by the names of the settings."""
-    faults, unknown = [], []
-    for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            unknown.append(f"{name}: {nearest(name, Recipe.model_fields)}")
-            faults.append(f"there is no setting '{name}'")
-        elif not name:
-            faults.append(str(fault["ctx"]["error"]))
-        else:
-            faults.append(f"{name} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
-    do = "; ".join(unknown) or "`reslab train --help` explains every setting"
-    return RecipeError(f"this recipe cannot be followed: {'; '.join(faults)}", "", do)
+    unknown = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
+    said = [f"there is no setting {reprlib.repr(name)}" for name in unknown]
+    said += [fault for fault in faults(error) if not fault.endswith(" is not known")]
+    do = "; ".join(
+        f"{reprlib.repr(name)[1:-1]}: {nearest(name[:80], Recipe.model_fields)}" for name in unknown[:3]
+    )
+    return RecipeError(
+        f"this recipe cannot be followed: {'; '.join(said[:5])}"
+        + (f"; and {len(said) - 5} more" if len(said) > 5 else ""),
+        "",
+        do or "`reslab train --help` explains every setting",
+    )

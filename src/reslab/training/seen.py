@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..evaluation.classifier import judged
 from ..evaluation.model_file import MODEL_NAME
+from ..photos import listing
 from ..photos.folder import Photos, digest
 from .run import Run
 
@@ -20,16 +21,25 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
     if not (run / "run.json").is_file():
         return folder, []
     photos, folder = Run(run).photos, folder.expanduser()
-    if folder.is_dir() and folder.resolve() == photos.folder.resolve():
+    if _is_of(folder, photos):
         if photos.test:
             return photos, [f"the run's own test split: {len(photos.test):,} photos"]
         return photos, ["the run has no test split; this is val, which chose the epoch: expect a little less"]
-    seen = {photo.digest for photo in (*photos.train, *photos.val)}
+    seen = {content.tobytes() for content in (photos.train + photos.val).digests}
     paths = [folder / path for paths in judged(folder).values() for path in paths]
-    known = sum(digest(path) in seen for path in paths)
+    known = sum(bytes.fromhex(digest(path)) in seen for path in paths)
     if not known:
         return folder, []
     return folder, [
         f"{known:,} of these {len(paths):,} photos had a part in the training: "
         "the figure below measures memory as well"
     ]
+
+
+def _is_of(source: Path, photos: Photos) -> bool:
+    """Whether a folder or a list is what a run was trained on."""
+    if not listing.is_list(source):
+        return source.is_dir() and source.resolve() == photos.folder.resolve()
+    listed = listing.read(source)
+    paths = {photo.path for split in photos.splits.values() for photo in split}
+    return listed.folder.resolve() == photos.folder.resolve() and listed.digests.keys() == paths

@@ -1,0 +1,82 @@
+"""Whether bf16 trains as well as fp32: the same seeds, photos and order in both, and their differences.
+
+python benchmarks/bf16.py FOLDER                 5 seeds, 3,000 photos at 48 pixels, 4 epochs, ResNet-18
+python benchmarks/bf16.py FOLDER --network cifar_resnet20 --seeds 3
+
+FOLDER is a photo folder, such as `reslab get` makes. Each seed has its own initialisation, order and crops,
+and both formats get the same of each. What is compared is the accuracy on validation after the last epoch, so
+that no choice between epochs flatters either. The interval is Student's, 95 %, over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import reslab
+
+FORMATS = ("fp32+channels_last", "bf16+channels_last")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains both formats for every seed and prints pair by pair, then mean and interval."""
+    from scipy.stats import t
+
+    options = _parse(arguments)
+    differences, losses = [], []
+    for seed in range(options.seeds):
+        started = time.perf_counter()
+        (fp32, fp32_loss), (bf16, bf16_loss) = (_train(options, seed, name) for name in FORMATS)
+        differences.append(100 * (bf16 - fp32))
+        losses.append(bf16_loss - fp32_loss)
+        print(
+            f"seed {seed}: fp32 {fp32:.3f}, bf16 {bf16:.3f}, bf16 - fp32 {differences[-1]:+.1f} points; "
+            f"train_loss {fp32_loss:.3f} and {bf16_loss:.3f}; {time.perf_counter() - started:.0f} s",
+            flush=True,
+        )
+    if options.seeds > 1:
+        for what, values in (("accuracy, points", differences), ("train_loss", losses)):
+            mean, spread = statistics.mean(values), statistics.stdev(values)
+            half = t.ppf(0.975, len(values) - 1) * spread / len(values) ** 0.5
+            print(f"bf16 - fp32, {what}: {mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=3000, help="of the train split")
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--epochs", type=int, default=4)
+    return parser.parse_args(arguments)
+
+
+def _train(options: argparse.Namespace, seed: int, precision: str) -> tuple[float, float]:
+    """(accuracy on validation, loss on train) of the last epoch."""
+    recipe = reslab.Recipe(
+        epochs=options.epochs, size=options.size, resize=options.size, seed=seed, precision=precision
+    )
+    photos = reslab.Photos(options.folder, val_fraction=recipe.val_fraction, seed=0)
+    rows = list(photos.rows())
+    train = [row for row in rows if row["split"] == "train"]
+    kept = train[:: max(1, -(-len(train) // options.photos))]
+    photos = reslab.Photos.from_rows(
+        photos.folder, photos.classes, kept + [row for row in rows if row["split"] != "train"]
+    )
+    torch.manual_seed(seed)
+    network = reslab.make_network(options.network, num_classes=len(photos.classes))
+    *_, last = reslab.fit(network, photos, recipe, progress=False)
+    return last.val_accuracy, last.train_loss
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The training step beside its rivals: images a second of ResNet-18 for every size and batch of a grid.
+
+python benchmarks/step.py            about a quarter of an hour on two quiet cores
+python benchmarks/step.py --quick    64 and 128 pixels in batches of 64; two minutes
+python benchmarks/step.py --size 96 --batch 16 --batch 256
+python benchmarks/step.py --compiled with torch.compile as one more rival; needs a C++ compiler
+python benchmarks/step.py --work     by the CPU time of one thread: for a machine that others use, too
+
+The rivals take their steps in turns: torchvision's network in a plain loop in fp32 (AdamW as it comes), the
+same in bf16 and in channels_last, written as anyone would, and reslab's own step with what `--precision auto`
+chooses. Random images in memory, two classes, the loss read after every step. reslab has a process of its
+own, since its choice of allocator holds for a whole process. A ratio is the median over the rounds of the
+ratios within a round, with the smallest and the largest beside it. The share is that of a product of two 2048
+x 2048 matrices in bf16, measured in the same rounds, with three forward passes counted for a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import reslab
+from reslab.networks.precision import CANDIDATES, parse_precision
+from reslab.photos.batches import Batch
+from reslab.processes import cores, keep_memory, processor, waiting
+from reslab.training.autotune import Measured, measure_precision
+from reslab.training.loop import State, update
+from reslab.training.optimizer import make_optimizer
+
+CPU = torch.device("cpu")
+SIZES, BATCHES = (32, 64, 96, 128, 192, 256), (16, 64, 128, 256)
+LARGEST = 64 * 256**2  # pixels of a batch; more takes gigabytes, and no other kernels
+TARGETS = {128: 1.8, 64: 1.6}  # times as fast as plain fp32
+NOT_BELOW = 0.95  # of the best plain one, anywhere
+Step = Callable[[], object]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures point by point, prints a table for each, and at the end which targets are met."""
+    options = _parse(arguments)
+    print(f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {options.rounds} rounds")
+    sizes, batches = options.size or SIZES, options.batch or BATCHES
+    if options.quick:
+        sizes, batches = (64, 128), (64,)
+    plain, own = _process(plain_steps, options.work), _process(own_steps, options.work)
+    answers = [
+        _point(plain, own, size, batch, options)
+        for size in sizes
+        for batch in batches
+        if batch * size**2 <= LARGEST
+    ]
+    print("\n" + "\n".join(answers))
+    for pipe in (plain, own):
+        pipe.send(None)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, action="append", help="in pixels; may be given several times")
+    parser.add_argument("--batch", type=int, action="append", help="may be given several times")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile as one more rival")
+    parser.add_argument("--work", action="store_true", help="CPU time of one thread, not time that passes")
+    return parser.parse_args(arguments)
+
+
+def _process(make: Callable[..., dict[str, Step]], work: bool) -> Connection:
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    context = multiprocessing.get_context("spawn")
+    context.Process(target=_serve, args=(there, make, work), daemon=True).start()
+    return here
+
+
+def _serve(pipe: Connection, make: Callable[..., dict[str, Step]], work: bool) -> None:
+    """Makes the steps of a point of the grid and takes those it is told to."""
+    clock = time.process_time if work else time.perf_counter
+    if work:
+        torch.set_num_threads(1)
+    steps: dict[str, Step] = {}
+
+    def seconds(name: str) -> float:
+        started = clock()
+        steps[name]()
+        return clock() - started
+
+    while (told := pipe.recv()) is not None:
+        if isinstance(told, tuple):
+            steps = {}  # what the point before held is free before the next is made
+            steps = make(*told)
+            pipe.send([(name, seconds(name), seconds(name)) for name in steps])  # warm
+        else:
+            before = waiting()
+            pipe.send((seconds(told), waiting() - before))
+
+
+def plain_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
+    """What anyone would write: {name: step}."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(batch, 3, size, size), torch.arange(batch) % 2
+    steps = {f"plain {name}": _plain(name, images, labels) for name in CANDIDATES}
+    if compiled:
+        steps["compiled bf16+channels_last"] = _plain("bf16+channels_last", images, labels, compiled=True)
+    square = {kind: torch.randn(2048, 2048).to(kind) for kind in (torch.float32, torch.bfloat16)}
+    return steps | {"peak": lambda: square[torch.bfloat16] @ square[torch.bfloat16]}
+
+
+def _plain(name: str, images: Tensor, labels: Tensor, compiled: bool = False) -> Step:
+    channels_last, bf16 = "channels_last" in name, "bf16" in name
+    network: Any = torchvision.models.resnet18(num_classes=2)
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.05)
+    network = torch.compile(network) if compiled else network
+
+    def step() -> float:
+        x = images.to(memory_format=torch.channels_last) if channels_last else images
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = cross_entropy(network(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def own_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
+    """reslab's step as a training takes it, with the precision that it would choose now."""
+    keep_memory()
+    torch.manual_seed(0)
+    recipe = reslab.Recipe(size=size, resize=size, batch_size=batch, learning_rate=1e-4, label_smoothing=0)
+    network: nn.Module = reslab.resnet18(num_classes=2)
+    preprocess = recipe.preprocess(3)
+    measured: Measured = measure_precision(
+        copy.deepcopy(network), "resnet18", recipe, preprocess, 7200, CPU, lambda text: None
+    )
+    precision = parse_precision(measured.precision)
+    precision.place(network, CPU)
+    optimizer = make_optimizer(network, recipe)
+    state = State(network, optimizer, None, recipe, CPU, precision, measured.threads)
+    labels = torch.arange(batch) % 2
+    made = Batch(torch.randn(batch, 3, size, size), labels)
+    name = f"reslab {measured.precision}" + (", busy" if measured.busy else "")
+    return {name: lambda: update(state, made, 1e-4)}
+
+
+def _point(plain: Connection, own: Connection, size: int, batch: int, options: argparse.Namespace) -> str:
+    """Measures and prints one point of the grid; what it says about the targets."""
+    pipes: dict[str, Connection] = {}
+    for pipe in (plain, own):
+        pipe.send((size, batch, options.compiled))
+        for name, first, _ in pipe.recv():
+            pipes[name] = pipe
+            if name.startswith("compiled"):
+                print(f"the first compiled step took {first:.0f} s")
+    times: dict[str, list[float]] = {name: [] for name in pipes}
+    waits = 0.0
+    for _ in range(options.rounds):
+        for name, pipe in pipes.items():
+            pipe.send(name)
+            seconds, waited = pipe.recv()
+            times[name].append(seconds)
+            waits += waited
+    peak = 2 * 2048**3 / min(times.pop("peak"))
+    work = 3 * 2 * reslab.anatomy(reslab.resnet18(num_classes=2), (batch, 3, size, size)).multiply_adds
+    reference, (ours,) = times["plain fp32"], [name for name in times if name.startswith("reslab")]
+    disturbed = waits / sum(map(sum, times.values()))
+    print(
+        f"\n{size} px, batch {batch}: bf16 peak {peak / 1e9:.0f} GFLOP/s, {disturbed:.0%} waited for a core"
+    )
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        ratio = _ratio(reference, seconds)
+        print(f"  {name:32} {batch / median:7.0f} images/s  {ratio}  {work / median / peak:4.0%} of the peak")
+    rivals = [name for name in times if name.startswith("plain")]
+    best = min(rivals, key=lambda name: statistics.median(times[name]))
+    return _judge(size, batch, reference, times[best], times[ours], best)
+
+
+def _ratio(reference: list[float], seconds: list[float]) -> str:
+    ratios = [a / b for a, b in zip(reference, seconds, strict=True)]
+    return f"{statistics.median(ratios):5.2f} x [{min(ratios):.2f}, {max(ratios):.2f}]"
+
+
+def _judge(
+    size: int, batch: int, fp32: list[float], best: list[float], ours: list[float], best_name: str
+) -> str:
+    against_best = statistics.median(a / b for a, b in zip(best, ours, strict=True))
+    against_fp32 = statistics.median(a / b for a, b in zip(fp32, ours, strict=True))
+    target = TARGETS.get(size, 0.0)
+    met = against_best >= NOT_BELOW and against_fp32 >= target
+    asked = f" (asked: {target})" if target else ""
+    return (
+        f"{size} px, batch {batch}: {against_fp32:.2f} x plain fp32{asked}, "
+        f"{against_best:.2f} x the best plain one, {best_name[6:]}: {'met' if met else 'NOT MET'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""training/muon.py: what its update is made of, beside the singular values and beside AdamW."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import reslab
+from reslab.training.muon import BETAS, Muon, orthogonal
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.integers(4, 48), columns=st.integers(4, 48), seed=st.integers(0, 999), scale=st.floats(1e-6, 1e6)
+)
+def test_singular_values_come_near_one_and_the_singular_vectors_stay(rows, columns, seed, scale):
+    draw = torch.Generator().manual_seed(seed)
+    few = min(rows, columns)
+    u = torch.linalg.qr(torch.randn(rows, few, generator=draw))[0]
+    v = torch.linalg.qr(torch.randn(columns, few, generator=draw))[0]
+    values = 0.2 + 0.8 * torch.rand(few, generator=draw)  # of one order of magnitude
+
+    made = orthogonal(u @ torch.diag(values) @ v.T * scale)
+
+    inner = u.T @ made @ v  # diagonal where the vectors are the same
+    assert made.shape == (rows, columns)
+    assert made.dtype == torch.float32
+    assert inner.diagonal().min() > 0.5
+    assert inner.diagonal().max() < 1.3
+    assert (inner - torch.diag(inner.diagonal())).abs().max() < 0.05  # bf16 has three digits
+
+
+def test_a_gradient_of_zeros_moves_nothing():
+    assert torch.equal(orthogonal(torch.zeros(8, 20)), torch.zeros(8, 20))
+
+
+def test_what_is_no_convolution_follows_adamw():
+    ours = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    theirs = copy.deepcopy(ours)
+    muon = Muon(ours.parameters(), 0.01, weight_decay=0.1)
+    adamw = torch.optim.AdamW(theirs.parameters(), 0.01, betas=BETAS, weight_decay=0.1)
+    for step in range(20):
+        images, labels = torch.randn(8, 6, generator=torch.Generator().manual_seed(step)), torch.arange(8) % 2
+        for network, optimizer in ((ours, muon), (theirs, adamw)):
+            optimizer.zero_grad()
+            cross_entropy(network(images), labels).backward()
+            optimizer.step()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_step_of_a_convolution_is_its_gradient_made_orthogonal():
+    convolution = nn.Conv2d(3, 8, 3, bias=False)
+    before = convolution.weight.detach().clone()
+    convolution(torch.randn(2, 3, 6, 6)).square().sum().backward()
+    gradient = convolution.weight.grad.permute(0, 2, 3, 1).flatten(1)
+    Muon(convolution.parameters(), 0.5).step()
+    step = ((before - convolution.weight.detach()) / 0.5).permute(0, 2, 3, 1).flatten(1)
+    values = torch.linalg.svdvals(step)
+    assert values.max() < 1.3
+    # the averaged gradient and the gradient itself point the same way in the first step
+    overlap = (step * gradient).sum() / torch.linalg.svdvals(gradient).sum()
+    assert overlap > 0.6
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_layout_of_the_weights_changes_nothing_but_rounding(layout):
+    steps = []
+    for memory_format in (torch.contiguous_format, layout):
+        torch.manual_seed(0)
+        network = reslab.cifar_resnet20(num_classes=2).to(memory_format=memory_format)
+        optimizer = Muon(network.parameters(), 0.05)
+        network(torch.randn(4, 3, 32, 32)).sum().backward()
+        optimizer.step()
+        steps.append(network.layer3[0].conv2.weight.detach().clone())
+    torch.testing.assert_close(*steps, rtol=0, atol=2e-3)
+
+
+def test_a_state_dict_goes_on_to_the_same_bits():
+    def make():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 2))
+        return network, Muon(network.parameters(), 0.02, weight_decay=0.1)
+
+    def train(network, optimizer, steps):
+        for step in steps:
+            images = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(step))
+            optimizer.zero_grad()
+            cross_entropy(network(images), torch.tensor([0, 1, 0, 1])).backward()
+            optimizer.step()
+
+    whole, other, third = make(), make(), make()
+    train(*whole, range(6))
+    train(*other, range(3))
+    third[0].load_state_dict(other[0].state_dict())
+    third[1].load_state_dict(copy.deepcopy(other[1].state_dict()))
+    train(*third, range(3, 6))
+    for mine, reference in zip(third[0].parameters(), whole[0].parameters(), strict=True):
+        assert torch.equal(mine, reference)
+
+
+def test_a_closure_gives_the_loss():
+    layer = nn.Linear(2, 1)
+    optimizer = Muon(layer.parameters(), 0.001)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = layer(torch.ones(1, 2)).square().sum()
+        loss.backward()
+        return loss
+
+    before = optimizer.step(closure)
+    assert closure().item() < before.item()

@@ -1,0 +1,92 @@
+"""training/plan.py: the epochs of a run, by number or by time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reslab import Recipe
+from reslab.errors import RecipeError
+from reslab.training.plan import Leg, leg_in_time, next_leg, sizes_of
+
+SIZES = {64: 0.4, 96: 0.4, 128: 0.2}
+
+
+def legs_of(recipe: Recipe, steps: int) -> list[Leg]:
+    past: list[Leg] = []
+    while leg := next_leg(recipe, None, past, steps):
+        past.append(leg)
+    return past
+
+
+@given(epochs=st.integers(1, 60), steps=st.integers(1, 300), growing=st.booleans(), size=st.integers(8, 300))
+def test_fixed_epochs_cover_the_run_without_a_gap_and_end_at_full_size(epochs, steps, growing, size):
+    legs = legs_of(Recipe(epochs=epochs, size=size, growing=growing), steps)
+    assert len(legs) == epochs
+    assert (legs[0].start, legs[-1].end) == (0, 1)
+    assert all(first.end == second.start for first, second in zip(legs, legs[1:], strict=False))
+    assert all(leg.steps == steps for leg in legs)
+    sides = [leg.size for leg in legs]
+    assert sides == sorted(sides)
+    assert sides[-1] == size
+    assert growing or set(sides) == {size}
+
+
+def test_pictures_grow_from_half_over_three_quarters_and_never_begin_under_32_pixels():
+    assert sizes_of(Recipe(size=128)) == SIZES
+    assert sizes_of(Recipe(size=128, growing=False)) == {128: 1.0}
+    assert list(sizes_of(Recipe(size=48))) == [32, 40, 48] or list(sizes_of(Recipe(size=48))) == [32, 48]
+    assert sizes_of(Recipe(size=32)) == {32: 1.0}
+    assert sizes_of(Recipe(size=20)) == {20: 1.0}
+
+
+def simulate(
+    seconds: float, first: float, noise: float, wrong: float, draw: Random
+) -> tuple[float, list[Leg]]:
+    """A run whose epochs take `wrong` times what was measured before it, give or take `noise`."""
+    costs = {size: first * (size / 64) ** 1.5 for size in SIZES}
+    spent, past = 0.0, []
+    while True:
+        known = {leg.size: leg.seconds * 100 / leg.steps for leg in past}
+        ratio = known[past[-1].size] / costs[past[-1].size] if past else 1.0
+        expected = {size: known.get(size, ratio * cost) for size, cost in costs.items()}
+        leg = leg_in_time(SIZES, 100, seconds - spent, expected, past)
+        if leg is None:
+            return spent, past
+        took = costs[leg.size] * wrong * leg.steps / 100 * draw.uniform(1 - noise, 1 + noise)
+        spent += took
+        past.append(replace(leg, seconds=took))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    epochs=st.floats(8, 200),
+    wrong=st.floats(0.7, 1.4),
+    seed=st.integers(0, 10**6),
+)
+def test_a_time_is_kept_within_five_percent_though_epochs_take_other_than_measured(epochs, wrong, seed):
+    seconds = 20.0 * epochs
+    spent, legs = simulate(seconds, 20.0, 0.05, wrong, Random(seed))
+    assert abs(spent / seconds - 1) <= 0.05
+    sides = [leg.size for leg in legs]
+    assert sides == sorted(sides)
+    assert legs[0].start == 0
+    assert legs[-1].end >= 0.93  # where the last epochs took longer than any before, a little is lost
+    assert all(first.end == second.start for first, second in zip(legs, legs[1:], strict=False))
+    assert all(leg.end > leg.start or leg is legs[-1] for leg in legs)
+
+
+def test_the_shares_of_the_sizes_are_kept_where_there_is_time():
+    _, legs = simulate(6000, 20, 0, 1, Random(0))
+    count = {size: sum(leg.size == size for leg in legs) for size in SIZES}
+    for size, share in SIZES.items():
+        assert count[size] / len(legs) == pytest.approx(share, abs=0.03)
+
+
+def test_a_time_too_short_for_one_epoch_is_answered():
+    with pytest.raises(RecipeError, match="time: 5 s are left for training, and an epoch takes 20 s"):
+        leg_in_time(SIZES, 100, 5, {64: 20, 96: 37, 128: 57}, [])
