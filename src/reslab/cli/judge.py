@@ -6,7 +6,7 @@ import csv
 import json as json_
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,8 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
     model
         a run folder (its best model) or a model file
     folder
-        a folder of classes, or one with test/; for the folder that a run was trained on, its own test split
+        a folder of classes, one with test/, or a list from reslab check --fix; for what a run was trained on,
+        its own test split
     json
         one JSON object on standard output
     device
@@ -93,22 +94,14 @@ def predict(
     paths = expand(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
-    predictions = _counted(classifier.predict_all(paths), answered := [0])
+    predictions = classifier.predict_all(paths)
     if json:
-        for prediction in predictions:
-            print(json_.dumps(prediction.as_json()), flush=True)
+        answered = _write_json(predictions)
     elif csv:
-        _write_csv(predictions, classifier.classes)
+        answered = _write_csv(predictions, classifier.classes)
     else:
-        _write_table(list(predictions))
-    return 0 if answered[0] else 2
-
-
-def _counted(predictions: Iterable[Prediction], answered: list[int]) -> Iterator[Prediction]:
-    """The predictions; `answered` counts those that are one."""
-    for prediction in predictions:
-        answered[0] += prediction.error is None
-        yield prediction
+        answered = _write_table(list(predictions))
+    return 0 if answered else 2
 
 
 def _listed(patterns: list[str]) -> list[str]:
@@ -122,19 +115,31 @@ def _listed(patterns: list[str]) -> list[str]:
     return out
 
 
-def _write_csv(predictions: object, classes: tuple[str, ...]) -> None:
+def _write_json(predictions: Iterable[Prediction]) -> int:
+    """Each as its batch is done; how many photos were answered."""
+    answered = 0
+    for prediction in predictions:
+        print(json_.dumps(prediction.as_json()), flush=True)
+        answered += prediction.error is None
+    return answered
+
+
+def _write_csv(predictions: Iterable[Prediction], classes: tuple[str, ...]) -> int:
+    answered = 0
     plain = csv.writer(sys.stdout, lineterminator="\n")
     quoted = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL, lineterminator="\n")
     plain.writerow(["path", "label", "probability", *classes, "error"])
-    for p in predictions:  # type: ignore[attr-defined]
+    for p in predictions:
         shares = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
         probability = "" if p.probability is None else f"{p.probability:.6f}"
         writer = quoted if "\r" in p.path else plain  # the plain one leaves it bare
         writer.writerow([p.path, p.label or "", probability, *shares, p.error or ""])
         sys.stdout.flush()
+        answered += p.error is None
+    return answered
 
 
-def _write_table(predictions: list[Prediction]) -> None:
+def _write_table(predictions: list[Prediction]) -> int:
     rows = []
     for p in predictions:
         if p.error is not None:
@@ -148,3 +153,4 @@ def _write_table(predictions: list[Prediction]) -> None:
     failed = sum(p.error is not None for p in predictions)
     if failed:
         print(f"{failed} of {len(predictions)} could not be read", file=sys.stderr)
+    return len(predictions) - failed

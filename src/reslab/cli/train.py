@@ -72,7 +72,8 @@ def train(
     Parameters
     ----------
     folder
-        train/ and test/ (and val/) with one folder per class, or one folder of classes
+        train/ and test/ (and val/) with one folder per class, one folder of classes, or a list of photos from
+        reslab check --fix
     network
         resnet18 ... resnet152, cifar_resnet20 ..., textbook_resnet18, or torchvision:NAME
     recipe

@@ -16,10 +16,12 @@ from torch import nn
 
 from ..errors import ClassifierError, PhotosError
 from ..networks.named import NetworkSpec
+from ..photos import listing
 from ..photos.folder import Photos
 from ..photos.layout import find_photos, find_splits
 from ..photos.preprocess import Preprocess
 from ..processes import choose_device
+from .engines import WORTH_FOLDING, Answer, agree, folded, settle
 from .metrics import Evaluation, evaluate_logits, soft_max
 from .predictions import predict_logits, read_ahead
 
@@ -103,30 +105,46 @@ class Classifier:
 
     def logits(self, photos: Sequence[Path | bytes]) -> Iterator[tuple[int, np.ndarray | PhotosError]]:
         """(index of the photo, its logits or why it cannot be read), in order."""
-        index = 0
+        index, quick, proven = 0, self._quick(len(photos)), False
         for read in read_ahead(photos, self.preprocess, BATCH_SIZE):
             good = [item for item in read if not isinstance(item, PhotosError)]
-            images = [self.preprocess.normalize(torch.stack(good))] if good else []
-            found = iter([row for rows in self._predict(images) for row in rows])
+            rows: Iterator[np.ndarray] = iter(())
+            if good:
+                images = self.preprocess.normalize(torch.stack(good))
+                if quick is not None and proven:
+                    rows = iter(self._checked(settle(self.network, images, quick(images))))
+                else:
+                    exact = self._exact(images)
+                    proven = quick is not None and agree(quick(images), exact)
+                    quick = quick if proven else None
+                    rows = iter(self._checked(exact))
             for item in read:
-                yield index, item if isinstance(item, PhotosError) else next(found)
+                yield index, item if isinstance(item, PhotosError) else next(rows)
                 index += 1
 
-    def _predict(self, images: list[torch.Tensor]) -> Iterator[np.ndarray]:
-        for logits in predict_logits(self.network, images, choose_device(self.device)):
-            if logits.shape[1:] != (len(self.classes),):
-                raise ClassifierError(
-                    f"the network gives {tuple(logits.shape[1:])} a photo for {len(self.classes)} classes",
-                    "every class has one logit",
-                    "name as many classes as the network has outputs",
-                )
-            if not logits.isfinite().all():
-                raise ClassifierError(
-                    "the network gives logits that are not finite",
-                    "no class is the most probable among NaN; its training diverged",
-                    "train again with a lower learning rate",
-                )
-            yield logits.numpy()
+    def _quick(self, photos: int) -> Answer | None:
+        """The network's quicker copy, where there are photos enough and the CPU computes."""
+        if photos < WORTH_FOLDING or choose_device(self.device).type != "cpu":
+            return None
+        return folded(self.network)
+
+    def _exact(self, images: torch.Tensor) -> torch.Tensor:
+        return next(predict_logits(self.network, [images], choose_device(self.device)))
+
+    def _checked(self, logits: torch.Tensor) -> np.ndarray:
+        if logits.shape[1:] != (len(self.classes),):
+            raise ClassifierError(
+                f"the network gives {tuple(logits.shape[1:])} a photo for {len(self.classes)} classes",
+                "every class has one logit",
+                "name as many classes as the network has outputs",
+            )
+        if not logits.isfinite().all():
+            raise ClassifierError(
+                "the network gives logits that are not finite",
+                "no class is the most probable among NaN; its training diverged",
+                "train again with a lower learning rate",
+            )
+        return logits.numpy()
 
     def predict_all(self, photos: Sequence[Path | str | bytes]) -> Iterator[Prediction]:
         """One Prediction a photo, in order; a photo that cannot be read gets its reason and stops nothing."""
@@ -149,7 +167,7 @@ class Classifier:
         if not isinstance(photo, Path | str | bytes):
             pixels = self.preprocess.evaluation(self.preprocess.shrink(self._as_mode(photo)))
             images = self.preprocess.normalize(pixels[None])
-            return self._prediction("image", next(self._predict([images]))[0])
+            return self._prediction("image", self._checked(self._exact(images))[0])
         source = photo if isinstance(photo, bytes) else Path(photo)
         _, logits = next(self.logits([source]))
         if isinstance(logits, PhotosError):
@@ -217,7 +235,12 @@ def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[
 
 
 def judged(folder: Path) -> dict[str, list[str]]:
-    """{class: [path relative to folder]} of what counts in a folder: its test split, else val, else all."""
+    """{class: [path relative to folder]} of what counts in a folder: its test split, else val, else all.
+
+    Of a list of photos the paths are absolute, for they are relative to another folder.
+    """
+    if listing.is_list(folder):
+        return listing.read(folder).judged()
     found = find_splits(folder)
     full = {name: paths for name, paths in found.get("all", {}).items() if paths}
     if set(full) == {"test"} and all(path.count(os.sep) > 1 for path in full["test"]):

@@ -105,9 +105,8 @@ def accuracy_interval(right: int, total: int, confidence: float = 0.95) -> tuple
 
 def soft_max(logits: NDArray[Any]) -> NDArray[np.float64]:
     """(N, C) -> (N, C), rows that add up to one."""
-    from scipy.special import softmax
-
-    probabilities: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
+    shares = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
     return probabilities
 
 
