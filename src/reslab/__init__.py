@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from .photos.faults import Check as Check
     from .photos.faults import check as check
     from .photos.findings import Finding as Finding
-    from .photos.folder import Photo as Photo
     from .photos.folder import Photos as Photos
+    from .photos.photo_list import Photo as Photo
+    from .photos.photo_list import PhotoList as PhotoList
     from .photos.preprocess import Preprocess as Preprocess
     from .training.canvas import Canvas as Canvas
     from .training.fit import fit as fit
@@ -92,7 +93,8 @@ _HOMES = {
     "photos.drawn": "draw",
     "photos.faults": "Check check",
     "photos.findings": "Finding",
-    "photos.folder": "Photo Photos",
+    "photos.folder": "Photos",
+    "photos.photo_list": "Photo PhotoList",
     "photos.preprocess": "Preprocess",
     "training.canvas": "Canvas",
     "training.fit": "fit prepare",
