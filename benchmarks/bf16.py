@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import reslab
+from reslab.networks.named import NetworkSpec
 
 FORMATS = ("fp32+channels_last", "bf16+channels_last")
 
@@ -57,14 +58,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", type=int, default=3000, help="of the train split")
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--optimizer", default="muon", help="muon, adamw, adam, sgd")
     return parser.parse_args(arguments)
 
 
 def _train(options: argparse.Namespace, seed: int, precision: str) -> tuple[float, float]:
     """(accuracy on validation, loss on train) of the last epoch."""
     recipe = reslab.Recipe(
-        epochs=options.epochs, size=options.size, resize=options.size, seed=seed, precision=precision
-    )
+        epochs=options.epochs, size=options.size, resize=options.size, growing=False, batch_size=64,
+        seed=seed, precision=precision, optimizer=options.optimizer,
+    )  # fmt: skip
     photos = reslab.Photos(options.folder, val_fraction=recipe.val_fraction, seed=0)
     rows = list(photos.rows())
     train = [row for row in rows if row["split"] == "train"]
@@ -73,7 +76,7 @@ def _train(options: argparse.Namespace, seed: int, precision: str) -> tuple[floa
         photos.folder, photos.classes, kept + [row for row in rows if row["split"] != "train"]
     )
     torch.manual_seed(seed)
-    network = reslab.make_network(options.network, num_classes=len(photos.classes))
+    network = NetworkSpec(options.network, len(photos.classes), 3).build()
     *_, last = reslab.fit(network, photos, recipe, progress=False)
     return last.val_accuracy, last.train_loss
 

@@ -132,20 +132,18 @@ def _measure(
     alone = _Alone(device)
     first, look, losses = next(iter(trials)), {}, {}
     for p, trial in trials.items():
-        losses[p] = trial.step(few)[1]  # slow: the library builds what it computes with
-        look[p] = min(trial.step(few)[0] for _ in range(2))
+        losses[p] = trial.step(few, len(images))[1]  # slow: the library builds what it computes with
+        look[p] = min(trial.step(few, len(images))[0] for _ in range(2))
         if p == first and len(trials) > 1 and not alone.now():
             return _measure_by_work(trials, few, len(images))
     if len(trials) == 1:  # nothing to choose
-        step = look[first] * len(images) / len(few)
-        return _measured(first, {first: step}, len(images), busy=not alone.now())
+        return _measured(first, look, len(images), busy=not alone.now())
     alike = _alike(losses)
     best = min(look[p] for p in alike)
     rivals = {p: trials[p] for p in alike if look[p] <= HOPELESS * best}
-    left = SHARE * images_in_all * best / len(few) - alone.seconds()
+    left = SHARE * images_in_all * best / len(images) - alone.seconds()
     seconds = _rounds(rivals, images, left) if len(few) < len(images) else {}
-    if not seconds:  # the run is so short that the first look must do
-        seconds = {p: value * len(images) / len(few) for p, value in look.items()}
+    seconds = seconds or look  # the run may be so short that the first look must do
     chosen = min((p for p in alike if p in seconds), key=lambda p: seconds[p])
     return _measured(chosen, seconds, len(images), busy=not alone.now())
 
@@ -158,14 +156,14 @@ def _rounds(rivals: dict[Precision, _Trial], images: Tensor, left: float) -> dic
     started = time.perf_counter()
     times: dict[Precision, list[float]] = {}
     for p, trial in rivals.items():
-        warm = trial.step(images)[0]
+        warm = trial.step(images, len(images))[0]
         if warm * (1 + 2 * len(rivals)) > left and not times:
             return {}
         times[p] = []
     running = list(rivals)
     for number in range(ROUNDS):
         for p in running:
-            times[p].append(rivals[p].step(images)[0])
+            times[p].append(rivals[p].step(images, len(images))[0])
         fastest = min(running, key=lambda p: min(times[p]))
         if number:
             running = [
@@ -184,18 +182,18 @@ def _measure_by_work(trials: dict[Precision, _Trial], few: Tensor, batch_size: i
     work, losses = {}, {}
     with threads(1):
         for p, trial in trials.items():
-            losses[p] = trial.step(few)[1]
-            work[p] = min(trial.step(few, time.process_time)[0] for _ in range(2))
+            losses[p] = trial.step(few, batch_size)[1]
+            work[p] = min(trial.step(few, batch_size, time.process_time)[0] for _ in range(2))
     chosen = min(_alike(losses), key=lambda p: work[p])
     counts = [everyone] if threads_are_fixed() or everyone == 1 else [1, everyone]
     passed = dict.fromkeys(counts, 0.0)
     for _ in range(2):
         for count in counts:
             with threads(count):
-                passed[count] += trials[chosen].step(few)[0]
+                passed[count] += trials[chosen].step(few, batch_size)[0] / 2
     count = min(counts, key=lambda count: passed[count])
-    speeds = {str(p): round(len(few) / value, 1) for p, value in sorted(work.items(), key=lambda i: i[1])}
-    return Measured(str(chosen), passed[count] / 2 * batch_size / len(few), speeds, count, busy=True)
+    speeds = {str(p): round(batch_size / value, 1) for p, value in sorted(work.items(), key=lambda i: i[1])}
+    return Measured(str(chosen), passed[count], speeds, count, busy=True)
 
 
 def _alike(losses: dict[Precision, float]) -> list[Precision]:
@@ -234,8 +232,13 @@ class _Trial:
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-6
 
-    def step(self, images: Tensor, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
-        """(seconds, loss) of one update on made-up images; every image of class 0."""
+    def step(
+        self, images: Tensor, of: int, clock: Callable[[], float] = time.perf_counter
+    ) -> tuple[float, float]:
+        """(seconds, loss) of one update on made-up images; every image of class 0.
+
+        The seconds are those of a batch `of` so many: the passes grow with the images, the update does not.
+        """
         train_mode(self.network, self.frozen)
         started = clock()
         placed = self.precision.place_images(images, self.device)
@@ -245,9 +248,9 @@ class _Trial:
         loss = cross_entropy(logits.float(), labels)
         self.optimizer.zero_grad()
         loss.backward()
+        value, passed = loss.item(), clock()
         self.optimizer.step()
-        value = loss.item()
-        return clock() - started, value
+        return (passed - started) * of / len(images) + clock() - passed, value
 
 
 def _memory() -> Path:
