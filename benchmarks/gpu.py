@@ -4,8 +4,8 @@ python benchmarks/gpu.py                  on a CUDA device; without one it says 
 python benchmarks/gpu.py --batch 64       where the memory is small
 
 All take their steps in turns: 1,000 classes, SGD with momentum, random pictures on the device, the loss read
-after every step. The reference is what torchvision's references/classification/train.py does by default (fp32,
-channels first), and the same with `--amp`, as it is usually run. reslab's step is that of a training with
+after each step. The reference is what torchvision's references/classification/train.py does by default: fp32,
+channels first; and the same with `--amp`, as it is usually run. reslab's step is that of a training with
 `--precision auto`. The share is that of a product of two 8192 x 8192 matrices in bf16, measured in the same
 rounds, with three forward passes counted for a step. Not run on a device so far.
 """
