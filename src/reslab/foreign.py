@@ -55,6 +55,12 @@ def faults(error: ValidationError) -> list[str]:
     return [_fault(said) for said in error.errors(include_url=False)]  # type: ignore[arg-type]
 
 
+def shown(faults: list[str], most: int = 5) -> str:
+    """The first of them as one text: a file may hold a million."""
+    more = f"; and {len(faults) - most:,} more" if len(faults) > most else ""
+    return "; ".join(faults[:most]) + more
+
+
 def _fault(said: dict[str, Any]) -> str:
     kind, context = said["type"], said.get("ctx", {})
     name = ".".join(str(part) for part in said["loc"])

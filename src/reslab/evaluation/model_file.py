@@ -9,16 +9,17 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, InstanceOf, ValidationError
 from torch import Tensor, nn
 
 from .. import files
 from ..errors import ClassifierError, ReslabError
-from ..foreign import faults, read_json
+from ..foreign import faults, read_json, shown
 from ..networks.named import NetworkSpec
 from ..networks.tensor_table import TensorTable, read_table
 from ..photos.preprocess import Preprocess
@@ -28,6 +29,7 @@ from .classifier import Classifier
 
 VERSION = 1
 MODEL_NAME = "model.safetensors"
+LONGEST_FIELD = 10_000  # characters of what a network or a preprocessing says
 
 
 class Header(BaseModel):
@@ -39,7 +41,7 @@ class Header(BaseModel):
     network: NetworkSpec | None
     network_class: str
     # pydantic's own str refuses a folder name that is no UTF-8
-    classes: tuple[InstanceOf[str], ...] = Field(min_length=1)
+    classes: Annotated[tuple[InstanceOf[str], ...], FailFast()] = Field(min_length=1)
     preprocess: Preprocess
     temperature: float = Field(gt=0)
     figures: dict[str, Any]
@@ -139,13 +141,20 @@ def _parse(path: Path, text: str) -> Header:
                 f"its header has version {reprlib.repr(version)}, this one reads {VERSION}",
                 "upgrade reslab",
             )
+        for name in ("network", "preprocess"):  # a complaint about each of a million fields would fill memory
+            if isinstance(content, dict) and len(json.dumps(content.get(name))) > LONGEST_FIELD:
+                raise ValueError(f"its {name} is far too long")
         header = Header.model_validate(content)
+        json.dumps(header.figures)
+    except RecursionError as error:
+        raise ClassifierError(f"the header of {path} is damaged", "it is nested too deeply", again) from error
     except ValidationError as error:
-        raise ClassifierError(f"the header of {path} is damaged", "; ".join(faults(error)), again) from error
+        raise ClassifierError(f"the header of {path} is damaged", shown(faults(error)), again) from error
     except ValueError as error:
         raise ClassifierError(f"the header of {path} is damaged", printable(str(error)), again) from error
     if len(set(header.classes)) < len(header.classes):
-        twice = next(name for name in header.classes if header.classes.count(name) > 1)
+        names = sorted(header.classes)
+        twice = next(name for name, after in pairwise(names) if name == after)
         raise ClassifierError(
             f"the header of {path} is damaged", f"two classes are called {reprlib.repr(twice)}", again
         )

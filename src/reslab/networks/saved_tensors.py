@@ -95,11 +95,16 @@ def _check_directory(path: Path) -> None:
 def _read_old(file: IO[bytes], size: int) -> Any:
     """The format before torch 1.6: five pickles, then every storage with its length before it."""
     promised: dict[str, Tensor] = {}
+    left = size
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
-        if sum(flat.nbytes for flat in promised.values()) + count * dtype.itemsize > size:
-            raise ValueError("it is cut short")
-        return promised.setdefault(key, torch.empty(count * dtype.itemsize, dtype=torch.uint8))
+        nonlocal left
+        if key not in promised:
+            left -= count * dtype.itemsize
+            if left < 0:
+                raise ValueError("it is cut short")
+            promised[key] = torch.empty(count * dtype.itemsize, dtype=torch.uint8)
+        return promised[key]
 
     def refuse(key: str, dtype: torch.dtype, count: int) -> Tensor:
         raise ValueError("a storage stands where none belongs")
@@ -159,11 +164,14 @@ class _Reader(pickle._Unpickler):
         full = f"{module}.{name}"
         if module in ("torch", "torch.storage") and name in FORMATS:
             return FORMATS[name]
-        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+        # not getattr, at which torch imports modules of its own
+        if module == "torch" and isinstance(dtype := vars(torch).get(name), torch.dtype):
             return dtype
-        if full not in FUNCTIONS:
-            raise HoldsCodeError(full)
-        return FUNCTIONS[full]
+        if full in FUNCTIONS:
+            return FUNCTIONS[full]
+        if full.startswith("torch._utils._rebuild_") or (module == "torch" and name.endswith("Storage")):
+            raise ValueError(f"it holds a kind of tensor that is not read here: {name}")
+        raise HoldsCodeError(full)
 
     def persistent_load(self, said: Any) -> Tensor:
         kind, dtype, key, _, count, *view = said
@@ -219,14 +227,18 @@ def _parameter(data: Tensor, *_: Any) -> Tensor:
     return data
 
 
-def _dictionary(pairs: Sequence[Sequence[Any]] = ()) -> dict[Any, Any]:
-    if not all(isinstance(pair[0], str | int) and len(pair) == 2 for pair in pairs):
+def _dictionary(pairs: list[Sequence[Any]] | None = None) -> dict[Any, Any]:
+    """Python 2 gave it a list of pairs. That is used up: copied a thousand times it would fill any memory."""
+    pairs = [] if pairs is None else pairs
+    if not isinstance(pairs, list) or not all(isinstance(p[0], str | int) and len(p) == 2 for p in pairs):
         raise ValueError("a dictionary is described wrongly")
-    return OrderedDict((name, value) for name, value in pairs)
+    made = OrderedDict((name, value) for name, value in pairs)
+    pairs.clear()
+    return made
 
 
-def _counts(counts: Mapping[Any, int] | None = None) -> dict[Any, Any]:
-    return dict(counts if isinstance(counts, dict) else {})
+def _counts(counts: Mapping[Any, int] | None = None) -> Mapping[Any, Any]:
+    return counts if isinstance(counts, dict) else {}
 
 
 def _nothing(*_: Any) -> None:

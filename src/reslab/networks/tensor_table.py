@@ -99,12 +99,10 @@ def _entry(name: str, said: Any) -> Entry:
         raise ValueError(f"{what} has the shape {reprlib.repr(shape)}, which no tensor has")
     if not _are_sizes(place) or len(place) != 2:
         raise ValueError(f"{what} lies at {reprlib.repr(place)}, which is no place in a file")
-    needed = math.prod(shape) * BYTES[dtype]
-    if place[1] - place[0] != needed:
-        raise ValueError(
-            f"{what} of shape {tuple(shape)} and dtype {dtype} needs {needed:,} bytes, "
-            f"and has {place[1] - place[0]:,}"
-        )
+    has, needed = place[1] - place[0], math.prod(shape) * BYTES[dtype]
+    if has != needed:
+        what = f"{what} of shape {reprlib.repr(tuple(shape))} and dtype {dtype}"
+        raise ValueError(f"{what} has {has:,} bytes, which are too {'many' if has > needed else 'few'}")
     return Entry(dtype, tuple(shape), place[0], place[1])
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .. import files
 from ..errors import RecipeError, nearest
-from ..foreign import faults, read_json, read_text
+from ..foreign import faults, read_json, read_text, shown
 from ..photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from ..tables import printable
 from .named_recipes import RECIPES
@@ -273,8 +273,7 @@ def _answer(error: ValidationError) -> RecipeError:
         f"{reprlib.repr(name)[1:-1]}: {nearest(name[:80], Recipe.model_fields)}" for name in unknown[:3]
     )
     return RecipeError(
-        f"this recipe cannot be followed: {'; '.join(said[:5])}"
-        + (f"; and {len(said) - 5} more" if len(said) > 5 else ""),
+        f"this recipe cannot be followed: {shown(said)}",
         "",
         do or "`reslab train --help` explains every setting",
     )
