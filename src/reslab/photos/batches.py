@@ -7,8 +7,9 @@ a restart in mid-epoch change nothing.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,13 +74,14 @@ class Batches:
         steps = _Steps(self, look, epoch, replacements is not None)
         wanted = range(first_step, len(self))
         made = _from_workers(steps, wanted) if self.workers else _one_ahead(steps.__getitem__, wanted)
-        for item in made:
-            if isinstance(item, PhotosError):
-                raise item
-            for path, why in item.replaced:
-                assert replacements is not None
-                replacements.add(path, why, len(self.photos))
-            yield Batch(look.normalize(item.images), item.labels)
+        with closing(made):  # else an error would keep it, and its thread might be the one that ends it
+            for item in made:
+                if isinstance(item, PhotosError):
+                    raise item
+                for path, why in item.replaced:
+                    assert replacements is not None
+                    replacements.add(path, why, len(self.photos))
+                yield Batch(look.normalize(item.images), item.labels)
 
 
 class _Made(NamedTuple):
@@ -136,7 +138,7 @@ class _Steps(Dataset[Any]):
         return torch.stack([self.look.evaluation(photo) for photo in pixels])
 
 
-def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Iterator[Any]:
+def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Generator[Any, None, None]:
     """`make` of every step, in order; a thread makes the next one meanwhile, and is gone when we are."""
     pool = ThreadPoolExecutor(1, "batches")
     try:
@@ -150,7 +152,7 @@ def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Iterator[Any
         pool.shutdown(cancel_futures=True)
 
 
-def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Iterator[Any]:
+def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Generator[Any, None, None]:
     """Each step from one of the processes, in order. Raises TrainingError if one of them died."""
     loader = DataLoader(
         steps,

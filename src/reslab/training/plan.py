@@ -122,7 +122,8 @@ def leg_in_time(
     fitting = seconds / costs[size]  # epochs of this size
     if past and fitting < SLIVER:
         return None
-    part = min(1.0, fitting)
+    # between one and two epochs are halved: a rest that is too short to come would leave the curve unfinished
+    part = fitting / 2 if 1 + SLIVER <= fitting < 2 else min(1.0, fitting)
     start = past[-1].end if past else 0.0
     share = 1.0 if fitting - part < SLIVER else part / max(part, sum(left.values()))
     epochs = len(past) + max(1, round(sum(left.values()) + 0.5 - SLIVER))
