@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from fault_trials import faults
-from rough_machine import RoughMachine, compiled, few_photos
+from rough_machine import ready
 
 from reslab.tables import table
 
@@ -31,20 +31,17 @@ def main() -> None:
     started, counted, wrong, shown = time.monotonic(), Counter[tuple[str, str, str]](), 0, set[str]()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        library = compiled(folder)
-        if isinstance(library, str):
-            sys.exit(library)
-        machine = RoughMachine(library, folder, few_photos(folder / "photos"))
-        for fault in faults(machine, folder, chosen.every):
-            counted[fault.kind, fault.error, fault.outcome] += 1
-            wrong += bool(fault.wrong)
-            if fault.said not in shown or fault.wrong:
-                print(
-                    f"{fault.kind} {fault.number} {fault.error}: {fault.said}\n{fault.wrong or ''}",
-                    flush=True,
-                )
-            shown.add(fault.said)
-        machine.close()
+        machine = ready(folder)
+        if isinstance(machine, str):
+            sys.exit(machine)
+        with machine:
+            for fault in faults(machine, folder, chosen.every):
+                counted[fault.kind, fault.error, fault.outcome] += 1
+                wrong += bool(fault.wrong)
+                if fault.said not in shown or fault.wrong:
+                    told = f"{fault.kind} {fault.number} {fault.error}: {fault.said}"
+                    print(f"{told}\n{fault.wrong or ''}", flush=True)
+                shown.add(fault.said)
     rows = [[*key, str(times)] for key, times in sorted(counted.items())]
     print(table(["call", "error", "outcome", "times"], rows, "lllr"))
     print(f"\n{sum(counted.values())} faults in {time.monotonic() - started:.0f} s; wrong: {wrong}")

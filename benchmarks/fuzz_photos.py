@@ -24,12 +24,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from damage import damaged, whole_photos  # noqa: E402
+from damage import damaged, whole_photos
 
-from reslab.errors import PhotosError  # noqa: E402
-from reslab.photos.decode import decode  # noqa: E402
-from reslab.photos.looks import look  # noqa: E402
-from reslab.tables import table  # noqa: E402
+from reslab.errors import PhotosError
+from reslab.photos.decode import decode
+from reslab.photos.looks import look
+from reslab.tables import table
 
 SECONDS, MIB = 5.0, 1024.0
 HANGS = 120  # seconds after which a photo is taken to hang: every thread's stack is printed, and the end

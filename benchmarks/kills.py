@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from kill_trials import Death, deaths
-from rough_machine import RoughMachine, compiled, few_photos
+from rough_machine import ready
 
 from reslab.tables import table
 
@@ -32,16 +32,14 @@ def main() -> None:
     started, seen = time.monotonic(), []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        library = compiled(folder)
-        if isinstance(library, str):
-            sys.exit(library)
-        machine = RoughMachine(library, folder, few_photos(folder / "photos"))
-        for death in deaths(machine, folder, chosen.count, chosen.seed):
-            seen.append(death)
-            print(
-                f"{len(seen):4}  {death.place}, {death.repeated} of {death.interval} steps again", flush=True
-            )
-        machine.close()
+        machine = ready(folder)
+        if isinstance(machine, str):
+            sys.exit(machine)
+        with machine:
+            for death in deaths(machine, folder, chosen.count, chosen.seed):
+                seen.append(death)
+                again = f"{death.repeated} of {death.interval} steps again"
+                print(f"{len(seen):4}  {death.place}, {again}", flush=True)
     report(seen, time.monotonic() - started)
 
 

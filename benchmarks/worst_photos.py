@@ -21,9 +21,9 @@ from PIL import Image, ImageCms
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from odd_files import chunk, many_passes, png, run_lengths, saved  # noqa: E402
+from odd_files import chunk, many_passes, png, run_lengths, saved
 
-from reslab.tables import table  # noqa: E402
+from reslab.tables import table
 
 DECODE = """
 import sys, time

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,3 +31,12 @@ def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[i
     pixels = generator.normal(color, 40, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, quality=90)
+
+
+def fuzzed(script: str, count: int) -> tuple[int, dict[str, Any]]:
+    """Exit code and findings of a fuzzing script of benchmarks/, on numbers its long run does not reach."""
+    path = Path(__file__).parents[1] / "benchmarks" / script
+    command = [sys.executable, str(path), str(count), "--first", "1000000", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
+    assert done.stdout, done.stderr[-2000:]  # a crash or a hang has said where
+    return done.returncode, json.loads(done.stdout)

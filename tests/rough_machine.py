@@ -58,6 +58,14 @@ def compiled(folder: Path) -> Path | str:
     return library if made.returncode == 0 else f"the C compiler cannot make the shim: {made.stderr[:200]}"
 
 
+def ready(folder: Path) -> RoughMachine | str:
+    """A machine in `folder`, with photos to train on; where none can be made, why."""
+    library = compiled(folder)
+    return (
+        library if isinstance(library, str) else RoughMachine(library, folder, few_photos(folder / "photos"))
+    )
+
+
 class RoughMachine:
     """Starts children that train on `photos`, one at a time; `folder` is for its own files."""
 
@@ -74,7 +82,10 @@ class RoughMachine:
             env=os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> RoughMachine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         assert self.server.stdin is not None
         self.server.stdin.close()
         self.server.wait()

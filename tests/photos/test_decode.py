@@ -15,23 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_files import BLUE, GREEN, RED, YELLOW, corners, flat, saved, swapped_profile
 from PIL import Image, ImageCms, features
 
 from reslab.errors import PhotosError
 from reslab.photos.bounds import MOST_PIXELS
 from reslab.photos.decode import FORMATS, SUFFIXES, decode
-
-RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 180, 30), (30, 30, 220), (220, 220, 30)
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def flat(color: tuple[int, ...], mode: str = "RGB") -> Image.Image:
-    return Image.new(mode, (24, 16), color)
 
 
 def color_of(content: bytes) -> tuple[int, int, int]:
@@ -42,14 +31,6 @@ def color_of(content: bytes) -> tuple[int, int, int]:
 
 def near(one: tuple[int, ...], other: tuple[int, ...], by: int = 6) -> bool:
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= by
-
-
-def corners() -> Image.Image:
-    """Red, green, blue and yellow: top left, top right, bottom left, bottom right."""
-    image = Image.new("RGB", (48, 32))
-    for color, place in ((RED, (0, 0)), (GREEN, (24, 0)), (BLUE, (0, 16)), (YELLOW, (24, 16))):
-        image.paste(color, (*place, place[0] + 24, place[1] + 16))
-    return image
 
 
 # the EXIF standard's words for where row 0 and column 0 of the file belong in the picture that is seen,
@@ -145,21 +126,6 @@ def test_what_is_transparent_lies_over_white() -> None:
     assert color_of(saved(flat((9,), "L"), "PNG", transparency=9)) == (255, 255, 255)
     assert color_of(saved(flat((5,), "P"), "GIF", transparency=5)) == (255, 255, 255)
     assert decode(saved(flat((0, 51), "LA"), "PNG"), "L").getpixel((3, 3)) == 204
-
-
-def swapped_profile() -> bytes:
-    """sRGB with red and green exchanged: whoever ignores it sees the wrong colour."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    entries = {
-        bytes(profile[at : at + 4]): at
-        for at in range(132, 132 + 12 * struct.unpack_from(">I", profile, 128)[0], 12)
-    }
-    red, green = entries[b"rXYZ"], entries[b"gXYZ"]
-    profile[red + 4 : red + 12], profile[green + 4 : green + 12] = (
-        profile[green + 4 : green + 12],
-        profile[red + 4 : red + 12],
-    )
-    return bytes(profile)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rough_machine import RoughMachine, ready
 
 import reslab
 from reslab import Recipe, Run
 
 SETTINGS = {"epochs": 2, "size": 16, "resize": 18, "batch_size": 8, "precision": "fp32", "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoughMachine]:
+    """Trains in processes that can be killed and whose calls can be made to fail."""
+    machine = ready(tmp_path_factory.mktemp("rough-machine"))
+    if isinstance(machine, str):
+        pytest.skip(machine)
+    with machine:
+        yield machine
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fault_trials import faults
-from rough_machine import RoughMachine, bits, compiled, few_photos
+from rough_machine import RoughMachine, bits, few_photos
 
 from reslab import Recipe, ReslabError, Run, files, resume
 from reslab.errors import RunError
@@ -20,17 +20,6 @@ from reslab.training.begin import begin
 from reslab.training.continuing import epochs_of
 
 MEGABYTE = 2**20
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoughMachine]:
-    folder = tmp_path_factory.mktemp("rough-machine")
-    library = compiled(folder)
-    if isinstance(library, str):
-        pytest.skip(library)
-    machine = RoughMachine(library, folder, few_photos(folder / "photos"))
-    yield machine
-    machine.close()
 
 
 @pytest.fixture

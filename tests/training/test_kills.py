@@ -1,22 +1,10 @@
 """A training that is killed at any instant goes on to the bits of the undisturbed one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kill_trials import deaths
-from rough_machine import RoughMachine, compiled, few_photos
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoughMachine]:
-    folder = tmp_path_factory.mktemp("rough-machine")
-    library = compiled(folder)
-    if isinstance(library, str):
-        pytest.skip(library)
-    machine = RoughMachine(library, folder, few_photos(folder / "photos"))
-    yield machine
-    machine.close()
+from rough_machine import RoughMachine
 
 
 @pytest.mark.slow
