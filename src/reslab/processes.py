@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import RecipeError
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -40,6 +44,24 @@ def choose_device(name: str = "auto") -> torch.device:
 def cores() -> int:
     """CPU cores that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
+    """`work` of every item, in order, in threads: enough in work for every core, few enough for any memory.
+
+    What `work` raises is raised at its item; what is not begun by then, or when nobody asks on, is left.
+    """
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 8 * cores():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def processor() -> str:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import reslab.photos.cache as module
+import reslab.processes as processes
 from reslab import Photo, Photos
 from reslab.errors import PhotosError
 from reslab.photos.cache import PixelCache, PixelFiles, Pixels, cache_folder, open_pixels
@@ -85,7 +86,7 @@ def test_it_is_built_once_and_then_no_photo_is_opened(photo_folder: Callable[...
 
 
 def test_every_core_decodes(photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "cores", lambda: 5)
+    monkeypatch.setattr(processes, "cores", lambda: 5)
     together, original = threading.Barrier(5), PixelFiles.read
 
     def read(self: PixelFiles, photo: Photo) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Decoded and shrunken pixels in a memory-mapped file in the user's cache folder, keyed by content.
+"""Decoded and shrunken pixels as files in the user's cache folder, keyed by content.
 
 The network sees the same bits with and without it. A cache that cannot be written is a warning, never a
 failed run. Deleting the folder at any time is safe, and a cache that nobody has opened for two months goes
@@ -15,11 +15,10 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +27,10 @@ from numpy.typing import NDArray
 
 from .. import files as durable
 from ..errors import PhotosError
-from ..processes import cores
+from ..processes import on_all_cores
 from ..tables import printable
 from .cache_file import RECORD, PixelCache, PixelFiles, Pixels, index_bytes
-from .photo_list import DIGEST, Photo, PhotoList
+from .photo_list import DIGEST, Photo, PhotoList, as_words
 from .preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def open_pixels(
     files = PixelFiles(folder, preprocess)
     if not cache or not photos:
         return files
-    contents, first = np.unique(photos.digests.view(f"V{DIGEST}").ravel(), return_index=True)
+    contents, first = np.unique(as_words(photos.digests), return_index=True)
     once = _Once(photos, first)
     digests = contents.view(np.uint8).reshape(-1, DIGEST)
     place = cache_folder() / _key(digests, preprocess)
@@ -117,8 +116,6 @@ def _open_or_build(
             _remove(leftover)
         _remove_unused(place.parent)
         _build(place, photos, files, progress)
-    with suppress(OSError):
-        os.unlink(f"{place}.lock")
     try:
         return PixelCache(place, digests, files)
     except ValueError as error:
@@ -140,6 +137,8 @@ def _only_builder(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        with suppress(OSError):
+            os.unlink(path)
 
 
 def _remove_unused(folder: Path) -> None:
@@ -169,8 +168,9 @@ def _build(place: Path, photos: _Once, files: PixelFiles, progress: bool) -> Non
         total=len(photos), desc="decoding photos, once", unit=" photos", disable=None if progress else True
     )
     try:
-        with bar, ThreadPoolExecutor(cores()) as pool, (temporary / "pixels").open("wb") as out:
-            for row, pixels in enumerate(_read_ahead(pool, files, photos)):
+        decoding = closing(on_all_cores(partial(_try_read, files), photos))
+        with bar, decoding as decoded, (temporary / "pixels").open("wb") as out:
+            for row, pixels in enumerate(decoded):
                 bar.update()
                 if isinstance(pixels, PhotosError):
                     failed.add(pixels)
@@ -188,19 +188,6 @@ def _build(place: Path, photos: _Once, files: PixelFiles, progress: bool) -> Non
         os.rename(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _read_ahead(
-    pool: ThreadPoolExecutor, files: PixelFiles, photos: Iterable[Photo]
-) -> Iterator[Tensor | PhotosError]:
-    """In order, with enough photos in work for every core and few enough for any memory."""
-    waiting: deque[Future[Tensor | PhotosError]] = deque()
-    for photo in photos:
-        waiting.append(pool.submit(_try_read, files, photo))
-        if len(waiting) > 8 * cores():
-            yield waiting.popleft().result()
-    for future in waiting:
-        yield future.result()
 
 
 def _try_read(files: PixelFiles, photo: Photo) -> Tensor | PhotosError:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhotosError
 from .folder import digest
-from .photo_list import DIGEST, Photo
+from .photo_list import DIGEST, Photo, as_words
 from .preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class PixelCache:
 
     def __init__(self, folder: Path, digests: NDArray[np.uint8], files: PixelFiles) -> None:
         self.folder, self.files, self.warned = folder, files, False
-        self.digests = _as_words(digests)
+        self.digests = as_words(digests)
         self.records = _read_index(folder, len(digests))
         self.starts = self._starts()  # (N + 1,)
         self.pixels = _open_file(folder / "pixels")
@@ -124,11 +124,6 @@ class PixelCache:
             self.warned = True
             with suppress(OSError):
                 os.unlink(self.folder / "index")
-
-
-def _as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
-    """(N, 16) uint8 -> (N,), each digest one value, compared byte for byte."""
-    return np.ascontiguousarray(digests).view(f"V{DIGEST}").ravel()
 
 
 def index_bytes(records: NDArray[np.void], name: str) -> bytes:

@@ -13,17 +13,15 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DownloadError, UsageError, nearest
-from ..processes import cores
+from ..processes import on_all_cores
 from .download_archives import fetch_archives, find_archives, unpack
 from .download_sets import SETS, Item, Pixels, PublicSet
 
 log = logging.getLogger("reslab")
-CHUNK = 256
 
 
 def get(name: str, folder: Path | str, *, source: Path | str | None = None, progress: bool = True) -> Path:
@@ -138,10 +136,9 @@ def _write(splits: Mapping[str, Sequence[Item]], photos: Path, progress: bool) -
     for folder in {path.parent for path, _ in items}:
         folder.mkdir(parents=True)
     bar = tqdm(total=len(items), desc="writing photos", unit=" photos", disable=None if progress else True)
-    with bar, ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(items), CHUNK):  # in chunks, so that Ctrl-C need not wait for all of them
-            for _ in pool.map(_write_one, items[start : start + CHUNK]):
-                bar.update()
+    with bar, closing(on_all_cores(_write_one, items)) as written:
+        for _ in written:
+            bar.update()
 
 
 def _write_one(item: tuple[Path, Path | Pixels]) -> None:

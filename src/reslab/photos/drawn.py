@@ -12,8 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import PhotosError, UsageError
-from ..processes import cores
+from ..processes import on_all_cores
 from ..randomness import key
 from .drawn_animals import Kind, draw_animal
 from .drawn_pen import pen_on
@@ -112,15 +111,12 @@ def _draw_all(folder: Path, names: list[tuple[str, Kind, int]], seed: int, size:
         path = folder / split / kind / f"{number:04}.jpg"
         picture.save(path, quality=int(random.integers(72, 95)))
 
-    pool = ThreadPoolExecutor(cores())
-    try:
-        jobs = pool.map(save, names)
-        for _ in tqdm(
-            jobs, "drawing", len(names), unit=" pictures", leave=False, disable=None if progress else True
-        ):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
+    bar = tqdm(
+        desc="drawing", total=len(names), unit=" pictures", leave=False, disable=None if progress else True
+    )
+    with bar, closing(on_all_cores(save, names)) as saved:
+        for _ in saved:
+            bar.update()
 
 
 def _picture(kind: Kind, random: np.random.Generator, size: int) -> Image.Image:

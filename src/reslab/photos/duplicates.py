@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..processes import cores
+from .photo_list import as_words
 
 BITS = 10  # of 64 that the perceptual hashes of two copies may differ by
 ALIKE = 0.95  # correlation of two thumbnails below which they show different pictures
@@ -67,8 +68,7 @@ def find_alike(
     chosen = np.flatnonzero(looked_at)
     if not len(chosen):
         return Alike(content)
-    kinds = np.ascontiguousarray(digests[chosen]).view("V16").ravel()
-    _, first, content[chosen] = np.unique(kinds, return_index=True, return_inverse=True)
+    _, first, content[chosen] = np.unique(as_words(digests[chosen]), return_index=True, return_inverse=True)
     if hashes is None or thumbnails is None or places is None:
         return Alike(content)
     found = list(near_pairs(hashes, thumbnails, places, np.sort(chosen[first])))

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import reprlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import PhotosError, UsageError
-from ..processes import cores
+from ..processes import on_all_cores
 from ..tables import printable
 from . import listing
 from .layout import find_splits, from_image_folder, left_out, unreadable
-from .photo_list import DIGEST, Columns, Photo, PhotoList
+from .photo_list import DIGEST, HEXADECIMAL, Columns, Photo, PhotoList
 from .splitting import cut
 
 SPLITS = ("train", "val", "test")
-HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")
 CHUNK = 64  # files that one thread digests before it hands them over
 
 
@@ -206,27 +202,22 @@ def _agree_on_classes(
 
 def _digested(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, ...]) -> PhotoList:
     """Read on all cores, a few chunks ahead, and kept in columns: no object a photo stays behind."""
-    columns, waiting = Columns(), deque[tuple[int, list[str], Future[list[bytes]]]]()
 
-    def keep() -> None:
-        label, paths, digests = waiting.popleft()
-        for path, content in zip(paths, digests.result(), strict=True):
-            columns.add(path, label, content)
-
-    with ThreadPoolExecutor(cores()) as pool:
+    def chunks() -> Iterator[tuple[int, list[str]]]:
         for label, name in enumerate(classes):
             paths = iter(found.get(name, ()))
             while chunk := list(islice(paths, CHUNK)):
-                waiting.append((label, chunk, pool.submit(_digests, folder, chunk)))
-                if len(waiting) > 4 * cores():
-                    keep()
-        while waiting:
-            keep()
+                yield label, chunk
+
+    def read(chunk: tuple[int, list[str]]) -> tuple[int, list[tuple[str, bytes]]]:
+        label, paths = chunk
+        return label, [(path, bytes.fromhex(digest(folder / path))) for path in paths]
+
+    columns = Columns()
+    for label, contents in on_all_cores(read, chunks()):
+        for path, content in contents:
+            columns.add(path, label, content)
     return columns.freeze()
-
-
-def _digests(folder: Path, paths: Sequence[str]) -> list[bytes]:
-    return [bytes.fromhex(digest(folder / path)) for path in paths]
 
 
 def digest(path: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import reprlib
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,11 +19,10 @@ from typing import Any
 from .. import files
 from ..errors import PhotosError, UsageError
 from ..tables import printable
-from .photo_list import DIGEST
+from .photo_list import DIGEST, HEXADECIMAL
 
 FORMAT, VERSION = "reslab photo list", 1
 SPLITS = ("all", "train", "val", "test")
-HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")
 LONGEST = 2**16  # bytes of a line; a path has some 4,000 at most
 MOST_CLASSES = 2**24  # bytes of the first line, which names them all
 

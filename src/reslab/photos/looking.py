@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhotosError, UsageError
-from ..processes import cores
+from ..processes import on_all_cores
 from . import listing, looks
 from .copies import Place, Standing
 from .decode import Truncated
@@ -133,20 +132,13 @@ def look_at_all(files: Files, truncated: Truncated, progress: bool) -> Iterator[
     Image.init()  # before there are threads that would all do it
     cache = LookCache()
     bar = tqdm(total=len(files), desc="looking at photos", unit=" photos", disable=None if progress else True)
-    waiting: deque[Future[tuple[str, looks.Look]]] = deque()
-    pool = ThreadPoolExecutor(cores())
+    paths = (files.folder / path for path in files.paths)
     try:
-        with bar:
-            for path in files.paths:
-                waiting.append(pool.submit(_look, files.folder / path, truncated, cache))
-                if len(waiting) > 8 * cores():
-                    yield waiting.popleft().result()
-                    bar.update()
-            while waiting:
-                yield waiting.popleft().result()
+        with bar, closing(on_all_cores(lambda path: _look(path, truncated, cache), paths)) as seen:
+            for look in seen:
+                yield look
                 bar.update()
     finally:
-        pool.shutdown(cancel_futures=True)
         cache.close()
 
 

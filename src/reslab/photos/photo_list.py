@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIGEST = 16  # bytes
+HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")  # a digest as text
 
 
 @dataclass(frozen=True)
@@ -135,3 +137,8 @@ class Columns:
             np.array(self.labels, np.int32),
             np.frombuffer(bytes(self.digests), np.uint8).reshape(-1, DIGEST),
         )
+
+
+def as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
+    """(N, 16) uint8 -> (N,), each digest one value, compared byte for byte."""
+    return np.ascontiguousarray(digests).view(f"V{DIGEST}").ravel()

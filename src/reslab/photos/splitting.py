@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..randomness import key
-from .photo_list import PhotoList
+from .photo_list import PhotoList, as_words
 
 
 def cut(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[PhotoList, PhotoList]:
@@ -18,7 +18,7 @@ def cut(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[Ph
     """
     if not photos:
         return photos, photos
-    contents, content_of = np.unique(photos.digests.view("V16").ravel(), return_inverse=True)
+    contents, content_of = np.unique(as_words(photos.digests), return_inverse=True)
     classes = _Classes(content_of, photos.labels)
     chosen = np.zeros(len(contents), bool)  # (contents,)
     for label in range(len(classes.left)):
