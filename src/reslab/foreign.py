@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 LARGEST_TEXT = 2**20  # bytes of a file of settings
 
@@ -52,7 +53,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def faults(error: ValidationError) -> list[str]:
     """pydantic's complaints, each as "epochs: 'x' is no whole number"."""
-    return [_fault(said) for said in error.errors(include_url=False)]  # type: ignore[arg-type]
+    return [_fault(said) for said in error.errors(include_url=False)]
 
 
 def shown(faults: list[str], most: int = 5) -> str:
@@ -61,7 +62,7 @@ def shown(faults: list[str], most: int = 5) -> str:
     return "; ".join(faults[:most]) + more
 
 
-def _fault(said: dict[str, Any]) -> str:
+def _fault(said: ErrorDetails) -> str:
     kind, context = said["type"], said.get("ctx", {})
     name = ".".join(str(part) for part in said["loc"])
     if kind == "value_error":  # our own words already

@@ -92,7 +92,7 @@ def _check_directory(path: Path) -> None:
         raise ValueError("it is cut short, or an archive of too many entries")
 
 
-def _read_old(file: IO[bytes], size: int) -> Any:
+def _read_old(file: io.BufferedReader, size: int) -> Any:
     """The format before torch 1.6: five pickles, then every storage with its length before it."""
     promised: dict[str, Tensor] = {}
     left = size
@@ -117,7 +117,7 @@ def _read_old(file: IO[bytes], size: int) -> Any:
     content = _Reader(file, storage).load()
     for key in _Reader(file, refuse).load():
         count, flat = int.from_bytes(file.read(8), "little"), promised[key]
-        if count == 0 or flat.nbytes % count or file.readinto(flat.numpy().data) != flat.nbytes:  # type: ignore[attr-defined]
+        if count == 0 or flat.nbytes % count or file.readinto(flat.numpy().data) != flat.nbytes:
             raise ValueError("it is cut short")
         del promised[key]
     if any(flat.nbytes for flat in promised.values()):

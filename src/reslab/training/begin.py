@@ -26,6 +26,7 @@ from ..photos.batches import Batch
 from ..photos.contact_sheet import show_batch
 from ..photos.first_look import first_look, warn
 from ..photos.folder import Photos, digest
+from ..processes import processor
 from ..randomness import torch_seeded
 from . import checkpoint
 from .estimate import estimate, planned, start_clock
@@ -72,7 +73,7 @@ def begin(
         say(str(load_pretrained(module, short_name(name), weights)))
     prepared = prepare(module, photos, recipe, name=name, progress=progress, say=say)
     first, loading = _first_batch(prepared)
-    costs = estimate(prepared, name, loading, say)
+    costs = estimate(prepared, name, loading)
     start_clock(prepared, costs, len(photos.test), began)
     say(_plan(prepared, name, costs))
     _write(folder, prepared, photos, first, name, spec, weights)
@@ -176,7 +177,7 @@ def environment(device: torch.device) -> Mapping[str, Any]:
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),

@@ -139,12 +139,12 @@ def _train(
                 _keep(run, prepared, photos, rows)
             due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
             if isinstance(event, Epoch) or due:
-                _save(run, prepared, rows)
+                checkpoint.save(state, rows, run.folder)
                 saved = time.monotonic()
             if isinstance(event, Epoch):
                 yield event
         if stop.asked:
-            _save(run, prepared, rows)
+            checkpoint.save(state, rows, run.folder)
             raise KeyboardInterrupt
 
 
@@ -158,10 +158,6 @@ def _until_stopped(stream: Iterator[Step | Epoch], stop: Stop) -> Iterator[Step 
     except TrainingError:
         if not stop.asked:  # a signal to all our processes also ends those that prepare batches
             raise
-
-
-def _save(run: Run, prepared: Prepared, rows: list[Epoch]) -> None:
-    checkpoint.save(prepared.state, rows, run.folder)
 
 
 def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch]) -> None:

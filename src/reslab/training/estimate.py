@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .autotune import measure_precision
 from .plan import Clock, Leg, next_leg, sizes_of
@@ -17,7 +16,7 @@ AFTER = 3.0  # seconds for the end of a run, beside its test
 WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
 
 
-def estimate(prepared: Prepared, name: str, loading: float, say: Callable[[str], Any]) -> dict[int, float]:
+def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
     """Seconds of an epoch at each size of its pictures, validation included.
 
     `loading`: seconds that one batch of full size costs in this process before it reaches the network.

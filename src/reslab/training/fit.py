@@ -73,7 +73,7 @@ def fit(
     photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     prepared = prepare(network, photos, recipe, progress=progress)
     if recipe.time is not None:
-        costs = estimate(prepared, type(network).__name__, 0.0, lambda text: None)
+        costs = estimate(prepared, type(network).__name__, 0.0)
         start_clock(prepared, costs, 0, began)
     stream = events(prepared.state, prepared.train, prepared.validate(progress))
     for event in with_bars(stream, progress):
