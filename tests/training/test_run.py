@@ -187,3 +187,25 @@ def test_a_photo_that_vanishes_while_it_trains_is_replaced_and_named_at_the_end(
     assert run.result is not None
     assert [row["path"] for row in run.result["replaced"]] == [gone]
     assert any(gone in line and "another took its place" in line for line in said)
+
+
+def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = reslab.Recipe(time="6s", size=16, resize=20, precision="fp32")
+    said: list[str] = []
+    run = begin(
+        photo_folder(train=40, test=4), "cifar_resnet20", recipe,
+        weights=None, run=tmp_path / "run", progress=False, say=said.append,
+    )  # fmt: skip
+    assert (run.recipe.time, run.epochs) == ("6s", 0)
+    assert any("about 6 s in all, by this measurement" in line for line in said)
+    stream = epochs_of(run, progress=False, say=said.append)
+    first = next(stream)
+    stream.close()  # as a kill would: what was done stays done
+    assert run.epochs == first.epochs > 1
+    rest = list(epochs_of(run, progress=False, say=said.append))
+    assert [epoch.epoch for epoch in rest] == list(range(2, len(run.rows) + 1))
+    assert run.result is not None
+    assert run.result["epochs"] == run.epochs == len(run.rows) > 1
+    assert f"finished, {run.epochs}/{run.epochs} epochs" in str(run)

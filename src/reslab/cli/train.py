@@ -159,7 +159,7 @@ def _figures(run: Any) -> dict[str, Any]:
         "run": str(run.folder),
         "network": run.about["network"],
         "epochs_done": len(run.rows),
-        "epochs": run.recipe.epochs,
+        "epochs": run.epochs,
         "val_accuracy": best and best["val_accuracy"],
         "test_accuracy": result and result["test_accuracy"],
         "seconds": run.seconds,

@@ -47,7 +47,7 @@ class Run:
     def __str__(self) -> str:
         best = self.best
         shown = f", best val_accuracy {best['val_accuracy']:.3f} in epoch {best['epoch']}" if best else ""
-        return f"Run({self.folder}: {self.state}, {len(self.rows)}/{self.recipe.epochs} epochs{shown})"
+        return f"Run({self.folder}: {self.state}, {len(self.rows)}/{self.epochs} epochs{shown})"
 
     __repr__ = __str__
 
@@ -96,6 +96,14 @@ class Run:
         if [row["epoch"] for row in rows] != [number + 1 for number in range(expected)]:
             raise RunError(f"{path} cannot be read", "it has not one row for every epoch", "start a new run")
         return rows
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run: as its recipe says; where that gives a time, as it came or as last planned."""
+        recipe, rows = self.recipe, self.rows
+        if recipe.time is None:
+            return recipe.epochs
+        return len(rows) if self.result is not None else rows[-1]["epochs"] if rows else 0
 
     @property
     def best(self) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ ABOUT: Fields = {
 }
 PHOTO: Fields = dict.fromkeys(("path", "label", "split", "digest"), ANY)  # checked by Photos itself
 ROW: Fields = {
-    "epoch": COUNT,
+    **dict.fromkeys(("epoch", "epochs", "size"), COUNT),
     **dict.fromkeys(("train_loss", "val_loss", "val_accuracy", "seconds"), NUMBER),
 }
 RESULT: Fields = {"model": TEXT, "best_epoch": COUNT, "test_accuracy": MAYBE_NUMBER}
