@@ -7,10 +7,12 @@ a restart in mid-epoch change nothing.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,7 +162,7 @@ def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Generator[Any, None, 
         sampler=wanted,
         num_workers=steps.batches.workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=_leave_words_to_parent,
         generator=torch.Generator(),  # otherwise it would draw from the global random state
     )
     try:
@@ -179,7 +181,16 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-def _leave_signals_to_parent(_: int) -> None:
-    """Ctrl-C and a first SIGTERM reach every process of a group: what they mean, the parent decides."""
+def _leave_words_to_parent(_: int) -> None:
+    """Ctrl-C and a first SIGTERM reach every process of a group: what they mean, the parent decides.
+
+    And a connection ends when the parent was killed, of which its terminal needs no traceback.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+
+    def say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, EOFError | ConnectionError):
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = say
