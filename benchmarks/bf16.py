@@ -65,7 +65,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _train(options: argparse.Namespace, seed: int, precision: str) -> tuple[float, float]:
     """(accuracy on validation, loss on train) of the last epoch."""
     recipe = reslab.Recipe(
-        epochs=options.epochs, size=options.size, resize=options.size, growing=False, batch_size=64,
+        epochs=options.epochs, size=options.size, resize=options.size, progressive_resizing=False,
+        batch_size=64,
         seed=seed, precision=precision, optimizer=options.optimizer,
     )  # fmt: skip
     photos = reslab.Photos(options.folder, val_fraction=recipe.val_fraction, seed=0)

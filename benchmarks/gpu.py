@@ -115,7 +115,8 @@ def own_step(name: str, made: Batch, size: int, device: torch.device) -> tuple[s
     """reslab's step as a training takes it, with the precision that it would choose now."""
     batch = len(made.labels)
     recipe = reslab.Recipe(
-        size=size, growing=False, batch_size=batch, optimizer="sgd", momentum=0.9, learning_rate=1e-3,
+        size=size, progressive_resizing=False,
+        batch_size=batch, optimizer="sgd", momentum=0.9, learning_rate=1e-3,
         weight_decay=1e-4, label_smoothing=0, device=device.type,
     )  # fmt: skip
     network = NetworkSpec(name, 1000, 3).build().to(device)

@@ -153,7 +153,8 @@ def own_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
 def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
     torch.manual_seed(0)
     recipe = reslab.Recipe(
-        size=size, growing=False, batch_size=len(made.labels), optimizer=optimizer, learning_rate=1e-4,
+        size=size, progressive_resizing=False,
+        batch_size=len(made.labels), optimizer=optimizer, learning_rate=1e-4,
         label_smoothing=0,
     )  # fmt: skip
     network: nn.Module = reslab.resnet18(num_classes=2)

@@ -25,7 +25,7 @@ def legs_of(recipe: Recipe, steps: int) -> list[Leg]:
 
 @given(epochs=st.integers(1, 60), steps=st.integers(1, 300), growing=st.booleans(), size=st.integers(8, 300))
 def test_fixed_epochs_cover_the_run_without_a_gap_and_end_at_full_size(epochs, steps, growing, size):
-    legs = legs_of(Recipe(epochs=epochs, size=size, growing=growing), steps)
+    legs = legs_of(Recipe(epochs=epochs, size=size, progressive_resizing=growing), steps)
     assert len(legs) == epochs
     assert (legs[0].start, legs[-1].end) == (0, 1)
     assert all(first.end == second.start for first, second in zip(legs, legs[1:], strict=False))
@@ -38,7 +38,7 @@ def test_fixed_epochs_cover_the_run_without_a_gap_and_end_at_full_size(epochs, s
 
 def test_pictures_grow_from_half_over_three_quarters_and_never_begin_under_32_pixels():
     assert sizes_of(Recipe(size=128)) == SIZES
-    assert sizes_of(Recipe(size=128, growing=False)) == {128: 1.0}
+    assert sizes_of(Recipe(size=128, progressive_resizing=False)) == {128: 1.0}
     assert list(sizes_of(Recipe(size=48))) == [32, 40, 48] or list(sizes_of(Recipe(size=48))) == [32, 48]
     assert sizes_of(Recipe(size=32)) == {32: 1.0}
     assert sizes_of(Recipe(size=20)) == {20: 1.0}

@@ -16,9 +16,7 @@ from typing import Any
 
 from ..foreign import read_json
 
-LARGEST_HEADER = (
-    8 * 2**20
-)  # bytes; a ResNet-152 needs 0.1 MB of it, as Python objects it takes 25 times as much
+LARGEST_HEADER = 8 * 2**20  # bytes; a ResNet-152 needs 0.1 MB. As Python objects it takes 25 times as much
 LARGEST_SIDE = 2**48
 BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,

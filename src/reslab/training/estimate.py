@@ -27,7 +27,7 @@ def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
         step = prepared.measured.seconds_per_step
         if size != state.recipe.size:
             smaller = state.recipe.with_settings(
-                size=size, resize=None, growing=False, precision=prepared.measured.precision
+                size=size, resize=None, progressive_resizing=False, precision=prepared.measured.precision
             )
             step = measure_precision(
                 state.network, name, smaller, prepared.preprocess, len(prepared.train.photos),

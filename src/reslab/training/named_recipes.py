@@ -10,25 +10,25 @@ RECIPES: dict[str, dict[str, Any]] = {
     # the usual tutorial's settings, kept as they are: a night on two cores
     "tutorial": {
         "optimizer": "adam", "learning_rate": 0.003, "batch_size": 32, "epochs": 10, "size": 512,
-        "resize": 512, "growing": False, "min_crop_area": 0.08, "weight_decay": 0, "schedule": "constant",
-        "label_smoothing": 0, "precision": "fp32",
+        "resize": 512, "progressive_resizing": False, "min_crop_area": 0.08, "weight_decay": 0,
+        "schedule": "constant", "label_smoothing": 0, "precision": "fp32",
     },
     # Dive into Deep Learning, section 8.6: Fashion-MNIST on textbook_resnet18
     "textbook": {
         "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0, "batch_size": 256, "epochs": 10,
-        "size": 96, "resize": 96, "growing": False, "weight_decay": 0, "schedule": "constant",
+        "size": 96, "resize": 96, "progressive_resizing": False, "weight_decay": 0, "schedule": "constant",
         "label_smoothing": 0, "random_crop": False, "horizontal_flip": False,
     },
     # He et al. 2015, section 3.4, as its descendants run it on ImageNet: 90 epochs, divided by ten at a third
     # and two thirds
     "paper": {
         "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "batch_size": 256, "epochs": 90,
-        "size": 224, "growing": False, "min_crop_area": 0.08, "weight_decay": 1e-4, "schedule": "steps",
-        "milestones": (1 / 3, 2 / 3), "label_smoothing": 0,
+        "size": 224, "progressive_resizing": False, "min_crop_area": 0.08, "weight_decay": 1e-4,
+        "schedule": "steps", "milestones": (1 / 3, 2 / 3), "label_smoothing": 0,
     },
     # from pretrained weights: the lower half stays as it is, which also saves its way back
     "finetune": {
         "optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.05, "batch_size": 64, "epochs": 3,
-        "size": 160, "growing": False, "freeze": ("conv1", "bn1", "layer1", "layer2"),
+        "size": 160, "progressive_resizing": False, "freeze": ("conv1", "bn1", "layer1", "layer2"),
     },
 }  # fmt: skip

@@ -76,7 +76,7 @@ def next_leg(recipe: Recipe, clock: Clock | None, past: Sequence[Leg], steps: in
 
 def sizes_of(recipe: Recipe) -> dict[int, float]:
     """Sizes of the training pictures in pixels, ascending, each with its share of the epochs."""
-    if not recipe.growing:
+    if not recipe.progressive_resizing:
         return {recipe.size: 1.0}
     sizes: dict[int, float] = {}
     for part, share in GROWTH:

@@ -49,8 +49,8 @@ class Recipe(BaseModel):
         None, ge=8, le=4096, description="shorter side before the centre crop; default 8/7 of size"
     )
 
-    growing: bool = Field(
-        True, description="begin with smaller pictures, half of size and then three quarters of it"
+    progressive_resizing: bool = Field(
+        True, description="begin with pictures of half of size, then of three quarters of it"
     )
 
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
