@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
+from ..evaluation.predictions import predict_logits
 from .autotune import measure_precision
 from .plan import Clock, Leg, next_leg, sizes_of
 
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
 
 KEEPING = 0.5  # seconds of an epoch for checkpoint, model file and curves
 AFTER = 3.0  # seconds for the end of a run, beside its test
+TRIED = 32  # photos by which the seconds of the test are measured
 WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
 
 
@@ -44,11 +49,16 @@ def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
 
 def start_clock(prepared: Prepared, costs: dict[int, float], tested: int, began: float) -> None:
     """Gives a training of a given time its clock; `tested`: photos that are looked at when it is over."""
-    state = prepared.state
+    state, look = prepared.state, prepared.preprocess
     if state.recipe.time is None:
         return
-    step = prepared.measured.seconds_per_step / prepared.train.batch_size
-    reserve = WAY_IN * step * (tested + len(prepared.val.photos)) + AFTER
+    images = torch.zeros(min(TRIED, prepared.train.batch_size), look.channels, look.size, look.size)
+    seconds = []
+    for _ in range(2):  # the first builds what it computes with
+        started = time.monotonic()
+        list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
+        seconds.append(time.monotonic() - started)
+    reserve = min(seconds) / len(images) * (tested + len(prepared.val.photos)) + AFTER
     state.clock = Clock(began, costs, reserve)
 
 
