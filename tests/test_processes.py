@@ -106,3 +106,25 @@ def test_keeping_memory_twice_harms_nothing() -> None:
     keep_memory()
     keep_memory()
     assert torch.ones(1000).sum() == 1000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_a_worker_dies_with_the_process_that_started_it_and_at_once_if_that_is_dead_already() -> None:
+    code = """
+import os, sys, time
+from reslab.processes import end_with_parent, own_number
+parent, late = own_number(), sys.argv[1] == "late"
+if os.fork() == 0:
+    if late:
+        while os.getppid() == parent:
+            time.sleep(0.01)
+    end_with_parent(parent)
+    time.sleep(600)
+if not late:
+    time.sleep(1)
+os.kill(os.getpid(), 9)
+"""
+    for when in ("early", "late"):
+        process = subprocess.Popen([sys.executable, "-c", code, when], stdout=subprocess.PIPE)
+        out, _ = process.communicate(timeout=30)  # as long as a worker lives, it holds this pipe
+        assert (out, process.returncode) == (b"", -9)

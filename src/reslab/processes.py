@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
+import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -123,6 +126,26 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, 2**30)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def own_number() -> int | None:
+    """The number of this process, by which a process that it starts knows it; None if another starts them."""
+    return None if multiprocessing.get_start_method() == "forkserver" else os.getpid()
+
+
+def end_with_parent(parent: int | None) -> None:
+    """From now on this process is killed when the one that started it dies, on Linux; `parent`: its number.
+
+    If that is dead already, this is the end.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # its number in prctl.h
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 @contextmanager

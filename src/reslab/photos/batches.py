@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import PhotosError, TrainingError
+from ..processes import end_with_parent, own_number
 from ..randomness import permutation, uniforms_of_each
 from .augmentation import NUMBERS, augment, draw
 from .cache_file import Pixels
@@ -162,7 +164,7 @@ def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Generator[Any, None, 
         sampler=wanted,
         num_workers=steps.batches.workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_words_to_parent,
+        worker_init_fn=partial(_begin_worker, own_number()),
         generator=torch.Generator(),  # otherwise it would draw from the global random state
     )
     try:
@@ -181,11 +183,13 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-def _leave_words_to_parent(_: int) -> None:
+def _begin_worker(parent: int | None, _: int) -> None:
     """Ctrl-C and a first SIGTERM reach every process of a group: what they mean, the parent decides.
 
-    And a connection ends when the parent was killed, of which its terminal needs no traceback.
+    A killed parent ends its workers at once, also one that has just begun, which torch would leave waiting.
+    A connection that ends on the way needs no traceback.
     """
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
