@@ -2,11 +2,13 @@
 
 python benchmarks/time_to_accuracy.py FOLDER --minutes 10            everybody gets ten minutes at 128 pixels
 python benchmarks/time_to_accuracy.py FOLDER --minutes 10 --only reslab fastai
+python benchmarks/time_to_accuracy.py FOLDER --minutes 5 --only reslab fixed --reslab 5m --fixed 6 24
 
 FOLDER has train/ and test/ with a folder per class, and two classes. The rivals are those of rivals.py; those
 that are not installed are left out, and said. They are measured on the test photos after every epoch, reslab
 once at the end, as it always is; for its curve, give it several times: --reslab 2m 3m 5m 10m. A rival's
-minutes are those of its training, reslab's are those of the whole command.
+minutes are those of its training, reslab's are those of the whole command. `fixed`: reslab's own recipe with
+a number of epochs instead of a time, measured like the rivals and cut off when the minutes are over.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from rivals import RIVALS
 
 import reslab
 
 LEVELS = (0.85, 0.90, 0.91, 0.93)
+WHO = ("reslab", "fixed", *RIVALS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,33 +37,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of training for each rival")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--reslab", nargs="+", default=["10m"], metavar="TIME", help="runs of reslab")
-    parser.add_argument("--only", nargs="+", choices=["reslab", *RIVALS], default=["reslab", *RIVALS])
+    parser.add_argument("--fixed", nargs="+", type=int, default=[12], metavar="EPOCHS", help="runs of fixed")
+    parser.add_argument("--seed", type=int, default=0, help="of reslab's runs")
+    parser.add_argument("--only", nargs="+", choices=WHO, default=["reslab", *RIVALS])
     options = parser.parse_args(arguments)
     curves: dict[str, list[tuple[float, float]]] = {}
-    if "reslab" in options.only:
-        curves["reslab"] = [_reslab(options.folder, options.size, text) for text in options.reslab]
-    for name in [name for name in options.only if name != "reslab"]:
+    for name in options.only:
         try:
-            for seconds, accuracy in RIVALS[name](options.folder, options.size, options.minutes):
-                curves.setdefault(name, []).append((seconds, accuracy))
-                print(f"{name:12} {seconds:7.0f} s  {accuracy:.4f}", flush=True)
+            for label, rows in _curves(name, options):
+                for seconds, accuracy in rows:
+                    curves.setdefault(label, []).append((seconds, accuracy))
+                    print(f"{label:12} {seconds:7.0f} s  {accuracy:.4f}", flush=True)
         except ImportError as error:
             print(f"{name}: left out, {error}", flush=True)
-    print(f"\n{'':12}" + "".join(f"{level:>9.0%}" for level in LEVELS) + "     best")
+    print(f"\n{'':12}" + "".join(f"{level:>9.0%}" for level in LEVELS) + "     best     last")
     for name, rows in curves.items():
         reached = [min((s for s, a in rows if a >= level), default=None) for level in LEVELS]
         cells = "".join(f"{'-' if s is None else f'{s:.0f} s':>9}" for s in reached)
-        print(f"{name:12}{cells}{max(a for _, a in rows):>9.4f}")
+        print(f"{name:12}{cells}{max(a for _, a in rows):>9.4f}{rows[-1][1]:>9.4f}")
 
 
-def _reslab(folder: Path, size: int, text: str) -> tuple[float, float]:
+def _curves(name: str, options: argparse.Namespace) -> Iterator[tuple[str, Iterator[tuple[float, float]]]]:
+    """(label, its measurements) for everyone that `name` stands for."""
+    folder, size, minutes = options.folder, options.size, options.minutes
+    if name == "reslab":
+        yield name, (_reslab(folder, size, text, options.seed) for text in options.reslab)
+    elif name == "fixed":
+        for epochs in options.fixed:
+            yield f"{epochs} epochs", _fixed(folder, size, minutes, epochs, options.seed)
+    else:
+        yield name, RIVALS[name](folder, size, minutes)
+
+
+def _fixed(folder: Path, size: int, minutes: float, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
+    """reslab's recipe by a number of epochs, for as many as are done within the minutes."""
+    recipe = reslab.Recipe(epochs=epochs, size=size, seed=seed)
+    torch.manual_seed(seed)
+    photos, network = reslab.Photos(folder), reslab.resnet18(num_classes=2)
+    classifier = reslab.Classifier(network, photos.classes, recipe.preprocess(3))
+    spent, started = 0.0, time.perf_counter()
+    for _ in reslab.fit(network, photos, recipe, progress=False):
+        spent += time.perf_counter() - started
+        if spent > 60 * minutes:
+            return
+        yield spent, classifier.evaluate(photos).accuracy
+        started = time.perf_counter()
+
+
+def _reslab(folder: Path, size: int, text: str, seed: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
-        recipe = reslab.Recipe.load("fast").with_settings(time=text, size=size)
+        recipe = reslab.Recipe.load("fast").with_settings(time=text, size=size, seed=seed)
         run = reslab.train(folder, "resnet18", recipe, run=Path(scratch) / "run", progress=False, say=_say)
         seconds = time.perf_counter() - started
         assert run.result is not None
-        print(f"{'reslab':12} {seconds:7.0f} s  {run.result['test_accuracy']:.4f}", flush=True)
         return seconds, run.result["test_accuracy"]
 
 
