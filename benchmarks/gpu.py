@@ -1,13 +1,21 @@
-"""ResNet-18 and -50 at 224 pixels on a GPU: images a second, beside a loop like torchvision's reference.
+"""What a CUDA device makes of it: images a second, beside torchvision's reference, and the time to 94 %.
 
-python benchmarks/gpu.py                  on a CUDA device; without one it says so and exits with 2
-python benchmarks/gpu.py --batch 64       where the memory is small
+python benchmarks/gpu.py                     both; without a device it says so and exits with 2
+python benchmarks/gpu.py --only step         ResNet-18 and -50 at 224 pixels; --batch 64 where memory is small
+python benchmarks/gpu.py --only accuracy --photos FOLDER      FOLDER from: reslab get cifar10 FOLDER
+python benchmarks/gpu.py --device cpu --quick --compiled      the same code with tiny numbers
 
-All take their steps in turns: 1,000 classes, SGD with momentum, random pictures on the device, the loss read
-after each step. The reference is what torchvision's references/classification/train.py does by default: fp32,
-channels first; and the same with `--amp`, as it is usually run. reslab's step is that of a training with
-`--precision auto`. The share is that of a product of two 8192 x 8192 matrices in bf16, measured in the same
-rounds, with three forward passes counted for a step. Not run on a device so far.
+Steps are taken in turns: 1,000 classes, SGD with momentum, random pictures on the device, the loss read after
+each step. The reference is what torchvision's references/classification/train.py does by default: fp32,
+channels first; and the same with `--amp`, as it is usually run, also compiled, also with CUDA graphs. Beside
+them is reslab's step, with what `--precision auto` chooses and the same compiled. The share is that of
+a product of two square matrices in bf16, measured in the same rounds, with three forward passes counted for a
+step. "augmented" is a batch of photos on the device made ready for a step.
+
+The time to an accuracy is that of the default recipe at 32 pixels, from the first step to the end of the
+first epoch that reaches it on photos that were not trained on, validation included; decoding and measuring
+before it are told apart. Without a folder it is measured on as many drawn cats and dogs as CIFAR-10 has
+photos, which says how long such epochs take, and nothing about CIFAR-10. Not run on a device so far.
 """
 
 from __future__ import annotations
@@ -15,9 +23,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -26,25 +37,31 @@ from torch.nn.functional import cross_entropy
 import reslab
 from reslab.networks.named import NetworkSpec
 from reslab.networks.precision import parse_precision
+from reslab.photos.augmentation import NUMBERS, draw
 from reslab.photos.batches import Batch
+from reslab.photos.on_device import DevicePixels, augment_on_device
 from reslab.training.autotune import measure_precision
 from reslab.training.loop import State, update
 from reslab.training.optimizer import make_optimizer
 
-SIDE = 8192  # of the matrices whose product is the peak
 Step = Callable[[], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; 2 without a CUDA device."""
+    """Measures and prints; 2 without the device."""
     options = _parse(arguments)
-    if not torch.cuda.is_available():
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
         print("there is no CUDA device here: nothing was measured", file=sys.stderr)
         return 2
-    device = torch.device("cuda")
-    print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {options.rounds} rounds")
-    for name in ("resnet18", "resnet50"):
-        _measure(name, options.batch, options.size, options.rounds, device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device
+    print(f"{name}, torch {torch.__version__}, {options.rounds} rounds")
+    if "step" in options.only:
+        for network in options.networks:
+            _measure_steps(network, options, device)
+    if "accuracy" in options.only:
+        with tempfile.TemporaryDirectory() as temporary:
+            _measure_accuracy(options, Path(temporary), device)
     return 0
 
 
@@ -52,39 +69,72 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", nargs="+", choices=("step", "accuracy"), default=("step", "accuracy"))
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, cpu")
+    parser.add_argument("--networks", nargs="+", default=("resnet18", "resnet50"))
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=20)
-    return parser.parse_args(arguments)
+    parser.add_argument("--side", type=int, default=8192, help="of the matrices whose product is the peak")
+    parser.add_argument("--compiled", action="store_true", help="compiled steps on a CPU, too")
+    parser.add_argument("--photos", type=Path, help="a folder, instead of drawn ones")
+    parser.add_argument("--drawn", type=int, default=50_000, help="photos to train on")
+    parser.add_argument("--network", default="cifar_resnet20", help="whose time to an accuracy is taken")
+    parser.add_argument("--accuracy", type=float, default=0.94)
+    parser.add_argument("--epochs", type=int, default=24, help="that the recipe has")
+    parser.add_argument("--quick", action="store_true", help="tiny numbers, which measure nothing")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        tiny = {"networks": ("resnet18",), "batch": 2, "size": 32, "rounds": 1, "side": 64, "drawn": 40}
+        for key, value in (tiny | {"epochs": 1}).items():
+            setattr(options, key, value)
+    return options
 
 
-def _measure(name: str, batch: int, size: int, rounds: int, device: torch.device) -> None:
+def _measure_steps(name: str, options: argparse.Namespace, device: torch.device) -> None:
+    batch, size = options.batch, options.size
     images = torch.randn(batch, 3, size, size, device=device)
     made = Batch(images, torch.arange(batch, device=device) % 1000)
-    square = torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16)
+    square = torch.randn(options.side, options.side, device=device, dtype=torch.bfloat16)
     steps: dict[str, Step] = {
         "torchvision fp32": reference_step(name, made, amp=False),
         "torchvision --amp": reference_step(name, made, amp=True),
     }
-    own, step = own_step(name, made, size, device)
-    steps[own] = step
-    times: dict[str, list[float]] = {key: [] for key in [*steps, "peak"]}
-    for number in range(rounds + 3):
-        for key, take in [*steps.items(), ("peak", lambda: square @ square)]:
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            take()
-            torch.cuda.synchronize()
-            if number >= 3:  # the first ones choose kernels
-                times[key].append(time.perf_counter() - started)
-    peak = 2 * SIDE**3 / min(times.pop("peak"))
+    own, step = own_step(name, made, size, device, "auto")
+    steps[f"reslab {own}"] = step
+    if options.compiled or device.type == "cuda":
+        steps["torchvision --amp compiled"] = reference_step(name, made, amp=True, mode="default")
+        if device.type == "cuda":
+            steps["the same, CUDA graphs"] = reference_step(name, made, amp=True, mode="reduce-overhead")
+        if not own.endswith("+compiled"):
+            own, step = own_step(name, made, size, device, f"{own}+compiled")
+            steps[f"reslab {own}"] = step
+    others = {"augmented": augmented(batch, size, device), "peak": lambda: square @ square}
+    times: dict[str, list[float]] = {key: [] for key in [*steps, *others]}
+    for number in range(options.rounds + 3):
+        for key, take in (steps | others).items():
+            seconds = _seconds(take, device)
+            if number >= 3:  # the first ones choose kernels, and compile
+                times[key].append(seconds)
+    peak = 2 * options.side**3 / min(times.pop("peak"))
     work = 3 * 2 * batch * _multiply_adds(name, size)
-    print(f"\n{name}, {size} px, batch {batch}: bf16 peak {peak / 1e12:.0f} TFLOP/s")
+    print(f"\n{name}, {size} px, batch {batch}: bf16 peak {peak / 1e12:.3g} TFLOP/s")
     for key, seconds in times.items():
         median = statistics.median(seconds)
         ratios = [a / b for a, b in zip(times["torchvision --amp"], seconds, strict=True)]
         spread = f"{statistics.median(ratios):5.2f} x --amp [{min(ratios):.2f}, {max(ratios):.2f}]"
-        print(f"  {key:28} {batch / median:7.0f} images/s  {spread}  {work / median / peak:4.0%} of the peak")
+        share = f"  {work / median / peak:4.0%} of the peak" if key in steps else ""
+        print(f"  {key:36} {batch / median:7.0f} images/s  {spread}{share}")
+
+
+def _seconds(take: Step, device: torch.device) -> float:
+    """Until the device has done what `take` asks of it."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    started = time.perf_counter()
+    take()
+    wait()
+    return time.perf_counter() - started
 
 
 def _multiply_adds(name: str, size: int) -> int:
@@ -92,16 +142,17 @@ def _multiply_adds(name: str, size: int) -> int:
     return reslab.anatomy(network, (1, 3, size, size)).multiply_adds
 
 
-def reference_step(name: str, made: Batch, amp: bool) -> Step:
+def reference_step(name: str, made: Batch, *, amp: bool, mode: str | None = None) -> Step:
     """torchvision's reference: `train_one_epoch` for one batch, its scaler included."""
     device = made.images.device
     network = torchvision.models.get_model(name, num_classes=1000).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
     scaler = torch.amp.GradScaler(device.type, enabled=amp)
+    forward: Callable[[Tensor], Tensor] = network if mode is None else torch.compile(network, mode=mode)
 
     def step() -> float:
         with torch.autocast(device.type, enabled=amp):
-            loss: Tensor = cross_entropy(network(made.images), made.labels)
+            loss: Tensor = cross_entropy(forward(made.images), made.labels)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -111,22 +162,60 @@ def reference_step(name: str, made: Batch, amp: bool) -> Step:
     return step
 
 
-def own_step(name: str, made: Batch, size: int, device: torch.device) -> tuple[str, Step]:
-    """reslab's step as a training takes it, with the precision that it would choose now."""
+def own_step(name: str, made: Batch, size: int, device: torch.device, precision: str) -> tuple[str, Step]:
+    """reslab's step as a training takes it, with this precision, or that which it would choose now."""
     batch = len(made.labels)
     recipe = reslab.Recipe(
-        size=size, progressive_resizing=False,
+        size=size, progressive_resizing=False, precision=precision,
         batch_size=batch, optimizer="sgd", momentum=0.9, learning_rate=1e-3,
-        weight_decay=1e-4, label_smoothing=0, device=device.type,
+        weight_decay=1e-4, label_smoothing=0, device=str(device),
     )  # fmt: skip
     network = NetworkSpec(name, 1000, 3).build().to(device)
     preprocess = recipe.preprocess(3)
     measured = measure_precision(network, name, recipe, preprocess, 100 * batch, device, lambda text: None)
-    precision = parse_precision(measured.precision)
-    precision.place(network, device).train()
+    chosen = parse_precision(measured.precision)
+    chosen.place(network, device).train()
     optimizer = make_optimizer(network, recipe)
-    state = State(network, optimizer, None, recipe, device, precision, threads=measured.threads)
-    return f"reslab {measured.precision}", lambda: update(state, made, 1e-3)
+    state = State(network, optimizer, None, recipe, device, chosen, threads=measured.threads)
+    return measured.precision, lambda: update(state, made, 1e-3)
+
+
+def augmented(batch: int, size: int, device: torch.device) -> Step:
+    """A batch cut from photos on the device, mirrored, its colours moved, normalised."""
+    look = reslab.Preprocess(size=size, resize=size * 8 // 7, color_jitter=0.2)
+    shape = (3, look.resize, look.resize * 4 // 3)
+    photos = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(batch)]
+    numbers = np.random.default_rng(0).random((batch, NUMBERS))
+    views = draw(look, np.array([shape[1:]] * batch), numbers)
+    return lambda: look.normalize(augment_on_device(look, photos, views))
+
+
+def _measure_accuracy(options: argparse.Namespace, temporary: Path, device: torch.device) -> None:
+    folder, what = options.photos, f"{options.photos}"
+    if folder is None:
+        folder, what = temporary / "drawn", f"{options.drawn:,} drawn cats and dogs"
+        reslab.draw(folder, train=options.drawn, test=options.drawn // 5, size=32, progress=False)
+    photos = reslab.Photos(folder)
+    recipe = reslab.Recipe(
+        epochs=options.epochs, size=32, resize=32, progressive_resizing=False, device=str(device)
+    )
+    network = NetworkSpec(options.network, len(photos.classes), 3).build()
+    started = time.perf_counter()
+    prepared = reslab.prepare(network, photos, recipe, progress=False)
+    where = "on the device" if isinstance(prepared.train.pixels, DevicePixels) else "in main memory"
+    print(
+        f"\n{options.network} on {what}: photos {where}, precision {prepared.measured.precision}; "
+        f"decoding and measuring took {time.perf_counter() - started:.1f} s"
+    )
+    started = time.perf_counter()
+    for event in reslab.events(prepared.state, prepared.train, prepared.validate(progress=False)):
+        if isinstance(event, reslab.Epoch):
+            seconds = time.perf_counter() - started
+            print(f"  {seconds:7.1f} s  {event.val_accuracy:.4f}  {event.images_per_second:.0f} images/s")
+            if event.val_accuracy >= options.accuracy:
+                print(f"{options.accuracy:.0%} after {seconds:.1f} s, {event.epoch} epochs")
+                return
+    print(f"{options.accuracy:.0%} was not reached in {options.epochs} epochs")
 
 
 if __name__ == "__main__":

@@ -131,6 +131,8 @@ def test_network_gradients_modes_and_random_state_stay(small: Recipe) -> None:
     [
         "", "{", "[]", '{"a": {}}', '{"a": {"precision": "fp8", "seconds_per_step": 1}}',
         '{"a": {"precision": "fp32", "seconds_per_step": "soon"}}', "\udce9",
+        '{"a": {"precision": "fp32", "seconds_per_step": NaN}}',
+        '{"a": {"precision": "fp32", "seconds_per_step": 1, "threads": 1000000}}',
     ],
 )  # fmt: skip
 def test_a_broken_memory_is_passed_over_and_mended(content: str, small: Recipe, own_cache: Path) -> None:

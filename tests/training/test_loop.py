@@ -82,7 +82,7 @@ def test_the_update_is_plain_sgd(photo_folder: Callable[..., Path]) -> None:
     prepared = small(photo_folder(train=30), recipe)
     oracle = copy.deepcopy(prepared.state.network).train()
     batch = next(prepared.train.epoch(0))
-    cross_entropy(oracle(batch.images), batch.labels).backward()
+    cross_entropy(oracle(batch.images.contiguous()), batch.labels).backward()
     expected = [p.detach() - 0.1 * p.grad for p in oracle.parameters() if p.grad is not None]
     next(events(prepared.state, prepared.train, prepared.validate(False)))
     for ours, theirs in zip(prepared.state.network.parameters(), expected, strict=True):

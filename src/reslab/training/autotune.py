@@ -12,27 +12,28 @@ where they wait, candidates are compared by the CPU time of one thread, and noth
 
 from __future__ import annotations
 
-import copy
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from .. import files
-from ..networks.precision import CANDIDATES, Precision, parse_precision
+from ..foreign import read_text
+from ..networks.precision import CANDIDATES, PRECISIONS, Precision, parse_precision
 from ..photos.preprocess import Preprocess
 from ..processes import cores, processor, threads, threads_are_fixed, waiting
 from ..randomness import torch_seeded
 from .loop import memory_answered
-from .optimizer import make_optimizer, train_mode
 from .recipe import Recipe
+from .run_files import MOST_THREADS
+from .trial import Trial, alike, seconds_compiled
 
 SHARE = 0.03  # of the run's own time, for the measurement
 SCREENED = 16  # images of the first, cheap look at each candidate; fewer for a short run
@@ -40,7 +41,6 @@ HOPELESS = 1.5  # a candidate so many times slower than the best at that look is
 ROUNDS = 6  # at most, of whole batches
 CLEAR = 1.03  # so many times slower than the best in every one of two rounds: out
 BUSY = 0.1  # of the time, waiting for a core: other programs are being measured
-ALIKE = 0.05  # of the loss in fp32; more is a bug of the library, and no rounding
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def measure_precision(
 ) -> Measured:
     """What `recipe.precision` asks for, timed; for "auto" the fastest of all, remembered for the next time.
 
+    Compiled steps are tried on a CUDA device only: elsewhere they gain less than compiling costs most runs.
     The network, its random state and its gradients stay as they are.
     """
     batch_size, images_in_all = min(recipe.batch_size, photos), recipe.epochs * photos
@@ -118,17 +119,21 @@ def measure_precision(
     with torch_seeded(0, "autotune"), memory_answered(recipe):
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
         images = torch.randn(shape)
-        trials = {p: _Trial(network, recipe, p, device) for p in candidates}
+        trials = {p: Trial(network, recipe, p, device) for p in candidates}
         measured = _measure(trials, images, images_in_all, device)
+        if recipe.precision == "auto" and device.type == "cuda":
+            measured = _or_compiled(measured, network, recipe, images, images_in_all, device)
     if not measured.busy:
         _remember(key, measured)
     return measured
 
 
 def _measure(
-    trials: dict[Precision, _Trial], images: Tensor, images_in_all: int, device: torch.device
+    trials: dict[Precision, Trial], images: Tensor, images_in_all: int, device: torch.device
 ) -> Measured:
     few = images[: max(min(4, len(images)), min(SCREENED, images_in_all // 400))]
+    if any(p.compiled for p in trials):  # a step of another size is not compiled
+        few = images
     alone = _Alone(device)
     first, look, losses = next(iter(trials)), {}, {}
     for p, trial in trials.items():
@@ -148,7 +153,7 @@ def _measure(
     return _measured(chosen, seconds, len(images), busy=not alone.now())
 
 
-def _rounds(rivals: dict[Precision, _Trial], images: Tensor, left: float) -> dict[Precision, float]:
+def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict[Precision, float]:
     """The best time of a step of each, in turns; empty if that takes longer than the seconds that are left.
 
     The best and not the mean: what disturbs a step only ever makes it slower.
@@ -176,7 +181,7 @@ def _rounds(rivals: dict[Precision, _Trial], images: Tensor, left: float) -> dic
     return {p: min(values) for p, values in times.items()}
 
 
-def _measure_by_work(trials: dict[Precision, _Trial], few: Tensor, batch_size: int) -> Measured:
+def _measure_by_work(trials: dict[Precision, Trial], few: Tensor, batch_size: int) -> Measured:
     """By the CPU time of one thread, which other programs hardly change; then how many threads pay here."""
     everyone = torch.get_num_threads()
     work, losses = {}, {}
@@ -196,10 +201,31 @@ def _measure_by_work(trials: dict[Precision, _Trial], few: Tensor, batch_size: i
     return Measured(str(chosen), passed[count], speeds, count, busy=True)
 
 
+def _or_compiled(
+    measured: Measured,
+    network: nn.Module,
+    recipe: Recipe,
+    images: Tensor,
+    images_in_all: int,
+    device: torch.device,
+) -> Measured:
+    """The same compiled, if the run is long enough to be the shorter for it."""
+    plain = parse_precision(measured.precision)
+    seconds = seconds_compiled(
+        network, recipe, plain, images, device,
+        seconds=measured.seconds_per_step, steps=images_in_all / len(images), share=SHARE,
+    )  # fmt: skip
+    if seconds is None:
+        return measured
+    name = str(replace(plain, compiled=True))
+    speeds = {name: round(len(images) / seconds, 1)} | measured.images_per_second
+    return replace(measured, precision=name, seconds_per_step=seconds, images_per_second=speeds)
+
+
 def _alike(losses: dict[Precision, float]) -> list[Precision]:
     """Those whose loss is that of fp32, the first candidate of several."""
     exact = next(iter(losses.values()))
-    return [p for p in losses if abs(losses[p] - exact) <= ALIKE * max(1.0, abs(exact))] or list(losses)
+    return [p for p in losses if alike(losses[p], exact)] or list(losses)
 
 
 def _measured(chosen: Precision, seconds: dict[Precision, float], images: int, busy: bool) -> Measured:
@@ -220,39 +246,6 @@ class _Alone:
         return self.device.type != "cpu" or waiting() - self.waited <= BUSY * self.seconds()
 
 
-class _Trial:
-    """Training steps of a copy of the network in one precision."""
-
-    def __init__(
-        self, network: nn.Module, recipe: Recipe, precision: Precision, device: torch.device
-    ) -> None:
-        self.network = precision.place(copy.deepcopy(network), device)
-        self.optimizer = make_optimizer(self.network, recipe)
-        self.precision, self.device, self.frozen = precision, device, recipe.freeze
-        for group in self.optimizer.param_groups:
-            group["lr"] = 1e-6
-
-    def step(
-        self, images: Tensor, of: int, clock: Callable[[], float] = time.perf_counter
-    ) -> tuple[float, float]:
-        """(seconds, loss) of one update on made-up images; every image of class 0.
-
-        The seconds are those of a batch `of` so many: the passes grow with the images, the update does not.
-        """
-        train_mode(self.network, self.frozen)
-        started = clock()
-        placed = self.precision.place_images(images, self.device)
-        labels = torch.zeros(len(images), dtype=torch.int64, device=self.device)
-        with self.precision.autocast(self.device):
-            logits = self.network(placed)
-        loss = cross_entropy(logits.float(), labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        value, passed = loss.item(), clock()
-        self.optimizer.step()
-        return (passed - started) * of / len(images) + clock() - passed, value
-
-
 def _memory() -> Path:
     import platformdirs
 
@@ -261,9 +254,14 @@ def _memory() -> Path:
 
 def _recall() -> dict[str, Measured]:
     with suppress(OSError, ValueError):
-        content = TypeAdapter(dict[str, Measured]).validate_json(_memory().read_bytes())
-        return {key: value for key, value in content.items() if value.precision in CANDIDATES}
+        content = TypeAdapter(dict[str, Measured]).validate_json(read_text(_memory()))
+        return {key: value for key, value in content.items() if _is_sound(value)}
     return {}
+
+
+def _is_sound(measured: Measured) -> bool:
+    known = measured.precision in PRECISIONS and 0 <= measured.threads <= MOST_THREADS
+    return known and 0 <= measured.seconds_per_step < math.inf
 
 
 def _remember(key: str, measured: Measured) -> None:

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
@@ -34,6 +34,7 @@ from .plan import Clock, Leg, next_leg
 from .recipe import Recipe
 
 Validate = Callable[[nn.Module, int], tuple[float, float]]  # the network, size in pixels -> (loss, accuracy)
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # torch's words, and oneDNN's
 
 
 @dataclass
@@ -56,6 +57,10 @@ class State:
     past: list[Leg] = field(default_factory=list)  # the epochs done
     clock: Clock | None = None  # of a recipe that has a time
     replacements: Replacements = field(default_factory=Replacements)  # of photos that turned bad
+    forward: Callable[[Tensor], Tensor] = field(init=False)  # the network as a training step calls it
+
+    def __post_init__(self) -> None:
+        self.forward = self.precision.forward(self.network, self.recipe.batch_size)
 
     @property
     def validated(self) -> nn.Module:
@@ -139,9 +144,9 @@ def update(state: State, batch: Batch, learning_rate: float) -> float:
     labels = batch.labels.to(state.device)
     set_learning_rate(state.optimizer, learning_rate)
     seeded = torch_seeded(state.recipe.seed, "step", state.epoch, state.step)
-    with seeded, reproducible(), threads(state.threads):
+    with seeded, reproducible(), threads(state.threads), state.precision.compiling_answered():
         with state.precision.autocast(state.device):
-            logits = state.network(images)
+            logits = state.forward(images)
         loss = cross_entropy(logits.float(), labels, label_smoothing=state.recipe.label_smoothing)
         if not math.isfinite(value := loss.item()):
             raise not_finite(f"the loss became {value}", state, learning_rate)
@@ -196,8 +201,8 @@ def memory_answered(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        out = isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-        if not out:
+        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not out and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise TrainingError(
             f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels",

@@ -1,0 +1,172 @@
+"""A compiled step: faster or not, it trains what the step trains that is not compiled."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import reslab
+from reslab import Recipe, Run
+from reslab.evaluation.classifier import Classifier
+from reslab.networks.precision import CANDIDATES, FP32, PRECISIONS, Precision, parse_precision
+from reslab.training.begin import begin
+from reslab.training.continuing import epochs_of
+from reslab.training.trial import COMPILING, seconds_compiled
+
+CPU = torch.device("cpu")
+COMPILED = Precision(compiled=True)
+
+
+class Tiny(nn.Module):
+    """A network that is compiled in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.middle = nn.Sequential(nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.middle(self.features(x)).mean((2, 3)))
+
+
+@pytest.fixture
+def compiler(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler, and nothing that it made before."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler, and there is no g++ here")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def recipe(small: Recipe) -> Recipe:
+    """With all that might stumble over a compiled network: an average, a frozen part, an odd last batch."""
+    return small.with_settings(weight_averaging=0.9, freeze=("features",))
+
+
+def trained(photos: Path, recipe: Recipe, run: Path, stop_after: int | None = None) -> Run:
+    torch.manual_seed(0)
+    network = Tiny()
+    begun = begin(photos, network, recipe, weights=None, run=run, progress=False, say=str)
+    for epoch in epochs_of(begun, network=network, progress=False, say=str):
+        if epoch.epoch == stop_after:
+            return begun
+    return begun
+
+
+def test_every_precision_has_a_compiled_one_with_a_name() -> None:
+    assert len(PRECISIONS) == 2 * len(CANDIDATES)
+    for name in CANDIDATES:
+        assert str(parse_precision(f"{name}+compiled")) == f"{name}+compiled"
+    assert parse_precision("bf16+channels_last+compiled") == Precision("bf16", True, True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_a_compiled_training_is_the_same_training_and_goes_on_with_the_same_bits(
+    recipe: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, outcome: Callable[[Run], Any]
+) -> None:
+    photos = photo_folder(train=44, test=8)
+    plain = trained(photos, recipe, tmp_path / "plain")
+    compiled = recipe.with_settings(precision="fp32+compiled")
+    run = trained(photos, compiled, tmp_path / "compiled")
+    for one, other in zip(plain.rows, run.rows, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+        assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4)
+    weights = [Classifier.load(each.folder, network=Tiny()).network.state_dict() for each in (plain, run)]
+    assert list(weights[0]) == list(weights[1]) == list(Tiny().state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=1e-2, atol=2e-3)
+
+    stopped = trained(photos, compiled, tmp_path / "stopped", stop_after=1)
+    torch.compiler.reset()  # as in a process of its own
+    finished = reslab.resume(stopped, network=Tiny(), progress=False, say=str)
+    assert outcome(finished) == outcome(run)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_only_whole_batches_of_a_training_are_compiled(recipe: Recipe) -> None:
+    seen: list[int] = []
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not torch.compiler.is_compiling():
+                seen.append(len(x))
+            return self.fc(x.mean((2, 3)))
+
+    network = Counting()
+    forward = COMPILED.forward(network, 8)
+    for count in (8, 5, 8, 9):
+        images = torch.randn(count, 3, 4, 4)
+        torch.testing.assert_close(forward(images), network.fc(images.mean((2, 3))))
+    assert seen == [5, 9]
+    copied = copy.deepcopy(network)
+    assert list(copied.state_dict()) == ["fc.weight", "fc.bias"]
+    assert FP32.forward(network, 8) is network
+
+
+WITHOUT = """
+import sys, torch, reslab
+from reslab.errors import RecipeError
+from reslab.networks.precision import FP32
+from reslab.training.trial import seconds_compiled
+
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2))
+recipe = reslab.Recipe(size=16, batch_size=8, progressive_resizing=False, device="cpu")
+for precision in ("fp32+compiled", "bf16+compiled"):
+    try:
+        next(reslab.fit(network, sys.argv[1], recipe.with_settings(precision=precision), progress=False))
+    except RecipeError as error:
+        print(error)
+images, cpu = torch.randn(8, 3, 16, 16), torch.device("cpu")
+print(seconds_compiled(network, recipe, FP32, images, cpu, seconds=1, steps=1e9, share=0.03))
+"""
+
+
+def test_where_nothing_can_be_compiled_that_is_said_and_auto_goes_on_without(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Not in the forward pass, for which this network needs no compiler, nor in the backward pass."""
+    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "made")}
+    command = [sys.executable, "-c", WITHOUT, str(photo_folder(train=20))]  # torch remembers its compiler
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    *answers, auto = done.stdout.splitlines()
+    assert auto == "None", done.stderr[-2000:]
+    for precision, (what, why, do) in (("fp32", answers[:3]), ("bf16", answers[3:])):
+        assert what == f"the training step cannot be compiled here, as precision {precision}+compiled asks"
+        assert "no-such-compiler" in why
+        assert do.startswith(f"  do:  use precision {precision}, or install what compiling takes: a C++")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_compiling_is_tried_where_the_run_is_long_and_chosen_where_it_makes_it_shorter(small: Recipe) -> None:
+    images = torch.randn(8, 3, 16, 16)
+
+    def compiled(seconds: float, steps: float) -> float | None:
+        return seconds_compiled(Tiny(), small, FP32, images, CPU, seconds=seconds, steps=steps, share=0.03)
+
+    assert compiled(seconds=1e3, steps=1e6) is not None  # any step is faster
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    assert compiled(seconds=1e-9, steps=1e15) is None  # none is
+    torch._dynamo.utils.counters.clear()
+    assert compiled(seconds=1.0, steps=COMPILING / 0.03 - 1) is None
+    assert not torch._dynamo.utils.counters["stats"]  # to find out would have cost too much
