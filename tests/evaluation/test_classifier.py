@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,10 +216,31 @@ def test_photos_by_folder_or_as_value_are_the_same_evaluation(photo_folder: Call
     assert red_or_blue().evaluate(Photos(folder)) == red_or_blue().evaluate(folder)
 
 
-def test_one_unreadable_photo_spoils_an_evaluation_aloud(photo_folder: Callable[..., Path]) -> None:
+def test_photos_that_cannot_be_read_are_left_out_of_an_evaluation_and_named(
+    photo_folder: Callable[..., Path],
+) -> None:
     folder = photo_folder(test=6) / "test"
-    (folder / "red" / "broken.jpg").write_bytes(b"not a photo")
-    with pytest.raises(PhotosError, match="broken.jpg"):
+    expected = red_or_blue().evaluate(folder)
+    assert (expected.unread, expected.unread_first) == (0, ())
+    broken = folder / "blue" / "000 broken.jpg"  # in the middle, so that labels could go astray
+    broken.write_bytes(b"not a photo")
+    found = red_or_blue().evaluate(folder)
+    assert found.unread_first[0][0] == str(broken)
+    assert replace(found, unread=0, unread_first=()) == expected
+    assert str(found).startswith(f"{expected}; 1 could not be read: {broken}: it is none of JPEG")
+    (folder / "red" / "empty.jpg").write_bytes(b"")
+    found = red_or_blue().evaluate(folder)
+    assert f"over 6 photos; 2 could not be read, the first: {broken}: it is none of" in str(found)
+    said = json.loads(json.dumps(found.as_json()))
+    assert (said["photos"], said["unread"]) == (6, 2)
+    assert [row["path"] for row in said["unread_first"]] == [str(broken), str(folder / "red" / "empty.jpg")]
+
+
+def test_an_evaluation_on_nothing_that_can_be_read_is_an_answer(photo_folder: Callable[..., Path]) -> None:
+    folder = photo_folder(test=6) / "test"
+    for path in photos_in(folder):
+        path.write_bytes(b"not a photo")
+    with pytest.raises(PhotosError, match=r"none of 6 photos can be read, the first is .*000\.jpg\n"):
         red_or_blue().evaluate(folder)
 
 

@@ -1,16 +1,17 @@
-"""The quicker copy: the same logits within the tolerance, never another label, and the network stays."""
+"""Quicker engines: within their tolerance of the network, and what is not is not used."""
 
 import copy
-from collections.abc import Callable
-from pathlib import Path
+import logging
+from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reslab import Classifier, Preprocess
-from reslab.evaluation import classifier as module
-from reslab.evaluation.engines import TOLERANCE, agree, folded, settle
+from reslab.evaluation import engines
+from reslab.evaluation.engines import BF16_TOLERANCE, FP32_TOLERANCE, Engine, candidates, choose
 from reslab.networks.named import NetworkSpec
 
 
@@ -24,23 +25,27 @@ def network_of(name: str, in_channels: int = 3) -> nn.Module:
     return network
 
 
+def exact(network: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = copy.deepcopy(network).eval()(images)
+    return logits
+
+
 @pytest.mark.parametrize(
-    ("name", "in_channels"), [("resnet18", 3), ("cifar_resnet20", 3), ("textbook_resnet18", 1)]
+    ("name", "in_channels"),
+    [("resnet18", 3), ("cifar_resnet20", 3), ("textbook_resnet18", 1), ("torchvision:resnext50_32x4d", 3)],
 )
-def test_a_folded_copy_agrees_and_the_network_stays_as_it_was(name: str, in_channels: int) -> None:
+def test_every_engine_agrees_and_the_network_stays_as_it_was(name: str, in_channels: int) -> None:
     network, images = network_of(name, in_channels), torch.randn(5, in_channels, 32, 32)
-    before = copy.deepcopy(network.state_dict())
-    quick = folded(network)
-    assert quick is not None
-    found = quick(images)
+    before, expected = copy.deepcopy(network.state_dict()), exact(network, images)
+    rough, fine = candidates(network, rough=True)
+    assert (rough.tolerance, fine.tolerance) == (BF16_TOLERANCE, FP32_TOLERANCE)
+    assert rough.agrees(rough.answer(images), expected)
+    assert fine.agrees(fine.answer(images), expected)
+    assert not fine.agrees(rough.answer(images), expected)  # bf16 is no fp32
+    assert [engine.name for engine in candidates(network, rough=False)] == [fine.name]
     assert all(module.training for module in network.modules())
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
-    with torch.no_grad():
-        expected = network.eval()(images)
-    assert agree(found, expected)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        rough = network(images)
-    assert not agree(rough.float(), expected)  # bf16 is no candidate
 
 
 class Forking(nn.Module):
@@ -51,46 +56,85 @@ class Forking(nn.Module):
 
 
 def test_what_cannot_be_folded_or_has_hooks_is_left_alone() -> None:
-    assert folded(Forking()) is None
+    assert list(candidates(Forking(), rough=True)) == []
     network = network_of("cifar_resnet20")
     network.get_submodule("layer1").register_forward_hook(lambda *_: None)
-    assert folded(network) is None
+    assert list(candidates(network, rough=True)) == []
 
 
-def test_a_photo_that_is_close_to_call_is_decided_by_the_network() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False)).train()
-    images = torch.tensor([[5.0, 0, 0], [1, 1, 1], [0, 5, 0]]).view(3, 3, 1, 1)
-    with torch.no_grad():
-        exact = network(images)
-        network[1].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 1e-5]]))
-        exact = network(images)
-    off = exact + torch.tensor([TOLERANCE, -TOLERANCE]) / 2  # another label for the second
-    assert off.argmax(1).tolist() != exact.argmax(1).tolist()
-    found = settle(network, images, off.clone())
-    assert torch.equal(found[1], exact[1].detach())
-    assert torch.equal(found[[0, 2]], off[[0, 2]].detach())
-    assert network.training
+@pytest.mark.parametrize("padding", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
+def test_an_unusual_convolution_is_computed_right_or_refused(padding: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3, **padding), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))  # type: ignore[arg-type]
+    network, images = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 4)).eval(), torch.randn(16, 3, 16, 16)
+    expected, engine = choose(network, lambda x: exact(network, x), images, rough=True)
+    assert torch.equal(expected, exact(network, images))
+    assert engine is None or engine.agrees(engine.answer(images), expected)
 
 
-def test_many_photos_get_the_labels_that_they_get_one_by_one(
-    photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+logit = st.floats(-50, 50, width=32)
+
+
+@given(
+    st.lists(st.lists(logit, min_size=3, max_size=3), min_size=1, max_size=8),
+    st.floats(0, 0.999),
+    st.sampled_from([1e-4, 2e-2]),
+    st.randoms(use_true_random=False),
+)
+def test_where_an_engine_within_its_tolerance_names_another_label_the_photo_is_close(
+    rows: list[list[float]], share: float, tolerance: float, random: object
 ) -> None:
-    paths: list[Path | str | bytes] = [b"none"] * 64 + sorted(photo_folder(test=140).rglob("*.jpg"))
-    answers = Classifier(network_of("cifar_resnet20").eval(), tuple("abcd"), Preprocess(size=32, resize=36))
-    quick = list(answers.predict_all(paths))
-    monkeypatch.setattr(module, "WORTH_FOLDING", 10**9)
-    exact = list(answers.predict_all(paths))
-    assert [row.label for row in quick] == [row.label for row in exact]
-    for a, b in zip(quick[64:], exact[64:], strict=True):
-        assert list(a.probabilities.values()) == pytest.approx(list(b.probabilities.values()), abs=TOLERANCE)
+    expected = torch.tensor(rows, dtype=torch.float64)
+    engine = Engine("", lambda images: images, tolerance, size=max(1.0, float(expected[0].abs().max())))
+    seed = random.getrandbits(32)  # type: ignore[attr-defined]
+    signs = torch.randint(0, 2, expected.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    # what is allowed grows with the larger of the two logits, and the engine has to know by its own
+    off = share * tolerance * expected.abs().amax(1, keepdim=True).clamp(min=engine.size) / (1 + tolerance)
+    found = expected + signs * off
+    assert engine.agrees(found, expected)
+    other = found.argmax(1) != expected.argmax(1)
+    assert engine.close(found)[other].all()
 
 
-def test_a_copy_that_disagrees_is_not_used(
-    photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+def test_what_is_far_apart_is_not_close_and_what_is_no_number_is() -> None:
+    engine = Engine("", lambda images: images, 0.01, size=10.0)
+    assert engine.close(torch.tensor([[0.0, 0.3], [0.0, 0.1], [40.0, 39.5], [torch.nan, 1.0]])).tolist() == [
+        False, True, True, True
+    ]  # fmt: skip
+    assert not engine.close(torch.tensor([[1.0], [torch.nan]])).any()  # one class: no other label
+
+
+def raising(images: Tensor) -> Tensor:
+    raise RuntimeError("no kernel")
+
+
+def test_an_engine_that_disagrees_or_fails_is_not_chosen_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    paths = sorted(photo_folder(test=140).rglob("*.jpg"))
-    answers = Classifier(network_of("cifar_resnet20").eval(), tuple("abcd"), Preprocess(size=32, resize=36))
-    monkeypatch.setattr(module, "folded", lambda network: lambda images: network(images).detach() + 1)
-    found = list(answers.predict_all(paths))
-    monkeypatch.setattr(module, "folded", lambda network: None)
-    assert found == list(answers.predict_all(paths))
+    network, images = network_of("resnet18"), torch.randn(16, 3, 64, 64)
+    expected = exact(network, images)
+    size = float(expected.abs().max())
+    jolted = expected.clone()
+    jolted[3, 1] += 0.9 * BF16_TOLERANCE * max(1, size)  # one large error is rounding, if most are small
+    honest = Engine("honest", lambda images: jolted, BF16_TOLERANCE)
+
+    def cheats(network: nn.Module, rough: bool) -> Iterator[Engine]:
+        for name, answer in {
+            "another": lambda images: expected + BF16_TOLERANCE * 1.01 * max(1, size),
+            "all of it": lambda images: expected + BF16_TOLERANCE * 0.9 * max(1, size),
+            "no number": lambda images: expected * torch.nan,
+            "shape": lambda images: expected[:, :2],
+            "fails": raising,
+        }.items():
+            yield Engine(name, answer, BF16_TOLERANCE)
+        yield honest
+
+    monkeypatch.setattr(engines, "candidates", cheats)
+    with caplog.at_level(logging.INFO, "reslab"):
+        own, chosen = choose(network, lambda x: exact(network, x), images, rough=True)
+    assert torch.equal(own, expected)
+    assert chosen is not None
+    assert (chosen.name, chosen.size) == ("honest", pytest.approx(max(1, size)))
+    assert [record.getMessage().split(" is not")[0].split(" cannot")[0] for record in caplog.records] == [
+        "another", "all of it", "no number", "shape", "fails"
+    ]  # fmt: skip

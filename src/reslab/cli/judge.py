@@ -25,6 +25,8 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
 
     Example: reslab evaluate runs/first photos/test
 
+    Photos that cannot be read are left out, counted and named.
+
     Parameters
     ----------
     model
@@ -65,6 +67,9 @@ def predict(
     Example: reslab predict runs/first cat.jpg holiday/ 'more/*.png'
 
     A photo that cannot be read gets a row with the reason, and the rest go on.
+
+    From 256 photos on, a CPU may compute in bf16: logits within 2 % of the
+    largest one, labels always the network's own.
 
     Parameters
     ----------

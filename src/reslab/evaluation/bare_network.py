@@ -34,7 +34,8 @@ def bare_network(spec: NetworkSpec, table: TensorTable) -> nn.Module:
         expected = network.state_dict()
         _compare(table, {name: (tensor, tuple(tensor.shape)) for name, tensor in expected.items()})
         if all(name in expected for name, _ in network.named_buffers()):
-            return network.to_empty(device="cpu").eval()
+            # not to_empty: torch.empty_like of a meta tensor imports torch's compiler, too
+            return network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu")).eval()
         return spec.build().eval()
 
 

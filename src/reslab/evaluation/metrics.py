@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import table
+from ..tables import printable, table
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,11 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier is worth on some photos; `accuracy_low`, `accuracy_high`: 95 % interval (Wilson)."""
+    """What a classifier is worth on some photos; `accuracy_low`, `accuracy_high`: 95 % interval (Wilson).
+
+    `unread`: how many more could not be read, and have no part in the figures; `unread_first`: the first of
+    them, each with the reason.
+    """
 
     photos: int
     accuracy: float
@@ -34,10 +38,16 @@ class Evaluation:
     classes: tuple[str, ...]
     per_class: dict[str, ClassFigures]
     confusion: tuple[tuple[int, ...], ...]  # row: the class it is, column: the class it was taken for
+    unread: int = 0
+    unread_first: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         interval = f"[{self.accuracy_low:.3f}, {self.accuracy_high:.3f}]"
-        return f"accuracy {self.accuracy:.3f} {interval} over {self.photos:,} photos"
+        said = f"accuracy {self.accuracy:.3f} {interval} over {self.photos:,} photos"
+        for path, why in self.unread_first[:1]:
+            said += f"; {self.unread:,} could not be read" + (", the first: " if self.unread > 1 else ": ")
+            said += printable(f"{path}: {why}")
+        return said
 
     def as_json(self) -> dict[str, Any]:
         per_class = {name: vars(figures) for name, figures in self.per_class.items()}
@@ -46,6 +56,7 @@ class Evaluation:
             "classes": list(self.classes),
             "per_class": per_class,
             "confusion": [*map(list, self.confusion)],
+            "unread_first": [{"path": path, "why": why} for path, why in self.unread_first],
         }
 
     def table(self) -> str:

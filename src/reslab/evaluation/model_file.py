@@ -113,6 +113,13 @@ def read_header(path: Path) -> Header:
     return _look(path)[0]
 
 
+def verified_header(path: Path) -> Header:
+    """The same of a file that is as it was written, weights included. Raises ClassifierError."""
+    header = _look(path)[0]
+    _read(path, header)
+    return header
+
+
 def _look(path: Path) -> tuple[Header, TensorTable]:
     """The header and the sizes of all tensors, of which none was read yet."""
     try:

@@ -19,6 +19,9 @@ from ..networks.precision import FP32, Precision
 from ..photos.preprocess import Preprocess
 from ..processes import cores
 
+BATCH_SIZE = 64
+
+Photo = Path | str | bytes
 Read = Tensor | PhotosError
 
 
@@ -45,25 +48,44 @@ def predict_logits(
         yield logits.float().cpu()
 
 
-def read_ahead(
-    photos: Sequence[Path | bytes], preprocess: Preprocess, batch_size: int
-) -> Iterator[list[Read]]:
+def answer_exactly(
+    network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, device: torch.device
+) -> Iterator[Read]:
+    """Each photo's logits (num_classes,) by the network itself, or why it cannot be read, in order."""
+    for read in read_ahead(photos, preprocess, BATCH_SIZE):
+        good = [item for item in read if not isinstance(item, PhotosError)]
+        if good:
+            images = preprocess.normalize(torch.stack(good))
+            read = fill(read, next(predict_logits(network, [images], device)))
+        yield from read
+
+
+def fill(read: Sequence[Read], logits: Tensor) -> list[Read]:
+    """The logits (N, num_classes), each in the place of the photo that it is for; errors stay."""
+    rows = iter(logits)
+    return [item if isinstance(item, PhotosError) else next(rows) for item in read]
+
+
+def read_photo(photo: Photo, preprocess: Preprocess) -> Read:
+    """The photo as the network sees it, uint8 (channels, H, W), or why it cannot be read."""
+    try:
+        return preprocess.evaluation(preprocess.read(Path(photo) if isinstance(photo, str) else photo))
+    except PhotosError as error:
+        return error
+
+
+def read_ahead(photos: Sequence[Photo], preprocess: Preprocess, batch_size: int) -> Iterator[list[Read]]:
     """Photos as the network sees them (uint8), or the error of those that cannot be read, batch by batch.
 
     Decoded on all cores while the batch before is being looked at; never more than two batches in memory.
     """
-
-    def read(photo: Path | bytes) -> Read:
-        try:
-            return preprocess.evaluation(preprocess.read(photo))
-        except PhotosError as error:
-            return error
-
     starts = range(0, len(photos), batch_size)
     with ThreadPoolExecutor(cores()) as pool:
 
         def submit(start: int) -> list[Future[Read]]:
-            return [pool.submit(read, photo) for photo in photos[start : start + batch_size]]
+            return [
+                pool.submit(read_photo, photo, preprocess) for photo in photos[start : start + batch_size]
+            ]
 
         ahead = submit(0)
         for start in starts:

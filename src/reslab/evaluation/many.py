@@ -1,0 +1,124 @@
+"""Many photos on a CPU: each core reads and answers batches of its own, by the quickest engine that is true.
+
+Threads that share a batch wait for each other after every layer, and one that waits while another decodes
+spins: on two busy cores that took more than twice the time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import PhotosError
+from ..photos.preprocess import Preprocess
+from ..processes import cores, on_all_cores, threads
+from .engines import Answer, Engine, choose
+from .predictions import Photo, Read, answer_exactly, fill, predict_logits, read_photo
+
+MANY = 256  # photos; fewer are answered before an engine is chosen
+FIRST = 16  # photos by which it is chosen
+BATCH_SIZE = 32  # photos that a core answers at once; more do not fit its cache
+CHECKED = 32  # batches, of which one photo is held against the network
+TOGETHER = 4  # photos for the network itself, or batches, before it answers what there is
+
+log = logging.getLogger("reslab")
+
+
+def are_many(photos: int) -> bool:
+    """Whether it pays to choose an engine, and there is work for every core."""
+    return photos >= max(MANY, 2 * BATCH_SIZE * cores())
+
+
+def answer_many(
+    network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, rough: bool
+) -> Iterator[Read]:
+    """Each photo's logits (num_classes,), or why it cannot be read, in order. `rough`: bf16 will do."""
+    cpu = torch.device("cpu")
+
+    def exact(images: Tensor) -> Tensor:
+        return next(predict_logits(network, [images], cpu))
+
+    for start in range(0, len(photos), FIRST):
+        read = [read_photo(photo, preprocess) for photo in photos[start : start + FIRST]]
+        if any(not isinstance(item, PhotosError) for item in read):
+            break
+        yield from read
+    else:
+        return
+    logits, engine = choose(network, exact, preprocess.normalize(_stack(read)), rough)
+    yield from fill(read, logits)
+    start += len(read)
+    if engine is not None:
+        log.info("predicting by %s", engine.name)
+        start = yield from _answer_by(engine, exact, photos, preprocess, start)
+    yield from answer_exactly(network, photos[start:], preprocess, cpu)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Logits or error of each photo from `start` on; those that the network shall answer again, in uint8."""
+
+    start: int
+    answers: list[Read]
+    again: dict[int, Read]
+
+
+def _answer_by(
+    engine: Engine, exact: Answer, photos: Sequence[Photo], preprocess: Preprocess, first: int
+) -> Generator[Read, None, int]:
+    """Answers from photo `first` on; returns how far that came: to the end, unless the engine disagreed."""
+
+    def work(start: int) -> _Batch:
+        torch.set_num_threads(1)  # in this thread
+        read = [read_photo(photo, preprocess) for photo in photos[start : start + BATCH_SIZE]]
+        places = [place for place, item in enumerate(read) if not isinstance(item, PhotosError)]
+        if not places:
+            return _Batch(start, read, {})
+        logits = engine.answer(preprocess.normalize(_stack(read)))
+        again = engine.close(logits)
+        if (start - first) // BATCH_SIZE % CHECKED == 0:
+            again[0] = True
+        chosen = [places[i] for i in again.nonzero().flatten().tolist()]
+        return _Batch(start, fill(read, logits), {place: read[place] for place in chosen})
+
+    starts = range(first, len(photos), BATCH_SIZE)
+    waiting: list[_Batch] = []
+    try:
+        with closing(on_all_cores(work, starts)) as batches:
+            for batch in batches:
+                waiting.append(batch)
+                last = batch.start == starts[-1]
+                if not last and max(len(waiting), sum(len(b.again) for b in waiting)) < TOGETHER:
+                    continue
+                if not _settle(waiting, engine, exact, preprocess):
+                    log.warning("%s left its tolerance: the network itself goes on", engine.name)
+                    return waiting[0].start
+                for done in waiting:
+                    yield from done.answers
+                waiting.clear()
+    finally:
+        torch.set_num_threads(torch.get_num_threads())  # for threads to come, what holds for this one
+    return len(photos)
+
+
+def _settle(batches: list[_Batch], engine: Engine, exact: Answer, preprocess: Preprocess) -> bool:
+    """Puts in the network's own logits where they count; False if the engine's left its tolerance."""
+    again = [(batch, place) for batch in batches for place in batch.again]
+    if not again:
+        return True
+    images = _stack([batch.again[place] for batch, place in again])
+    with threads(1):  # the other cores are at work
+        logits = exact(preprocess.normalize(images))
+    found = _stack([batch.answers[place] for batch, place in again])
+    for (batch, place), row in zip(again, logits, strict=True):
+        batch.answers[place] = row
+    return engine.agrees(found, logits) or not bool(logits.isfinite().all())  # then nobody is right
+
+
+def _stack(read: list[Read]) -> Tensor:
+    return torch.stack([item for item in read if not isinstance(item, PhotosError)])
