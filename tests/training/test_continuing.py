@@ -1,6 +1,7 @@
 """A run that is stopped anywhere goes on to the same bits: real processes, killed at exact places."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -16,7 +17,7 @@ from torch import nn
 
 import reslab
 from reslab import Photos, Recipe, Run, Step, cifar_resnet20, events, resume
-from reslab.errors import RunError, TrainingError
+from reslab.errors import ClassifierError, RunError, TrainingError
 from reslab.training import checkpoint
 from reslab.training.begin import begin
 from reslab.training.continuing import epochs_of
@@ -216,6 +217,48 @@ def test_photos_that_are_others_are_refused_and_photos_that_were_added_are_named
     assert run.result is not None
 
 
+def test_a_model_that_was_damaged_gives_way_to_the_best_of_the_epochs_to_come(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    run, said = start(photo_folder(train=20, test=4), tmp_path / "run", small.with_settings(epochs=3)), []
+    next(epochs_of(run, progress=False, say=str))
+    model = run.folder / "model.safetensors"
+    content = model.read_bytes()
+    model.write_bytes(content[:-5] + b"\0\0\0\0\0")
+    go_on(run, said.append)
+    assert any(f"note: {model} is not as it was written" in line for line in said)
+    assert run.result is not None
+    assert run.result["best_epoch"] in (2, 3)
+    assert run.classifier.figures["epoch"] == run.result["best_epoch"]
+    (run.folder / "result.json").unlink()
+    model.write_bytes(content[:-5])
+    with pytest.raises(ClassifierError, match="is no model file"):  # and no epoch to come
+        go_on(run)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_lock_that_a_stranger_made_is_neither_waited_for_nor_written_through(
+    kind: str, small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    run, outside = start(photo_folder(train=20), tmp_path / "run", small), tmp_path / "outside"
+    outside.write_text("precious")
+    owner = run.folder / ".lock-owner"
+    os.mkfifo(owner) if kind == "pipe" else owner.symlink_to(outside)
+    assert run.state == "interrupted"
+    assert go_on(run).state == "finished"
+    assert outside.read_text() == "precious"
+
+
+def test_a_run_goes_on_without_the_file_that_says_where_it_began(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    run, said = start(photo_folder(train=20), tmp_path / "run", small), []
+    next(epochs_of(run, progress=False, say=str))
+    (run.folder / "environment.json").write_text("{")
+    assert go_on(run, said.append).state == "finished"
+    assert any(line.startswith("note: perhaps other bits than undisturbed: ") for line in said)
+
+
 def test_a_run_with_other_classes_is_refused(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -226,6 +269,10 @@ def test_a_run_with_other_classes_is_refused(
         go_on(run)
     (photos / "train" / "green").rename(photos / "train" / "red")
     about = run.about | {"classes": ["blue", "green", "red"]}
+    (run.folder / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match="its network has 2 logits for 3 classes"):
+        go_on(run)
+    about["spec"]["num_classes"] = 3
     (run.folder / "run.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match=r"photos\.jsonl cannot be read"):
         go_on(run)
@@ -277,7 +324,7 @@ def test_a_loss_that_blows_up_keeps_the_last_good_checkpoint_and_says_so(
         photo_folder(train=30),
         tmp_path / "run",
         small.with_settings(
-            optimizer="sgd", schedule="steps", milestones=(0.5,), learning_rate=1e38, **EVERY_STEP
+            optimizer="sgd", schedule="steps", milestones=(0.5,), learning_rate=1e35, **EVERY_STEP
         ),
     )
     with pytest.raises(TrainingError) as caught:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.datasets import ImageFolder
 
-from reslab import Epoch, Photos, Recipe, cifar_resnet20, fit
+from reslab import Epoch, Photos, Recipe, cifar_resnet20, fit, prepare
 from reslab.errors import NetworkError, RecipeError
 
 
@@ -87,3 +87,20 @@ def test_what_does_not_fit_together_is_answered(
 ) -> None:
     with pytest.raises(error, match=words):
         next(fit(network, photo_folder(train=10), small.with_settings(**settings), progress=False))
+
+
+def test_what_cannot_be_read_is_left_out_with_a_warning(
+    small: Recipe, photo_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, losses = photo_folder(train=20, val=6), []
+    for bad in (None, folder / "train/red/bad.jpg"):
+        if bad is not None:
+            bad.write_bytes(b"no photo")
+        torch.manual_seed(0)
+        network = cifar_resnet20(num_classes=2)
+        losses.append([epoch.train_loss for epoch in fit(network, folder, small, progress=False)])
+        assert len(caplog.messages) == (bad is not None)
+    assert losses[0] == losses[1]
+    assert "1 of 27 photos, 1 of train\n  train/red/bad.jpg: it is none of JPEG" in caplog.text
+    training = prepare(cifar_resnet20(num_classes=2), Photos(folder), small, progress=False)
+    assert len(training.train.photos) == 20

@@ -1,6 +1,7 @@
 """The run folder as a value: everything is read from its files, and damage is answered."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,12 @@ import pytest
 import reslab
 from reslab import Classifier, Recipe, Run, find_runs
 from reslab.errors import PhotosError, RunError
+from reslab.files import checked, write_json
+from reslab.photos.cache_file import PixelFiles
 from reslab.training.begin import begin
 from reslab.training.continuing import epochs_of
+
+RESULT = '{{"model": "m", "epochs": {}, "best_epoch": 1, "test_accuracy": null}}'
 
 
 def test_a_run_shows_what_its_files_hold(finished: Run) -> None:
@@ -85,6 +90,8 @@ def test_a_moved_run_is_whole_and_knows_its_place(finished: Run, tmp_path: Path)
         ("photos.jsonl", '{"path": 1}', lambda run: run.photos),
         ("photos.jsonl", None, lambda run: run.photos),
         ("result.json", "{}", lambda run: run.state),
+        ("result.json", RESULT.format('"all"'), lambda run: run.rows),
+        ("metrics.jsonl", "", lambda run: run.rows),
         ("environment.json", "", lambda run: run.environment),
     ],
 )
@@ -98,6 +105,47 @@ def test_a_damaged_file_is_named(
     assert caught.value.what == f"{run.folder / name} cannot be read"
     assert caught.value.why
     assert caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "more": 1}}, "not a measurement"),
+        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "threads": 10**6}}, "not a measurement"),
+        ({"spec": {"name": "resnet18", "num_classes": 2, "in_channels": 3}}, "it names two networks"),
+        (
+            {"spec": {"name": "cifar_resnet20", "num_classes": 10**9, "in_channels": 3}},
+            "1,000,000,000 logits",
+        ),
+        ({"spec": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 10**9}}, "spec is "),
+        ({"classes": ["red", "red"]}, "not a list of names, each once"),
+        ({"recipe": "epochs"}, "recipe is 'epochs'"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_checked_before_anything_is_built(
+    change: dict[str, object], why: str, finished: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / "run.json").write_text(json.dumps(run.about | change))
+    (run.folder / "result.json").unlink()
+    with pytest.raises(RunError) as caught:
+        reslab.resume(run, progress=False, say=str)
+    assert caught.value.what == f"{run.folder / 'run.json'} cannot be read"
+    assert why in caught.value.why
+
+
+def test_whole_numbers_of_any_size_among_the_metrics_are_numbers(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    rows = [row | {"val_loss": 10**30} for row in run.rows]
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert list(run.history["val_loss"].data) == [1e30, 1e30]
+
+
+def test_a_result_that_counts_other_epochs_than_there_are_is_answered(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / "result.json").write_text(RESULT.format(10**12))
+    with pytest.raises(RunError, match="it has not one row for every epoch"):
+        _ = run.rows
 
 
 def test_a_recipe_of_a_later_version_is_answered(finished: Run, tmp_path: Path) -> None:
@@ -154,8 +202,9 @@ def test_a_failed_start_leaves_no_folder(
     small: Recipe, tmp_path: Path, photo_folder: Callable[..., Path]
 ) -> None:
     photos = photo_folder(train=10)
-    (photos / "train" / "red" / "bad.jpg").write_bytes(b"no photo")
-    with pytest.raises(PhotosError, match=r"bad\.jpg"):
+    for path in (photos / "train" / "red").iterdir():
+        path.write_bytes(b"no photo")
+    with pytest.raises(PhotosError, match=r"5 of the 5 photos of class red in .* cannot be read"):
         reslab.train(photos, "cifar_resnet20", small, run=tmp_path / "r" / "a", progress=False, say=str)
     assert not (tmp_path / "r" / "a").exists()
 
@@ -187,6 +236,84 @@ def test_a_photo_that_vanishes_while_it_trains_is_replaced_and_named_at_the_end(
     assert run.result is not None
     assert [row["path"] for row in run.result["replaced"]] == [gone]
     assert any(gone in line and "another took its place" in line for line in said)
+
+
+BROKEN = {"train/red/a.jpg", "val/blue/b.jpg", "test/red/c.jpg"}
+
+
+@pytest.fixture
+def spoiled(photo_folder: Callable[..., Path]) -> Path:
+    """Photos in three splits, one of each BROKEN."""
+    folder = photo_folder(train=20, val=6, test=8)
+    for path in BROKEN:
+        (folder / path).write_bytes(b"no photo, " + path.encode())
+    return folder
+
+
+def test_photos_that_cannot_be_read_are_left_out_before_the_first_epoch_and_said_at_both_ends(
+    spoiled: Path, small: Recipe, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    place, say = tmp_path / "run", said.append
+    run = begin(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=say)
+    (warning,) = [text for text in said if text.startswith("WARNING")]
+    assert "left out, for they cannot be read: 3 of 37 photos, 1 of train, 1 of val, 1 of test" in warning
+    assert f"see all that is left out: reslab check {spoiled}" in warning
+    listed = (place / "photos.jsonl").read_text().splitlines()
+    assert len(listed) == 34
+    assert not {json.loads(line)["path"] for line in listed} & BROKEN
+    assert run.left_out.counts == {"train": 1, "val": 1, "test": 1}
+    assert run.left_out.named.keys() == BROKEN
+    list(epochs_of(run, progress=False, say=say))
+    assert "3 photos could not be read and had no part in this: 1 of train, 1 of val, 1 of test" in said
+    assert run.result is not None
+    assert run.result["left_out"] == run.about["left_out"] == run.left_out.as_json()
+    assert run.result["test_unread"] == 0
+    assert any("over 8 photos (epoch" in text for text in said)
+
+
+def test_who_goes_on_without_them_decodes_none_again_and_has_nothing_to_add(
+    spoiled: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    place, say = tmp_path / "run", said.append
+    run = begin(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
+    stream = epochs_of(run, progress=False, say=say)
+    next(stream)
+    stream.close()
+    for path in BROKEN:
+        os.utime(spoiled / path, (4e9, 4e9))
+    monkeypatch.setattr(PixelFiles, "read", lambda *_: pytest.fail("decoded again"))
+    list(epochs_of(run, progress=False, say=say))
+    assert run.state == "finished"
+    assert not [text for text in said if "added" in text or "WARNING" in text]
+
+
+def test_a_photo_that_is_gone_when_it_is_tested_is_counted_and_said(
+    photo_folder: Callable[..., Path], small: Recipe, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    folder, place = photo_folder(train=20, test=8), tmp_path / "run"
+    run = begin(folder, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
+    gone = folder / run.photos.test[3].path
+    for epoch in epochs_of(run, progress=False, say=said.append):
+        if epoch.epoch == 2:
+            gone.unlink()
+    assert any(f"over 7 photos; 1 could not be read: {gone}: there is no photo" in text for text in said)
+    assert run.result is not None
+    assert run.result["test_unread"] == 1
+
+
+@pytest.mark.parametrize("value", [[], {"splits": {"all": 1}, "first": []}, {"splits": {}, "first": [1]}])
+def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
+    value: object, finished: Run, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    about = json.loads((folder / "run.json").read_text()) | {"left_out": value}
+    del about["checksum"]
+    write_json(folder / "run.json", checked(about))
+    with pytest.raises(RunError, match=r"run\.json cannot be read\n  why: left_out: "):
+        _ = Run(folder).left_out
 
 
 def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import reslab
 from reslab import Recipe, Run
+from reslab.photos import listing
 from reslab.training.seen import photos_for
 
 
@@ -37,6 +38,30 @@ def test_photos_that_were_trained_on_are_counted_under_any_name(finished: Run, t
     assert notes == [
         "2 of these 10 photos had a part in the training: the figure below measures memory as well"
     ]
+
+
+def test_what_a_run_left_out_is_no_other_folder_and_is_said(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = photo_folder(train=20, test=8)
+    for path in ("train/red/a.jpg", "test/red/b.jpg"):
+        (folder / path).write_bytes(b"no photo, " + path.encode())
+    whole = reslab.Photos(folder)
+    rows = [{name: str(row[name]) for name in ("path", "class", "split", "digest")} for row in whole.rows()]
+    listing.write(tmp_path / "list.jsonl", folder, whole.classes, rows, len(rows))
+    run = reslab.train(
+        tmp_path / "list.jsonl",
+        "cifar_resnet20",
+        small.with_settings(epochs=1),
+        run=tmp_path / "run",
+        progress=False,
+        say=str,
+    )
+    for source in (folder, tmp_path / "list.jsonl"):
+        photos, notes = photos_for(run.folder, source)
+        assert photos == run.photos
+        assert notes == ["the run's own test split: 8 photos; 1 more could not be read when the run began"]
+    assert photos_for(run.folder, folder / "test") == (folder / "test", [])
 
 
 def test_a_model_file_alone_knows_no_photos(finished: Run, tmp_path: Path) -> None:

@@ -17,30 +17,26 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import files as durable
 from ..errors import PhotosError
-from ..processes import on_all_cores
 from ..tables import printable
-from .cache_file import RECORD, PixelCache, PixelFiles, Pixels, index_bytes
-from .photo_list import DIGEST, Photo, PhotoList, as_words
+from .cache_file import RECORD, PixelCache, PixelFiles, Pixels, index_bytes, open_file
+from .photo_list import DIGEST, PhotoList
 from .preprocess import Preprocess
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .reading import Contents, Unread, find_unread, of_all, reason_of, try_read
 
 log = logging.getLogger("reslab")
-FORMAT = "pixels 2"  # changes with the files of a cache
+FORMAT = "pixels 3"  # changes with the files of a cache
 SAMPLE = 256  # photos after which the size of a cache is known well enough
 SPARE = 2**30  # bytes that a cache leaves free on the disk
 KEPT = 60 * 24 * 3600  # seconds after its last use that a cache stays
+NOTE = ".unread"  # beside a cache's name: the digests of what could not be read
 
 
 def cache_folder() -> Path:
@@ -60,34 +56,47 @@ def open_pixels(
 ) -> Pixels:
     """The cached pixels of `photos`, built now with a bar on all cores if there are none yet.
 
-    Raises PhotosError naming every photo that cannot be read.
+    Raises PhotosError if one of them cannot be read; without a cache that shows when it is asked for.
     """
     files = PixelFiles(folder, preprocess)
-    if not cache or not photos:
+    found = _in_cache(Contents.of(photos), files, progress) if cache and photos else None
+    if found is None:
         return files
-    contents, first = np.unique(as_words(photos.digests), return_index=True)
-    once = _Once(photos, first)
-    digests = contents.view(np.uint8).reshape(-1, DIGEST)
-    place = cache_folder() / _key(digests, preprocess)
+    pixels, unread = found
+    if unread:
+        raise _refusal(folder, photos, unread)
+    return pixels
+
+
+def open_readable(
+    folder: Path,
+    photos: PhotoList,
+    preprocess: Preprocess,
+    *,
+    cache: bool = True,
+    progress: bool = True,
+) -> tuple[Pixels, Unread]:
+    """The pixels of those of `photos` that can be read, and why the others cannot be.
+
+    A cache holds what can be read and is found by that alone: also by who lists none of the others. Without
+    one every photo is decoded all the same, and not kept.
+    """
+    files, contents = PixelFiles(folder, preprocess), Contents.of(photos)
+    found = _in_cache(contents, files, progress) if cache and photos else None
+    return found or (files, find_unread(contents, files, progress))
+
+
+def _in_cache(contents: Contents, files: PixelFiles, progress: bool) -> tuple[Pixels, Unread] | None:
+    """The cache and what could not be put there; None, with a warning, if there can be none."""
     try:
-        return _open_or_build(place, digests, once, files, progress)
+        return _open_or_build(contents, files, progress)
     except (OSError, NotImplementedError) as error:  # filelock's, on a disk that knows no locks
         log.warning("no cache: %s; photos are decoded again in every epoch, which is slower", error)
-        return files
+        return None
 
 
-@dataclass(frozen=True)
-class _Once:
-    """One photo for every content, in the order of the digests."""
-
-    photos: PhotoList
-    chosen: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __iter__(self) -> Iterator[Photo]:
-        return (self.photos[int(index)] for index in self.chosen)
+def _place(contents: Contents, files: PixelFiles) -> Path:
+    return cache_folder() / _key(contents.digests, files.preprocess)
 
 
 def _key(digests: NDArray[np.uint8], preprocess: Preprocess) -> str:
@@ -100,26 +109,47 @@ def _key(digests: NDArray[np.uint8], preprocess: Preprocess) -> str:
     return content.hexdigest()
 
 
-def _open_or_build(
-    place: Path, digests: NDArray[np.uint8], photos: _Once, files: PixelFiles, progress: bool
-) -> PixelCache:
+def _open_or_build(contents: Contents, files: PixelFiles, progress: bool) -> tuple[Pixels, Unread]:
     with suppress(OSError, ValueError):
-        return PixelCache(place, digests, files)
+        return _open(contents, files)
+    place = _place(contents, files)
     place.parent.mkdir(parents=True, exist_ok=True)
     with _only_builder(Path(f"{place}.lock")):
         with suppress(OSError, ValueError):
-            return PixelCache(place, digests, files)
+            return _open(contents, files)
         if os.path.lexists(place):
             log.warning("the cache %s is damaged, and built anew", place)
-        _remove(place)
         for leftover in place.parent.glob(f".{place.name}.*"):  # of a build that was killed
             _remove(leftover)
         _remove_unused(place.parent)
-        _build(place, photos, files, progress)
+        unread = _build(contents, files, progress)
+    rest = contents.take(~contents.among(unread))
     try:
-        return PixelCache(place, digests, files)
+        return (PixelCache(_place(rest, files), rest.digests, files) if rest else files), unread
     except ValueError as error:
         raise OSError(f"{error}, though it has just been written") from error
+
+
+def _open(contents: Contents, files: PixelFiles) -> tuple[Pixels, Unread]:
+    """What an earlier build left; what it could not read is tried again, for that may have been mended.
+
+    Raises OSError or ValueError if there is nothing, or not just what is wanted.
+    """
+    place = _place(contents, files)
+    note = Path(f"{place}{NOTE}")
+    if not os.path.lexists(note):
+        return PixelCache(place, contents.digests, files), {}
+    with open_file(note) as file:
+        noted = file.read(DIGEST * len(contents))  # damaged, it names others, and then nothing fits
+    unread = contents.among({noted[i : i + DIGEST] for i in range(0, len(noted), DIGEST)})
+    rest = contents.take(~unread)
+    pixels = PixelCache(_place(rest, files), rest.digests, files) if rest else files
+    with suppress(OSError):
+        os.utime(note)
+    reasons = find_unread(contents.take(unread), files, progress=False)
+    if len(reasons) < unread.sum():
+        raise ValueError("a photo that could not be read can be read now")
+    return pixels, reasons
 
 
 @contextmanager
@@ -157,44 +187,42 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _build(place: Path, photos: _Once, files: PixelFiles, progress: bool) -> None:
-    """Writes everything into a temporary folder and renames that: a cache is whole or not there."""
-    from tqdm.auto import tqdm
+def _build(contents: Contents, files: PixelFiles, progress: bool) -> Unread:
+    """Writes everything into a temporary folder and renames that: a cache is whole or not there.
 
-    records, offset = np.zeros(len(photos), RECORD), 0
-    failed = _Failed()
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    bar = tqdm(
-        total=len(photos), desc="decoding photos, once", unit=" photos", disable=None if progress else True
-    )
+    What cannot be read is no part of it, and of its name, and is noted beside it.
+    """
+    records, offset = np.zeros(len(contents), RECORD), 0
+    digests, unread = contents.digests, dict[bytes, str]()
+    asked = _place(contents, files)
+    temporary = Path(tempfile.mkdtemp(dir=asked.parent, prefix=f".{asked.name}."))
     try:
-        decoding = closing(on_all_cores(partial(_try_read, files), photos))
-        with bar, decoding as decoded, (temporary / "pixels").open("wb") as out:
+        decoding = closing(of_all(contents, partial(try_read, files), "decoding photos, once", progress))
+        with decoding as decoded, (temporary / "pixels").open("wb") as out:
             for row, pixels in enumerate(decoded):
-                bar.update()
                 if isinstance(pixels, PhotosError):
-                    failed.add(pixels)
-                    continue
-                content = pixels.numpy().tobytes()
-                records[row] = *pixels.shape[1:], zlib.crc32(content)
-                offset += out.write(content)
-                if row + 1 == min(SAMPLE, len(photos)):
-                    _check_room(place.parent, offset * len(photos) // (row + 1) - offset)
-            failed.report(len(photos), files.folder)
+                    unread[digests[row].tobytes()] = reason_of(pixels)
+                else:
+                    content = pixels.permute(1, 2, 0).numpy().tobytes()
+                    records[row] = *pixels.shape[1:], zlib.crc32(content)
+                    offset += out.write(content)
+                if row + 1 == min(SAMPLE, len(contents)):
+                    _check_room(asked.parent, offset * len(contents) // (row + 1) - offset)
             out.flush()
             # before the rename: a power cut must not leave a whole name on half a file
             os.fsync(out.fileno())
-        durable.write(temporary / "index", index_bytes(records, place.name))
-        os.rename(temporary, place)
+        readable = ~contents.among(unread)
+        place = _place(contents.take(readable), files)
+        durable.write(temporary / "index", index_bytes(records[readable], place.name))
+        _remove(place)
+        if readable.any():
+            os.rename(temporary, place)
+        _remove(note := Path(f"{asked}{NOTE}"))
+        if unread:
+            durable.write(note, b"".join(unread))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _try_read(files: PixelFiles, photo: Photo) -> Tensor | PhotosError:
-    try:
-        return files.read(photo)
-    except PhotosError as error:
-        return error
+    return unread
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -206,28 +234,12 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-class _Failed:
-    """The photos that cannot be read: how many, and the first of them."""
-
-    def __init__(self) -> None:
-        self.count, self.first = 0, list[PhotosError]()
-
-    def add(self, error: PhotosError) -> None:
-        self.count += 1
-        if len(self.first) < 10:
-            self.first.append(error)
-
-    def report(self, total: int, folder: Path) -> None:
-        """Raises PhotosError if there are any."""
-        named = shlex.quote(printable(str(folder)))
-        do = f"leave them out: reslab check {named} --fix list.jsonl; reslab train list.jsonl"
-        if self.count == 1:
-            raise PhotosError(self.first[0].what, self.first[0].why, f"{self.first[0].do}, or {do}")
-        if self.count:
-            listed = "\n".join(f"       {error.what}: {error.why}" for error in self.first)
-            more = f"\n       and {self.count - 10:,} more" if self.count > 10 else ""
-            raise PhotosError(
-                f"{self.count:,} of {total:,} photos in {folder} cannot be read",
-                f"a network cannot be shown what cannot be decoded:\n{listed}{more}",
-                f"remove or replace these files, or {do}",
-            )
+def _refusal(folder: Path, photos: PhotoList, unread: Unread) -> PhotosError:
+    digest, why = next(iter(unread.items()))
+    first = folder / next(photo.path for photo in photos if photo.digest == digest.hex())
+    named = shlex.quote(printable(str(folder)))
+    return PhotosError(
+        f"{len(unread):,} of {len(photos):,} photos cannot be read, the first is {printable(str(first))}",
+        why,
+        f"put back what it was, or leave out what cannot be read: reslab check {named} --fix list.jsonl",
+    )

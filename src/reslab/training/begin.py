@@ -24,13 +24,15 @@ from ..networks.named import NetworkSpec, check_name, default_in_channels, short
 from ..networks.weights import load_pretrained
 from ..photos.batches import Batch
 from ..photos.contact_sheet import show_batch
+from ..photos.digests import digest
 from ..photos.first_look import first_look, warn
-from ..photos.folder import Photos, digest
+from ..photos.folder import Photos
+from ..photos.leaving_out import Readable
 from ..processes import processor
 from ..randomness import torch_seeded
 from . import checkpoint
 from .estimate import estimate, planned, start_clock
-from .fit import Prepared, prepare
+from .fit import Prepared, find_readable, prepare
 from .plan import sizes_of
 from .recipe import Recipe
 from .run import Run, new_folder, now
@@ -60,9 +62,6 @@ def begin(
     folder = new_folder(run, name)
     source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
-    named = photos.folder if isinstance(source, Photos) else source
-    if warning := warn(first_look(photos, recipe.truncated), shlex.quote(str(named))):
-        say(warning)
     spec = None
     if isinstance(network, str):
         spec = NetworkSpec(network, len(photos.classes), default_in_channels(network), recipe.stem)
@@ -71,12 +70,19 @@ def begin(
         module = network
     if weights is not None:
         say(str(load_pretrained(module, short_name(name), weights)))
-    prepared = prepare(module, photos, recipe, name=name, progress=progress, say=say)
+    found = find_readable(module, photos, recipe, name=name, progress=progress)
+    photos = found.photos
+    named = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
+    if found.left_out.in_all:
+        say(found.left_out.warning(photos, named))
+    if warning := warn(first_look(photos, recipe.truncated), named):
+        say(warning)
+    prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
     first, loading = _first_batch(prepared)
     costs = estimate(prepared, name, loading)
     start_clock(prepared, costs, len(photos.test), began)
     say(_plan(prepared, name, costs))
-    _write(folder, prepared, photos, first, name, spec, weights)
+    _write(folder, prepared, found, first, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
 
@@ -118,18 +124,20 @@ def duration(seconds: float) -> str:
 def _write(
     folder: Path,
     prepared: Prepared,
-    photos: Photos,
+    found: Readable,
     first: Batch,
     name: str,
     spec: NetworkSpec | None,
     weights: str | Path | None,
 ) -> None:
     """The run folder, whole or not at all: a start that is stopped leaves nothing behind."""
+    photos = found.photos
     about = {
         "network": name,
         "spec": None if spec is None else asdict(spec),
         "classes": photos.classes,
         "photos": os.path.abspath(photos.folder),
+        "left_out": found.left_out.as_json(),
         "weights": None if weights is None else str(weights),
         "measured": asdict(prepared.measured),
         "recipe": prepared.state.recipe.as_json(),  # as it was, should the file be edited

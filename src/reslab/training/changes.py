@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
-from ..errors import PhotosError, RunError
-from ..photos.folder import Photos, digest
+from ..errors import ClassifierError, PhotosError, RunError
+from ..evaluation.model_file import MODEL_NAME, verified_header
+from ..photos.digests import digest
+from ..photos.folder import Photos
 from ..photos.layout import find_splits
 from ..photos.photo_list import Photo
 from ..processes import cores
@@ -31,18 +33,51 @@ AN_HOUR = 3600  # seconds: the list of the photos is older than the run that say
 
 def notes(run: Run, recipe: Recipe, device: torch.device) -> Iterator[str]:
     """What would make the bits differ from those of an undisturbed run."""
-    before, here = run.environment, environment(device)
-    other = [f"{key} {before.get(key)}, now {here[key]}" for key in BITS if before.get(key) != here[key]]
-    if other:
-        yield f"note: other bits than undisturbed, since the run began elsewhere: {'; '.join(other)}"
-    began = run.about.get("recipe", {})
+    here = environment(device)
+    try:
+        before = run.environment
+    except RunError as error:  # nothing that the training needs
+        yield f"note: perhaps other bits than undisturbed: {error.what}, {error.why}"
+    else:
+        other = [
+            f"{key} {_short(before.get(key))}, now {here[key]}"
+            for key in BITS
+            if before.get(key) != here[key]
+        ]
+        if other:
+            yield f"note: other bits than undisturbed, since the run began elsewhere: {'; '.join(other)}"
+    began = run.about["recipe"]
     changed = [
-        f"{name} {began[name]}, now {value}"
+        f"{name} {_short(began[name])}, now {value}"
         for name, value in recipe.as_json().items()
         if name in began and began[name] != value and name not in WITHOUT_EFFECT
     ]
     if changed:
         yield f"note: other bits than undisturbed, since the recipe was changed: {'; '.join(changed)}"
+
+
+def _short(value: Any) -> str:
+    """Of a file that may be a stranger's, and say anything at any length."""
+    return printable(str(value)[:80])
+
+
+def kept_epoch(run: Run, recipe: Recipe, done: int, say: Callable[[str], Any]) -> int:
+    """The epoch whose model the run keeps, for later ones to beat. Raises ClassifierError if it is damaged.
+
+    Where epochs are still to come after the `done` ones, that is a note, and the first of them is the answer.
+    """
+    path = run.folder / MODEL_NAME
+    try:
+        epoch = verified_header(path).figures.get("epoch") if done else 1
+        if type(epoch) is not int or not 1 <= epoch <= done + 1:
+            raise ClassifierError(f"{path} is no model of this run", "", "start a new run")
+    except ClassifierError as error:
+        if recipe.time is None and done >= recipe.epochs:
+            raise
+        why = f" ({error.why})" if error.why else ""
+        say(f"note: {error.what}{why}; the best of the epochs to come takes its place")
+        return done + 1
+    return epoch
 
 
 def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
@@ -63,7 +98,7 @@ def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
     if others:
         counted = f"{len(others):,} of {len(listed):,} photos"
         raise _refused(run, photos, counted, "are not as they were in", others[0])
-    known = {photo.path for photo in listed}
+    known = {photo.path for photo in listed} | run.left_out.named.keys()
     added = [path for path in _present(photos.folder) if path not in known]
     added = [path for path in added if (_last_change(photos.folder / path) or 0.0) > began]
     if added:
@@ -85,7 +120,7 @@ def _began(run: Run) -> float:
     """Seconds since 1970; 0 if the run does not say, and then every photo is looked at."""
     try:
         return datetime.fromisoformat(run.about["started"]).timestamp()
-    except (ValueError, TypeError):
+    except (ValueError, OverflowError):
         return 0.0
 
 

@@ -30,8 +30,8 @@ from . import checkpoint
 from .autotune import Measured
 from .begin import build
 from .canvas import Canvas
-from .changes import check_photos, notes
-from .fit import Prepared, prepare
+from .changes import check_photos, kept_epoch, notes
+from .fit import Prepared, find_again, prepare
 from .loop import Epoch, Step, events
 from .progress import with_bars
 from .run import Run, best_of
@@ -67,7 +67,8 @@ def epochs_of(
             _mend_metrics(run, rows, say)
             for note in notes(run, prepared.state.recipe, prepared.state.device):
                 say(note)
-        yield from _train(run, prepared, photos, rows, progress, say)
+        since = kept_epoch(run, prepared.state.recipe, len(rows), say)
+        yield from _train(run, prepared, photos, rows, since, progress, say)
         _finish(run, prepared, photos, network, say)
 
 
@@ -123,11 +124,18 @@ def _prepare_again(
     name, measured = about["network"], Measured(**about["measured"])
     if recipe.precision != "auto":
         measured = replace(measured, precision=recipe.precision)
-    return prepare(network, photos, recipe, measured=measured, name=name, progress=progress, say=say)
+    found = find_again(network, photos, recipe, name=name, progress=progress)
+    return prepare(network, found, recipe, measured=measured, name=name, progress=progress, say=say)
 
 
 def _train(
-    run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch], progress: bool, say: Callable[[str], Any]
+    run: Run,
+    prepared: Prepared,
+    photos: Photos,
+    rows: list[Epoch],
+    since: int,
+    progress: bool,
+    say: Callable[[str], Any],
 ) -> Iterator[Epoch]:
     state = prepared.state
     saved = time.monotonic()
@@ -136,7 +144,7 @@ def _train(
         for event in _until_stopped(with_bars(stream, progress), stop):
             if isinstance(event, Epoch):
                 rows.append(event)
-                _keep(run, prepared, photos, rows)
+                _keep(run, prepared, photos, rows, since)
             due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
             if isinstance(event, Epoch) or due:
                 checkpoint.save(state, rows, run.folder)
@@ -160,10 +168,10 @@ def _until_stopped(stream: Iterator[Step | Epoch], stop: Stop) -> Iterator[Step 
             raise
 
 
-def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch]) -> None:
+def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch], since: int) -> None:
     """The files that grow with every epoch; the same content if an epoch is done again after a kill."""
     table = [row.as_json() for row in rows]
-    if best_of(table) is table[-1]:
+    if best_of(table[since - 1 :]) is table[-1]:
         _classifier(prepared, photos, run, table[-1]).save(run.folder / MODEL_NAME)
     _write_metrics(run, table)
     draw_curves(run)
@@ -207,15 +215,18 @@ def _finish(
     logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
     labels = photos.val.labels.astype(np.int64)
     best = replace(best, temperature=fit_temperature(logits, labels))
-    figures = dict(best.figures)
+    figures, unread = dict(best.figures), 0
     if photos.test:
         say(f"testing on {len(photos.test):,} photos that had no part in the training")
         test = best.evaluate(photos)
         say(f"test {test} (epoch {figures['epoch']}, chosen by validation)")
+        unread = test.unread  # files that are gone, or bad, since the run began
         figures |= {"test_accuracy": test.accuracy, "test_interval": [test.accuracy_low, test.accuracy_high]}
     best = replace(best, figures=figures)
     best.save(run.folder / MODEL_NAME)
-    replaced = prepared.state.replacements
+    left_out, replaced = run.left_out, prepared.state.replacements
+    if left_out.in_all:
+        say(str(left_out))
     if replaced.in_all:
         say(str(replaced))
     result = {
@@ -226,6 +237,8 @@ def _finish(
         "val_accuracy": figures["val_accuracy"],
         "test_accuracy": figures.get("test_accuracy"),
         "test_interval": figures.get("test_interval"),
+        "test_unread": unread,
+        "left_out": left_out.as_json(),
         "replaced": replaced.rows(),
     }
     files.write_json(run.folder / "result.json", files.checked(result))

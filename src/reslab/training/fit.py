@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from ..networks.precision import Precision, parse_precision
 from ..photos.batches import Batches
 from ..photos.cache import open_pixels
 from ..photos.folder import Photos
+from ..photos.leaving_out import Readable, readable
+from ..photos.on_device import keep_on_device
 from ..photos.preprocess import Preprocess
 from ..processes import choose_device, keep_memory
 from .autotune import Measured, measure_precision
@@ -29,6 +33,8 @@ from .optimizer import freeze, make_average, make_optimizer
 from .plan import sizes_of
 from .progress import bar, with_bars
 from .recipe import Recipe
+
+log = logging.getLogger("reslab")
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ def fit(
 ) -> Iterator[Epoch]:
     """Trains `network` in place on the train split and yields an Epoch after every pass.
 
-    Nothing is written but the cache; for checkpoints and a model file see `train`. Raises PhotosError,
-    RecipeError, NetworkError if they do not fit together, TrainingError if the loss is not finite.
+    Photos that cannot be read are left out with a warning. Nothing is written but the cache; for checkpoints
+    and a model file see `train`. Raises PhotosError, RecipeError, NetworkError if they do not fit together,
+    TrainingError if the loss is not finite.
     """
     began = time.monotonic()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -83,7 +90,7 @@ def fit(
 
 def prepare(
     network: nn.Module,
-    photos: Photos,
+    photos: Photos | Readable,
     recipe: Recipe,
     *,
     measured: Measured | None = None,
@@ -93,10 +100,62 @@ def prepare(
 ) -> Prepared:
     """Checks that network, photos and recipe fit together and puts them in place.
 
-    `measured` is the precision of an earlier start of the same run; without it, it is measured now.
+    `photos`: of Photos, those that cannot be read are left out with a warning; what `find_readable` gave is
+    taken as it is. `measured` is the precision of an earlier start of the same run; without it, it is
+    measured now.
     """
     name = name or type(network).__name__
-    recipe = recipe.for_photos(len(photos.train))
+    if isinstance(photos, Photos):
+        photos = find_readable(network, photos, recipe, name=name, progress=progress)
+        if photos.left_out.in_all:
+            log.warning(photos.left_out.warning(photos.photos, shlex.quote(str(photos.photos.folder))))
+    kept, preprocess = photos.photos, photos.preprocess
+    recipe = recipe.for_photos(len(kept.train))
+    device = choose_device(recipe.device)
+    freeze(network, recipe.freeze)
+    pixels = photos.pixels
+    if not recipe.workers:  # whoever asks for processes wants the photos made there, and on the CPU
+        pixels = keep_on_device(pixels, kept.train + kept.val, device)
+    train = Batches(
+        kept.train, pixels, preprocess, recipe.batch_size, True, recipe.seed, workers=recipe.workers
+    )
+    val = Batches(kept.val, pixels, preprocess, recipe.batch_size, workers=recipe.workers)
+    if measured is None:
+        measured = measure_precision(network, name, recipe, preprocess, len(kept.train), device, say)
+    precision: Precision = parse_precision(measured.precision)
+    precision.place(network, device)
+    average = make_average(network, recipe.weight_averaging)
+    optimizer = make_optimizer(network, recipe)
+    state = State(network, optimizer, average, recipe, device, precision, measured.threads)
+    return Prepared(state, train, val, preprocess, measured)
+
+
+def find_readable(
+    network: nn.Module, photos: Photos, recipe: Recipe, *, name: str, progress: bool = True
+) -> Readable:
+    """The photos of a new training without those that cannot be read.
+
+    Before one is decoded, network and recipe are found to fit, and the network put on its device. Raises
+    NetworkError and RecipeError, and PhotosError if too many photos cannot be read.
+    """
+    preprocess = _place(network, name, recipe, len(photos.classes))
+    return readable(photos, preprocess, cache=recipe.cache, progress=progress)
+
+
+def find_again(
+    network: nn.Module, photos: Photos, recipe: Recipe, *, name: str, progress: bool = True
+) -> Readable:
+    """The same for the photos that a run began with: all could be read, and none is left out any more.
+
+    Raises PhotosError if one has to be decoded anew and cannot be.
+    """
+    preprocess = _place(network, name, recipe, len(photos.classes))
+    every = photos.train + photos.val + photos.test
+    pixels = open_pixels(photos.folder, every, preprocess, cache=recipe.cache, progress=progress)
+    return Readable(photos, preprocess, pixels)
+
+
+def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> Preprocess:
     if recipe.precision != "auto":
         parse_precision(recipe.precision)
     device = choose_device(recipe.device)
@@ -106,23 +165,8 @@ def prepare(
     network.to(device)
     for size in sizes_of(recipe):
         check_input(network, name, preprocess.channels, size)
-    check_head(network, name, len(photos.classes))
-    freeze(network, recipe.freeze)
-    pixels = open_pixels(
-        photos.folder, photos.train + photos.val, preprocess, cache=recipe.cache, progress=progress
-    )
-    train = Batches(
-        photos.train, pixels, preprocess, recipe.batch_size, True, recipe.seed, workers=recipe.workers
-    )
-    val = Batches(photos.val, pixels, preprocess, recipe.batch_size, workers=recipe.workers)
-    if measured is None:
-        measured = measure_precision(network, name, recipe, preprocess, len(photos.train), device, say)
-    precision: Precision = parse_precision(measured.precision)
-    precision.place(network, device)
-    average = make_average(network, recipe.weight_averaging)
-    optimizer = make_optimizer(network, recipe)
-    state = State(network, optimizer, average, recipe, device, precision, measured.threads)
-    return Prepared(state, train, val, preprocess, measured)
+    check_head(network, name, num_classes)
+    return preprocess
 
 
 def input_channels(network: nn.Module) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import PhotosError
 from ..evaluation.classifier import judged
 from ..evaluation.model_file import MODEL_NAME
 from ..photos import listing
-from ..photos.folder import Photos, digest
+from ..photos.digests import digest
+from ..photos.folder import Photos
 from .run import Run
 
 
@@ -20,14 +22,16 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
     run = model.parent if model.name == MODEL_NAME else model  # a run's own file is the run
     if not (run / "run.json").is_file():
         return folder, []
-    photos, folder = Run(run).photos, folder.expanduser()
-    if _is_of(folder, photos):
+    photos, left_out, folder = Run(run).photos, Run(run).left_out, folder.expanduser()
+    if _is_of(folder, photos, left_out.in_all):
         if photos.test:
-            return photos, [f"the run's own test split: {len(photos.test):,} photos"]
+            unread = left_out.counts.get("test")
+            more = f"; {unread:,} more could not be read when the run began" if unread else ""
+            return photos, [f"the run's own test split: {len(photos.test):,} photos{more}"]
         return photos, ["the run has no test split; this is val, which chose the epoch: expect a little less"]
     seen = {content.tobytes() for content in (photos.train + photos.val).digests}
     paths = [folder / path for paths in judged(folder).values() for path in paths]
-    known = sum(bytes.fromhex(digest(path)) in seen for path in paths)
+    known = sum(_content(path) in seen for path in paths)
     if not known:
         return folder, []
     return folder, [
@@ -36,10 +40,20 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
     ]
 
 
-def _is_of(source: Path, photos: Photos) -> bool:
-    """Whether a folder or a list is what a run was trained on."""
+def _content(path: Path) -> bytes:
+    """The digest of a file, b"" of one that cannot be read: then the evaluation says so."""
+    try:
+        return bytes.fromhex(digest(path))
+    except PhotosError:
+        return b""
+
+
+def _is_of(source: Path, photos: Photos, left_out: int) -> bool:
+    """Whether a folder or a list is what a run was trained on, but for what was left out then."""
     if not listing.is_list(source):
         return source.is_dir() and source.resolve() == photos.folder.resolve()
     listed = listing.read(source)
     paths = {photo.path for split in photos.splits.values() for photo in split}
-    return listed.folder.resolve() == photos.folder.resolve() and listed.digests.keys() == paths
+    others = listed.digests.keys() - paths
+    whole = len(others) == left_out and len(listed.digests) == len(paths) + left_out
+    return whole and listed.folder.resolve() == photos.folder.resolve()
