@@ -265,6 +265,16 @@ def test_what_cannot_be_walked_is_answered(
     assert Path("walk.jpg").read_bytes() == b"precious"
 
 
+def test_a_cut_photo_is_walked_through_where_cut_photos_are_kept(photo: Path, tmp_path: Path) -> None:
+    photo.write_bytes(photo.read_bytes()[:-200])
+    keep = Preprocess(size=32, resize=36, truncated="keep")
+    page = tmp_path / "walk.html"
+    with pytest.raises(reslab.ReslabError, match="truncated"):
+        reslab.walk("cifar_resnet20", photo, page, preprocess=Preprocess(size=32, resize=36))
+    reslab.walk("cifar_resnet20", photo, page, preprocess=keep)
+    assert page.is_file()
+
+
 def test_the_command_writes_the_page(classifier: reslab.Classifier, photo: Path, tmp_path: Path) -> None:
     classifier.save(tmp_path / "model.safetensors")
     command = [sys.executable, "-m", "reslab", "walk", "model.safetensors", photo.name, "-o", "out.html"]

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import damaged, whole_photos
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_files import BLUE, GREEN, RED, YELLOW, corners, flat, saved, swapped_profile
+from odd_files import BLUE, GREEN, READ, RED, REFUSED, YELLOW, Odd, corners, flat, saved, swapped_profile
 from PIL import Image, ImageCms, features
 
 from reslab.errors import PhotosError
+from reslab.photos import bounds
 from reslab.photos.bounds import MOST_PIXELS
-from reslab.photos.decode import FORMATS, SUFFIXES, decode
+from reslab.photos.decode import ENOUGH, FORMATS, LONGEST, SUFFIXES, Truncated, decode
 
 
 def color_of(content: bytes) -> tuple[int, int, int]:
@@ -319,3 +321,100 @@ def test_decoding_says_nothing_on_the_side(recwarn: pytest.WarningsRecorder) -> 
         warnings.simplefilter("error")
         decode(noisy)
     assert not recwarn.list
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.sampled_from([1, 2, 3, 4, 8]), st.integers(1, 200))
+def test_a_jpeg_is_reduced_as_far_as_enough_is_left_and_its_sides_allow(
+    across: int, down: int, unit: int, shrunk_to: int
+) -> None:
+    sides = across * unit, down * unit
+    photo = saved(Image.new("L", sides, 99), "JPEG")
+    assert decode(photo).size == sides
+    seen = decode(photo, shrunk_to=shrunk_to)
+    by = sides[0] // seen.width
+    assert by in (1, 2, 4, 8)
+    assert (seen.width * by, seen.height * by) == sides
+    assert by == 1 or min(seen.size) >= ENOUGH * shrunk_to
+    if by == 1:
+        assert seen.tobytes() == decode(photo).tobytes()
+    more = [n for n in (2, 4, 8) if n > by and all(side % n == 0 for side in sides)]
+    if max(sides) <= LONGEST * min(sides):
+        assert all(min(sides) / n < ENOUGH * shrunk_to for n in more)
+    else:
+        assert by == 1
+
+
+@pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"JPEG", "MPO"}))
+def test_nothing_but_a_jpeg_is_reduced(kind: str) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    photo = saved(corners(4), kind)
+    assert decode(photo, shrunk_to=1).tobytes() == decode(photo).tobytes()
+
+
+def test_a_reduced_jpeg_has_its_colours_upright_in_every_mode() -> None:
+    large, exif = corners(8), Image.Exif()  # 384 x 256: an eighth is enough for 10
+    photos = {
+        "progressive": saved(large, "JPEG", progressive=True),
+        "colours halved one way": saved(large, "JPEG", subsampling="4:2:2"),
+        "grey": saved(large.convert("L"), "JPEG"),
+        "CMYK": saved(large.convert("CMYK"), "JPEG"),
+        "a profile": saved(large, "JPEG", icc_profile=swapped_profile()),
+        "two views": saved(large, "MPO", save_all=True, append_images=[flat(BLUE)]),
+    }
+    for orientation in SEEN:
+        exif[0x0112] = orientation
+        photos[f"orientation {orientation}"] = saved(large, "JPEG", exif=exif)
+    for name, photo in photos.items():
+        full, reduced = decode(photo), decode(photo, shrunk_to=10)
+        assert (reduced.width * 8, reduced.height * 8) == full.size, name
+        for x in (4, reduced.width - 5):
+            for y in (4, reduced.height - 5):
+                one, other = reduced.getpixel((x, y)), full.getpixel((x * 8 + 4, y * 8 + 4))
+                assert near(one, other, 3), name  # type: ignore[arg-type]
+
+
+def outcome(photo: bytes, truncated: Truncated, shrunk_to: int | None) -> str:
+    """The answer, or "a picture"."""
+    try:
+        decode(photo, truncated=truncated, shrunk_to=shrunk_to)
+    except PhotosError as error:
+        return str(error)
+    return "a picture"
+
+
+@pytest.mark.parametrize("odd", READ + REFUSED, ids=lambda odd: ascii(odd.name)[:40])
+def test_an_odd_file_is_read_or_refused_alike_with_and_without_reduction(odd: Odd) -> None:
+    if odd.name.endswith((".heic", "lying.heif")):
+        pytest.importorskip("pillow_heif")
+    photo = odd.make()
+    assert outcome(photo, "refuse", 1) == outcome(photo, "refuse", None)
+
+
+def test_a_damaged_jpeg_is_read_or_refused_alike_with_and_without_reduction() -> None:
+    pytest.importorskip("pillow_heif")
+    whole = [(kind, photo) for kind, photo in whole_photos() if kind in ("JPEG", "MPO")]  # 112 x 80
+    outcomes = set()
+    for seed in range(500):
+        photo = damaged(whole, seed)[1]
+        ways: tuple[Truncated, ...] = ("refuse", "keep")
+        for truncated in ways:
+            full = outcome(photo, truncated, None)
+            assert [outcome(photo, truncated, to) for to in (3, 6)] == [full] * 2, (
+                seed
+            )  # an eighth, a quarter
+            outcomes.add((truncated, full == "a picture"))
+    assert len(outcomes) == 4  # so the damage is neither none nor all
+
+
+def test_a_jpeg_that_is_too_large_is_halved_or_reduced_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = saved(corners(8), "JPEG")
+    monkeypatch.setattr(bounds, "MOST_MEMORY", 384 * 256 * 6)
+    assert decode(photo).size == (192, 128)
+    assert decode(photo, shrunk_to=40).size == (192, 128)
+    assert decode(photo, shrunk_to=10).size == (48, 32)
+    several = saved(corners(8), "JPEG", progressive=True)  # whose passes are kept at full size
+    for shrunk_to in (None, 10):
+        with pytest.raises(PhotosError, match="384 x 256 pixels of this kind take"):
+            decode(several, shrunk_to=shrunk_to)

@@ -4,18 +4,21 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_files import saved
 from PIL import Image
 from pydantic import ValidationError
 from torchvision import transforms
 from torchvision.transforms.v2 import functional
 
 from reslab.errors import PhotosError
+from reslab.photos.decode import decode
 from reslab.photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 LOOK = Preprocess(size=32, resize=40)
@@ -216,3 +219,85 @@ def test_only_what_reading_depends_on_is_in_the_key_of_the_cache() -> None:
 def test_reading_what_is_no_photo_is_answered(tmp_path: Path) -> None:
     with pytest.raises(PhotosError, match="cannot be read as a photo"):
         LOOK.read(b"no photo")
+
+
+def off(photo: bytes, side: int, truncated: Literal["refuse", "keep"] = "refuse") -> np.ndarray:
+    """Grey levels between what is read, decoded at reduced scale, and what is shrunken from the whole."""
+    look = Preprocess(size=side, resize=side, truncated=truncated)
+    whole = decode(photo, truncated=truncated)
+    assert decode(photo, truncated=truncated, shrunk_to=side).width < whole.width
+    return (look.read(photo).int() - look.shrink(whole).int()).abs().numpy().ravel()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}], ids=str
+)
+@pytest.mark.parametrize("side", [14, 30, 60])
+def test_real_photos_read_at_reduced_scale_are_those_of_the_full_scale_to_a_few_grey_levels(
+    side: int, options: dict[str, object], cats_dogs_natural: Path
+) -> None:
+    """14, 30 and 60 pixels of photos of some 375 x 500: an eighth, a quarter and a half."""
+    found = []
+    for path in sorted(cats_dogs_natural.rglob("*.jpg"))[::6]:
+        image = decode(path)
+        image = image.crop((0, 0, image.width // 8 * 8, image.height // 8 * 8))
+        if min(image.size) >= 352:
+            found.append(off(saved(image, "JPEG", quality=90, **options), side))
+    assert len(found) > 30
+    assert max(each.mean() for each in found) < 1
+    every = np.concatenate(found)
+    assert every.mean() < 0.5
+    assert (every <= 3).mean() > (0.997 if options.get("subsampling") == 1 else 0.999)
+    assert every.max() <= 10
+
+
+def test_unedited_real_photos_are_read_as_well(cats_dogs_natural: Path) -> None:
+    found = []
+    for path in sorted(cats_dogs_natural.rglob("*.jpg")):
+        photo = path.read_bytes()
+        if decode(photo, shrunk_to=40).width < decode(photo).width:
+            found.append(off(photo, 40))
+    assert len(found) > 50
+    every = np.concatenate(found)
+    assert every.mean() < 0.5
+    assert (every <= 3).mean() > 0.999
+    assert every.max() <= 10
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
+def test_what_is_kept_of_a_cut_photo_is_the_same_at_reduced_scale(cut: float) -> None:
+    for progressive in (False, True):
+        photo = saved(noise(60, 40).resize((480, 320)), "JPEG", quality=90, progressive=progressive)
+        found = off(photo[: int(len(photo) * cut)], 40, "keep")
+        assert found.mean() < 1
+        assert (found <= 3).mean() > 0.98
+
+
+WAVES = [np.sin(2 * np.pi * np.arange(960) / period) for period in (2, 3, 4, 5, 7, 9, 10, 12, 16)]
+STRIPES = [np.where(wave >= 0, 1, -1) for wave in WAVES]
+
+
+@pytest.mark.parametrize("side", [41, 82, 165])
+def test_even_stripes_and_noise_are_read_to_some_grey_levels(side: int) -> None:
+    """The worst for a scaled transform: all that there is lies between the pixels that are kept."""
+    generator = np.random.default_rng(0)
+    worst = [np.broadcast_to(127.5 + 127.5 * wave, (960, 960)) for wave in WAVES + STRIPES]
+    worst += [each.T for each in worst] + [generator.integers(0, 256, (960, 960))]
+    found = [off(saved(Image.fromarray(each.astype(np.uint8)), "JPEG", quality=95), side) for each in worst]
+    assert max(each.max() for each in found) <= 20
+    assert max(each.mean() for each in found) < 10
+
+
+@pytest.mark.parametrize("size", [(231, 300), (240, 231), (1000, 304)])
+def test_a_photo_that_is_not_far_larger_is_read_to_the_bit(size: tuple[int, int]) -> None:
+    """Below 2 x 2.9 times 40, of a side that no reduction divides, and so long that its ends are cut off."""
+    photo = saved(noise(*size), "JPEG")
+    assert torch.equal(LOOK.read(photo), LOOK.shrink(decode(photo)))
+
+
+def test_what_a_large_photo_is_read_to_has_the_size_that_the_whole_would_have() -> None:
+    for width, height in ((4032, 3024), (3000, 4000), (1736, 1160), (2160, 960)):
+        photo = saved(Image.new("L", (width, height)), "JPEG")
+        for side in (33, 64, 73, 146):
+            look = Preprocess(size=side, resize=side)
+            assert look.read(photo).shape == look.shrink(Image.new("RGB", (width, height))).shape

@@ -97,7 +97,7 @@ def _picture(folder: Path, path: str | None) -> bytes | None:
     if path is None:
         return None
     try:
-        image = decode(folder / path)
+        image = decode(folder / path, shrunk_to=SIDE)
     except (PhotosError, OSError, ValueError):
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)

@@ -46,7 +46,7 @@ def look(photo: Path | bytes, preprocess: Preprocess) -> tuple[PhotoSeen, Tensor
     read = preprocess.read(photo)  # (C, H', W')
     seen = preprocess.evaluation(read)  # (C, H, W)
     name = "photo" if isinstance(photo, bytes) else os.fsencode(photo.name).decode("utf-8", "replace")
-    whole = decode(photo, "RGB" if preprocess.channels == 3 else "L")
+    whole = decode(photo, "RGB" if preprocess.channels == 3 else "L", preprocess.truncated, WIDEST)
     side = min(whole.size) * preprocess.size / preprocess.resize  # of the centre crop, in its pixels
     crop = _crop(side, *whole.size)
     whole.thumbnail((WIDEST, WIDEST))

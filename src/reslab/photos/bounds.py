@@ -48,13 +48,13 @@ def check_file(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def check_image(image: Image.Image, file: BinaryIO) -> None:
+def check_image(image: Image.Image, file: BinaryIO) -> int:
     """What the header says, before the pixels are decoded. Raises TooCostly.
 
-    A JPEG of one pass that is too large is set to be decoded at half its width and height.
+    Returns what width and height must be divided by: 2 for a JPEG of one pass that is too large, else 1.
     """
     width, height = image.size
-    pixels, passes = width * height, 1
+    pixels, passes, reduction = width * height, 1, 1
     if pixels > MOST_PIXELS:
         raise TooCostly(f"{width} x {height} pixels; more than {MOST_PIXELS:,} pixels are not decoded")
     if image.format in ("JPEG", "MPO"):
@@ -64,25 +64,27 @@ def check_image(image: Image.Image, file: BinaryIO) -> None:
                 f"a JPEG of {passes:,} passes over {width} x {height} pixels; about ten are usual"
             )
         if passes == 1 and _memory(image, file, passes) > MOST_MEMORY:
-            image.draft("", (width // 2, height // 2))
+            reduction = 2
     tile = getattr(image, "tile", None)
     if tile and tile[0][0] == "bmp_rle" and pixels > MOST_RUN_LENGTH:
         raise TooCostly(
             f"a BMP of run lengths with {width} x {height} pixels; more than {MOST_RUN_LENGTH:,} pixels "
             "are not decoded"
         )
-    if (needed := _memory(image, file, passes)) > MOST_MEMORY:
+    if (needed := _memory(image, file, passes, reduction)) > MOST_MEMORY:
         raise TooCostly(
             f"{width} x {height} pixels of this kind take {needed / 2**20:,.0f} MiB to decode; "
             f"more than {MOST_MEMORY / 2**20:,.0f} are not used"
         )
+    return reduction
 
 
-def _memory(image: Image.Image, file: BinaryIO, passes: int) -> int:
+def _memory(image: Image.Image, file: BinaryIO, passes: int, reduction: int = 1) -> int:
     kind = image.format or ""
     decoder = SEVERAL_PASSES if passes > 1 else DECODER.get(kind, 4)
     whole = file.seek(0, os.SEEK_END) if kind in IN_MEMORY else 0
-    return image.width * image.height * max(decoder, TO_SRGB.get(image.mode, PLAIN)) + whole
+    pixels = -(-image.width // reduction) * -(-image.height // reduction)
+    return pixels * max(decoder, TO_SRGB.get(image.mode, PLAIN)) + whole
 
 
 def _count_passes(file: BinaryIO) -> int:

@@ -37,25 +37,41 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 Truncated = Literal["refuse", "keep"]
+ENOUGH = 2.9  # times `shrunk_to` that is left of a photo; 3 would leave out a quarter of 3000 px for 256
+LONGEST = 3  # times its shorter side that a reduced photo may be long
 
 
 def decode(
-    photo: Path | bytes, mode: Literal["RGB", "L"] = "RGB", truncated: Truncated = "refuse"
+    photo: Path | bytes,
+    mode: Literal["RGB", "L"] = "RGB",
+    truncated: Truncated = "refuse",
+    shrunk_to: int | None = None,
+    *,
+    name: Path | str = "the photo",
 ) -> Image.Image:
     """The first frame of a photo, turned upright by its EXIF orientation, in sRGB or grey, alpha over white.
 
-    A JPEG whose end is missing is refused, or what is there of it is kept, the rest grey. Raises PhotosError
-    naming the file if it is missing, no image, damaged, or would cost more than bounds.py allows.
+    A JPEG whose end is missing is refused, or what is there of it is kept, the rest grey.
+
+    `shrunk_to`: the shorter side, in pixels, that the caller will shrink the photo to. A JPEG of ENOUGH times
+    as much after it is then decoded at 1/8, 1/4 or 1/2 of its width and height (libjpeg's scaled DCT), every
+    other photo at its full size, to the bit. Shrunken by PIL's BILINEAR, the pixels of 440 real photos then
+    differ from those of the full size by 0.1 to 0.5 of 256 grey levels on average and 99.9 % of them by no
+    more than 3, none by more than 8; 99.7 % and 10 where colours are halved in one direction only (4:2:2).
+    Made worst cases, stripes of 5 to 10 pixels, differ by up to 17.
+
+    Raises PhotosError naming the file if it is missing, no image, damaged, or would cost more than bounds.py
+    allows: the same files, whatever `shrunk_to` is. `name`: what it calls bytes.
     """
-    name = "the photo" if isinstance(photo, bytes) else str(photo)
+    name = str(name if isinstance(photo, bytes) else photo)
     try:
         with undisturbed, _opened(photo) as file:
             try:
-                image = _read(file)
+                image = _read(file, shrunk_to)
             except OSError as error:
                 if truncated == "refuse" or not _is_cut_jpeg(file, error):
                     raise
-                image = _read_what_is_there(file)
+                image = _read_what_is_there(file, shrunk_to)
             return image if image.mode == mode else image.convert(mode)
     except PhotosError:
         raise
@@ -123,12 +139,12 @@ def _opened(photo: Path | bytes) -> Iterator[BinaryIO]:
         yield file
 
 
-def _read(file: BinaryIO) -> Image.Image:
-    image, turn = _read_lying(file)  # which lets go of the file's own pixels: two copies at a time, not three
+def _read(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
+    image, turn = _read_lying(file, shrunk_to)  # lets go of the file's own pixels: two copies, not three
     return image if turn is None else image.transpose(turn)
 
 
-def _read_lying(file: BinaryIO) -> tuple[Image.Image, Image.Transpose | None]:
+def _read_lying(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, Image.Transpose | None]:
     check_file(file)
     head = file.read(64)
     file.seek(0)
@@ -138,10 +154,27 @@ def _read_lying(file: BinaryIO) -> tuple[Image.Image, Image.Transpose | None]:
         image = Image.open(file, formats=readable_formats())
     except Exception as error:  # noqa: BLE001  see decode
         raise _explained(file, head, error) from error
-    check_image(image, file)
+    reduction = check_image(image, file)
+    if shrunk_to is not None and image.format in ("JPEG", "MPO"):
+        reduction = max(reduction, _reduction(*image.size, shrunk_to))
+    if reduction > 1:
+        image.draft("", (image.width // reduction, image.height // reduction))
     image.load()
     # Only now: a TIFF turns itself while it is loaded, and says so.
     return to_srgb(image), _turn(image)
+
+
+def _reduction(width: int, height: int, shrunk_to: int) -> int:
+    """8, 4, 2 or 1: by how much a JPEG may be reduced so that it makes no difference.
+
+    It divides both sides: what is left over would be mixed with what fills up the last block. A long photo
+    stays whole, for Preprocess cuts it to LONGEST at a whole pixel.
+    """
+    shorter, longer = sorted((width, height))
+    if longer > LONGEST * shorter:
+        return 1
+    left = ENOUGH * shrunk_to
+    return next((by for by in (8, 4, 2) if width % by == height % by == 0 and shorter >= by * left), 1)
 
 
 def _explained(file: BinaryIO, head: bytes, error: Exception) -> Exception:
@@ -194,7 +227,7 @@ def _is_cut_jpeg(file: BinaryIO, error: OSError) -> bool:
     return file.read(3) == b"\xff\xd8\xff" and "truncated" in str(error)
 
 
-def _read_what_is_there(file: BinaryIO) -> Image.Image:
+def _read_what_is_there(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
     """A cut JPEG with an end put to it: libjpeg then gives what came before, a rough whole if it can.
 
     Not Pillow's own LOAD_TRUNCATED_IMAGES: that holds for all threads at once.
@@ -204,7 +237,7 @@ def _read_what_is_there(file: BinaryIO) -> Image.Image:
     last_scan = content.rfind(b"\xff\xda")
     for end in (len(content), last_scan, content.rfind(b"\xff\xc4", 0, last_scan)):
         try:
-            return _read(io.BytesIO(content[: max(end, 0)] + b"\xff\xd9"))
+            return _read(io.BytesIO(content[: max(end, 0)] + b"\xff\xd9"), shrunk_to)
         except OSError as error:  # the cut lies in a table or the head of a scan: then without that
             failure = error
     raise failure

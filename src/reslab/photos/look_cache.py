@@ -15,7 +15,7 @@ from pathlib import Path
 from .looks import SIDE, Look
 
 log = logging.getLogger("reslab")
-VERSION = 3  # of what a Look is made of
+VERSION = 4  # of what a Look is made of
 KEPT = 60 * 24 * 3600  # seconds after its last use that another version's file stays
 BATCH = 500  # photos that are written at once
 

@@ -24,6 +24,8 @@ HASHED = 32  # side of what imagehash.phash takes its cosine transform of
 FEW = 1 / 50  # of the pixels, at either end of the brightness, that do not count
 DARK, BRIGHT = 40, 220  # a picture is under-exposed if all that counts is darker than the first
 SPREAD = 8  # grey levels: nothing that counts differs by more in a blank picture
+ENOUGH = 256  # shorter side that all this is seen at as well as at a photo's own
+DOUBT = 40  # grey levels between a reduced photo and a finding, so that averages of its pixels can tell
 LONGEST = 4  # times its width that a picture may be high before its shape is a finding
 ENDS_EARLY = re.compile(r"truncat|unexpected end|not enough|premature", re.IGNORECASE)
 MANY_PAGES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # in an MPO the others are the same photo once more
@@ -58,23 +60,40 @@ class Look:
 
 
 def look(path: Path, truncated: Truncated = "refuse") -> Look:
-    """Decodes a photo, as training does. What cannot be decoded is no error, but a Look with a problem."""
+    """Decodes a photo, as training does: a large JPEG at reduced scale, unless its brightness is in doubt.
+
+    What cannot be decoded is no error, but a Look with a problem.
+    """
     try:
         if path.stat().st_size == 0:
             return Look(problem=findings.Empty.kind, reason="zero bytes")
-        image = decode(path, truncated=truncated)
+        image = decode(path, truncated=truncated, shrunk_to=ENOUGH)
+        seen = _seen(path, image)
+        if image.width < seen.width and _in_doubt(seen):
+            seen = _seen(path, decode(path, truncated=truncated))
+        return seen
     except PhotosError as error:
         return Look(problem=_problem(error.why), reason=error.why or error.what)
     except OSError as error:
         return unreadable(error.strerror or str(error))
-    format_, frames, odd = _header(path)
+
+
+def _seen(path: Path, image: Image.Image) -> Look:
+    """`image` may be a reduced one."""
+    format_, frames, odd, sides = _header(path)
+    shorter, longer = sorted(sides or image.size)
+    width, height = (longer, shorter) if image.width > image.height else (shorter, longer)
     grey = image.convert("L")
     darkest, brightest = _ends(grey.histogram())
     colours = np.array(image.histogram()).reshape(3, 256)
     spread = max(bright - dark for dark, bright in map(_ends, colours.tolist()))
     phash, thumbnail = _fingerprint(grey)
-    width, height = image.size
     return Look(format_, width, height, frames, darkest, brightest, spread, phash, odd, thumbnail)
+
+
+def _in_doubt(seen: Look) -> bool:
+    """Whether its brightness is to be seen at every pixel: in a large photo noise is averaged out."""
+    return seen.spread <= SPREAD + DOUBT or seen.brightest <= DARK + DOUBT or seen.darkest >= BRIGHT - DOUBT
 
 
 def unreadable(reason: str) -> Look:
@@ -111,15 +130,16 @@ def _problem(reason: str) -> str:
     return (findings.NotAnImage if none else findings.Unreadable).kind
 
 
-def _header(path: Path) -> tuple[str, int, str]:
-    """(format, frames, oddities), "JPEG" for what phones add a second view to."""
+def _header(path: Path) -> tuple[str, int, str, tuple[int, int] | None]:
+    """(format, frames, oddities, sides), "JPEG" for what phones add a second view to."""
     try:
         with undisturbed, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
             frames = int(getattr(file, "n_frames", 1)) if name in MANY_PAGES else 1
-            return "JPEG" if name == "MPO" else name, frames, "; ".join(oddities(file))
+            sides = file.size if name in ("JPEG", "MPO") else None  # which alone are reduced
+            return "JPEG" if name == "MPO" else name, frames, "; ".join(oddities(file)), sides
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
-        return "", 1, ""
+        return "", 1, "", None
 
 
 @cache

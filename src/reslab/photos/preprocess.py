@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .decode import Truncated, decode
+from .decode import LONGEST, Truncated, decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,7 +57,7 @@ class Preprocess(BaseModel):
         from PIL import Image
 
         width, height = image.size
-        limit = 3 * min(width, height)
+        limit = LONGEST * min(width, height)
         if max(width, height) > limit:
             left, top = _margin(width, limit), _margin(height, limit)
             image = image.crop((left, top, left + min(width, limit), top + min(height, limit)))
@@ -68,9 +68,13 @@ class Preprocess(BaseModel):
         pixels = torch.from_numpy(np.array(image))  # (H, W) or (H, W, 3)
         return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
-    def read(self, photo: Path | bytes) -> Tensor:
-        """Decodes and shrinks one photo: uint8 (channels, H, W). Raises PhotosError."""
-        return self.shrink(decode(photo, "RGB" if self.channels == 3 else "L", self.truncated))
+    def read(self, photo: Path | bytes, name: Path | str = "the photo") -> Tensor:
+        """Decodes and shrinks one photo: uint8 (channels, H, W). Raises PhotosError, which names it.
+
+        What `shrink` makes of a large JPEG, but for a level or two: see `decode` about `shrunk_to`.
+        """
+        mode: Literal["RGB", "L"] = "RGB" if self.channels == 3 else "L"
+        return self.shrink(decode(photo, mode, self.truncated, self.resize, name=name))
 
     @property
     def evaluation(self) -> Callable[[Tensor], Tensor]:
@@ -88,13 +92,21 @@ class Preprocess(BaseModel):
         return self.model_copy(update={"size": size, "resize": resize})
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 (N, channels, H, W) -> float32, each channel minus its mean, over its deviation."""
+        """uint8 (N, channels, H, W) -> float32 in the same layout, each channel minus its mean, over its
+        deviation."""
         import torch
 
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1) * 255
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1) * 255
+        mean = torch.tensor(self.mean, device=images.device) * 255  # (channels,)
+        std = torch.tensor(self.std, device=images.device) * 255
         # in place: a block of a new size costs more to obtain than to fill
-        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
+        made = images.to(torch.float32, copy=True)
+        rows = made.permute(0, 2, 3, 1)  # (N, H, W, channels)
+        if self.channels > 1 and rows.is_contiguous():  # whole rows: four times as fast as pixel by pixel
+            width = images.shape[3]
+            rows.flatten(2).sub_(mean.repeat(width)).div_(std.repeat(width))
+        else:
+            made.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
+        return made
 
     def denormalize(self, images: Tensor) -> Tensor:
         """float32 (N, channels, H, W) as the network sees them -> uint8, for people."""
@@ -107,7 +119,7 @@ class Preprocess(BaseModel):
     def shrink_key(self) -> str:
         """Everything that `read` depends on: two values with the same key share a cache."""
         kept = ", truncated kept" if self.truncated == "keep" else ""
-        return f"shrink 2, shorter side {self.resize}, {self.channels} channels{kept}"
+        return f"shrink 3, shorter side {self.resize}, {self.channels} channels{kept}"
 
 
 def _evaluation(look: Preprocess, pixels: Tensor) -> Tensor:

@@ -1,0 +1,59 @@
+"""What is seen of a large JPEG, decoded at reduced scale, is what is seen of all its pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from odd_files import saved
+from PIL import Image
+
+from reslab.photos.decode import decode
+from reslab.photos.looks import ENOUGH, Look, faults_of, look
+
+
+def both(photo: bytes, folder: Path) -> tuple[Look, Look]:
+    """What is seen of a JPEG that is reduced, and of a BMP of the same pixels, which never is."""
+    jpeg, bmp = folder / "photo.jpg", folder / "photo.bmp"
+    jpeg.write_bytes(photo)
+    whole = decode(photo)
+    assert decode(photo, shrunk_to=ENOUGH).width < whole.width
+    whole.save(bmp)
+    return look(jpeg), look(bmp)
+
+
+def found(seen: Look) -> list[str]:
+    return [kind.kind for kind, _ in faults_of(seen, f".{seen.format.lower()}")]
+
+
+@pytest.mark.parametrize(
+    ("base", "sigma", "kinds"),
+    [
+        (128, 0, ["blank"]),
+        (128, 2.5, []),
+        (20, 6, ["under-exposed"]),
+        (32, 5, []),
+        (240, 6, ["over-exposed"]),
+        (228, 5, []),
+    ],
+)
+def test_noise_in_a_dull_photo_is_not_averaged_away(
+    base: int, sigma: float, kinds: list[str], tmp_path: Path
+) -> None:
+    pixels = base + np.random.default_rng(0).normal(0, sigma, (1488, 1600, 1)).repeat(3, 2)
+    photo = saved(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), "JPEG", quality=99)
+    reduced, whole = both(photo, tmp_path)
+    assert found(reduced) == found(whole) == kinds
+
+
+def test_a_large_photo_has_its_own_size_and_its_fingerprint(cats_dogs_natural: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in sorted(cats_dogs_natural.rglob("*.jpg"))[::60]:
+        image = decode(path)
+        large = image.resize((2000, 1600) if image.width > image.height else (1488, 1600))
+        reduced, whole = both(saved(large, "JPEG", quality=90, exif=exif), tmp_path)
+        assert (reduced.width, reduced.height) == (whole.width, whole.height) == large.size[::-1]
+        assert (reduced.phash ^ whole.phash).bit_count() <= 2
+        levels = [np.frombuffer(seen.thumbnail, np.uint8).astype(int) for seen in (reduced, whole)]
+        assert np.abs(levels[0] - levels[1]).max() <= 2
+        assert found(reduced) == found(whole)
