@@ -1,42 +1,278 @@
-"""atheris, which looks for ways through the code, on the decoder's wrapper: only a PhotosError may come out.
+"""atheris, which looks for ways through the code, on all that reads what strangers wrote.
 
-    python benchmarks/fuzz_atheris.py FOLDER -max_total_time=180
+    python benchmarks/fuzz_atheris.py decoder FOLDER -max_total_time=180
 
-FOLDER takes what it learns, begun with small photos of every format; further arguments are libFuzzer's. The
-C libraries below are not instrumented, but what they do wrong still ends the process.
+Only answers may come out, in less than 10 s and 2 GB. Targets: decoder (photos), safetensors (the header of
+a file of tensors), pickle (of a .pth file), model (what a model file says of itself), check-list (a list of
+photos), recipe (JSON and TOML), run (every JSON of a run folder), checkpoint. FOLDER takes what it learns,
+begun with whole files; further arguments are libFuzzer's. Where a file has lengths and checksums, they are
+put right around what is changed, and in JSON every other change is one of a value. The C libraries below are
+not instrumented, but what they do wrong still ends the process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
+import random
 import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-with atheris.instrument_imports(include=["PIL", "reslab.photos", "pillow_heif"]):
+with atheris.instrument_imports(include=["PIL", "reslab", "pillow_heif", "tomllib", "zipfile", "pickle"]):
+    import torch
     from damage import whole_photos
+    from fuzz_runs import change_value
+    from materials import make_photo
 
-    from reslab.errors import PhotosError
+    import reslab
+    from reslab import Recipe, Run
+    from reslab.errors import ClassifierError, PhotosError, RecipeError, RunError, WeightsError
+    from reslab.evaluation.model_file import read_header
+    from reslab.networks.tensor_table import read_table
+    from reslab.networks.weights_file import read_weights
+    from reslab.photos import listing
     from reslab.photos.decode import decode
+    from reslab.training.checkpoint_content import read_averages, read_content, read_place, read_rates
+
+DATA = 64  # bytes of numbers behind a header
+SCRATCH = Path(tempfile.mkdtemp(prefix="reslab-atheris-"))
 
 
-def one_input(content: bytes) -> None:
+def decoder(content: bytes) -> None:
     for truncated in ("refuse", "keep"):
         with contextlib.suppress(PhotosError):
             assert decode(content, truncated=truncated).mode == "RGB"  # type: ignore[arg-type]
 
 
+def safetensors(content: bytes) -> None:
+    """What is read of a file that our table takes for whole is what the table says."""
+    path = SCRATCH / "file.safetensors"
+    path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(DATA))
+    with contextlib.suppress(ValueError, WeightsError):
+        table = read_table(path)
+        read = read_weights(path)
+        assert {name: tuple(tensor.shape) for name, tensor in read.items()} == {
+            name: entry.shape for name, entry in table.tensors.items()
+        }
+
+
+def pickled(content: bytes) -> None:
+    """The program in an archive with numbers beside it; or, by its first bytes, a file before torch 1.6."""
+    path = SCRATCH / "file.pth"
+    path.write_bytes(content if content[:4] == b"\x80\x02\x8a\n" else _archive(content))
+    with contextlib.suppress(WeightsError):
+        assert all(type(tensor) is torch.Tensor for tensor in read_weights(path).values())
+
+
+def model(content: bytes) -> None:
+    path = SCRATCH / "model.safetensors"
+    text = content.decode("utf-8", "surrogateescape")
+    header = json.dumps({"__metadata__": {"reslab": text}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with contextlib.suppress(ClassifierError):
+        assert read_header(path).classes
+
+
+def check_list(content: bytes) -> None:
+    path = SCRATCH / "photos" / "list.jsonl"
+    path.write_bytes(content)
+    with contextlib.suppress(PhotosError):
+        assert listing.read(path).digests
+
+
+def recipe(content: bytes) -> None:
+    for suffix in (".json", ".toml"):
+        path = SCRATCH / f"recipe{suffix}"
+        path.write_bytes(content)
+        with contextlib.suppress(RecipeError):
+            Recipe.load(path).save(path)
+
+
+def run(content: bytes) -> None:
+    """The same bytes as every JSON of a run folder at once."""
+    folder = SCRATCH / "run"
+    folder.mkdir(exist_ok=True)
+    for name in ("run.json", "environment.json", "metrics.jsonl", "photos.jsonl", "result.json"):
+        (folder / name).write_bytes(content)
+    asked = ("about", "environment", "photos", "left_out", "rows", "best", "history", "result", "state")
+    for name in asked:
+        with contextlib.suppress(RunError):
+            getattr(Run(folder), name)
+    assert len(list(reslab.find_runs(folder))) == 1
+
+
+def checkpoint(content: bytes) -> None:
+    path = SCRATCH / "checkpoint"
+    path.write_bytes(_archive(content))
+    try:
+        saved = read_content(path)
+    except Exception:  # noqa: BLE001  a dozen, all answered by its caller
+        return
+    with contextlib.suppress(ValueError):
+        read_place(saved, Recipe())
+        read_rates(saved["optimizer"], 1)
+        read_averages(saved["optimizer"], "sgd", [torch.zeros(4)])
+
+
+def _archive(program: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (("data.pkl", program), ("data/0", bytes(DATA)), ("version", b"3\n")):
+            archive.writestr(f"archive/{name}", content)
+    return file.getvalue()
+
+
+def _program(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+
+
+def _tables() -> Iterable[bytes]:
+    for tensors in (
+        {"weight": {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]}},
+        {
+            "a": {"dtype": "I64", "shape": [4], "data_offsets": [0, 32]},
+            "b": {"dtype": "BF16", "shape": [2, 1, 8], "data_offsets": [32, 64]},
+            "__metadata__": {"format": "pt"},
+        },
+    ):
+        yield json.dumps(tensors).encode()
+
+
+def _pickles() -> Iterable[bytes]:
+    tensor = torch.zeros(16)
+    yield _program({"weight": tensor, "bias": torch.nn.Parameter(tensor)})
+    yield _program(
+        {"state_dict": {"weight": tensor}, "epoch": 3, "best": 0.5, "note": "text", "more": [None]}
+    )
+    file = io.BytesIO()
+    torch.save({"weight": torch.zeros(2)}, file, _use_new_zipfile_serialization=False)
+    yield file.getvalue()
+
+
+def _models() -> Iterable[bytes]:
+    from reslab import Classifier
+    from reslab.networks.named import NetworkSpec
+    from reslab.photos.preprocess import Preprocess
+
+    spec = NetworkSpec("cifar_resnet20", 2, 3)
+    Classifier(spec.build(), ("cat", "dog"), Preprocess(size=16, resize=20), spec).save(
+        SCRATCH / "whole.safetensors"
+    )
+    yield read_table(SCRATCH / "whole.safetensors").metadata["reslab"].encode()
+
+
+def _lists() -> Iterable[bytes]:
+    folder = SCRATCH / "photos"
+    for split, label, number in (
+        ("train", "cat", 0),
+        ("train", "dog", 1),
+        ("val", "cat", 2),
+        ("val", "dog", 3),
+    ):
+        make_photo(folder / split / label / f"{number}.jpg", number, (90, 90, 90))
+    reslab.check(folder).fix(folder / "whole.jsonl")
+    yield (folder / "whole.jsonl").read_bytes()
+
+
+def _recipes() -> Iterable[bytes]:
+    for name in ("fast", "paper", "tutorial"):
+        for suffix in (".json", ".toml"):
+            path = SCRATCH / f"whole{suffix}"
+            Recipe.load(name).save(path)
+            yield b" ".join(path.read_bytes().splitlines()) if suffix == ".json" else path.read_bytes()
+    yield b'{"time": "1h30m", "schedule": "steps", "milestones": [0.5]}'
+
+
+def _runs() -> Iterable[bytes]:
+    about = {
+        "network": "resnet18",
+        "spec": {"name": "resnet18", "num_classes": 2, "in_channels": 3, "stem": None},
+        "classes": ["cat", "dog"],
+        "photos": "/photos",
+        "left_out": {"count": 1, "splits": {"train": 1}, "first": [{"path": "a.jpg", "why": "it is empty"}]},
+        "recipe": {"epochs": 3},
+        "measured": {"precision": "fp32", "seconds_per_step": 0.1, "images_per_second": {"fp32": 10.0}},
+        "started": "2026-01-01T00:00:00+00:00",
+    }
+    row = {
+        "epoch": 1,
+        "epochs": 1,
+        "size": 32,
+        "train_loss": 1.0,
+        "val_loss": 1.0,
+        "val_accuracy": 0.5,
+        "seconds": 1,
+    }
+    result = {"model": "model.safetensors", "epochs": 1, "best_epoch": 1, "test_accuracy": None}
+    photo = {"path": "a.jpg", "class": "cat", "label": 0, "split": "train", "digest": "0" * 32}
+    for value in (about, row, result, photo, about | row | result | photo):
+        yield json.dumps(value).encode()
+
+
+def _checkpoints() -> Iterable[bytes]:
+    leg = {"size": 32, "steps": 4, "start": 0.0, "end": 1.0, "epochs": 1, "seconds": 0.0}
+    row = {"epoch": 1, "epochs": 1, "size": 32, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}
+    row |= {"seconds": 1.0, "learning_rate": 0.1, "images_per_second": 9.0}
+    place = {"epoch": 1, "step": 1, "images": 8, "loss_sum": 1.0, "seconds": 1.0}
+    yield _program(
+        {"version": 2, "network": {"weight": torch.zeros(16)}, "average": None, "leg": leg, "past": [leg]}
+        | {
+            "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(4)}}, "param_groups": [{"lr": 0.1}]},
+            "epochs": [row],
+        }
+        | {"replacements": {"in_epoch": 0, "in_all": 1, "named": {"a.jpg": "gone"}}, "clock": None}
+        | place
+    )
+
+
+TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterable[bytes]]]] = {
+    "decoder": (decoder, lambda: (content for _, content in whole_photos())),
+    "safetensors": (safetensors, _tables),
+    "pickle": (pickled, _pickles),
+    "model": (model, _models),
+    "check-list": (check_list, _lists),
+    "recipe": (recipe, _recipes),
+    "run": (run, _runs),
+    "checkpoint": (checkpoint, _checkpoints),
+}
+
+
+def changed(content: bytes, most: int, seed: int) -> bytes:
+    """Bytes by libFuzzer; every other time, in JSON, a value in one of its lines, which stays JSON."""
+    draw = random.Random(seed)
+    lines = content.splitlines()
+    if lines and draw.random() < 0.5:
+        place = draw.randrange(len(lines))
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            value = json.loads(lines[place])
+            change_value(value, draw)
+            lines[place] = json.dumps(value).encode()
+            return (b"\n".join(lines) + b"\n")[:most]
+    return bytes(atheris.Mutate(content, most))
+
+
 def main() -> None:
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+    if len(sys.argv) < 3 or sys.argv[1] not in TARGETS or sys.argv[2].startswith("-"):
         sys.exit(__doc__)
+    one_input, seeds = TARGETS[sys.argv.pop(1)]
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (kind, content) in enumerate(whole_photos()):
-        (folder / f"{number}.{kind.lower()}").write_bytes(content)
-    atheris.Setup([*sys.argv, "-rss_limit_mb=2048", "-timeout=10", "-max_len=40000"], one_input)
+    for number, content in enumerate(seeds()):
+        (folder / f"whole-{number}").write_bytes(content)
+    limits = ["-rss_limit_mb=2048", "-timeout=10", "-max_len=40000"]
+    atheris.Setup([*sys.argv, *limits], one_input, custom_mutator=changed)
     atheris.Fuzz()
 
 

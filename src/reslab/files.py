@@ -170,7 +170,9 @@ def only_process(folder: Path) -> Iterator[None]:
             if _lives(_content(owner)):
                 raise
             lock.acquire(timeout=ORPHANS)
-        owner.write_text(f"process {os.getpid()}\n")
+        owner.unlink(missing_ok=True)  # not written into: it may be a pipe, or a link to a file outside
+        with owner.open("x") as file:
+            file.write(f"process {os.getpid()}\n")
     except Timeout:
         raise RunError(
             f"{folder} is in use by another process ({_content(owner) or 'unknown'})",
@@ -209,7 +211,10 @@ def _lives(owner: str) -> bool:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").strip()
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            return ""
+        with path.open(errors="replace") as file:
+            return file.read(80).strip()
     except OSError:
         return ""
 
@@ -218,7 +223,7 @@ def is_locked(folder: Path) -> bool:
     """Whether a living process holds `folder`."""
     from filelock import FileLock, Timeout
 
-    if not (folder / ".lock").exists():
+    if not (folder / ".lock").is_file() or (folder / ".lock").is_symlink():  # none that reslab made
         return False
     lock = FileLock(folder / ".lock")
     try:

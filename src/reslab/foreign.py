@@ -89,6 +89,7 @@ def _wrong(kind: str, context: dict[str, Any]) -> str:
         "finite": "is no finite number",
         "float": "is no number",
         "bool": "is neither true nor false",
+        "string_too_long": "is too long",
         "string": "is no text",
         "is_instance": "is no text",
         "tuple": "is no list",

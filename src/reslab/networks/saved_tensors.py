@@ -42,16 +42,19 @@ class HoldsCodeError(ValueError):
     """The file asks for something to be called that makes no tensor; the argument is its name."""
 
 
-def read_saved(path: Path) -> Any:
-    """The dictionaries and tensors in the file. Raises HoldsCodeError, else a dozen others for damage."""
+def read_saved(path: Path, largest: int = LARGEST_PROGRAM) -> Any:
+    """The dictionaries and tensors in the file. Raises HoldsCodeError, else a dozen others for damage.
+
+    `largest`: bytes of the pickle beside the tensors.
+    """
     with path.open("rb") as file:
         if file.read(4) == b"PK\3\4":
-            return _read_zip(path)
+            return _read_zip(path, largest)
         file.seek(0)
         return _read_old(file, path.stat().st_size)
 
 
-def _read_zip(path: Path) -> Any:
+def _read_zip(path: Path, largest: int) -> Any:
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
@@ -66,7 +69,7 @@ def _read_zip(path: Path) -> Any:
         if f"{root}/byteorder" in names and archive.read(f"{root}/byteorder") != b"little":
             raise ValueError("it was written by a machine of another byte order")
         program = archive.getinfo(f"{root}/data.pkl")
-        if program.file_size > LARGEST_PROGRAM:
+        if program.file_size > largest:
             raise ValueError(f"it has {program.file_size:,} bytes beside its tensors, far too many")
         made: dict[str, Tensor] = {}
 
@@ -77,7 +80,7 @@ def _read_zip(path: Path) -> Any:
                 made[key] = _flat(archive.read(f"{root}/data/{key}"))
             return made[key]
 
-        return _Reader(io.BytesIO(archive.read(program)), storage).load()
+        return _Reader(io.BytesIO(archive.read(program)), storage, largest).load()
 
 
 def _check_directory(path: Path) -> None:
@@ -136,8 +139,8 @@ def _flat(content: bytes) -> Tensor:
 class _Bounded:
     """A file of which no more is read than a program should have."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.left = file, LARGEST_PROGRAM
+    def __init__(self, file: IO[bytes], left: int) -> None:
+        self.file, self.left = file, left
 
     def read(self, count: int) -> bytes:
         self.left -= count
@@ -156,8 +159,8 @@ class _Reader(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
     dispatch: ClassVar[dict[int, Any]] = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in KNOWN}
 
-    def __init__(self, file: IO[bytes], storage: Storages) -> None:
-        super().__init__(_Bounded(file), encoding="utf-8")
+    def __init__(self, file: IO[bytes], storage: Storages, largest: int = LARGEST_PROGRAM) -> None:
+        super().__init__(_Bounded(file, largest), encoding="utf-8")
         self.storage = storage
 
     def find_class(self, module: str, name: str) -> Any:

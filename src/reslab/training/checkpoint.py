@@ -9,29 +9,25 @@ from __future__ import annotations
 import errno
 import io
 import math
-import pickle
-import struct
-import zipfile
-import zlib
-from collections.abc import Sequence
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import files
 from ..errors import RunError
-from ..photos.replacing import Replacements
+from ..networks.saved_tensors import HoldsCodeError
+from ..tables import printable
+from .checkpoint_content import read_averages, read_content, read_place, read_rates
 from .loop import Epoch, State, not_finite
-from .plan import Clock, Leg
 
 VERSION = 2
 NAME = "checkpoint"
-DAMAGED = (  # what zipfile and torch raise for files that are none of theirs
-    RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError,
-    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error,
-)  # fmt: skip
 
 
 def save(state: State, epochs: Sequence[Epoch], folder: Path) -> None:
@@ -64,52 +60,64 @@ def load(state: State, folder: Path, began: float) -> list[Epoch]:
 
     `began`: the moment, by time.monotonic(), from which the clock of a run with a given time goes on.
     """
-    content = _read(folder / NAME, state.device)
+    content = _read(folder / NAME)
     try:
-        state.network.load_state_dict(content["network"])
-        state.optimizer.load_state_dict(content["optimizer"])
+        place, epochs = read_place(content, state.recipe)
+        _load_weights(state.network, content["network"])
         if state.average is not None:
-            state.average.load_state_dict(content["average"])
-        epochs = [Epoch(**row) for row in content["epochs"]]
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        why = " ".join(str(error).split())[:300]
+            _load_weights(state.average, content["average"])
+        _load_averages(state, content["optimizer"])
+    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        why = printable(" ".join(str(error).split())[:300])
         raise RunError(
             f"the checkpoint in {folder} does not fit this run",
             why,
-            "the network or recipe differs: start a new run",
+            "it is damaged, or the network or recipe differs: start a new run",
         ) from error
-    state.epoch, state.step = content["epoch"], content["step"]
-    state.loss_sum, state.images = content["loss_sum"], content["images"]
-    state.seconds = content["seconds"]
-    state.leg = None if content["leg"] is None else Leg(**content["leg"])
-    state.replacements = Replacements(**content["replacements"])
-    state.past = [Leg(**leg) for leg in content["past"]]
-    if content["clock"] is not None:
-        clock = Clock(**content["clock"])
-        state.clock = replace(clock, began=began + clock.began)
+    for name, value in place.items():
+        setattr(state, name, value)
+    if state.clock is not None:
+        state.clock = replace(state.clock, began=began + state.clock.began)
     return epochs
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
+def _load_weights(module: nn.Module, saved: Mapping[str, Any] | None) -> None:
+    if saved is None:
+        raise ValueError("it has no averaged weights")
+    tensors = OrderedDict(saved)
+    tensors._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # of the same classes
+    module.load_state_dict(tensors)
+
+
+def _load_averages(state: State, saved: Mapping[str, Any]) -> None:
+    """The averages are the checkpoint's; how the optimizer goes on is the recipe's, which may be edited."""
+    groups = state.optimizer.state_dict()["param_groups"]
+    for group, rate in zip(groups, read_rates(saved, len(groups)), strict=True):
+        group["lr"] = rate
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    averages = read_averages(saved, state.recipe.optimizer, parameters)
+    state.optimizer.load_state_dict({"state": averages, "param_groups": groups})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        why = "it is no ordinary file" if os.path.exists(path) else "its run never began"
+        raise RunError(f"{path.parent} has no checkpoint", why, "start a new run")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look whether a bit was lost
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"its part {damaged} is not as it was written")
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        version = content.get("version")
-    except FileNotFoundError:
-        raise RunError(f"{path.parent} has no checkpoint", "its run never began", "start a new run") from None
-    except DAMAGED as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        content = read_content(path)
+    except HoldsCodeError as error:
+        why = f"it holds more than tensors ({printable(str(error))}), and loading that could execute code"
+        raise RunError(f"{path} cannot be read", why, "start a new run") from error
+    except Exception as error:  # a damaged file raises a dozen types
+        why = printable(str(error) if isinstance(error, ValueError | OSError) else type(error).__name__)
         do = "start a new run; the model of this one may be good"
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
             do = "check its permissions and its disk, and try again"
-        raise RunError(f"{path} cannot be read", why, do) from error
-    if version != VERSION:
+        raise RunError(f"{path} cannot be read", f"it is damaged or cut short ({why[:300]})", do) from error
+    if content["version"] != VERSION:
         raise RunError(
             f"{path} was written by another reslab",
-            f"it has version {version}, this reslab reads {VERSION}",
+            f"it has version {content['version']}, this reslab reads {VERSION}",
             "go on with the reslab that wrote it: environment.json names it",
         )
     return content

@@ -33,22 +33,21 @@ class Recipe(BaseModel):
     Raises RecipeError for a setting that is unknown, out of range or contradicts another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=200)
 
-    epochs: int = Field(12, ge=1, description="passes over the training photos")
+    epochs: int = Field(12, ge=1, le=100_000, description="passes over the training photos")
     time: str | None = Field(
         None,
         description="90s, 10m or 1h30m, from the first line to the last: as many epochs as fit, instead of "
         "--epochs; what fits depends on the clock, so the bits may differ from run to run",
     )
     batch_size: int = Field(
-        128, ge=2, description="photos per update; where there are few photos, by default fewer"
+        128, ge=2, le=2**20, description="photos per update; where there are few photos, by default fewer"
     )
     size: int = Field(128, ge=8, le=2048, description="side of the square that the network sees, in pixels")
     resize: int | None = Field(
         None, ge=8, le=4096, description="shorter side before the centre crop; default 8/7 of size"
     )
-
     progressive_resizing: bool = Field(
         True, description="begin with pictures of half of size, then of three quarters of it"
     )
@@ -59,6 +58,7 @@ class Recipe(BaseModel):
     learning_rate: float = Field(
         0.06,
         gt=0,
+        le=1e35,
         description="the largest one that the schedule reaches; of sgd by default 0.05, of adam, adamw 0.001",
     )
     momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; default 0.9")
@@ -66,6 +66,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(
         0.05,
         ge=0,
+        le=1000,
         description="on weights, not on biases and batch norm; of sgd by default 0.0005, of adam 0",
     )
     schedule: Literal["constant", "steps", "cosine", "one_cycle"] = Field(
@@ -96,11 +97,11 @@ class Recipe(BaseModel):
     horizontal_flip: bool = Field(True, description="mirror half of the photos")
     color_jitter: float = Field(0, ge=0, le=1, description="vary brightness, contrast, saturation")
 
-    seed: int = Field(0, ge=0, description="the same seed gives the same bits on one machine")
+    seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same bits on one machine")
     val_fraction: float = Field(0.1, gt=0, lt=1, description="cut from train if there is no val/")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     precision: str = Field(
-        "auto", description="fp32, bf16, fp32+channels_last, bf16+channels_last; auto: measured here"
+        "auto", description="fp32, bf16; behind it +channels_last, +compiled or both; auto: measured here"
     )
     workers: int = Field(0, ge=0, le=256, description="processes that prepare batches; 0: this one")
     cache: bool = Field(True, description="keep decoded photos in the user's cache folder")
@@ -153,7 +154,7 @@ class Recipe(BaseModel):
             ),
             (
                 self.time is not None and not self.seconds,
-                f"time: {self.time!r} is no time; write 90s, 10m or 1h30m",
+                f"time: {reprlib.repr(self.time)} is no time; write 90s, 10m or 1h30m",
             ),
             (
                 self.resize is not None and self.resize < self.size,
@@ -167,7 +168,7 @@ class Recipe(BaseModel):
     @property
     def seconds(self) -> float:
         """`time` in seconds; 0 if it is none."""
-        parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", self.time or "")
+        parts = re.fullmatch(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", self.time or "")
         hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
         return 3600.0 * hours + 60.0 * minutes + seconds
 

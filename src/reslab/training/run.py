@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import files
 from ..errors import PhotosError, RecipeError, RunError
-from ..photos.folder import Photos, digest
+from ..photos.digests import digest
+from ..photos.folder import Photos
+from ..photos.leaving_out import LeftOut
 from .history import History
 from .recipe import Recipe
-from .run_files import ABOUT, PHOTO, RESULT, ROW, read_lines, read_object
+from .run_files import PHOTO, RESULT, ROW, read_about, read_lines, read_object
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +56,7 @@ class Run:
     @property
     def about(self) -> dict[str, Any]:
         """What run.json holds: network, classes, folder of the photos, precision, start."""
-        return read_object(self.folder / "run.json", ABOUT)
+        return read_about(self.folder / "run.json")
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class Run:
             raise RunError(
                 f"{path} cannot be followed",
                 error.why or error.what,
-                "use the reslab that wrote it: environment.json names it",
+                "mend it, run.json says what it was; or use the reslab that wrote it, see environment.json",
             ) from error
 
     @property
@@ -88,12 +90,21 @@ class Run:
         return photos
 
     @property
+    def left_out(self) -> LeftOut:
+        """The photos that could not be read when the run began, and have no part in it."""
+        try:
+            return LeftOut.from_json(self.about.get("left_out"))
+        except ValueError as error:
+            why = f"left_out: {error}"
+            raise RunError(f"{self.folder / 'run.json'} cannot be read", why, "start a new run") from error
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """One a finished epoch."""
         path = self.folder / "metrics.jsonl"
         rows = list(read_lines(path, ROW)) if path.exists() else []
-        expected = max(len(rows), (self.result or {}).get("epochs", 0))
-        if [row["epoch"] for row in rows] != [number + 1 for number in range(expected)]:
+        whole = self.result is None or self.result["epochs"] == len(rows)
+        if not whole or any(row["epoch"] != number for number, row in enumerate(rows, 1)):
             raise RunError(f"{path} cannot be read", "it has not one row for every epoch", "start a new run")
         return rows
 
@@ -115,9 +126,8 @@ class Run:
         """The epochs as the curves' History: train_loss, val_loss, val_accuracy."""
         history = History()
         for row in self.rows:
-            history.log(
-                row["epoch"], **{name: row[name] for name in ("train_loss", "val_loss", "val_accuracy")}
-            )
+            names = ("train_loss", "val_loss", "val_accuracy")
+            history.log(row["epoch"], **{name: float(row[name]) for name in names})
         return history
 
     @property
@@ -205,9 +215,12 @@ def resume(
 
 def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
     """Every run in `folder`, oldest first; `folder` may be a run itself."""
-    folder = Path(folder)
-    places = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
-    found = []
+    folder, found = Path(folder), []
+    try:
+        places = [folder, *sorted(folder.iterdir())] if os.path.isdir(folder) else []
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise RunError(f"{folder} cannot be listed", why, "check its permissions") from error
     for place in places:
         with suppress(RunError):
             found.append(Run(place))
@@ -218,7 +231,7 @@ def _began(run: Run) -> float:
     """Seconds since 1970; 0 for a run that does not say."""
     try:
         return datetime.fromisoformat(run.about["started"]).timestamp()
-    except (RunError, ValueError, TypeError):
+    except (RunError, ValueError, OverflowError):
         return 0.0
 
 

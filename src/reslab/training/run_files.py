@@ -14,6 +14,7 @@ from ..files import verified
 from ..foreign import read_json, read_text
 
 LONGEST_LINE = 2**16  # characters
+MOST_THREADS = 1024  # that a run may ask for
 
 
 def _is_count(value: Any) -> bool:
@@ -24,8 +25,9 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 2**1023 and math.isfinite(value)
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value) and bool(value)
+def _are_names(value: Any) -> bool:
+    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return texts and 0 < len(value) == len(set(value))
 
 
 def _is_spec(value: Any) -> bool:
@@ -36,17 +38,23 @@ def _is_spec(value: Any) -> bool:
         and isinstance(value["name"], str)
         and _is_count(value["num_classes"])
         and _is_count(value["in_channels"])
+        and value["in_channels"] in (1, 3)  # as photos have
         and isinstance(value.get("stem"), str | None)
     )
 
 
 def _is_measured(value: Any) -> bool:
+    names = {"precision", "seconds_per_step", "images_per_second", "threads", "busy"}
     return (
         isinstance(value, dict)
+        and value.keys() <= names
         and isinstance(value.get("precision"), str)
         and _is_number(value.get("seconds_per_step"))
         and isinstance(value.get("images_per_second", {}), dict)
         and all(map(_is_number, value.get("images_per_second", {}).values()))
+        and _is_count(threads := value.get("threads", 0))
+        and threads <= MOST_THREADS
+        and isinstance(value.get("busy", False), bool)
     )
 
 
@@ -60,8 +68,9 @@ Fields = Mapping[str, tuple[str, Callable[[Any], bool]]]
 ABOUT: Fields = {
     "network": TEXT,
     "spec": ("the parts of a network", _is_spec),
-    "classes": ("a list of names", _are_texts),
+    "classes": ("a list of names, each once", _are_names),
     "photos": TEXT,
+    "recipe": ("names and values", lambda value: isinstance(value, dict)),
     "measured": ("a measurement", _is_measured),
     "started": TEXT,
 }
@@ -70,7 +79,7 @@ ROW: Fields = {
     **dict.fromkeys(("epoch", "epochs", "size"), COUNT),
     **dict.fromkeys(("train_loss", "val_loss", "val_accuracy", "seconds"), NUMBER),
 }
-RESULT: Fields = {"model": TEXT, "best_epoch": COUNT, "test_accuracy": MAYBE_NUMBER}
+RESULT: Fields = {"model": TEXT, "epochs": COUNT, "best_epoch": COUNT, "test_accuracy": MAYBE_NUMBER}
 
 
 def read_object(path: Path, fields: Fields) -> dict[str, Any]:
@@ -79,6 +88,18 @@ def read_object(path: Path, fields: Fields) -> dict[str, Any]:
         return _checked(read_text(path), fields)
     except (OSError, ValueError) as error:
         raise _refusal(path, error) from error
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """run.json. Raises RunError naming the file and the field."""
+    about = read_object(path, ABOUT)
+    spec, classes = about["spec"], len(about["classes"])
+    if spec is not None and spec["num_classes"] != classes:
+        why = f"its network has {spec['num_classes']:,} logits for {classes:,} classes"
+        raise _refusal(path, ValueError(why))
+    if spec is not None and spec["name"] != about["network"]:
+        raise _refusal(path, ValueError("it names two networks"))
+    return about
 
 
 def read_lines(path: Path, fields: Fields) -> Iterator[dict[str, Any]]:
@@ -106,12 +127,17 @@ def _checked(text: str, fields: Fields) -> dict[str, Any]:
     content = read_json(text)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object of names and values, got {reprlib.repr(content)}")
+    check_fields(content, fields)
+    return verified(content)
+
+
+def check_fields(content: Mapping[str, Any], fields: Fields) -> None:
+    """Raises ValueError, naming the field, unless `content` has all of them and each is what it should be."""
     if missing := [name for name in fields if name not in content]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     for name, (kind, fits) in fields.items():
         if not fits(content[name]):
             raise ValueError(f"{name} is {reprlib.repr(content[name])}, not {kind}")
-    return verified(content)
 
 
 def _refusal(path: Path, error: Exception) -> RunError:

@@ -1,0 +1,132 @@
+"""A recipe file is input from strangers: any bytes are a recipe or an answer that names the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reslab import Recipe
+from reslab.errors import RecipeError
+
+NAMES = st.sampled_from(sorted(Recipe.model_fields)) | st.text(max_size=8)
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**30, 10**400, -(10**400), 2**63, 1e308, 5e-324])
+TEXTS = (
+    st.text(st.characters(exclude_categories=()))
+    | st.text("0123456789hms", max_size=600)
+    | st.just("9" * 500)
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | NUMBERS
+    | TEXTS
+    | st.sampled_from(["sgd", "muon", "steps", "cosine", "small"]),
+    lambda inside: st.lists(inside, max_size=5) | st.dictionaries(TEXTS, inside, max_size=3),
+    max_leaves=8,
+)
+any_folder = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def loaded(path: Path, content: bytes) -> Recipe | None:
+    """The recipe that the file holds; None if it was refused by name."""
+    path.write_bytes(content)
+    refused: RecipeError | None = None
+    try:
+        recipe = Recipe.load(path)
+    except RecipeError as error:
+        refused = error
+    if refused is not None:
+        said = str(refused)
+        assert str(path) in refused.what
+        assert refused.why or refused.do
+        assert len(said) < 5000
+        assert said.replace("\n", "").isprintable()
+        return None
+    assert 1 <= recipe.epochs <= 100_000
+    assert 0 <= recipe.seconds < float("inf")
+    recipe.save(path)
+    assert Recipe.load(path).as_json() == recipe.as_json()
+    return recipe
+
+
+@any_folder
+@given(content=st.binary(max_size=300), suffix=st.sampled_from([".json", ".toml"]))
+def test_any_bytes_are_answered(content: bytes, suffix: str, tmp_path: Path) -> None:
+    loaded(tmp_path / f"recipe{suffix}", content)
+
+
+@any_folder
+@given(data=st.data(), suffix=st.sampled_from([".json", ".toml"]))
+def test_a_damaged_recipe_is_another_recipe_or_refused(
+    data: st.DataObject, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"recipe{suffix}"
+    Recipe.load("paper").save(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 30))] = data.draw(st.binary(max_size=6))
+    loaded(path, bytes(content))
+
+
+@any_folder
+@given(content=st.dictionaries(NAMES, VALUES, max_size=4) | VALUES)
+def test_json_of_any_shape_is_answered(content: Any, tmp_path: Path) -> None:
+    loaded(tmp_path / "recipe.json", json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"epochs": 1e308}',
+        '{"epochs": %s}' % (10**30),
+        '{"batch_size": %s}' % (10**30),
+        '{"epochs": 1%s}' % ("0" * 5000),
+        '{"epochs": NaN}',
+        '{"learning_rate": Infinity}',
+        '{"learning_rate": 1e999}',
+        '{"time": "1e999m"}',
+        '{"time": "%sh"}' % ("9" * 400),
+        '{"time": "%sh"}' % ("9" * 5000),
+        '{"epochs": 3, "epochs": 4}',
+        '{"\\ud800": 1}',
+        '{"self": 1, "settings": 2}',
+        '{"milestones": [%s0.5], "schedule": "steps"}' % ("2," * 100_000),
+        '{"freeze": {"a": "b"}}',
+        "[" * 500_000,
+        '{"epochs":' * 100_000,
+        '{"%s": 1}' % ("x" * 500_000),
+        json.dumps(dict.fromkeys(map(str, range(50_000)), 1)),
+        "",
+        "\ufeff{}",
+        "null",
+    ],
+    ids=lambda text: text[:24],
+)  # fmt: skip
+def test_what_is_huge_deep_or_no_number_is_refused_soon_and_in_little_memory(
+    text: str, tmp_path: Path
+) -> None:
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert loaded(tmp_path / "recipe.json", text.encode()) is None
+    assert time.process_time() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
+def test_a_recipe_that_is_no_file_is_answered_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "large.json").write_bytes(b" " * 2**21)
+    for path in tmp_path.iterdir():
+        with pytest.raises(RecipeError) as caught:
+            Recipe.load(path)
+        assert str(path) in caught.value.what
