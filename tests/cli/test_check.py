@@ -123,10 +123,13 @@ def test_a_list_is_trained_on_and_judged_on(
     assert (code, out) == (2, "")
     assert f"{new} is there already" in err
 
-    code, out, err = reslab_here("train", folder, *small, "--run", run)
-    assert code == 2
-    assert f"reslab check {folder} --fix list.jsonl; reslab train list.jsonl" in err
+    code, out, err = reslab_here("train", folder, *small, "--run", tmp_path / "with the leak")
+    assert code == 0, err
+    assert "WARNING: left out, for they cannot be read: 1 of 30 photos, 1 of train\n" in out
     assert "WARNING: leak: 1 photo in two splits" in out
+    assert "not an image" not in out  # which is said already
+    assert f"reslab check {folder} --fix list.jsonl; reslab train list.jsonl" in out
+    assert "1 photo could not be read and had no part in this: 1 of train\n" in out
     code, out, err = reslab_here("train", new, *small, "--run", run)
     assert code == 0, err
     assert "WARNING" not in out

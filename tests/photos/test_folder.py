@@ -1,9 +1,12 @@
 """A folder -> Photos: labels by name, splits by content, and an answer for every folder that is none."""
 
+import gc
 import json
 import os
 import pickle
 import shutil
+import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,8 @@ from torchvision.datasets import ImageFolder
 
 from reslab import Photo, Photos
 from reslab.errors import PhotosError, UsageError
-from reslab.photos.folder import digest
+from reslab.photos import listing
+from reslab.photos.digests import digest
 
 
 def add(path: Path, color: int) -> Path:
@@ -238,11 +242,28 @@ def test_what_is_no_folder_at_all_is_refused() -> None:
         Photos(5)
 
 
-def test_a_file_that_is_gone_or_closed_is_answered_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_listed_until_a_training_leaves_it_out(tmp_path: Path) -> None:
     dataset = ImageFolder(str(fill(tmp_path, cat=10, dog=10)))
-    (tmp_path / "dog" / "003.png").unlink()
+    for name in ("003.png", "004.png"):
+        (tmp_path / "dog" / name).unlink()
+    photos = Photos(dataset)
+    assert sum(sizes(photos)) == 20
+    assert len({photo.digest for split in photos.splits.values() for photo in split}) == 20
     with pytest.raises(PhotosError, match=r"dog/003\.png cannot be read\n  why: No such file or directory"):
-        Photos(dataset)
+        digest(tmp_path / "dog" / "003.png")
+
+
+def test_without_some_the_others_stay_where_they_are(tmp_path: Path) -> None:
+    photos = Photos(fill(tmp_path, cat=10, dog=10))
+    gone = {photos.train[0].path, photos.test[0].path, "cat/never there.png"}
+    rest = photos.without(gone)
+    assert sizes(rest) == (len(photos.train) - 1, len(photos.val), len(photos.test) - 1)
+    for name, split in rest.splits.items():
+        assert [p for p in photos.splits[name] if p.path not in gone] == list(split)
+    assert (rest.classes, rest.notes, rest.folder) == (photos.classes, photos.notes, photos.folder)
+    assert photos.without(()) == photos
+    with pytest.raises(PhotosError, match="too few photos: 1 to train"):
+        photos.without({photo.path for photo in photos.train[1:]})
 
 
 def test_real_photos_of_cats_and_dogs(cats_dogs: Path) -> None:
@@ -256,3 +277,32 @@ def test_ten_photos_in_either_layout_have_one_digest_each(photo_folder: Callable
     photos = Photos(photo_folder(train=10))
     assert len({p.digest for split in photos.splits.values() for p in split}) == 10
     assert all(len(p.digest) == 32 for p in photos.train)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_of_a_photo_less_than_a_hundred_bytes_are_kept_and_no_object(listed: bool, tmp_path: Path) -> None:
+    count = 4000
+    for number in range(count):
+        path = tmp_path / "train" / ("cat", "dog")[number % 2] / f"IMG_{number:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(number.to_bytes(8, "little"))
+    source = tmp_path
+    if listed:
+        photos, source = Photos(tmp_path), tmp_path / "list.jsonl"
+        rows = [{k: row[k] for k in ("path", "class", "split", "digest")} for row in photos.rows()]
+        listing.write(source, tmp_path, photos.classes, rows, count)
+        del photos, rows
+    Photos(source)  # what is imported and set up once is no photo's
+    gc.collect()
+    tracemalloc.start()
+    try:
+        objects = sys.getallocatedblocks()
+        photos = Photos(source)
+        gc.collect()
+        objects = sys.getallocatedblocks() - objects
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(photos.train) + len(photos.val) == count
+    assert held < 100 * count
+    assert objects < count / 4

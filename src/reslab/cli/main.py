@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code
     except ReslabError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_without_escapes(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -70,6 +70,13 @@ def run(arguments: list[str]) -> int:
         print_into_nothing()
         print(f"error: standard output cannot be written\n  why: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _without_escapes(text: str) -> str:
+    """The lines of an error, which may quote a stranger's file: nothing in them moves the cursor."""
+    from ..tables import printable
+
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def print_into_nothing() -> None:

@@ -67,7 +67,8 @@ def train(
 
     Example: reslab train photos --epochs 10 --size 128 --run runs/first
 
-    Every flag from --epochs on is a setting of the recipe and changes it; in brackets what recipe fast has.
+    Photos that cannot be read are named and left out, in all splits. Every flag from --epochs on is a setting
+    of the recipe and changes it; in brackets what recipe fast has.
 
     Parameters
     ----------

@@ -27,13 +27,14 @@ from ..processes import end_with_parent, own_number
 from ..randomness import permutation, uniforms_of_each
 from .augmentation import NUMBERS, augment, draw
 from .cache_file import Pixels
+from .on_device import DevicePixels, augment_on_device, evaluate_on_device
 from .photo_list import PhotoList
 from .preprocess import Preprocess
 from .replacing import Replacements, read_or_replace
 
 
 class Batch(NamedTuple):
-    """images: float32 (N, channels, size, size), normalised; labels: int64 (N,)"""
+    """images: float32 (N, channels, size, size), normalised, where the pixels are; labels: int64 (N,), CPU"""
 
     images: Tensor
     labels: Tensor
@@ -136,9 +137,14 @@ class _Steps(Dataset[Any]):
             self.batches.seed, "augmentation", self.epoch, things=things, count=NUMBERS
         )
         sizes = np.array([photo.shape[1:] for photo in pixels], np.int64)  # (N, 2)
-        return augment(self.look, pixels, draw(self.look, sizes, numbers))
+        views = draw(self.look, sizes, numbers)
+        if isinstance(self.batches.pixels, DevicePixels):
+            return augment_on_device(self.look, pixels, views)
+        return augment(self.look, pixels, views)
 
     def _unaltered(self, pixels: Sequence[Tensor]) -> Tensor:
+        if isinstance(self.batches.pixels, DevicePixels):
+            return evaluate_on_device(self.look, pixels)
         return torch.stack([self.look.evaluation(photo) for photo in pixels])
 
 

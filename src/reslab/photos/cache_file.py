@@ -1,6 +1,7 @@
 """What a cache consists of, and how it is read: nothing in it is believed unchecked.
 
-pixels   the pixels of one photo behind those of the other, in the order of their sorted digests
+pixels   the pixels of one photo behind those of the other, in the order of their sorted digests; each row by
+         row and all channels of a pixel together, from which torch resizes fastest
 index    per photo height, width and the CRC-32 of its pixels; at the end the CRC-32 of the cache's name and
          all of that, so that no index goes with another cache's pixels
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhotosError
-from .folder import digest
+from .digests import digest, digest_of
 from .photo_list import DIGEST, Photo, as_words
 from .preprocess import Preprocess
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("reslab")
 RECORD = np.dtype([("height", "<i4"), ("width", "<i4"), ("checksum", "<u4")])
+AT_ONCE = 2**26  # bytes of a file that are read once, decoded and digested; of a larger one, twice
 LONGEST = 3 * 8192  # pixels: the largest `resize`, and how long `shrink` leaves a photo
 
 
@@ -48,14 +50,26 @@ class PixelFiles:
     def read(self, photo: Photo) -> Tensor:
         """Raises PhotosError for a photo that cannot be read, or is another one than it was."""
         path = self.folder / photo.path
-        pixels = self.preprocess.read(path)
-        if digest(path) != photo.digest:
+        content = _content(path)
+        pixels = self.preprocess.read(path if content is None else content, path)
+        if (digest(path) if content is None else digest_of(content)) != photo.digest:
             raise PhotosError(
                 f"{path} has changed",
                 "it is not the file any more that was found when the photos were listed",
                 "put back what it was, or start again",
             )
         return pixels
+
+
+def _content(path: Path) -> bytes | None:
+    """What is in a file; None for one that cannot be read, as its decoder will say, or is large: a TIFF of a
+    GB is decoded piece by piece, and would take twice the memory."""
+    try:
+        with open_file(path) as file:
+            content = file.read(AT_ONCE + 1)
+    except (OSError, ValueError):
+        return None
+    return content if len(content) <= AT_ONCE else None
 
 
 class PixelCache:
@@ -70,7 +84,7 @@ class PixelCache:
         self.digests = as_words(digests)
         self.records = _read_index(folder, len(digests))
         self.starts = self._starts()  # (N + 1,)
-        self.pixels = _open_file(folder / "pixels")
+        self.pixels = open_file(folder / "pixels")
         if os.fstat(self.pixels.fileno()).st_size != self.starts[-1]:
             raise ValueError(f"{folder} is not whole")
         with suppress(OSError):  # a cache may be read where nothing may be written
@@ -110,7 +124,7 @@ class PixelCache:
         count = os.preadv(self.pixels.fileno(), [flat.data], int(self.starts[row]))
         if count != len(flat) or zlib.crc32(flat.data) != checksum:
             raise ValueError("its pixels are not as they were written")
-        return flat.reshape(-1, height, width)
+        return flat.reshape(height, width, -1).transpose(2, 0, 1)
 
     def _warn(self, error: Exception) -> None:
         """Once, and the next start builds it anew: one without an index is not whole."""
@@ -134,7 +148,7 @@ def index_bytes(records: NDArray[np.void], name: str) -> bytes:
 
 def _read_index(folder: Path, count: int) -> NDArray[np.void]:
     """The records (N,). Its size is known, so that no more is ever read than that."""
-    with _open_file(folder / "index") as file:
+    with open_file(folder / "index") as file:
         size = count * RECORD.itemsize
         if os.fstat(file.fileno()).st_size != size + 4:
             raise ValueError(f"{folder}/index is not whole")
@@ -144,7 +158,7 @@ def _read_index(folder: Path, count: int) -> NDArray[np.void]:
     return records
 
 
-def _open_file(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
     """Raises OSError for what is there and no file; to open a pipe would wait for ever."""
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -52,8 +52,8 @@ def explanation(kind: type[Finding]) -> dict[str, str]:
 
 
 class Empty(Finding):
-    """What: a file of zero bytes. Why it spoils: there is nothing to learn from, and a training refuses it.
-    Example: a download that ended before its first byte. Instead: fetch it again, or remove it."""
+    """What: a file of zero bytes. Why it spoils: there is nothing to learn from, and a training leaves it
+    out. Example: a download that ended before its first byte. Instead: fetch it again, or remove it."""
 
     kind = "empty file"
     spoils_training = True
@@ -61,23 +61,25 @@ class Empty(Finding):
 
 class NotAnImage(Finding):
     """What: a file with an image's suffix that is no image. Why it spoils: it cannot be decoded, and a
-    training refuses it. Example: a web page saved as cat.jpg. Instead: remove it."""
+    training leaves it out. Example: a web page saved as cat.jpg. Instead: remove it."""
 
     kind = "not an image"
     spoils_training = True
 
 
 class Truncated(Finding):
-    """What: an image whose end is missing. Why it spoils: it cannot be decoded whole, and a training refuses
-    it. Example: a download that broke off half-way. Instead: fetch it again, or remove it."""
+    """What: an image whose end is missing. Why it spoils: it cannot be decoded whole, and a training leaves
+    it out. Example: a download that broke off half-way. Instead: fetch it again, remove it, or train with
+    --truncated keep on what is there."""
 
     kind = "truncated"
     spoils_training = True
 
 
 class Unreadable(Finding):
-    """What: a photo that cannot be opened or decoded. Why it spoils: a training refuses it. Example: a file
-    without permission to read, or with a damaged header. Instead: mend its permissions, replace or remove it.
+    """What: a photo that cannot be opened or decoded. Why it spoils: a training leaves it out. Example: a
+    file without permission to read, or with a damaged header. Instead: mend its permissions, replace or
+    remove it.
     """
 
     kind = "unreadable"

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import PhotosError, UsageError
 from ..processes import on_all_cores
 from ..tables import printable
 from . import listing
-from .layout import find_splits, from_image_folder, left_out, unreadable
+from .digests import digest
+from .layout import find_splits, from_image_folder, left_out
+from .paths import Paths
 from .photo_list import DIGEST, HEXADECIMAL, Columns, Photo, PhotoList
 from .splitting import cut
 
@@ -29,9 +34,10 @@ class Photos:
 
     `source`: a folder with train/ (and val/, test/), a folder of classes, a list that `reslab check
     --fix` wrote, or a torchvision ImageFolder. What is missing is cut: validation from train, or all three
-    from one folder of classes, stratified by class and by content, so that equal files stay together. Raises
-    PhotosError, naming what is wrong with the folder or the list, and UsageError for a source or a fraction
-    that is none.
+    from one folder of classes, stratified by class and by content, so that equal files stay together. No
+    photo is decoded: those that cannot be are listed, and cut to a split, like all others until a training
+    leaves them out. Raises PhotosError, naming what is wrong with the folder or the list, and UsageError for
+    a source or a fraction that is none.
     """
 
     folder: Path
@@ -52,10 +58,14 @@ class Photos:
         folder, found, beside = (listed.folder, listed.found, []) if listed else _find(source)
         classes, notes = _agree_on_classes(folder, found)
         notes += beside
-        splits = {name: _digested(folder, files, classes) for name, files in found.items()}
+        # popped: of what is digested by now, nobody needs the paths again
+        splits = {name: _digested(folder, found.pop(name), classes) for name in tuple(found)}
         if listed:
             for split in splits.values():
-                listed.check((photo.path, bytes.fromhex(photo.digest)) for photo in split)
+                contents = ((photo.path, bytes.fromhex(photo.digest)) for photo in split)
+                listed.check(
+                    (path, b"" if content == _of_name(path) else content) for path, content in contents
+                )
         if "all" in splits:
             rest, test = cut(splits.pop("all"), test_fraction, seed, "test split")
             splits = {"train": rest, "test": test}
@@ -104,6 +114,17 @@ class Photos:
     def path(self, photo: Photo) -> Path:
         return self.folder / photo.path
 
+    def without(self, paths: Container[str]) -> Photos:
+        """The same photos but for these; all others stay in their splits, and all classes.
+
+        Raises PhotosError if too few are left to train or to validate.
+        """
+        photos = Photos(self)
+        splits = {name: split.take(_others(split, paths)) for name, split in self.splits.items()}
+        photos._set(self.folder, self.classes, splits, self.notes)
+        photos._check()
+        return photos
+
     def __str__(self) -> str:
         sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items() if split)
         shown = ", ".join(self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
@@ -135,7 +156,12 @@ class Photos:
             splits[row["split"]].add(row["path"], row["label"], bytes.fromhex(row["digest"]))
         photos = cls.__new__(cls)
         photos._set(folder, names, {name: columns.freeze() for name, columns in splits.items()}, ())
+        photos._check()
         return photos
+
+
+def _others(split: PhotoList, paths: Container[str]) -> NDArray[np.bool_]:
+    return np.fromiter((path not in paths for path in split.paths), bool, len(split))
 
 
 def _fault(row: Mapping[str, Any], classes: Sequence[str]) -> str:
@@ -164,7 +190,7 @@ def _check_fractions(*fractions: float) -> None:
             )
 
 
-def _find(source: Any) -> tuple[Path, dict[str, dict[str, list[str]]], list[str]]:
+def _find(source: Any) -> tuple[Path, dict[str, dict[str, Paths]], list[str]]:
     """The folder, its files by split and class, and notes on what is left out."""
     if hasattr(source, "samples") and hasattr(source, "classes"):
         return *from_image_folder(source), []
@@ -179,7 +205,7 @@ def _find(source: Any) -> tuple[Path, dict[str, dict[str, list[str]]], list[str]
 
 
 def _agree_on_classes(
-    folder: Path, found: Mapping[str, Mapping[str, list[str]]]
+    folder: Path, found: Mapping[str, Mapping[str, Sequence[str]]]
 ) -> tuple[tuple[str, ...], list[str]]:
     """The classes of train, sorted. Raises PhotosError for one that only another split has."""
     train = found.get("train") or found["all"]
@@ -200,7 +226,7 @@ def _agree_on_classes(
     return classes, notes
 
 
-def _digested(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, ...]) -> PhotoList:
+def _digested(folder: Path, found: Mapping[str, Sequence[str]], classes: tuple[str, ...]) -> PhotoList:
     """Read on all cores, a few chunks ahead, and kept in columns: no object a photo stays behind."""
 
     def chunks() -> Iterator[tuple[int, list[str]]]:
@@ -211,7 +237,7 @@ def _digested(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, 
 
     def read(chunk: tuple[int, list[str]]) -> tuple[int, list[tuple[str, bytes]]]:
         label, paths = chunk
-        return label, [(path, bytes.fromhex(digest(folder / path))) for path in paths]
+        return label, [(path, _content(folder, path)) for path in paths]
 
     columns = Columns()
     for label, contents in on_all_cores(read, chunks()):
@@ -220,10 +246,13 @@ def _digested(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, 
     return columns.freeze()
 
 
-def digest(path: Path) -> str:
-    """32 hexadecimal digits of the file's bytes. Raises PhotosError if it cannot be read."""
+def _content(folder: Path, path: str) -> bytes:
+    """The digest of a file. One that cannot be read gets that of its name, and is cut to a split like all."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
+        return bytes.fromhex(digest(os.path.join(folder, path)))
+    except PhotosError:
+        return _of_name(path)
+
+
+def _of_name(path: str) -> bytes:
+    return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from .findings import (
     AlikeClasses,
@@ -54,11 +56,11 @@ def _compare_splits(counts: Counts, trained: Mapping[str, int]) -> Iterator[Find
             yield MissingClass(None, split, name, f"{_photos(trained[name])} in train, and none here")
 
 
-def name_faults(paths: Iterable[tuple[str, str | None, str]]) -> Iterator[Finding]:
+def name_faults(paths: Sequence[tuple[str, str | None, str]]) -> Iterator[Finding]:
     """Files of one folder whose names are nearly equal. `paths`: path, split and class of each."""
     folders: dict[str, list[tuple[str, str | None, str]]] = defaultdict(list)
-    for path, split, name in paths:
-        folders[os.path.dirname(path)].append((path, split, name))
+    for index in _perhaps_alike(paths):
+        folders[os.path.dirname(paths[index][0])].append(paths[index])
     for files in folders.values():
         where = {os.path.basename(path): (path, split, name) for path, split, name in files}
         for alike in _alike(where):
@@ -67,11 +69,23 @@ def name_faults(paths: Iterable[tuple[str, str | None, str]]) -> Iterator[Findin
                 yield AlikeNames(*where[name], why, where[alike[0]][0])
 
 
+def _perhaps_alike(paths: Sequence[tuple[str, str | None, str]]) -> list[int]:
+    """The few, of perhaps a million, that share folder and plain name with another: eight bytes for each."""
+    hashes = (hash((os.path.dirname(path), _plain(os.path.basename(path)))) for path, _, _ in paths)
+    shared, counts = np.unique(known := np.fromiter(hashes, np.int64, len(paths)), return_counts=True)
+    return np.flatnonzero(np.isin(known, shared[counts > 1])).tolist()
+
+
+def _plain(name: str) -> str:
+    """The same for names that a Mac or Windows takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _alike(names: Iterable[str]) -> list[list[str]]:
     """Groups of names that a Mac or Windows takes for one."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        groups[unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())].append(name)
+        groups[_plain(name)].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

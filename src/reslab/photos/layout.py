@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import PhotosError
 from .decode import SUFFIXES
+from .paths import GrowingPaths, Paths
 
 SPLIT_NAMES = {
     "train": ("train", "training", "train_set", "training_set"),
@@ -19,8 +20,8 @@ SPLIT_NAMES = {
 LITTER = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
-def find_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
-    """{split: {class: [path relative to folder]}}; the split is "all" for one folder of classes.
+def find_splits(folder: Path) -> dict[str, dict[str, Paths]]:
+    """{split: {class: paths relative to folder}}; the split is "all" for one folder of classes.
 
     Raises PhotosError if the folder is missing, not a folder, or without photos.
     """
@@ -58,15 +59,15 @@ def left_out(folder: Path) -> list[str]:
     return notes + [f"left out, in no folder of a class: {n:,} in {path}" for path, n in loose.items() if n]
 
 
-def from_image_folder(source: Any) -> tuple[Path, dict[str, dict[str, list[str]]]]:
+def from_image_folder(source: Any) -> tuple[Path, dict[str, dict[str, Paths]]]:
     """The folder and what find_splits would say, of a torchvision ImageFolder; its litter is left out."""
     folder = Path(source.root)
-    classes: dict[str, list[str]] = {name: [] for name in source.classes}
+    classes = {name: GrowingPaths() for name in source.classes}
     for path, index in source.samples:
         inside = os.path.relpath(path, folder)
         if not any(_is_litter(part) for part in Path(inside).parts if part != ".."):
-            classes[source.classes[index]].append(inside)
-    return folder, {"all": classes}
+            classes[source.classes[index]].add(inside)
+    return folder, {"all": {name: paths.freeze() for name, paths in classes.items()}}
 
 
 def find_photos(folder: Path) -> list[Path]:
@@ -74,24 +75,66 @@ def find_photos(folder: Path) -> list[Path]:
 
     Raises PhotosError if a folder there cannot be read: its photos would be missed without a word.
     """
-    above = [parent for parent in folder.absolute().parents if os.path.exists(parent)]
-    found, seen = [], {_identity(parent) for parent in above}
+    return [Path(path) for path in _photos_in(folder)]
+
+
+def _photos_in(folder: Path) -> Iterator[str]:
+    """What find_photos finds, one at a time: of a million, the names of one folder are in memory together."""
+    seen = {_identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
     try:
-        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-            if _identity(root) in seen:
-                folders.clear()
-                continue
-            seen.add(_identity(root))
-            folders[:] = sorted(name for name in folders if not _is_litter(name))
-            found += [path for path in (Path(root, name) for name in files) if is_photo(path)]
+        open_folders = [_inside(str(folder), seen)]
+        while open_folders:
+            for path, is_folder in open_folders[-1]:
+                if is_folder:
+                    open_folders.append(_inside(path, seen))
+                    break
+                if is_photo(path):
+                    yield path
+            else:
+                open_folders.pop()
     except PermissionError as error:
         raise unreadable(Path(error.filename), error) from error
-    return sorted(found)
 
 
-def is_photo(path: Path) -> bool:
+def _inside(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    """(path, is a folder) of what may be a photo or hold some, sorted; nothing of a folder seen before."""
+    names, folders = list[str](), set[str]()
+    try:
+        if (identity := _identity(folder)) in seen:
+            return
+        seen.add(identity)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_folder(entry):
+                    if not _is_litter(entry.name):
+                        folders.add(entry.name)
+                        names.append(entry.name)
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                    names.append(entry.name)
+    except PermissionError:
+        raise
+    except OSError:  # a folder that is gone by now has no photos
+        return
+    for name in sorted(names):
+        yield os.path.join(folder, name), name in folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_photo(path: Path | str) -> bool:
     """By name alone: an image's suffix, and not one of the files that systems litter."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    name = os.path.basename(path)
+    if os.path.splitext(name)[1].lower() not in SUFFIXES or name.startswith("."):
+        return False
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return Path(path).is_file()  # which knows which errors mean no
 
 
 def unreadable(path: Path, error: OSError) -> PhotosError:
@@ -126,9 +169,10 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
+def _find_classes(folder: Path, root: Path) -> dict[str, Paths]:
     return {
-        path.name: [os.path.relpath(photo, root) for photo in find_photos(path)] for path in _folders(folder)
+        path.name: Paths.of(os.path.relpath(photo, root) for photo in _photos_in(path))
+        for path in _folders(folder)
     }
 
 
@@ -143,7 +187,7 @@ def _refuse_nested(path: Path, folder: Path) -> None:
         )
 
 
-def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
+def _train_without_classes(classes: Mapping[str, Paths]) -> str | None:
     """The folder train, if these "classes" are really splits: train/cat.0.jpg and test1/1.jpg, say."""
     meant = {name: name.lower().rstrip("0123456789") for name in classes}
     if not set(meant.values()) <= set(sum(SPLIT_NAMES.values(), ())):
@@ -170,8 +214,3 @@ def _identity(path: Path | str) -> tuple[int, int]:
     """The same for every way, through whatever links, that leads to one folder."""
     status = os.stat(path)
     return status.st_dev, status.st_ino
-
-
-def _raise(error: OSError) -> None:
-    if isinstance(error, PermissionError):  # a folder that is gone by now has no photos
-        raise error

@@ -11,14 +11,19 @@ import json
 import os
 import reprlib
 import shlex
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from .. import files
 from ..errors import PhotosError, UsageError
 from ..tables import printable
+from .digests import digest
+from .paths import ByPath, GrowingPaths, Paths
 from .photo_list import DIGEST, HEXADECIMAL
 
 FORMAT, VERSION = "reslab photo list", 1
@@ -29,12 +34,12 @@ MOST_CLASSES = 2**24  # bytes of the first line, which names them all
 
 @dataclass(frozen=True)
 class Listing:
-    """What a list says: `found` as from a folder, {split: {class: [path]}}, and the digest of every photo."""
+    """What a list says: `found` as from a folder, {split: {class: paths}}, and the digest of every photo."""
 
     path: Path
     folder: Path
-    found: dict[str, dict[str, list[str]]]
-    digests: dict[str, bytes]
+    found: dict[str, dict[str, Paths]]
+    digests: ByPath
 
     def check(self, contents: Iterable[tuple[str, bytes]]) -> None:
         """Raises PhotosError if one of (path, digest) is not what the list was made of."""
@@ -100,16 +105,22 @@ def read(path: Path) -> Listing:
     try:
         with path.open("rb") as file:
             header = _header(path, file.readline(MOST_CLASSES))
-            listing = Listing(path, _folder(path, header["folder"]), {}, {})
+            rows, folder = _Rows(path), _folder(path, header["folder"])
             classes = dict.fromkeys(header["classes"])
             number = 1
             while line := file.readline(LONGEST):
                 number += 1
-                _add(listing, _object(path, line, number), classes, number)
+                _add(rows, _object(path, line, number), classes, number)
     except OSError as error:
         raise PhotosError(
             f"{path} cannot be read", error.strerror or str(error), "check its permissions"
         ) from error
+    listing = Listing(path, folder, rows.found(classes), rows.digests())
+    if (again := listing.digests.first_repeated()) is not None:
+        raise _damaged(
+            path,
+            f"line {again + 2:,}: {printable(reprlib.repr(listing.digests.paths[again]))} is listed twice",
+        )
     if len(listing.digests) != header["photos"]:
         raise _damaged(
             path,
@@ -119,9 +130,6 @@ def read(path: Path) -> Listing:
         )
     if not listing.digests:
         raise PhotosError(f"{path} lists no photos", "", "reslab check FOLDER --fix LIST writes a list")
-    for split in SPLITS:
-        if split in listing.found:  # every class in every split, as a folder has them
-            listing.found[split] = {name: listing.found[split].get(name, []) for name in classes}
     missing = [name for name in listing.digests if not os.path.isfile(listing.folder / name)]
     if missing:
         raise _stale(listing, missing, "are gone", "from")
@@ -182,7 +190,42 @@ def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
     return row
 
 
-def _add(listing: Listing, row: Mapping[str, Any], classes: Mapping[str, None], number: int) -> None:
+class _Rows:
+    """What a list says, while it is read: columns, and no object a photo."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.paths, self.contents = path, GrowingPaths(), bytearray()
+        self.places, self.names = array("i"), dict[tuple[str, str], int]()
+
+    @property
+    def split(self) -> str | None:
+        """The first that was named."""
+        return next((split for split, _ in self.names), None)
+
+    def add(self, path: str, split: str, class_name: str, content: bytes) -> None:
+        self.paths.add(path)
+        self.contents += content
+        self.places.append(self.names.setdefault((split, class_name), len(self.names)))
+
+    def found(self, classes: Iterable[str]) -> dict[str, dict[str, Paths]]:
+        """Every class in every split that was named, as a folder has them."""
+        paths, places = self.paths.freeze(), np.array(self.places, np.int32)
+        order = places.argsort(kind="stable")
+        ends = places[order].searchsorted(np.arange(len(self.names) + 1))
+        named = {place: paths.take(order[ends[i] : ends[i + 1]]) for place, i in self.names.items()}
+        splits = {split for split, _ in self.names}
+        return {
+            split: {name: named.get((split, name), Paths.of(())) for name in classes}
+            for split in SPLITS
+            if split in splits
+        }
+
+    def digests(self) -> ByPath:
+        contents = np.frombuffer(bytes(self.contents), np.uint8).reshape(-1, DIGEST)
+        return ByPath(self.paths.freeze(), contents)
+
+
+def _add(rows: _Rows, row: Mapping[str, Any], classes: Mapping[str, None], number: int) -> None:
     """One photo more. Raises PhotosError for a row that is none."""
     name, class_name, split, content = (row.get(key) for key in ("path", "class", "split", "digest"))
     fault = ""
@@ -190,26 +233,25 @@ def _add(listing: Listing, row: Mapping[str, Any], classes: Mapping[str, None], 
         fault = f"path is {reprlib.repr(name)}"
     elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         fault = f"path is {reprlib.repr(name)}, which leads out of the folder"
-    elif name in listing.digests:
-        fault = f"{reprlib.repr(name)} is listed twice"
     elif not isinstance(class_name, str) or class_name not in classes:
         fault = f"class is {reprlib.repr(class_name)}, which its first line does not name"
     elif split not in SPLITS:
         fault = f"split is {reprlib.repr(split)}, not one of {', '.join(SPLITS)}"
-    elif listing.found and (split == "all") != ("all" in listing.found):
-        fault = f"split is {split!r}, where others have {next(iter(listing.found))!r}"
+    elif rows.split and (split == "all") != (rows.split == "all"):
+        fault = f"split is {split!r}, where others have {rows.split!r}"
     elif not isinstance(content, str) or HEXADECIMAL.fullmatch(content) is None:
         fault = f"digest is {reprlib.repr(content)}, not {2 * DIGEST} hexadecimal digits"
     if fault:
-        raise _damaged(listing.path, f"line {number:,}: {printable(fault)}")
-    listing.digests[str(name)] = bytes.fromhex(str(content))
-    listing.found.setdefault(str(split), {}).setdefault(str(class_name), []).append(str(name))
+        raise _damaged(rows.path, f"line {number:,}: {printable(fault)}")
+    rows.add(str(name), str(split), str(class_name), bytes.fromhex(str(content)))
 
 
 def _digest(path: Path) -> bytes:
-    from .folder import digest  # which reads lists
-
-    return bytes.fromhex(digest(path))
+    """b"" of a file that cannot be read, which its reader will notice."""
+    try:
+        return bytes.fromhex(digest(path))
+    except PhotosError:
+        return b""
 
 
 def _damaged(path: Path, why: str, do: str = "write it anew: reslab check FOLDER --fix LIST") -> PhotosError:

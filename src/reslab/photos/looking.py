@@ -16,11 +16,13 @@ from ..processes import on_all_cores
 from . import listing, looks
 from .copies import Place, Standing
 from .decode import Truncated
+from .digests import digest
 from .duplicates import find_alike
 from .findings import Unreadable
-from .folder import Photos, digest
+from .folder import Photos
 from .layout import find_splits, from_image_folder
 from .look_cache import LookCache
+from .paths import Paths
 from .photo_list import DIGEST
 
 ORDER = ("all", "train", "val", "test")  # of two that show the same, the first counts as the original
@@ -38,15 +40,16 @@ class Files(Sequence[File]):
     """Every photo of a folder: `paths`, and for each an index into `names`, its split and class."""
 
     def __init__(self, folder: Path, found: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        self.folder, self.paths, self.names = folder, list[str](), list[Place]()
+        self.folder, self.names, parts = folder, list[Place](), list[Sequence[str]]()
         self.listing: listing.Listing | None = None  # that names them
         self.counts = {split: {name: len(of[name]) for name in of} for split, of in found.items()}
         sizes = []
         for split in ORDER:
             for name, paths in found.get(split, {}).items():
                 self.names.append((None if split == "all" else split, name))
-                self.paths += paths
+                parts.append(paths)
                 sizes.append(len(paths))
+        self.paths = Paths.joined(parts)
         self.places = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)  # (N,)
 
     def __len__(self) -> int:
@@ -112,15 +115,17 @@ def find_files(source: Any) -> Files:
 
 def files_of(photos: Photos) -> tuple[Files, NDArray[np.uint8]]:
     """The files of Photos in their splits, and the digest of each: uint8 (N, 16)."""
-    found, digests = dict[str, dict[str, list[str]]](), [np.zeros((0, DIGEST), np.uint8)]
+    found, digests = dict[str, dict[str, Sequence[str]]](), [np.zeros((0, DIGEST), np.uint8)]
     for split, listed in photos.splits.items():
         if not listed:
             continue
-        found[split] = {name: [] for name in photos.classes}
         order = np.argsort(listed.labels, kind="stable")  # as Files has them, class by class
         digests.append(listed.digests[order])
-        for i in order.tolist():
-            found[split][photos.classes[listed.labels[i]]].append(listed.path(i))
+        ends = np.searchsorted(listed.labels[order], np.arange(len(photos.classes) + 1))
+        found[split] = {
+            name: listed.paths.take(order[ends[label] : ends[label + 1]])
+            for label, name in enumerate(photos.classes)
+        }
     return Files(photos.folder, found), np.concatenate(digests)
 
 

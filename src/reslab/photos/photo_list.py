@@ -11,6 +11,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .paths import GrowingPaths, Paths
+
 DIGEST = 16  # bytes
 HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")  # a digest as text
 
@@ -97,43 +99,41 @@ class PhotoList(Sequence[Photo]):
         return PhotoList, (self.names, self.ends, self.labels, self.digests)
 
     def path(self, index: int) -> str:
-        """The path of photo `index`, 0 <= index < len, relative to the folder."""
-        start = int(self.ends[index - 1]) if index else 0
-        return self.names[start : int(self.ends[index])].decode("utf-8", "surrogatepass")
+        """The path of photo `index`, relative to the folder."""
+        return self.paths[index]
+
+    @property
+    def paths(self) -> Paths:
+        """Every path, relative to the folder; nothing is copied."""
+        return Paths(self.names, self.ends)
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> PhotoList:
         """The photos of these indices, in their order, or those where a mask (N,) is true, in ours."""
-        indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        starts = np.concatenate([np.zeros(1, np.int64), self.ends])[:-1][indices]
-        ends = self.ends[indices]
-        names = bytearray()
-        for start, end in zip(starts, ends, strict=True):
-            names += self.names[start:end]
-        return PhotoList(bytes(names), np.cumsum(ends - starts), self.labels[indices], self.digests[indices])
+        indices = np.arange(len(self))[chosen]
+        paths = self.paths.take(indices)
+        return PhotoList(paths.names, paths.ends, self.labels[indices], self.digests[indices])
 
 
 class Columns:
     """A PhotoList while it grows."""
 
     def __init__(self) -> None:
-        self.names, self.digests = bytearray(), bytearray()
-        self.ends, self.labels = array("q"), array("i")
+        self.paths, self.labels, self.digests = GrowingPaths(), array("i"), bytearray()
 
     def add(self, path: str, label: int, digest: bytes) -> None:
         """One more photo. Raises ValueError for a digest of another length."""
         if len(digest) != DIGEST:
             raise ValueError(f"a digest has {DIGEST} bytes, not {len(digest)}")
-        # surrogatepass: a name that is no UTF-8 has surrogates in it, and JSON may have brought others
-        self.names += path.encode("utf-8", "surrogatepass")
-        self.ends.append(len(self.names))
+        self.paths.add(path)
         self.labels.append(label)
         self.digests += digest
 
     def freeze(self) -> PhotoList:
         """What was added so far."""
+        paths = self.paths.freeze()
         return PhotoList(
-            bytes(self.names),
-            np.array(self.ends, np.int64),
+            paths.names,
+            paths.ends,
             np.array(self.labels, np.int32),
             np.frombuffer(bytes(self.digests), np.uint8).reshape(-1, DIGEST),
         )

@@ -18,6 +18,12 @@ def cut(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[Ph
     """
     if not photos:
         return photos, photos
+    off = _cut_off(photos, fraction, seed, purpose)
+    return photos.take(~off), photos.take(off)
+
+
+def _cut_off(photos: PhotoList, fraction: float, seed: int, purpose: str) -> NDArray[np.bool_]:
+    """(N,): which ones."""
     contents, content_of = np.unique(as_words(photos.digests), return_inverse=True)
     classes = _Classes(content_of, photos.labels)
     chosen = np.zeros(len(contents), bool)  # (contents,)
@@ -25,7 +31,8 @@ def cut(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[Ph
         inside, copies = classes.contents(label)
         wanted = max(1, round(fraction * int(copies.sum())))
         taken = int(copies[chosen[inside]].sum())  # by another class
-        keys = np.array([key(seed, f"{purpose} {contents[i].tobytes().hex()}") for i in inside], np.uint64)
+        drawn = (key(seed, f"{purpose} {contents[i].tobytes().hex()}") for i in inside)
+        keys = np.fromiter(drawn, np.uint64, len(inside))
         order = np.argsort(keys, kind="stable")
         for content, count in zip(inside[order], copies[order], strict=True):
             if taken >= wanted:
@@ -37,8 +44,8 @@ def cut(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[Ph
             possible = [i for i in order if classes.can_spare(inside[i], chosen)]
             if possible:
                 classes.spare(inside[min(possible, key=copies.__getitem__)], chosen)
-    off = chosen[content_of]
-    return photos.take(~off), photos.take(off)
+    cut_off: NDArray[np.bool_] = chosen[content_of]
+    return cut_off
 
 
 class _Classes:
