@@ -2,13 +2,15 @@
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
 from reslab.evaluation import engines
 from reslab.evaluation.engines import BF16_TOLERANCE, FP32_TOLERANCE, Engine, candidates, choose
@@ -70,6 +72,73 @@ def test_an_unusual_convolution_is_computed_right_or_refused(padding: dict[str, 
     expected, engine = choose(network, lambda x: exact(network, x), images, rough=True)
     assert torch.equal(expected, exact(network, images))
     assert engine is None or engine.agrees(engine.answer(images), expected)
+
+
+def doubled(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    y = conv(x)
+    return torch.relu(y + y)
+
+
+def shifted(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return functional.relu(conv(x) + 1.0, inplace=True)
+
+
+def weighed(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return torch.add(conv(x), x, alpha=2)
+
+
+def twice(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return conv(torch.relu(conv(x))) + x
+
+
+def kept(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    y = conv(x)
+    return torch.relu(y) - y
+
+
+def overwritten(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    y = conv(x)
+    return y + functional.relu(x, inplace=True)
+
+
+def broadcast(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return conv(x) + x.mean((2, 3), keepdim=True)
+
+
+class Odd(nn.Module):
+    """A convolution in the middle, and what is done with it."""
+
+    def __init__(self, way: Callable[[nn.Conv2d, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.conv, self.fc = (
+            nn.Conv2d(3, 16, 1),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.Linear(16, 4),
+        )
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.way(self.conv, self.first(x))
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("way", [doubled, shifted, weighed, twice, kept, overwritten, broadcast])
+def test_whatever_follows_a_convolution_is_computed_right_or_refused(
+    way: Callable[[nn.Conv2d, Tensor], Tensor],
+) -> None:
+    torch.manual_seed(0)
+    network, images = Odd(way).eval(), torch.randn(16, 3, 16, 16)
+    expected, engine = choose(network, lambda x: exact(network, x), images, rough=False)
+    assert torch.equal(expected, exact(network, images))
+    assert engine is None or engine.agrees(engine.answer(images), expected)
+    right = [each for each in candidates(network, rough=True) if _answers(each, images, expected)]
+    assert len(right) == 2 or way in (overwritten, broadcast)  # what has no single operation is left alone
+
+
+def _answers(engine: Engine, images: Tensor, expected: Tensor) -> bool:
+    with suppress(RuntimeError):
+        return engine.agrees(engine.answer(images), expected)
+    return False
 
 
 logit = st.floats(-50, 50, width=32)

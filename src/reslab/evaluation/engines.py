@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..processes import threads
+from .fused import fold, fused
 
 FP32_TOLERANCE = 1e-4  # of the largest logit, or of 1 if that is less
 BF16_TOLERANCE = 2e-2
@@ -67,7 +68,7 @@ def choose(network: nn.Module, exact: Answer, images: Tensor, rough: bool) -> tu
         for engine in candidates(network, rough):
             try:
                 logits, passed = _timed(engine.answer, images)
-            except Exception as error:  # noqa: BLE001  anybody's network, and the network itself is there
+            except Exception as error:  # noqa: BLE001  see candidates
                 log.info("%s cannot compute this network: %s", engine.name, error)
                 continue
             if (sized := _proven(engine, logits, expected)) is None:
@@ -101,30 +102,16 @@ def _proven(engine: Engine, logits: Tensor, expected: Tensor) -> Engine | None:
 
 def candidates(network: nn.Module, rough: bool) -> Iterator[Engine]:
     """The engines for a network, built one after the other as they are tried; the network stays as it is."""
-    if (folded := _folded(network)) is None:
-        return
-    if rough:
-        yield Engine("bf16", _in_bf16(folded), BF16_TOLERANCE)
-    folded = folded.to(memory_format=torch.channels_last)
-    yield Engine("fp32 with batch norm folded", _answer(folded, torch.float32), FP32_TOLERANCE)
-
-
-def _folded(network: nn.Module) -> nn.Module | None:
-    """A copy with batch norm folded into the convolutions before it; None if that cannot be.
-
-    One whose way depends on its input cannot be folded, nor one that has hooks, which would not run.
-    """
-    if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
-        return None
-    import copy
-
-    from torch.fx.experimental.optimization import fuse
-
-    try:
-        return fuse(copy.deepcopy(network).eval(), inplace=True)
-    except Exception as error:  # noqa: BLE001  see choose
-        log.info("batch norm cannot be folded into this network: %s", error)
-        return None
+    kinds = [("bf16", torch.bfloat16, BF16_TOLERANCE)] if rough else []
+    for name, number_format, tolerance in [*kinds, ("fp32, fused", torch.float32, FP32_TOLERANCE)]:
+        try:
+            if (folded := fold(network)) is None:
+                return
+            answer = _answer(fused(folded, number_format), number_format)
+        except Exception as error:  # noqa: BLE001  anybody's network, and the network itself is there
+            log.info("%s cannot be had for this network: %s", name, error)
+            continue
+        yield Engine(name, answer, tolerance)
 
 
 def _answer(network: nn.Module, number_format: torch.dtype) -> Answer:
@@ -134,48 +121,3 @@ def _answer(network: nn.Module, number_format: torch.dtype) -> Answer:
         return logits.float()
 
     return answer
-
-
-def _in_bf16(folded: nn.Module) -> Answer:
-    """Convolutions in bf16, which a CPU that knows it computes twice as fast; linear layers in fp32."""
-    import copy
-
-    network = copy.deepcopy(folded)
-    for name, module in list(network.named_modules()):
-        if (
-            type(module) is nn.Conv2d
-            and module.padding_mode == "zeros"
-            and not isinstance(module.padding, str)
-        ):
-            network.set_submodule(name, _Convolution(module))
-        elif type(module) is nn.Linear:
-            network.set_submodule(name, _Linear(module))
-    return _answer(network, torch.bfloat16)
-
-
-class _Convolution(nn.Module):
-    """In bf16, its bias in fp32.
-
-    A bias holds what was folded into it. Rounded, it would move a whole channel: three times the error of
-    everything else. torch.conv2d takes no bias in another format, and the function under it does.
-    """
-
-    def __init__(self, like: nn.Conv2d) -> None:
-        super().__init__()
-        self.weight = like.weight.detach().bfloat16().contiguous(memory_format=torch.channels_last)
-        self.bias = None if like.bias is None else like.bias.detach()
-        self.like = like
-
-    def forward(self, x: Tensor) -> Tensor:
-        like = self.like
-        geometry = (like.padding, like.stride, like.dilation, like.groups)
-        return torch.mkldnn_convolution(x.bfloat16(), self.weight, self.bias, *geometry)  # type: ignore[arg-type]
-
-
-class _Linear(nn.Module):
-    def __init__(self, like: nn.Linear) -> None:
-        super().__init__()
-        self.like = like
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.like(x.float())

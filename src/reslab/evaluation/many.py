@@ -22,8 +22,8 @@ from .predictions import Photo, Read, answer_exactly, fill, predict_logits, read
 
 MANY = 256  # photos; fewer are answered before an engine is chosen
 FIRST = 16  # photos by which it is chosen
-BATCH_SIZE = 32  # photos that a core answers at once; more do not fit its cache
-CHECKED = 32  # batches, of which one photo is held against the network
+BATCH_SIZE = 16  # photos that a core answers at once; more do not fit its cache
+CHECKED = 64  # batches, of which one photo is held against the network
 TOGETHER = 4  # photos for the network itself, or batches, before it answers what there is
 
 log = logging.getLogger("reslab")
@@ -121,4 +121,8 @@ def _settle(batches: list[_Batch], engine: Engine, exact: Answer, preprocess: Pr
 
 
 def _stack(read: list[Read]) -> Tensor:
-    return torch.stack([item for item in read if not isinstance(item, PhotosError)])
+    """What could be read as one tensor; photos (channels, H, W) with all channels of a pixel together."""
+    good = [item for item in read if not isinstance(item, PhotosError)]
+    if good[0].dim() == 3:
+        return torch.stack([photo.permute(1, 2, 0) for photo in good]).permute(0, 3, 1, 2)  # (N, C, H, W)
+    return torch.stack(good)

@@ -148,6 +148,8 @@ def _read_lying(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, Ima
     check_file(file)
     head = file.read(64)
     file.seek(0)
+    if not head:
+        raise OSError("zero bytes")
     if head[4:8] == b"ftyp" and any(brand in head[8 : int.from_bytes(head[:4], "big")] for brand in HEIC):
         _learn_heic()
     try:
