@@ -26,7 +26,7 @@ from torchvision.transforms import v2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FINISH = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
 WORKERS = 2
-TRIED = 6  # steps by which a rival's speed is measured
+TRIED = 12  # steps by which a rival's speed is measured
 Rows = Iterator[tuple[float, float]]
 Loader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 
@@ -116,18 +116,23 @@ def fastai(folder: Path, size: int, minutes: float) -> Rows:
             rows.append((self.seconds, float(self.learn.recorder.values[-1][-1])))
 
     class Trial(Callback):
-        """Ends after a few steps."""
+        """Ends after a few steps, the second half of which is timed."""
+
+        started = seconds = 0.0
 
         def after_batch(self) -> None:
-            if self.iter + 1 >= TRIED:
+            if self.iter + 1 == TRIED:
+                self.started = time.perf_counter()
+            if self.iter + 1 == 2 * TRIED:
+                self.seconds = (time.perf_counter() - self.started) / TRIED
                 raise CancelFitException
 
     def learner(callback: Callback) -> Any:
         return vision_learner(batches, resnet18, pretrained=False, metrics=accuracy, cbs=[callback])
 
-    trial = learner(Trial())
-    step = _seconds_per_step(lambda: trial.fit(1), TRIED)
-    learner(Timing()).fit_one_cycle(max(1, round(60 * minutes / (step * len(batches.train)))))
+    trial = Trial()
+    learner(trial).fit(1)
+    learner(Timing()).fit_one_cycle(max(1, round(60 * minutes / (trial.seconds * len(batches.train)))))
     yield from rows
 
 
@@ -199,14 +204,7 @@ class Training:
 
 
 def _train(make: Callable[[], Training], loader: Loader, test: Loader, minutes: float) -> Rows:
-    trial = make()
-
-    def try_some() -> None:
-        for images, labels in islice(iter(loader), TRIED):
-            trial.update(0.0, images, labels)
-
-    step = _seconds_per_step(try_some, TRIED)
-    epochs = max(1, round(60 * minutes / (step * len(loader))))
+    epochs = max(1, round(60 * minutes / (_seconds_per_step(make(), loader) * len(loader))))
     training, seconds = make(), 0.0
     for epoch in range(epochs):
         training.network.train()
@@ -228,11 +226,14 @@ def _test_loader(folder: Path, size: int) -> Loader:
     return DataLoader(ImageFolder(folder / "test", v2.Compose(steps)), 128, num_workers=WORKERS)
 
 
-def _seconds_per_step(run: Callable[[], object], steps: int) -> float:
-    run()  # the first call also starts processes and fills caches
-    started = time.perf_counter()
-    run()
-    return (time.perf_counter() - started) / steps
+def _seconds_per_step(trial: Training, loader: Loader) -> float:
+    """Of a few steps, after as many that also start the processes and fill what they prepare ahead."""
+    batches = iter(loader)
+    for number, (images, labels) in enumerate(islice(batches, 2 * TRIED)):
+        if number == TRIED:
+            started = time.perf_counter()
+        trial.update(0.0, images, labels)
+    return (time.perf_counter() - started) / TRIED
 
 
 def _accuracy(network: nn.Module, test: DataLoader[object]) -> float:
