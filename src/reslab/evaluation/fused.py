@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -31,8 +31,7 @@ def fold(network: nn.Module) -> fx.GraphModule | None:
         return None
     from torch.fx.experimental.optimization import fuse
 
-    folded: fx.GraphModule = fuse(copy.deepcopy(network).eval(), inplace=True)
-    return folded
+    return cast(fx.GraphModule, fuse(copy.deepcopy(network).eval(), inplace=True))
 
 
 def fused(network: fx.GraphModule, number_format: torch.dtype) -> nn.Module:
@@ -82,12 +81,8 @@ def _other_summand(addition: fx.Node, summand: fx.Node) -> fx.Node | None:
     """What is added to the summand; None if this is no addition of two tensors."""
     if addition.op != "call_function" or addition.target not in ADDITIONS or addition.kwargs:
         return None
-    others = [arg for arg in addition.args if arg is not summand]
-    return others[0] if len(addition.args) == 2 and len(others) == 1 and _is_node(others[0]) else None
-
-
-def _is_node(value: Any) -> bool:
-    return isinstance(value, fx.Node)
+    others = [arg for arg in addition.args if arg is not summand and isinstance(arg, fx.Node)]
+    return others[0] if len(addition.args) == 2 and len(others) == 1 else None
 
 
 def _is_relu(network: fx.GraphModule, node: fx.Node) -> bool:
