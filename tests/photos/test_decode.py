@@ -178,7 +178,7 @@ def test_grey_is_asked_for_and_comes() -> None:
 JPEG = saved(corners(), "JPEG")
 LARGE = saved(corners().resize((480, 320)), "JPEG")
 BAD = {
-    "nothing": (b"", "it is none of JPEG, PNG"),
+    "nothing": (b"", "zero bytes"),
     "text": (b"this is no photo\n" * 50, "it is none of JPEG, PNG"),
     "half a JPEG": (LARGE[: len(LARGE) // 2], "image file is truncated"),
     "half a PNG": (saved(corners(), "PNG")[:90], "truncated|unexpected end|broken"),
