@@ -145,7 +145,8 @@ def _measure(
         return _measured(first, look, len(images), busy=not alone.now())
     alike = _alike(losses)
     best = min(look[p] for p in alike)
-    rivals = {p: trials[p] for p in alike if look[p] <= HOPELESS * best}
+    near = sorted((p for p in alike if look[p] <= HOPELESS * best), key=lambda p: look[p])
+    rivals = {p: trials[p] for p in near}
     left = SHARE * images_in_all * best / len(images) - alone.seconds()
     seconds = _rounds(rivals, images, left) if len(few) < len(images) else {}
     seconds = seconds or look  # the run may be so short that the first look must do
@@ -154,18 +155,20 @@ def _measure(
 
 
 def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict[Precision, float]:
-    """The best time of a step of each, in turns; empty if that takes longer than the seconds that are left.
+    """The best time of a step of each, in turns: of as many, from the first on, as the seconds left allow.
 
-    The best and not the mean: what disturbs a step only ever makes it slower.
+    Empty if they do not allow two. The best and not the mean: what disturbs a step only makes it slower.
     """
-    started = time.perf_counter()
+    started, room = time.perf_counter(), 0
     times: dict[Precision, list[float]] = {}
     for p, trial in rivals.items():
+        if times and len(times) == room:
+            break
         warm = trial.step(images, len(images))[0]
-        if warm * (1 + 2 * len(rivals)) > left and not times:
+        if not times and (room := int(left / (2 * warm))) < 2:  # each is warmed up and timed
             return {}
         times[p] = []
-    running = list(rivals)
+    running = list(times)
     for number in range(ROUNDS):
         for p in running:
             times[p].append(rivals[p].step(images, len(images))[0])
