@@ -74,9 +74,8 @@ def choose(network: nn.Module, exact: Answer, images: Tensor, rough: bool) -> tu
             if (sized := _proven(engine, logits, expected)) is None:
                 log.info("%s is not used: its logits are not those of the network", engine.name)
                 continue
-            cost = (
-                passed + float(sized.close(logits).float().mean()) * seconds
-            )  # those are computed once more
+            again = float(sized.close(logits).float().mean())  # share of the photos
+            cost = passed + again * seconds
             log.debug("%s: %.2f of the time of the network", engine.name, cost / seconds)
             if cost < least:
                 least, chosen = cost, sized

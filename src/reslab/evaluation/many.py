@@ -18,7 +18,7 @@ from ..errors import PhotosError
 from ..photos.preprocess import Preprocess
 from ..processes import cores, on_all_cores, threads
 from .engines import Answer, Engine, choose
-from .predictions import Photo, Read, answer_exactly, fill, predict_logits, read_photo
+from .predictions import Photo, Read, answer_exactly, fill, predict_logits, read_photo, stack, whole
 
 MANY = 256  # photos; fewer are answered before an engine is chosen
 FIRST = 16  # photos by which it is chosen
@@ -45,12 +45,12 @@ def answer_many(
 
     for start in range(0, len(photos), FIRST):
         read = [read_photo(photo, preprocess) for photo in photos[start : start + FIRST]]
-        if any(not isinstance(item, PhotosError) for item in read):
+        if whole(read):
             break
         yield from read
     else:
         return
-    logits, engine = choose(network, exact, preprocess.normalize(_stack(read)), rough)
+    logits, engine = choose(network, exact, preprocess.normalize(stack(whole(read))), rough)
     yield from fill(read, logits)
     start += len(read)
     if engine is not None:
@@ -79,7 +79,7 @@ def _answer_by(
         places = [place for place, item in enumerate(read) if not isinstance(item, PhotosError)]
         if not places:
             return _Batch(start, read, {})
-        logits = engine.answer(preprocess.normalize(_stack(read)))
+        logits = engine.answer(preprocess.normalize(stack(whole(read))))
         again = engine.close(logits)
         if (start - first) // BATCH_SIZE % CHECKED == 0:
             again[0] = True
@@ -111,18 +111,10 @@ def _settle(batches: list[_Batch], engine: Engine, exact: Answer, preprocess: Pr
     again = [(batch, place) for batch in batches for place in batch.again]
     if not again:
         return True
-    images = _stack([batch.again[place] for batch, place in again])
+    images = stack(whole(batch.again[place] for batch, place in again))
     with threads(1):  # the other cores are at work
         logits = exact(preprocess.normalize(images))
-    found = _stack([batch.answers[place] for batch, place in again])
+    found = torch.stack(whole(batch.answers[place] for batch, place in again))
     for (batch, place), row in zip(again, logits, strict=True):
         batch.answers[place] = row
     return engine.agrees(found, logits) or not bool(logits.isfinite().all())  # then nobody is right
-
-
-def _stack(read: list[Read]) -> Tensor:
-    """What could be read as one tensor; photos (channels, H, W) with all channels of a pixel together."""
-    good = [item for item in read if not isinstance(item, PhotosError)]
-    if good[0].dim() == 3:
-        return torch.stack([photo.permute(1, 2, 0) for photo in good]).permute(0, 3, 1, 2)  # (N, C, H, W)
-    return torch.stack(good)

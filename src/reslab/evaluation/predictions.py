@@ -53,11 +53,20 @@ def answer_exactly(
 ) -> Iterator[Read]:
     """Each photo's logits (num_classes,) by the network itself, or why it cannot be read, in order."""
     for read in read_ahead(photos, preprocess, BATCH_SIZE):
-        good = [item for item in read if not isinstance(item, PhotosError)]
-        if good:
-            images = preprocess.normalize(torch.stack(good))
+        if good := whole(read):
+            images = preprocess.normalize(stack(good))
             read = fill(read, next(predict_logits(network, [images], device)))
         yield from read
+
+
+def whole(read: Iterable[Read]) -> list[Tensor]:
+    """What is no error."""
+    return [item for item in read if not isinstance(item, PhotosError)]
+
+
+def stack(photos: Sequence[Tensor]) -> Tensor:
+    """N photos (channels, H, W) -> (N, channels, H, W), channels last, as they come from their files."""
+    return torch.stack([photo.permute(1, 2, 0) for photo in photos]).permute(0, 3, 1, 2)
 
 
 def fill(read: Sequence[Read], logits: Tensor) -> list[Read]:

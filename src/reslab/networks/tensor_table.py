@@ -69,8 +69,8 @@ def parse_table(header: bytes, data: int) -> TensorTable:
     content = read_json(header)
     if not isinstance(content, dict):
         raise ValueError("its header is no table of tensors")
-    metadata = {} if content.get("__metadata__") is None else content["__metadata__"]
-    content.pop("__metadata__", None)
+    metadata = content.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("the notes in its header are no text")
     tensors = {name: _entry(name, said) for name, said in content.items()}

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from .. import files as durable
 from ..errors import PhotosError
 from ..tables import printable
-from .cache_file import RECORD, PixelCache, PixelFiles, Pixels, index_bytes, open_file
+from .cache_file import RECORD, PixelCache, PixelFiles, Pixels, index_bytes, open_file, try_read
 from .photo_list import DIGEST, PhotoList
 from .preprocess import Preprocess
-from .reading import Contents, Unread, find_unread, of_all, reason_of, try_read
+from .reading import Contents, Unread, find_unread, of_all, reason_of
 
 log = logging.getLogger("reslab")
 FORMAT = "pixels 3"  # changes with the files of a cache

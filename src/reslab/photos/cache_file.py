@@ -41,6 +41,14 @@ class Pixels(Protocol):
     def read(self, photo: Photo) -> Tensor: ...
 
 
+def try_read(pixels: Pixels, photo: Photo) -> Tensor | PhotosError:
+    """The pixels of a photo, or why there are none."""
+    try:
+        return pixels.read(photo)
+    except PhotosError as error:
+        return error
+
+
 class PixelFiles:
     """Decodes each photo every time it is asked for."""
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from ..errors import PhotosError
 from .bounds import MOST_FILE
 from .layout import unreadable
 from .photo_list import DIGEST
@@ -32,6 +33,14 @@ def digest(path: Path | str) -> str:
             return hashlib.file_digest(file, _hash).hexdigest()
     except OSError as error:
         raise unreadable(Path(path), error) from error
+
+
+def digest_or_nothing(path: Path | str) -> bytes:
+    """The bytes of the file's digest; b"" for one that cannot be read, which its reader will notice."""
+    try:
+        return bytes.fromhex(digest(path))
+    except PhotosError:
+        return b""
 
 
 def digest_of(content: bytes) -> str:

@@ -18,7 +18,7 @@ from ..errors import PhotosError, UsageError
 from ..processes import on_all_cores
 from ..tables import printable
 from . import listing
-from .digests import digest
+from .digests import digest_or_nothing
 from .layout import find_splits, from_image_folder, left_out
 from .paths import Paths
 from .photo_list import DIGEST, HEXADECIMAL, Columns, Photo, PhotoList
@@ -63,9 +63,7 @@ class Photos:
         if listed:
             for split in splits.values():
                 contents = ((photo.path, bytes.fromhex(photo.digest)) for photo in split)
-                listed.check(
-                    (path, b"" if content == _of_name(path) else content) for path, content in contents
-                )
+                listed.check((path, content) for path, content in contents if content != _of_name(path))
         if "all" in splits:
             rest, test = cut(splits.pop("all"), test_fraction, seed, "test split")
             splits = {"train": rest, "test": test}
@@ -248,10 +246,7 @@ def _digested(folder: Path, found: Mapping[str, Sequence[str]], classes: tuple[s
 
 def _content(folder: Path, path: str) -> bytes:
     """The digest of a file. One that cannot be read gets that of its name, and is cut to a split like all."""
-    try:
-        return bytes.fromhex(digest(os.path.join(folder, path)))
-    except PhotosError:
-        return _of_name(path)
+    return digest_or_nothing(os.path.join(folder, path)) or _of_name(path)
 
 
 def _of_name(path: str) -> bytes:

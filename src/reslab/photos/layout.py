@@ -97,7 +97,7 @@ def _photos_in(folder: Path) -> Iterator[str]:
 
 
 def _inside(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
-    """(path, is a folder) of what may be a photo or hold some, sorted; nothing of a folder seen before."""
+    """(path, is a folder) of all but litter, sorted; nothing of a folder seen before."""
     names, folders = list[str](), set[str]()
     try:
         if (identity := _identity(folder)) in seen:
@@ -105,12 +105,10 @@ def _inside(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, bool
         seen.add(identity)
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _is_folder(entry):
-                    if not _is_litter(entry.name):
-                        folders.add(entry.name)
-                        names.append(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                if not _is_litter(entry.name):
                     names.append(entry.name)
+                    if _is_folder(entry):
+                        folders.add(entry.name)
     except PermissionError:
         raise
     except OSError:  # a folder that is gone by now has no photos

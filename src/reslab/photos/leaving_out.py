@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -20,8 +20,8 @@ from ..tables import printable
 from .cache import open_readable
 from .cache_file import Pixels
 from .folder import SPLITS, Photos
+from .photo_list import PhotoList, among
 from .preprocess import Preprocess
-from .reading import Unread
 
 MOST = 0.5  # of a class or a split: where more cannot be read, something else is wrong than these photos
 FEW = 4  # photos: of fewer, more than half may be missing by chance
@@ -109,31 +109,29 @@ def readable(
     pixels, unread = open_readable(photos.folder, every, preprocess, cache=cache, progress=progress)
     if not unread:
         return Readable(photos, preprocess, pixels)
-    bad = {name: _among(split.digests, unread) for name, split in photos.splits.items()}  # (N,) each
-    _refuse_too_many(photos, bad, unread)
-    reasons = {
-        split.path(index): unread[split.digests[index].tobytes()]
-        for name, split in photos.splits.items()
-        for index in np.flatnonzero(bad[name]).tolist()
-    }
-    counts = {name: int(mask.sum()) for name, mask in bad.items()}
+    bad = among(every.digests, unread)  # (N,)
+    reasons = {every.path(i): unread[every.digests[i].tobytes()] for i in np.flatnonzero(bad).tolist()}
+    splits = np.repeat(SPLITS, [len(photos.splits[name]) for name in SPLITS])  # (N,)
+    _refuse_too_many(photos, every, splits, bad, reasons)
+    counts = {name: int((bad & (splits == name)).sum()) for name in SPLITS}
     left_out = LeftOut(counts, dict(islice(reasons.items(), NAMED)))
     return Readable(photos.without(reasons), preprocess, pixels, left_out)
 
 
-def _among(digests: NDArray[np.uint8], unread: Unread) -> NDArray[np.bool_]:
-    return np.fromiter((digest.tobytes() in unread for digest in digests), bool, len(digests))
-
-
-def _refuse_too_many(photos: Photos, bad: Mapping[str, NDArray[np.bool_]], unread: Unread) -> None:
-    every, mask = photos.train + photos.val + photos.test, np.concatenate([bad[name] for name in SPLITS])
-    for name, inside, needed in _groups(photos, every.labels):
-        count, total = int((mask & inside).sum()), int(inside.sum())
+def _refuse_too_many(
+    photos: Photos,
+    every: PhotoList,
+    splits: NDArray[np.str_],
+    bad: NDArray[np.bool_],
+    reasons: Mapping[str, str],
+) -> None:
+    for name, inside, needed in _groups(photos.classes, every.labels, splits):
+        count, total = int((bad & inside).sum()), int(inside.sum())
         emptied = needed and count == total > 0
         if not emptied and (total < FEW or count <= MOST * total):
             continue
-        first = np.flatnonzero(mask & inside)[:EXAMPLES].tolist()
-        lines = [f"       {every.path(i)}: {unread[every.digests[i].tobytes()]}" for i in first]
+        first = map(every.path, np.flatnonzero(bad & inside)[:EXAMPLES].tolist())
+        lines = [f"       {path}: {reasons[path]}" for path in first]
         lines += [f"       and {count - EXAMPLES:,} more"] if count > EXAMPLES else []
         folder = shlex.quote(str(photos.folder))
         raise PhotosError(
@@ -148,10 +146,11 @@ def _refuse_too_many(photos: Photos, bad: Mapping[str, NDArray[np.bool_]], unrea
         )
 
 
-def _groups(photos: Photos, labels: NDArray[np.int32]) -> Iterator[tuple[str, NDArray[np.bool_], bool]]:
+def _groups(
+    classes: Sequence[str], labels: NDArray[np.int32], splits: NDArray[np.str_]
+) -> Iterator[tuple[str, NDArray[np.bool_], bool]]:
     """What it is called, which of all photos (N,) it is, and whether one of it has to be left."""
-    splits = np.repeat(SPLITS, [len(photos.splits[name]) for name in SPLITS])  # (N,)
-    for label, name in enumerate(photos.classes):
+    for label, name in enumerate(classes):
         yield f"class {name}", labels == label, False
         for split in SPLITS:
             yield f"class {name} in {split}", (labels == label) & (splits == split), split == "train"

@@ -22,7 +22,7 @@ import numpy as np
 from .. import files
 from ..errors import PhotosError, UsageError
 from ..tables import printable
-from .digests import digest
+from .digests import digest_or_nothing
 from .paths import ByPath, GrowingPaths, Paths
 from .photo_list import DIGEST, HEXADECIMAL
 
@@ -52,7 +52,7 @@ class Listing:
         of = next(self.found[split] for split in ("test", "val", "all", "train") if split in self.found)
         folder = self.folder.absolute()
         paths = [path for inside in of.values() for path in inside]
-        self.check((path, _digest(folder / path)) for path in paths)
+        self.check((path, digest_or_nothing(folder / path)) for path in paths)
         return {name: [str(folder / path) for path in inside] for name, inside in of.items()}
 
 
@@ -115,7 +115,7 @@ def read(path: Path) -> Listing:
         raise PhotosError(
             f"{path} cannot be read", error.strerror or str(error), "check its permissions"
         ) from error
-    listing = Listing(path, folder, rows.found(classes), rows.digests())
+    listing = Listing(path, folder, *rows.freeze(classes))
     if (again := listing.digests.first_repeated()) is not None:
         raise _damaged(
             path,
@@ -207,22 +207,19 @@ class _Rows:
         self.contents += content
         self.places.append(self.names.setdefault((split, class_name), len(self.names)))
 
-    def found(self, classes: Iterable[str]) -> dict[str, dict[str, Paths]]:
-        """Every class in every split that was named, as a folder has them."""
+    def freeze(self, classes: Iterable[str]) -> tuple[dict[str, dict[str, Paths]], ByPath]:
+        """`found` and `digests` of a Listing, with every class in every split that was named."""
         paths, places = self.paths.freeze(), np.array(self.places, np.int32)
         order = places.argsort(kind="stable")
         ends = places[order].searchsorted(np.arange(len(self.names) + 1))
         named = {place: paths.take(order[ends[i] : ends[i + 1]]) for place, i in self.names.items()}
         splits = {split for split, _ in self.names}
-        return {
+        found = {
             split: {name: named.get((split, name), Paths.of(())) for name in classes}
             for split in SPLITS
             if split in splits
         }
-
-    def digests(self) -> ByPath:
-        contents = np.frombuffer(bytes(self.contents), np.uint8).reshape(-1, DIGEST)
-        return ByPath(self.paths.freeze(), contents)
+        return found, ByPath(paths, np.frombuffer(bytes(self.contents), np.uint8).reshape(-1, DIGEST))
 
 
 def _add(rows: _Rows, row: Mapping[str, Any], classes: Mapping[str, None], number: int) -> None:
@@ -244,14 +241,6 @@ def _add(rows: _Rows, row: Mapping[str, Any], classes: Mapping[str, None], numbe
     if fault:
         raise _damaged(rows.path, f"line {number:,}: {printable(fault)}")
     rows.add(str(name), str(split), str(class_name), bytes.fromhex(str(content)))
-
-
-def _digest(path: Path) -> bytes:
-    """b"" of a file that cannot be read, which its reader will notice."""
-    try:
-        return bytes.fromhex(digest(path))
-    except PhotosError:
-        return b""
 
 
 def _damaged(path: Path, why: str, do: str = "write it anew: reslab check FOLDER --fix LIST") -> PhotosError:

@@ -29,6 +29,7 @@ DOUBT = 40  # grey levels between a reduced photo and a finding, so that average
 LONGEST = 4  # times its width that a picture may be high before its shape is a finding
 ENDS_EARLY = re.compile(r"truncat|unexpected end|not enough|premature", re.IGNORECASE)
 MANY_PAGES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # in an MPO the others are the same photo once more
+Header = tuple[str, int, str, tuple[int, int] | None]  # format, frames, oddities, sides
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ def look(path: Path, truncated: Truncated = "refuse") -> Look:
         if path.stat().st_size == 0:
             return Look(problem=findings.Empty.kind, reason="zero bytes")
         image = decode(path, truncated=truncated, shrunk_to=ENOUGH)
-        seen = _seen(path, image)
+        header = _header(path)
+        seen = _seen(header, image)
         if image.width < seen.width and _in_doubt(seen):
-            seen = _seen(path, decode(path, truncated=truncated))
+            seen = _seen(header, decode(path, truncated=truncated))
         return seen
     except PhotosError as error:
         return Look(problem=_problem(error.why), reason=error.why or error.what)
@@ -78,9 +80,9 @@ def look(path: Path, truncated: Truncated = "refuse") -> Look:
         return unreadable(error.strerror or str(error))
 
 
-def _seen(path: Path, image: Image.Image) -> Look:
+def _seen(header: Header, image: Image.Image) -> Look:
     """`image` may be a reduced one."""
-    format_, frames, odd, sides = _header(path)
+    format_, frames, odd, sides = header
     shorter, longer = sorted(sides or image.size)
     width, height = (longer, shorter) if image.width > image.height else (shorter, longer)
     grey = image.convert("L")
@@ -130,13 +132,13 @@ def _problem(reason: str) -> str:
     return (findings.NotAnImage if none else findings.Unreadable).kind
 
 
-def _header(path: Path) -> tuple[str, int, str, tuple[int, int] | None]:
-    """(format, frames, oddities, sides), "JPEG" for what phones add a second view to."""
+def _header(path: Path) -> Header:
+    """The format is JPEG for what phones add a second view to, the sides are of what alone may be reduced."""
     try:
         with undisturbed, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
             frames = int(getattr(file, "n_frames", 1)) if name in MANY_PAGES else 1
-            sides = file.size if name in ("JPEG", "MPO") else None  # which alone are reduced
+            sides = file.size if name in ("JPEG", "MPO") else None
             return "JPEG" if name == "MPO" else name, frames, "; ".join(oddities(file)), sides
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
         return "", 1, "", None

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import PhotosError
 from ..processes import on_all_cores
 from .augmentation import Views
-from .cache_file import PixelCache, Pixels
+from .cache_file import PixelCache, Pixels, try_read
 from .photo_list import Photo, PhotoList, as_words
 from .preprocess import Preprocess
 
@@ -56,7 +56,7 @@ class DevicePixels:
         self.starts = _starts(cache, self.sizes)
         self.block = torch.empty(int(self.starts[-1]), dtype=torch.uint8, device=device)
         wanted = (photos[index] for index in first.tolist())
-        with closing(on_all_cores(partial(_try_read, cache), wanted)) as reads:
+        with closing(on_all_cores(partial(try_read, cache), wanted)) as reads:
             for row, read in enumerate(reads):
                 if isinstance(read, PhotosError):
                     self.failed[row] = read
@@ -95,13 +95,6 @@ def _cached(
 def _starts(cache: PixelCache, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where in the block each photo begins, and where the last one ends: (C + 1,)."""
     return np.concatenate([[0], cache.files.preprocess.channels * sizes.prod(axis=1).cumsum()])
-
-
-def _try_read(cache: PixelCache, photo: Photo) -> Tensor | PhotosError:
-    try:
-        return cache.read(photo)
-    except PhotosError as error:
-        return error
 
 
 def augment_on_device(look: Preprocess, photos: Sequence[Tensor], views: Views) -> Tensor:

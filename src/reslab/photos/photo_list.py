@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -142,3 +142,8 @@ class Columns:
 def as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
     """(N, 16) uint8 -> (N,), each digest one value, compared byte for byte."""
     return np.ascontiguousarray(digests).view(f"V{DIGEST}").ravel()
+
+
+def among(digests: NDArray[np.uint8], wanted: Container[bytes]) -> NDArray[np.bool_]:
+    """(N, 16) uint8 -> (N,), which of them are wanted."""
+    return np.fromiter((digest.tobytes() in wanted for digest in digests), bool, len(digests))

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhotosError
 from ..processes import on_all_cores
-from .cache_file import PixelFiles
+from .cache_file import PixelFiles, try_read
 from .look_cache import LookCache
 from .looking import key_of
-from .photo_list import Photo, PhotoList, as_words
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from .photo_list import Photo, PhotoList, among, as_words
 
 T = TypeVar("T")
 Unread = dict[bytes, str]  # the digest of what cannot be read -> why
@@ -45,7 +42,7 @@ class Contents:
 
     def among(self, digests: Container[bytes]) -> NDArray[np.bool_]:
         """(C,): which of them these are."""
-        return np.fromiter((digest.tobytes() in digests for digest in self.digests), bool, len(self))
+        return among(self.digests, digests)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -74,13 +71,6 @@ def find_unread(contents: Contents, files: PixelFiles, progress: bool) -> Unread
     finally:
         if looks:
             looks.close()
-
-
-def try_read(files: PixelFiles, photo: Photo) -> Tensor | PhotosError:
-    try:
-        return files.read(photo)
-    except PhotosError as error:
-        return error
 
 
 def reason_of(error: PhotosError) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import PhotosError
 from ..evaluation.classifier import judged
 from ..evaluation.model_file import MODEL_NAME
 from ..photos import listing
-from ..photos.digests import digest
+from ..photos.digests import digest_or_nothing
 from ..photos.folder import Photos
 from .run import Run
 
@@ -31,21 +30,13 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
         return photos, ["the run has no test split; this is val, which chose the epoch: expect a little less"]
     seen = {content.tobytes() for content in (photos.train + photos.val).digests}
     paths = [folder / path for paths in judged(folder).values() for path in paths]
-    known = sum(_content(path) in seen for path in paths)
+    known = sum(digest_or_nothing(path) in seen for path in paths)
     if not known:
         return folder, []
     return folder, [
         f"{known:,} of these {len(paths):,} photos had a part in the training: "
         "the figure below measures memory as well"
     ]
-
-
-def _content(path: Path) -> bytes:
-    """The digest of a file, b"" of one that cannot be read: then the evaluation says so."""
-    try:
-        return bytes.fromhex(digest(path))
-    except PhotosError:
-        return b""
 
 
 def _is_of(source: Path, photos: Photos, left_out: int) -> bool:
