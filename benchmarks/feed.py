@@ -39,8 +39,9 @@ from reslab import Batch, Batches, Photos, Recipe
 from reslab.networks.precision import parse_precision
 from reslab.photos.cache import open_pixels
 from reslab.processes import cores, keep_memory, processor, waiting
-from reslab.training.autotune import Measured, measure_precision
+from reslab.training.autotune import measure_precision
 from reslab.training.loop import Epoch, State, events
+from reslab.training.measured import Measured
 from reslab.training.optimizer import make_optimizer
 
 CPU = torch.device("cpu")

@@ -35,8 +35,9 @@ import reslab
 from reslab.networks.precision import CANDIDATES, parse_precision
 from reslab.photos.batches import Batch
 from reslab.processes import cores, keep_memory, processor, waiting
-from reslab.training.autotune import Measured, measure_precision
+from reslab.training.autotune import measure_precision
 from reslab.training.loop import State, update
+from reslab.training.measured import Measured
 from reslab.training.optimizer import make_optimizer
 
 CPU = torch.device("cpu")

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -141,12 +140,24 @@ def test_what_dead_processes_left_of_a_folder_goes_and_what_living_ones_make_sta
     ]
 
 
-def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:
-    for name, age in ((".a.x.tmp", 7200), (".b.y.tmp", 0)):
-        (tmp_path / name).write_text("")
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
-    files.remove_leftovers(tmp_path, age=3600)
-    assert os.listdir(tmp_path) == [".b.y.tmp"]
+def test_an_unfinished_file_is_an_orphan_once_its_process_is_no_more(tmp_path: Path) -> None:
+    code = """
+import sys, time; from pathlib import Path; from reslab.files import write
+def chunks():
+    yield b"half of it"
+    print(flush=True)
+    time.sleep(60)
+write(Path(sys.argv[1]), chunks())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "a.json")], stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        [unfinished] = tmp_path.iterdir()
+        assert files.orphans(tmp_path) == []
+        writer.kill()
+    assert files.orphans(tmp_path) == [unfinished]
 
 
 def test_a_checksum_tells_what_was_written_from_what_is_read() -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +27,8 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """
     chunks, size, temporary = iter([content] if isinstance(content, bytes) else content), 0, None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        prefix = f".{path.name}.{os.getpid()}."  # by which `orphans` tells whose it was
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
                 size += len(chunk)
@@ -118,12 +118,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def orphans(folder: Path) -> list[Path]:
-    """The unfinished folders of `whole_folder` in `folder` whose processes are no more."""
-    found = [(path, re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)) for path in folder.glob(".*.tmp")]
+    """What `write` and `whole_folder` left unfinished in `folder`, and whose processes are no more."""
+    found = [(path, re.fullmatch(r"\..+\.(\d+)(\.\w+)?\.tmp", path.name)) for path in folder.glob(".*.tmp")]
     mine = str(os.getpid())  # a killed process had our number, if there is one of it
-    return [
-        path for path, name in found if name and path.is_dir() and (name[1] == mine or not _lives(name[1]))
-    ]
+    return [path for path, name in found if name and (name[1] == mine or not _lives(name[1]))]
 
 
 def sync_folder(folder: Path) -> None:
@@ -135,15 +133,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path, *, age: float = 0.0) -> None:
-    """Removes the temporary files that killed processes left in `folder`, if older than `age` seconds.
-
-    Under a lock they may be of any age; without one they must be older than any write can take.
-    """
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files in `folder`; under its lock, so that nobody writes there now."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            if path.stat().st_mtime <= time.time() - age:
-                path.unlink()
+            path.unlink()
 
 
 def _umask() -> int:

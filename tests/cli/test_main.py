@@ -229,3 +229,14 @@ def test_output_that_cannot_be_written_is_an_answer() -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "error: standard output cannot be written\n  why: No space left on device\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("'conv', '8', '--kernel', '3'", 0), ("'nothing'", 2)])
+def test_a_process_with_torch_in_it_ends_at_once_and_yet_tidies_up(arguments: str, code: int) -> None:
+    script = (
+        "import atexit, torch; from reslab.cli.main import main; "
+        f"atexit.register(print, 'tidied up', flush=True); main([{arguments}])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stdout.endswith("tidied up\n")

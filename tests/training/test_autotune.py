@@ -15,7 +15,8 @@ from reslab import Photos, Recipe, cifar_resnet20, prepare
 from reslab.errors import RecipeError
 from reslab.networks.precision import CANDIDATES
 from reslab.processes import cores
-from reslab.training.autotune import Measured, measure_precision
+from reslab.training.autotune import measure_precision
+from reslab.training.measured import Measured
 
 CPU = torch.device("cpu")
 
@@ -141,6 +142,15 @@ def test_a_broken_memory_is_passed_over_and_mended(content: str, small: Recipe, 
     memory.write_text(content, errors="surrogateescape")
     measured = measure(cifar_resnet20(num_classes=2), small)
     assert [value["precision"] for value in json.loads(memory.read_text()).values()] == [measured.precision]
+
+
+def test_what_a_killed_process_was_about_to_remember_goes(small: Recipe, own_cache: Path) -> None:
+    measure(cifar_resnet20(num_classes=2), small)
+    (memory,) = own_cache.rglob("precision.json")
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
+    (memory.parent / f".precision.json.{int(dead.stdout)}.abc123_x.tmp").write_text("{")
+    measure(cifar_resnet20(num_classes=2), small)
+    assert list(memory.parent.glob(".*")) == []
 
 
 def test_a_memory_that_cannot_be_written_costs_nothing_but_time(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,13 +87,14 @@ def train(
     json
         one JSON object an epoch, then the result, on standard output
     """
+    began = time.monotonic()  # whoever gives a time means the importing of torch, too
     changed = {name: value for name, value in settings.items() if value is not None}
     chosen = Recipe.load(recipe).with_settings(**changed)
     from ..training.begin import begin
     from ..training.run import Run
 
     say = speaker(json)
-    begun = begin(folder, network, chosen, weights=weights, run=run, progress=True, say=say)
+    begun = begin(folder, network, chosen, weights=weights, run=run, progress=True, say=say, began=began)
     _go_on(Run(begun.folder), json)
 
 

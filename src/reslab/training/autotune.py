@@ -12,27 +12,21 @@ where they wait, candidates are compared by the CPU time of one thread, and noth
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from .. import files
-from ..foreign import read_text
-from ..networks.precision import CANDIDATES, PRECISIONS, Precision, parse_precision
+from ..networks.precision import CANDIDATES, Precision, parse_precision
 from ..photos.preprocess import Preprocess
 from ..processes import cores, processor, threads, threads_are_fixed, waiting
 from ..randomness import torch_seeded
 from .loop import memory_answered
+from .measured import Measured, recall, remember
 from .recipe import Recipe
-from .run_files import MOST_THREADS
 from .trial import Trial, alike, seconds_compiled
 
 SHARE = 0.03  # of the run's own time, for the measurement
@@ -41,33 +35,6 @@ HOPELESS = 1.5  # a candidate so many times slower than the best at that look is
 ROUNDS = 6  # at most, of whole batches
 CLEAR = 1.03  # so many times slower than the best in every one of two rounds: out
 BUSY = 0.1  # of the time, waiting for a core: other programs are being measured
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a run computes with, and the measurement: images a second for each candidate that was timed.
-
-    On a busy machine they are images per second of CPU time in one thread. `threads` is 0 where nobody knows.
-    """
-
-    precision: str
-    seconds_per_step: float
-    images_per_second: dict[str, float] = field(default_factory=dict)
-    threads: int = 0
-    busy: bool = False
-
-    def __str__(self) -> str:
-        text = f"precision {self.precision}"
-        speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in self.images_per_second.items())
-        if len(self.images_per_second) < 2:
-            return text
-        if not self.busy:
-            return f"{text}: the fastest here of {speeds} images/s"
-        computing = "one thread computes" if self.threads == 1 else f"{self.threads} threads compute"
-        text += (
-            f": the least work of {speeds} images per second of CPU time; other programs keep this machine"
-        )
-        return f"{text} busy, so {computing}, and the choice is not remembered"
 
 
 def measure_precision(
@@ -100,13 +67,14 @@ def measure_precision(
                 recipe.size,
                 batch_size,
                 f"2^{min(17, images_in_all.bit_length())} images",  # a short run measures less
+                f"2^{min(9, int(recipe.seconds).bit_length())} s" if recipe.time else "",
                 recipe.optimizer,
                 recipe.precision,
                 recipe.freeze,
             ),
         )
     )
-    if (remembered := _recall().get(key)) is not None:
+    if (remembered := recall(key)) is not None:
         return remembered
     if recipe.precision == "auto":
         candidates = list(CANDIDATES.values())
@@ -120,18 +88,18 @@ def measure_precision(
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
         images = torch.randn(shape)
         trials = {p: Trial(network, recipe, p, device) for p in candidates}
-        measured = _measure(trials, images, images_in_all, device)
+        measured = _measure(trials, images, recipe, photos, device)
         if recipe.precision == "auto" and device.type == "cuda":
-            measured = _or_compiled(measured, network, recipe, images, images_in_all, device)
+            measured = _or_compiled(measured, network, recipe, images, photos, device)
     if not measured.busy:
-        _remember(key, measured)
+        remember(key, measured)
     return measured
 
 
 def _measure(
-    trials: dict[Precision, Trial], images: Tensor, images_in_all: int, device: torch.device
+    trials: dict[Precision, Trial], images: Tensor, recipe: Recipe, photos: int, device: torch.device
 ) -> Measured:
-    few = images[: max(min(4, len(images)), min(SCREENED, images_in_all // 400))]
+    few = images[: max(min(4, len(images)), min(SCREENED, recipe.epochs * photos // 400))]
     if any(p.compiled for p in trials):  # a step of another size is not compiled
         few = images
     alone = _Alone(device)
@@ -141,13 +109,11 @@ def _measure(
         look[p] = min(trial.step(few, len(images))[0] for _ in range(2))
         if p == first and len(trials) > 1 and not alone.now():
             return _measure_by_work(trials, few, len(images))
-    if len(trials) == 1:  # nothing to choose
-        return _measured(first, look, len(images), busy=not alone.now())
     alike = _alike(losses)
     best = min(look[p] for p in alike)
     near = sorted((p for p in alike if look[p] <= HOPELESS * best), key=lambda p: look[p])
     rivals = {p: trials[p] for p in near}
-    left = SHARE * images_in_all * best / len(images) - alone.seconds()
+    left = SHARE * _seconds_in_all(recipe, photos, len(images) / best) - alone.seconds()
     seconds = _rounds(rivals, images, left) if len(few) < len(images) else {}
     seconds = seconds or look  # the run may be so short that the first look must do
     chosen = min((p for p in alike if p in seconds), key=lambda p: seconds[p])
@@ -209,20 +175,23 @@ def _or_compiled(
     network: nn.Module,
     recipe: Recipe,
     images: Tensor,
-    images_in_all: int,
+    photos: int,
     device: torch.device,
 ) -> Measured:
     """The same compiled, if the run is long enough to be the shorter for it."""
-    plain = parse_precision(measured.precision)
-    seconds = seconds_compiled(
-        network, recipe, plain, images, device,
-        seconds=measured.seconds_per_step, steps=images_in_all / len(images), share=SHARE,
-    )  # fmt: skip
+    plain, step = parse_precision(measured.precision), measured.seconds_per_step
+    steps = _seconds_in_all(recipe, photos, len(images) / step) / step
+    seconds = seconds_compiled(network, recipe, plain, images, device, seconds=step, steps=steps, share=SHARE)
     if seconds is None:
         return measured
     name = str(replace(plain, compiled=True))
     speeds = {name: round(len(images) / seconds, 1)} | measured.images_per_second
     return replace(measured, precision=name, seconds_per_step=seconds, images_per_second=speeds)
+
+
+def _seconds_in_all(recipe: Recipe, photos: int, images_per_second: float) -> float:
+    """Of the run that is to come, at this speed."""
+    return recipe.seconds or recipe.epochs * photos / images_per_second
 
 
 def _alike(losses: dict[Precision, float]) -> list[Precision]:
@@ -247,29 +216,3 @@ class _Alone:
 
     def now(self) -> bool:
         return self.device.type != "cpu" or waiting() - self.waited <= BUSY * self.seconds()
-
-
-def _memory() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("reslab")) / "precision.json"
-
-
-def _recall() -> dict[str, Measured]:
-    with suppress(OSError, ValueError):
-        content = TypeAdapter(dict[str, Measured]).validate_json(read_text(_memory()))
-        return {key: value for key, value in content.items() if _is_sound(value)}
-    return {}
-
-
-def _is_sound(measured: Measured) -> bool:
-    known = measured.precision in PRECISIONS and 0 <= measured.threads <= MOST_THREADS
-    return known and 0 <= measured.seconds_per_step < math.inf
-
-
-def _remember(key: str, measured: Measured) -> None:
-    known = _recall() | {key: measured}
-    with suppress(OSError):  # a cache that cannot be written costs seconds the next time
-        _memory().parent.mkdir(parents=True, exist_ok=True)
-        files.remove_leftovers(_memory().parent, age=3600)
-        files.write_json(_memory(), {key: asdict(value) for key, value in known.items()})

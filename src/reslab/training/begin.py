@@ -52,9 +52,13 @@ def begin(
     run: Path | str | None,
     progress: bool,
     say: Say,
+    began: float | None = None,
 ) -> Run:
-    """A new run folder with a first checkpoint in it, ready for the first step."""
-    began = time.monotonic()
+    """A new run folder with a first checkpoint in it, ready for the first step.
+
+    `began`: the moment, by time.monotonic(), from which a recipe's time counts; now unless given.
+    """
+    began = time.monotonic() if began is None else began
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
     if isinstance(network, str):

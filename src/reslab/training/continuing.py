@@ -27,12 +27,12 @@ from ..evaluation.predictions import predict_logits
 from ..networks.named import NetworkSpec
 from ..photos.folder import Photos
 from . import checkpoint
-from .autotune import Measured
 from .begin import build
 from .canvas import Canvas
 from .changes import check_photos, kept_epoch, notes
 from .fit import Prepared, find_again, prepare
 from .loop import Epoch, Step, events
+from .measured import Measured
 from .progress import with_bars
 from .run import Run, best_of
 

@@ -26,9 +26,10 @@ from ..photos.leaving_out import Readable, readable
 from ..photos.on_device import keep_on_device
 from ..photos.preprocess import Preprocess
 from ..processes import choose_device, keep_memory
-from .autotune import Measured, measure_precision
+from .autotune import measure_precision
 from .estimate import estimate, start_clock
 from .loop import Epoch, State, Validate, events
+from .measured import Measured
 from .optimizer import freeze, make_average, make_optimizer
 from .plan import sizes_of
 from .progress import bar, with_bars
