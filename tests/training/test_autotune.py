@@ -182,3 +182,11 @@ def test_an_unknown_precision_is_answered_before_a_photo_is_decoded(
     with pytest.raises(RecipeError, match="did you mean 'bf16'"):
         prepare(cifar_resnet20(num_classes=2), photos, small.with_settings(precision="fp16"), progress=False)
     assert not list(own_cache.rglob("pixels/*"))
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "fp16"}, {"device": "abacus"}])
+def test_what_cannot_be_computed_with_is_answered_before_a_photo_is_looked_for(
+    wrong: dict[str, str], small: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=next(iter(wrong.values()))):
+        reslab.train(tmp_path / "no photos", "resnet18", small.with_settings(**wrong), run=tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from random import Random
 
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 
 from reslab import Recipe
 from reslab.errors import RecipeError
-from reslab.training.plan import Leg, leg_in_time, next_leg, sizes_of
+from reslab.training.estimate import between
+from reslab.training.plan import (
+    FEW,
+    Clock,
+    Leg,
+    choose_sizes,
+    leg_in_time,
+    next_leg,
+    sizes_in_time,
+    sizes_of,
+)
 
 SIZES = {64: 0.4, 96: 0.4, 128: 0.2}
 
@@ -90,3 +101,57 @@ def test_the_shares_of_the_sizes_are_kept_where_there_is_time():
 def test_a_time_too_short_for_one_epoch_is_answered():
     with pytest.raises(RecipeError, match="time: 5 s are left for training, and an epoch takes 20 s"):
         leg_in_time(SIZES, 100, 5, {64: 20, 96: 37, 128: 57}, [])
+
+
+def test_a_time_may_have_smaller_pictures_unless_they_are_all_of_one_size():
+    assert [list(sizes) for sizes in sizes_in_time(Recipe(size=128, time="2m"))] == [
+        [64, 96, 128],
+        [48, 72, 96],
+        [32, 48, 64],
+    ]
+    assert [list(sizes) for sizes in sizes_in_time(Recipe(size=40, time="2m"))] == [[32, 40], [32]]
+    assert sizes_in_time(Recipe(size=128, time="2m", progressive_resizing=False)) == [{128: 1.0}]
+    assert sizes_in_time(Recipe(size=128)) == [SIZES]
+
+
+@given(
+    size=st.integers(8, 300),
+    seconds=st.floats(-10, 1e5),
+    more=st.floats(0, 1e5),
+    fixed=st.floats(0, 10),
+    pixel=st.floats(1e-6, 1e-2),
+)
+def test_pictures_are_as_large_as_leaves_more_than_a_few_epochs(size, seconds, more, fixed, pixel):
+    possible = sizes_in_time(Recipe(size=size, time="5m"))
+    costs = {side: fixed + pixel * side**2 for sizes in possible for side in sizes}
+
+    def epochs(sizes):
+        return seconds / sum(share * costs[side] for side, share in sizes.items())
+
+    chosen = choose_sizes(possible, seconds, costs)
+    assert chosen in possible
+    assert epochs(chosen) > FEW or chosen == possible[-1]
+    assert all(epochs(sizes) <= FEW for sizes in possible[: possible.index(chosen)])
+    assert max(choose_sizes(possible, seconds + more, costs)) >= max(chosen)
+
+
+def test_a_run_whose_clock_has_smaller_pictures_goes_on_with_them():
+    recipe, began = Recipe(size=128, time="2m"), time.monotonic()
+    clock = Clock(began, {48: 15.0, 72: 20.0, 96: 30.0}, 15.0)
+    past = [Leg(48, 100, 0.0, 0.3, 5, 15.0)]
+    first, second = next_leg(recipe, clock, [], 100), next_leg(recipe, clock, past, 100)
+    assert first is not None
+    assert second is not None
+    assert first.size == 48
+    assert second.size in (48, 72)
+
+
+@given(small=st.floats(1e-3, 10), more=st.floats(-1, 10), size=st.integers(32, 256))
+def test_a_step_of_any_size_is_told_by_those_of_two(small, more, size):
+    measured = {64: small, 128: max(1e-3, small + more)}
+    told = between(measured, size)
+    assert told > 0
+    if more > 0:
+        assert {side: between(measured, side) for side in measured} == pytest.approx(measured)
+        assert between(measured, size + 1) >= told
+    assert between({64: small}, size) == small

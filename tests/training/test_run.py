@@ -336,3 +336,21 @@ def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
     assert run.result is not None
     assert run.result["epochs"] == run.epochs == len(run.rows) > 1
     assert f"finished, {run.epochs}/{run.epochs} epochs" in str(run)
+
+
+def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
+    photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reslab.training.plan.FEW", 1e9)  # no time is long enough
+    recipe, said = reslab.Recipe(time="6s", size=64, precision="fp32"), []
+    run = reslab.train(
+        photo_folder(train=40, test=4), "cifar_resnet20", recipe, run=tmp_path / "run", progress=False,
+        say=said.append,
+    )  # fmt: skip
+    assert any(
+        "px" in line and ", for 64 px the time is too short; about 6 s in all" in line for line in said
+    )
+    assert {row["size"] for row in run.rows} == {32}
+    assert run.classifier.preprocess.size == 32
+    assert run.result is not None
+    assert run.result["test_accuracy"] is not None

@@ -123,7 +123,8 @@ def _measure(
 def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict[Precision, float]:
     """The best time of a step of each, in turns: of as many, from the first on, as the seconds left allow.
 
-    Empty if they do not allow two. The best and not the mean: what disturbs a step only makes it slower.
+    Empty if they do not allow two, where there are several. The best and not the mean: what disturbs a step
+    only makes it slower.
     """
     started, room = time.perf_counter(), 0
     times: dict[Precision, list[float]] = {}
@@ -131,7 +132,7 @@ def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict
         if times and len(times) == room:
             break
         warm = trial.step(images, len(images))[0]
-        if not times and (room := int(left / (2 * warm))) < 2:  # each is warmed up and timed
+        if not times and (room := int(left / (2 * warm))) < min(2, len(rivals)):  # warmed up and timed
             return {}
         times[p] = []
     running = list(times)

@@ -22,7 +22,7 @@ from .. import files
 from ..errors import RunError
 from ..networks.named import NetworkSpec, check_name, default_in_channels, short_name
 from ..networks.weights import load_pretrained
-from ..photos.batches import Batch
+from ..photos.batches import Batch, Batches
 from ..photos.contact_sheet import show_batch
 from ..photos.digests import digest
 from ..photos.first_look import first_look, warn
@@ -32,8 +32,8 @@ from ..processes import processor
 from ..randomness import torch_seeded
 from . import checkpoint
 from .estimate import estimate, planned, start_clock
-from .fit import Prepared, find_readable, prepare
-from .plan import sizes_of
+from .fit import Prepared, device_of, find_readable, prepare
+from .plan import sizes_now
 from .recipe import Recipe
 from .run import Run, new_folder, now
 
@@ -61,6 +61,7 @@ def begin(
     began = time.monotonic() if began is None else began
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
+    device_of(recipe)  # what can be refused at once is not refused after a million photos were listed
     if isinstance(network, str):
         check_name(network)
     folder = new_folder(run, name)
@@ -82,10 +83,10 @@ def begin(
     if warning := warn(first_look(photos, recipe.truncated), named):
         say(warning)
     prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
-    first, loading = _first_batch(prepared)
-    costs = estimate(prepared, name, loading)
-    start_clock(prepared, costs, len(photos.test), began)
+    costs = estimate(prepared, name, _loading(prepared))
+    start_clock(prepared, name, costs, len(photos.test), began)
     say(_plan(prepared, name, costs))
+    first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.clock))))
     _write(folder, prepared, found, first, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
@@ -97,21 +98,28 @@ def build(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
         return spec.build(recipe.zero_init_residual)
 
 
-def _first_batch(prepared: Prepared) -> tuple[Batch, float]:
-    """The first batch of the run, and the seconds that one more costs in this process."""
-    batches, size = replace(prepared.train, workers=0), min(sizes_of(prepared.state.recipe))
-    first = next(batches.epoch(0, size=size))
+def _in_process(prepared: Prepared) -> Batches:
+    """The batches of the run, made without worker processes."""
+    return replace(prepared.train, workers=0)
+
+
+def _loading(prepared: Prepared) -> float:
+    """Seconds that a batch of full size costs in this process; not the first, which is slower."""
+    next(_in_process(prepared).epoch(0))
     started = time.perf_counter()
-    next(batches.epoch(0))
-    return first, time.perf_counter() - started
+    next(_in_process(prepared).epoch(0))
+    return time.perf_counter() - started
 
 
 def _plan(prepared: Prepared, name: str, costs: dict[int, float]) -> str:
     """What is going to be trained, and how long it will take by what a step and a batch took just now."""
     parameters = sum(p.numel() for p in prepared.state.network.parameters())
+    recipe = prepared.state.recipe
     plan = [(size, epochs) for size, epochs in planned(prepared, costs) if epochs]
     shown = ", ".join(f"{epochs} at {size} px in {duration(costs[size])} each" for size, epochs in plan)
-    in_all = prepared.state.recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
+    in_all = recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
+    if plan[-1][0] < recipe.size:
+        shown += f", for {recipe.size} px the time is too short"
     return (
         f"{name}: {parameters:,} parameters, on {prepared.state.device}; {prepared.measured}\n"
         f"epochs: {shown}; about {duration(in_all)} in all, by this measurement"

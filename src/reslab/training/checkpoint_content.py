@@ -12,7 +12,7 @@ from torch import Tensor
 from ..networks.saved_tensors import read_saved
 from ..photos.replacing import Replacements
 from .loop import Epoch
-from .plan import Clock, Leg, sizes_of
+from .plan import Clock, Leg, sizes_in_time
 from .recipe import Recipe
 from .run_files import COUNT, NUMBER, ROW, Fields, check_fields
 
@@ -75,7 +75,7 @@ def read_place(content: Mapping[str, Any], recipe: Recipe) -> tuple[dict[str, An
     if content["step"] > (leg.steps if leg else 0) or content["images"] < content["step"]:
         raise ValueError("its place in the epoch is none")
     if recipe.time is not None:
-        _check_clock(clock, recipe, past)
+        _check_clock(clock, recipe, past if leg is None else [*past, leg])
     names = ("epoch", "step", "loss_sum", "images", "seconds")
     place = {name: content[name] for name in names} | {"leg": leg, "past": past, "clock": clock}
     return place | {"replacements": _made(Replacements, content["replacements"], REPLACEMENTS)}, epochs
@@ -133,10 +133,13 @@ def _made(kind: Callable[..., Any], value: Any, fields: Fields) -> Any:
     return kind(**value)
 
 
-def _check_clock(clock: Clock | None, recipe: Recipe, past: Sequence[Leg]) -> None:
+def _check_clock(clock: Clock | None, recipe: Recipe, legs: Sequence[Leg]) -> None:
     costs = None if clock is None else clock.costs
-    needed = sizes_of(recipe).keys() | {leg.size for leg in past}
-    if not isinstance(costs, dict) or not needed <= costs.keys():
+    if not isinstance(costs, dict) or not any(
+        costs.keys() == sizes.keys() for sizes in sizes_in_time(recipe)
+    ):
         raise ValueError("it does not say what an epoch takes")
+    if any(leg.size not in costs for leg in legs):
+        raise ValueError("its epochs have pictures of other sizes")
     if not all(NUMBER[1](cost) and cost > 0 for cost in costs.values()):
         raise ValueError("it says that an epoch takes no time")

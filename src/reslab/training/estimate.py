@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import NetworkError
 from ..evaluation.predictions import predict_logits
+from ..networks.named import check_input
 from .autotune import measure_precision
-from .plan import Clock, Leg, next_leg, sizes_of
+from .plan import Clock, Leg, choose_sizes, next_leg, sizes_in_time, sizes_of
 
 if TYPE_CHECKING:
     from .fit import Prepared
@@ -22,22 +24,16 @@ WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
 
 
 def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
-    """Seconds of an epoch at each size of its pictures, validation included.
+    """Seconds of an epoch at each size that its pictures may have, validation included.
 
     `loading`: seconds that one batch of full size costs in this process before it reaches the network.
     """
     state = prepared.state
+    sizes = sorted({size for sizes in _possible(prepared, name) for size in sizes})
+    own = {size: _step(prepared, name, size) for size in {min(sizes_of(state.recipe)), state.recipe.size}}
     costs = {}
-    for size in sizes_of(state.recipe):
-        step = prepared.measured.seconds_per_step
-        if size != state.recipe.size:
-            smaller = state.recipe.with_settings(
-                size=size, resize=None, progressive_resizing=False, precision=prepared.measured.precision
-            )
-            step = measure_precision(
-                state.network, name, smaller, prepared.preprocess, len(prepared.train.photos),
-                state.device, lambda text: None,
-            ).seconds_per_step  # fmt: skip
+    for size in sizes:
+        step = between(own, size)
         look, load = WAY_IN * step, loading * (size / state.recipe.size) ** 2
         if state.recipe.workers:
             step, look = (max(seconds, load / state.recipe.workers) for seconds in (step, look))
@@ -47,7 +43,44 @@ def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
     return costs
 
 
-def start_clock(prepared: Prepared, costs: dict[int, float], tested: int, began: float) -> None:
+def _possible(prepared: Prepared, name: str) -> list[dict[int, float]]:
+    """The sizes that a run may have, without those that its network does not take."""
+
+    def fit(sizes: dict[int, float]) -> bool:
+        try:
+            check_input(prepared.state.network, name, prepared.preprocess.channels, min(sizes))
+        except NetworkError:
+            return False
+        return True
+
+    own, *smaller = sizes_in_time(prepared.state.recipe)
+    return [own, *filter(fit, smaller)]
+
+
+def _step(prepared: Prepared, name: str, size: int) -> float:
+    """Seconds of a step with pictures of this size; of a run with a time by whole batches, if they allow."""
+    recipe, measured = prepared.state.recipe, prepared.measured
+    if size == recipe.size and recipe.time is None:
+        return measured.seconds_per_step
+    fixed = recipe.with_settings(
+        size=size, resize=None, progressive_resizing=False, precision=measured.precision
+    )
+    return measure_precision(
+        prepared.state.network, name, fixed, prepared.preprocess, len(prepared.train.photos),
+        prepared.state.device, lambda text: None,
+    ).seconds_per_step  # fmt: skip
+
+
+def between(steps: dict[int, float], size: int) -> float:
+    """Seconds of a step of any size by those of two: one part grows with the area, one does not."""
+    small, large = min(steps), max(steps)
+    if small == large:
+        return steps[small]
+    slope = max(0.0, steps[large] - steps[small]) / (large**2 - small**2)
+    return max(steps[small] + slope * (size**2 - small**2), steps[small] * min(1.0, (size / small) ** 2))
+
+
+def start_clock(prepared: Prepared, name: str, costs: dict[int, float], tested: int, began: float) -> None:
     """Gives a training of a given time its clock; `tested`: photos that are looked at when it is over."""
     state, look = prepared.state, prepared.preprocess
     if state.recipe.time is None:
@@ -58,17 +91,20 @@ def start_clock(prepared: Prepared, costs: dict[int, float], tested: int, began:
         started = time.monotonic()
         list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
         seconds.append(time.monotonic() - started)
-    reserve = min(seconds) / len(images) * (tested + len(prepared.val.photos)) + AFTER
-    state.clock = Clock(began, costs, reserve)
+    looking = min(seconds) / len(images) * (tested + len(prepared.val.photos))
+    left = state.recipe.seconds - looking - AFTER - (time.monotonic() - began)
+    sizes = choose_sizes(_possible(prepared, name), left, costs)
+    looking *= (max(sizes) / look.size) ** 2
+    state.clock = Clock(began, {size: costs[size] for size in sizes}, looking + AFTER)
 
 
 def planned(prepared: Prepared, costs: dict[int, float]) -> list[tuple[int, int]]:
     """(size, epochs) as planned now, if every epoch takes what it is expected to."""
     state, steps = prepared.state, len(prepared.train)
     past: list[Leg] = []
-    clock = state.clock and replace(state.clock, costs=costs)
+    clock = state.clock
     while leg := next_leg(state.recipe, clock, past, steps):
         past.append(replace(leg, seconds=costs[leg.size] * leg.steps / steps))
         if clock is not None:
             clock = replace(clock, began=clock.began - past[-1].seconds)
-    return [(size, sum(leg.size == size for leg in past)) for size in sizes_of(state.recipe)]
+    return [(size, sum(leg.size == size for leg in past)) for size in costs]

@@ -81,8 +81,8 @@ def fit(
     photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     prepared = prepare(network, photos, recipe, progress=progress)
     if recipe.time is not None:
-        costs = estimate(prepared, type(network).__name__, 0.0)
-        start_clock(prepared, costs, 0, began)
+        name = type(network).__name__
+        start_clock(prepared, name, estimate(prepared, name, 0.0), 0, began)
     stream = events(prepared.state, prepared.train, prepared.validate(progress))
     for event in with_bars(stream, progress):
         if isinstance(event, Epoch):
@@ -157,9 +157,7 @@ def find_again(
 
 
 def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> Preprocess:
-    if recipe.precision != "auto":
-        parse_precision(recipe.precision)
-    device = choose_device(recipe.device)
+    device = device_of(recipe)
     if device.type == "cpu":
         keep_memory()
     preprocess = recipe.preprocess(input_channels(network))
@@ -168,6 +166,13 @@ def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> P
         check_input(network, name, preprocess.channels, size)
     check_head(network, name, num_classes)
     return preprocess
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """Where it computes. Raises RecipeError for a device or a precision that there is not."""
+    if recipe.precision != "auto":
+        parse_precision(recipe.precision)
+    return choose_device(recipe.device)
 
 
 def input_channels(network: nn.Module) -> int:

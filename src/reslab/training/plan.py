@@ -1,7 +1,8 @@
 """How a run is laid out: the picture size of each epoch, and which part of the learning-rate curve it covers.
 
 A recipe fixes its epochs, or a time. A time gets as many epochs as fit, planned anew before each by what the
-ones before it took; the last is cut short where it would end too late.
+ones before it took; the last is cut short where it would end too late. A short time gets smaller pictures: a
+few more epochs of them teach more than a few more pixels.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from .recipe import Recipe
 
 GROWTH = ((1 / 2, 0.4), (3 / 4, 0.4), (1.0, 0.2))  # share of the last picture size, share of the epochs
 LEAST = 32  # pixels below which pictures do not shrink: a ResNet halves them five times
+SMALLER = (3 / 4, 1 / 2)  # of the last picture size, where the time is too short for it
+FEW = 3.3  # epochs; a time that has no more gets smaller pictures
 SLIVER = 0.1  # a last part of an epoch smaller than this is left out: validating it costs as much
 
 
@@ -50,8 +53,8 @@ class Clock:
     """What a run of a given time needs to know.
 
     `began`: the moment, as time.monotonic() tells it, at which the run would have begun had it never been
-    stopped. `costs`: seconds of an epoch at each picture size, validation included, as measured before the
-    first. `reserve`: seconds for what comes after the last.
+    stopped. `costs`: seconds of an epoch at each picture size that the run has, validation included, as
+    measured before the first. `reserve`: seconds for what comes after the last.
     """
 
     began: float
@@ -71,18 +74,51 @@ def next_leg(recipe: Recipe, clock: Clock | None, past: Sequence[Leg], steps: in
     if recipe.time is None or clock is None:
         return _of_fixed_epochs(recipe, len(past), steps)
     left = recipe.seconds - clock.reserve - clock.spent
-    return leg_in_time(sizes_of(recipe), steps, left, _learned(clock.costs, past, steps), past)
+    return leg_in_time(sizes_now(recipe, clock), steps, left, _learned(clock.costs, past, steps), past)
 
 
-def sizes_of(recipe: Recipe) -> dict[int, float]:
-    """Sizes of the training pictures in pixels, ascending, each with its share of the epochs."""
+def sizes_now(recipe: Recipe, clock: Clock | None) -> dict[int, float]:
+    """The sizes of this run, see `sizes_of`; those that were chosen for its time, if it has one."""
+    return sizes_of(recipe, None if clock is None else max(clock.costs))
+
+
+def sizes_of(recipe: Recipe, largest: int | None = None) -> dict[int, float]:
+    """Sizes of the training pictures in pixels, ascending, each with its share of the epochs.
+
+    `largest`: of them, where it is not the recipe's own size.
+    """
+    last = recipe.size if largest is None else largest
     if not recipe.progressive_resizing:
-        return {recipe.size: 1.0}
+        return {last: 1.0}
     sizes: dict[int, float] = {}
     for part, share in GROWTH:
-        size = recipe.size if part == 1 else max(8 * round(part * recipe.size / 8), min(recipe.size, LEAST))
+        size = last if part == 1 else _part(last, part)
         sizes[size] = sizes.get(size, 0.0) + share
     return sizes
+
+
+def sizes_in_time(recipe: Recipe) -> list[dict[int, float]]:
+    """What a run of the recipe may have, as its time allows: its own sizes, behind them smaller ones."""
+    if recipe.time is None or not recipe.progressive_resizing:
+        return [sizes_of(recipe)]
+    largest = dict.fromkeys([recipe.size, *(_part(recipe.size, part) for part in SMALLER)])
+    return [sizes_of(recipe, size) for size in largest]
+
+
+def choose_sizes(
+    possible: Sequence[Mapping[int, float]], seconds: float, costs: Mapping[int, float]
+) -> Mapping[int, float]:
+    """The first of the possible ones that has more than a FEW epochs in so many seconds, else the last."""
+
+    def epochs(sizes: Mapping[int, float]) -> float:
+        return seconds / sum(share * costs[size] for size, share in sizes.items())
+
+    return next((sizes for sizes in possible if epochs(sizes) > FEW), possible[-1])
+
+
+def _part(size: int, part: float) -> int:
+    """So much of a size, in steps of 8 pixels; not below LEAST, unless the size is."""
+    return max(8 * round(part * size / 8), min(size, LEAST))
 
 
 def _of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> Leg | None:

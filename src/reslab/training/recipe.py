@@ -38,8 +38,8 @@ class Recipe(BaseModel):
     epochs: int = Field(12, ge=1, le=100_000, description="passes over the training photos")
     time: str | None = Field(
         None,
-        description="90s, 10m or 1h30m, from the first line to the last: as many epochs as fit, instead of "
-        "--epochs; what fits depends on the clock, so the bits may differ from run to run",
+        description="90s, 10m or 1h30m, from the first line to the last: as many epochs as fit, of smaller "
+        "pictures where few do; what fits depends on the clock, so the bits may differ from run to run",
     )
     batch_size: int = Field(
         128, ge=2, le=2**20, description="photos per update; where there are few photos, by default fewer"
