@@ -27,7 +27,7 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """
     chunks, size, temporary = iter([content] if isinstance(content, bytes) else content), 0, None
     try:
-        prefix = f".{path.name}.{os.getpid()}."  # by which `orphans` tells whose it was
+        prefix = f".{path.name}.{os.getpid()}.x"  # by which `orphans` tells whose it was
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
@@ -100,7 +100,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for orphan in orphans(folder.parent):
-        if orphan.name.startswith(f".{folder.name}."):
+        if orphan.name.startswith(f".{folder.name}.") and orphan.is_dir():
             shutil.rmtree(orphan, ignore_errors=True)
     making = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     making.mkdir()
@@ -119,7 +119,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def orphans(folder: Path) -> list[Path]:
     """What `write` and `whole_folder` left unfinished in `folder`, and whose processes are no more."""
-    found = [(path, re.fullmatch(r"\..+\.(\d+)(\.\w+)?\.tmp", path.name)) for path in folder.glob(".*.tmp")]
+    found = [(path, re.fullmatch(r"\..+\.(\d+)(\.x\w+)?\.tmp", path.name)) for path in folder.glob(".*.tmp")]
     mine = str(os.getpid())  # a killed process had our number, if there is one of it
     return [path for path, name in found if name and (name[1] == mine or not _lives(name[1]))]
 

@@ -1,5 +1,6 @@
 """The command line as a surface: help, exit codes, errors that are answers, nothing heavy imported."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -231,12 +232,21 @@ def test_output_that_cannot_be_written_is_an_answer() -> None:
     assert done.stderr == "error: standard output cannot be written\n  why: No space left on device\n"
 
 
-@pytest.mark.parametrize(("arguments", "code"), [("'conv', '8', '--kernel', '3'", 0), ("'nothing'", 2)])
-def test_a_process_with_torch_in_it_ends_at_once_and_yet_tidies_up(arguments: str, code: int) -> None:
-    script = (
-        "import atexit, torch; from reslab.cli.main import main; "
-        f"atexit.register(print, 'tidied up', flush=True); main([{arguments}])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+@pytest.mark.parametrize(("arguments", "code"), [(["conv", "8", "--kernel", "3"], 0), (["nothing"], 2)])
+@pytest.mark.parametrize("stderr", [subprocess.PIPE, None])
+def test_a_process_with_torch_in_it_ends_at_once_and_yet_tidies_up(
+    arguments: list[str], code: int, stderr: int | None
+) -> None:
+    script = """
+import atexit, sys, torch; from reslab.cli.main import main
+class Slow:
+    def __del__(self): print("taken apart")
+slow = Slow()
+atexit.register(print, "tidied up")
+main()
+"""
+    closed = "" if stderr else " 2>&-"
+    command = shlex.join([sys.executable, "-c", script, *arguments]) + closed
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert done.returncode == code
     assert done.stdout.endswith("tidied up\n")

@@ -148,7 +148,7 @@ def test_what_a_killed_process_was_about_to_remember_goes(small: Recipe, own_cac
     measure(cifar_resnet20(num_classes=2), small)
     (memory,) = own_cache.rglob("precision.json")
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
-    (memory.parent / f".precision.json.{int(dead.stdout)}.abc123_x.tmp").write_text("{")
+    (memory.parent / f".precision.json.{int(dead.stdout)}.xabc123_.tmp").write_text("{")
     measure(cifar_resnet20(num_classes=2), small)
     assert list(memory.parent.glob(".*")) == []
 

@@ -17,10 +17,11 @@ from reslab.training.plan import (
     FEW,
     Clock,
     Leg,
-    choose_sizes,
+    choose_clock,
     leg_in_time,
     next_leg,
     sizes_in_time,
+    sizes_now,
     sizes_of,
 )
 
@@ -116,28 +117,39 @@ def test_a_time_may_have_smaller_pictures_unless_they_are_all_of_one_size():
 
 @given(
     size=st.integers(8, 300),
-    seconds=st.floats(-10, 1e5),
-    more=st.floats(0, 1e5),
+    minutes=st.integers(1, 600),
+    more=st.integers(0, 600),
     fixed=st.floats(0, 10),
     pixel=st.floats(1e-6, 1e-2),
+    reserve=st.floats(0, 60),
 )
-def test_pictures_are_as_large_as_leaves_more_than_a_few_epochs(size, seconds, more, fixed, pixel):
-    possible = sizes_in_time(Recipe(size=size, time="5m"))
-    costs = {side: fixed + pixel * side**2 for sizes in possible for side in sizes}
+def test_pictures_are_as_large_as_leaves_more_than_a_few_epochs(size, minutes, more, fixed, pixel, reserve):
+    recipe = Recipe(size=size, time=f"{minutes}m")
+    clocks = [
+        Clock(
+            time.monotonic() + 1e6,  # as if no second were over while this runs
+            {side: fixed + pixel * side**2 for side in sizes},
+            1e6 + reserve * max(sizes) / size,
+        )
+        for sizes in sizes_in_time(recipe)
+    ]
 
-    def epochs(sizes):
-        return seconds / sum(share * costs[side] for side, share in sizes.items())
+    def enough(clock):
+        left = 60 * minutes - reserve * max(clock.costs) / size
+        shares = sizes_of(recipe, max(clock.costs))
+        return left > FEW * sum(share * clock.costs[side] for side, share in shares.items()) + 1
 
-    chosen = choose_sizes(possible, seconds, costs)
-    assert chosen in possible
-    assert epochs(chosen) > FEW or chosen == possible[-1]
-    assert all(epochs(sizes) <= FEW for sizes in possible[: possible.index(chosen)])
-    assert max(choose_sizes(possible, seconds + more, costs)) >= max(chosen)
+    chosen = choose_clock(recipe, clocks)
+    assert chosen in clocks
+    assert not any(enough(clock) for clock in clocks[: clocks.index(chosen)])
+    longer = choose_clock(Recipe(size=size, time=f"{minutes + more}m"), clocks)
+    assert clocks.index(longer) <= clocks.index(chosen)
 
 
 def test_a_run_whose_clock_has_smaller_pictures_goes_on_with_them():
     recipe, began = Recipe(size=128, time="2m"), time.monotonic()
     clock = Clock(began, {48: 15.0, 72: 20.0, 96: 30.0}, 15.0)
+    assert sizes_now(recipe, clock) == {48: 0.4, 72: 0.4, 96: 0.2}
     past = [Leg(48, 100, 0.0, 0.3, 5, 15.0)]
     first, second = next_leg(recipe, clock, [], 100), next_leg(recipe, clock, past, 100)
     assert first is not None

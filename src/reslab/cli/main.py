@@ -47,11 +47,13 @@ def help_text() -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs one verb and ends the process.
+    """Runs one verb, that of the command line unless `arguments` are given, and exits.
 
     Exit codes: 0 done, 1 the answer is no, 2 cannot be done as asked, 130 interrupted.
     """
-    _end(run(sys.argv[1:] if arguments is None else arguments))
+    if arguments is not None:
+        sys.exit(run(arguments))
+    _end(run(sys.argv[1:]))
 
 
 def _end(code: int) -> NoReturn:
@@ -59,7 +61,7 @@ def _end(code: int) -> NoReturn:
     if "torch" not in sys.modules:
         sys.exit(code)
     atexit._run_exitfuncs()  # they stop worker processes and remove temporary folders
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed: `2>&-`
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)

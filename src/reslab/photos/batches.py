@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class Batches:
         *,
         size: int | None = None,
         replacements: Replacements | None = None,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """The batches of `epoch` from `first_step` on, `size` pixels wide if not the preprocessing's size.
 
         Raises PhotosError if a photo cannot be read; with `replacements` another one takes its place and is

@@ -29,7 +29,7 @@ from .measured import Measured, recall, remember
 from .recipe import Recipe
 from .trial import Trial, alike, seconds_compiled
 
-SHARE = 0.03  # of the run's own time, for the measurement
+SHARE = 0.03  # of the run's own time, for a measurement
 SCREENED = 16  # images of the first, cheap look at each candidate; fewer for a short run
 HOPELESS = 1.5  # a candidate so many times slower than the best at that look is not timed further
 ROUNDS = 6  # at most, of whole batches
@@ -67,7 +67,7 @@ def measure_precision(
                 recipe.size,
                 batch_size,
                 f"2^{min(17, images_in_all.bit_length())} images",  # a short run measures less
-                f"2^{min(9, int(recipe.seconds).bit_length())} s" if recipe.time else "",
+                f"2^{int(recipe.seconds).bit_length()} s" if recipe.time else "",
                 recipe.optimizer,
                 recipe.precision,
                 recipe.freeze,
@@ -114,7 +114,8 @@ def _measure(
     near = sorted((p for p in alike if look[p] <= HOPELESS * best), key=lambda p: look[p])
     rivals = {p: trials[p] for p in near}
     left = SHARE * _seconds_in_all(recipe, photos, len(images) / best) - alone.seconds()
-    seconds = _rounds(rivals, images, left) if len(few) < len(images) else {}
+    worth = len(few) < len(images) and left > 2 * best * min(2, len(rivals))
+    seconds = _rounds(rivals, images, left) if worth else {}
     seconds = seconds or look  # the run may be so short that the first look must do
     chosen = min((p for p in alike if p in seconds), key=lambda p: seconds[p])
     return _measured(chosen, seconds, len(images), busy=not alone.now())

@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def begin(
         say(warning)
     prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
     costs = estimate(prepared, name, _loading(prepared))
-    start_clock(prepared, name, costs, len(photos.test), began)
+    start_clock(prepared, costs, [photos.folder / photo.path for photo in photos.test], began)
     say(_plan(prepared, name, costs))
     first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.clock))))
     _write(folder, prepared, found, first, name, spec, weights)
@@ -105,10 +106,12 @@ def _in_process(prepared: Prepared) -> Batches:
 
 def _loading(prepared: Prepared) -> float:
     """Seconds that a batch of full size costs in this process; not the first, which is slower."""
-    next(_in_process(prepared).epoch(0))
-    started = time.perf_counter()
-    next(_in_process(prepared).epoch(0))
-    return time.perf_counter() - started
+    for _ in range(2):
+        with closing(_in_process(prepared).epoch(0)) as batches:  # waits for what it makes ahead
+            started = time.perf_counter()
+            next(batches)
+            seconds = time.perf_counter() - started
+    return seconds
 
 
 def _plan(prepared: Prepared, name: str, costs: dict[int, float]) -> str:

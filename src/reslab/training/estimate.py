@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import NetworkError
-from ..evaluation.predictions import predict_logits
+from ..evaluation.predictions import predict_logits, read_photo
 from ..networks.named import check_input
+from ..networks.precision import parse_precision
+from ..photos.preprocess import Preprocess
+from ..processes import cores, threads
 from .autotune import measure_precision
-from .plan import Clock, Leg, choose_sizes, next_leg, sizes_in_time, sizes_of
+from .plan import Clock, Leg, choose_clock, next_leg, sizes_in_time, sizes_now, sizes_of
 
 if TYPE_CHECKING:
     from .fit import Prepared
 
 KEEPING = 0.5  # seconds of an epoch for checkpoint, model file and curves
 AFTER = 3.0  # seconds for the end of a run, beside its test
-TRIED = 32  # photos by which the seconds of the test are measured
+TRIED, READ = 32, 8  # photos by which the seconds of the test are measured; as many or fewer are read
 WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
 
 
@@ -48,7 +53,8 @@ def _possible(prepared: Prepared, name: str) -> list[dict[int, float]]:
 
     def fit(sizes: dict[int, float]) -> bool:
         try:
-            check_input(prepared.state.network, name, prepared.preprocess.channels, min(sizes))
+            for size in sizes:
+                check_input(prepared.state.network, name, prepared.preprocess.channels, size)
         except NetworkError:
             return False
         return True
@@ -58,17 +64,20 @@ def _possible(prepared: Prepared, name: str) -> list[dict[int, float]]:
 
 
 def _step(prepared: Prepared, name: str, size: int) -> float:
-    """Seconds of a step with pictures of this size; of a run with a time by whole batches, if they allow."""
+    """Seconds of a step with pictures of this size, as the training will take it."""
     recipe, measured = prepared.state.recipe, prepared.measured
-    if size == recipe.size and recipe.time is None:
+    # what a run of a given time chose by a first look is measured by whole batches, as the smaller size is
+    known = recipe.time is None or measured.busy or parse_precision(measured.precision).compiled
+    if size == recipe.size and known:
         return measured.seconds_per_step
     fixed = recipe.with_settings(
         size=size, resize=None, progressive_resizing=False, precision=measured.precision
     )
-    return measure_precision(
-        prepared.state.network, name, fixed, prepared.preprocess, len(prepared.train.photos),
-        prepared.state.device, lambda text: None,
-    ).seconds_per_step  # fmt: skip
+    with threads(measured.threads):
+        return measure_precision(
+            prepared.state.network, name, fixed, prepared.preprocess, len(prepared.train.photos),
+            prepared.state.device, lambda text: None,
+        ).seconds_per_step  # fmt: skip
 
 
 def between(steps: dict[int, float], size: int) -> float:
@@ -80,7 +89,7 @@ def between(steps: dict[int, float], size: int) -> float:
     return max(steps[small] + slope * (size**2 - small**2), steps[small] * min(1.0, (size / small) ** 2))
 
 
-def start_clock(prepared: Prepared, name: str, costs: dict[int, float], tested: int, began: float) -> None:
+def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Sequence[Path], began: float) -> None:
     """Gives a training of a given time its clock; `tested`: photos that are looked at when it is over."""
     state, look = prepared.state, prepared.preprocess
     if state.recipe.time is None:
@@ -91,11 +100,29 @@ def start_clock(prepared: Prepared, name: str, costs: dict[int, float], tested: 
         started = time.monotonic()
         list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
         seconds.append(time.monotonic() - started)
-    looking = min(seconds) / len(images) * (tested + len(prepared.val.photos))
-    left = state.recipe.seconds - looking - AFTER - (time.monotonic() - began)
-    sizes = choose_sizes(_possible(prepared, name), left, costs)
-    looking *= (max(sizes) / look.size) ** 2
-    state.clock = Clock(began, {size: costs[size] for size in sizes}, looking + AFTER)
+    looking = min(seconds) / len(images) * (len(tested) + len(prepared.val.photos))
+    after = AFTER + _reading(tested, look)
+    state.clock = choose_clock(
+        state.recipe,
+        [
+            Clock(
+                began,
+                {size: costs[size] for size in sizes},
+                after + looking * (max(sizes) / look.size) ** 2,
+            )
+            for sizes in sizes_in_time(state.recipe)
+            if sizes.keys() <= costs.keys()
+        ],
+    )
+
+
+def _reading(photos: Sequence[Path], look: Preprocess) -> float:
+    """Seconds in which all cores read the photos from their files, by a few of them."""
+    few = photos[:: -(-len(photos) // READ)] if photos else []
+    started = time.monotonic()
+    for photo in few:
+        read_photo(photo, look)
+    return (time.monotonic() - started) / max(1, len(few)) * len(photos) / cores()
 
 
 def planned(prepared: Prepared, costs: dict[int, float]) -> list[tuple[int, int]]:
@@ -107,4 +134,4 @@ def planned(prepared: Prepared, costs: dict[int, float]) -> list[tuple[int, int]
         past.append(replace(leg, seconds=costs[leg.size] * leg.steps / steps))
         if clock is not None:
             clock = replace(clock, began=clock.began - past[-1].seconds)
-    return [(size, sum(leg.size == size for leg in past)) for size in costs]
+    return [(size, sum(leg.size == size for leg in past)) for size in sizes_now(state.recipe, state.clock)]

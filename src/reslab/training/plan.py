@@ -79,7 +79,9 @@ def next_leg(recipe: Recipe, clock: Clock | None, past: Sequence[Leg], steps: in
 
 def sizes_now(recipe: Recipe, clock: Clock | None) -> dict[int, float]:
     """The sizes of this run, see `sizes_of`; those that were chosen for its time, if it has one."""
-    return sizes_of(recipe, None if clock is None else max(clock.costs))
+    if clock is None:
+        return sizes_of(recipe)
+    return next(sizes for sizes in sizes_in_time(recipe) if sizes.keys() <= clock.costs.keys())
 
 
 def sizes_of(recipe: Recipe, largest: int | None = None) -> dict[int, float]:
@@ -105,15 +107,14 @@ def sizes_in_time(recipe: Recipe) -> list[dict[int, float]]:
     return [sizes_of(recipe, size) for size in largest]
 
 
-def choose_sizes(
-    possible: Sequence[Mapping[int, float]], seconds: float, costs: Mapping[int, float]
-) -> Mapping[int, float]:
-    """The first of the possible ones that has more than a FEW epochs in so many seconds, else the last."""
+def choose_clock(recipe: Recipe, clocks: Sequence[Clock]) -> Clock:
+    """Of clocks for smaller and smaller pictures the first with more than a FEW epochs, else the last."""
 
-    def epochs(sizes: Mapping[int, float]) -> float:
-        return seconds / sum(share * costs[size] for size, share in sizes.items())
+    def epochs(clock: Clock) -> float:
+        an_epoch = sum(share * clock.costs[size] for size, share in sizes_now(recipe, clock).items())
+        return (recipe.seconds - clock.reserve - clock.spent) / an_epoch
 
-    return next((sizes for sizes in possible if epochs(sizes) > FEW), possible[-1])
+    return next((clock for clock in clocks if epochs(clock) > FEW), clocks[-1])
 
 
 def _part(size: int, part: float) -> int:

@@ -39,7 +39,7 @@ class Recipe(BaseModel):
     time: str | None = Field(
         None,
         description="90s, 10m or 1h30m, from the first line to the last: as many epochs as fit, of smaller "
-        "pictures where few do; what fits depends on the clock, so the bits may differ from run to run",
+        "pictures (if they may grow) where few do; what fits depends on the clock, and so may the bits",
     )
     batch_size: int = Field(
         128, ge=2, le=2**20, description="photos per update; where there are few photos, by default fewer"
