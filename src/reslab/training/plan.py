@@ -19,7 +19,7 @@ from .recipe import Recipe
 GROWTH = ((1 / 2, 0.4), (3 / 4, 0.4), (1.0, 0.2))  # share of the last picture size, share of the epochs
 LEAST = 32  # pixels below which pictures do not shrink: a ResNet halves them five times
 SMALLER = (3 / 4, 1 / 2)  # of the last picture size, where the time is too short for it
-FEW = 3.3  # epochs; a time that has no more gets smaller pictures
+FEW = 4.0  # epochs; a time that has no more gets smaller pictures
 SLIVER = 0.1  # a last part of an epoch smaller than this is left out: validating it costs as much
 
 
