@@ -85,7 +85,7 @@ def begin(
         say(warning)
     prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
     costs = estimate(prepared, name, _loading(prepared))
-    start_clock(prepared, costs, [photos.folder / photo.path for photo in photos.test], began)
+    start_clock(prepared, costs, photos, began)
     say(_plan(prepared, name, costs))
     first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.clock))))
     _write(folder, prepared, found, first, name, spec, weights)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from .autotune import measure_precision
 from .plan import Clock, Leg, choose_clock, next_leg, sizes_in_time, sizes_now, sizes_of
 
 if TYPE_CHECKING:
+    from ..photos.folder import Photos
     from .fit import Prepared
 
 KEEPING = 0.5  # seconds of an epoch for checkpoint, model file and curves
@@ -89,8 +89,8 @@ def between(steps: dict[int, float], size: int) -> float:
     return max(steps[small] + slope * (size**2 - small**2), steps[small] * min(1.0, (size / small) ** 2))
 
 
-def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Sequence[Path], began: float) -> None:
-    """Gives a training of a given time its clock; `tested`: photos that are looked at when it is over."""
+def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Photos | None, began: float) -> None:
+    """Gives a training of a given time its clock; `tested`: whose test split is looked at when it is over."""
     state, look = prepared.state, prepared.preprocess
     if state.recipe.time is None:
         return
@@ -100,8 +100,8 @@ def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Sequence
         started = time.monotonic()
         list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
         seconds.append(time.monotonic() - started)
-    looking = min(seconds) / len(images) * (len(tested) + len(prepared.val.photos))
-    after = AFTER + _reading(tested, look)
+    looking = min(seconds) / len(images) * (len(tested.test if tested else ()) + len(prepared.val.photos))
+    after = AFTER + (_reading(tested, look) if tested else 0.0)
     state.clock = choose_clock(
         state.recipe,
         [
@@ -116,13 +116,13 @@ def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Sequence
     )
 
 
-def _reading(photos: Sequence[Path], look: Preprocess) -> float:
-    """Seconds in which all cores read the photos from their files, by a few of them."""
-    few = photos[:: -(-len(photos) // READ)] if photos else []
+def _reading(photos: Photos, look: Preprocess) -> float:
+    """Seconds in which all cores read the test photos from their files, by a few of them."""
+    every = range(0, len(photos.test), max(1, -(-len(photos.test) // READ)))
     started = time.monotonic()
-    for photo in few:
-        read_photo(photo, look)
-    return (time.monotonic() - started) / max(1, len(few)) * len(photos) / cores()
+    for place in every:
+        read_photo(photos.folder / photos.test[place].path, look)
+    return (time.monotonic() - started) / max(1, len(every)) * len(photos.test) / cores()
 
 
 def planned(prepared: Prepared, costs: dict[int, float]) -> list[tuple[int, int]]:

@@ -82,7 +82,7 @@ def fit(
     prepared = prepare(network, photos, recipe, progress=progress)
     if recipe.time is not None:
         name = type(network).__name__
-        start_clock(prepared, estimate(prepared, name, 0.0), [], began)
+        start_clock(prepared, estimate(prepared, name, 0.0), None, began)
     stream = events(prepared.state, prepared.train, prepared.validate(progress))
     for event in with_bars(stream, progress):
         if isinstance(event, Epoch):
