@@ -183,7 +183,7 @@ def _training(feed: Any, recipe: Recipe, measured: Measured) -> Iterator[Any]:
     precision = parse_precision(measured.precision)
     precision.place(network, CPU)
     state = State(
-        network, make_optimizer(network, recipe), None, recipe, CPU, precision, threads=measured.threads
+        network, make_optimizer(network, recipe, precision), None, recipe, CPU, precision, measured.threads
     )
     return events(state, feed, lambda network, size: (0.0, 0.0))
 

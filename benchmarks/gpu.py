@@ -175,7 +175,7 @@ def own_step(name: str, made: Batch, size: int, device: torch.device, precision:
     measured = measure_precision(network, name, recipe, preprocess, 100 * batch, device, lambda text: None)
     chosen = parse_precision(measured.precision)
     chosen.place(network, device).train()
-    optimizer = make_optimizer(network, recipe)
+    optimizer = make_optimizer(network, recipe, chosen)
     state = State(network, optimizer, None, recipe, device, chosen, threads=measured.threads)
     return measured.precision, lambda: update(state, made, 1e-3)
 

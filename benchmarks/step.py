@@ -166,7 +166,7 @@ def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
     precision.place(network, CPU)
     network.train()
     state = State(
-        network, make_optimizer(network, recipe), None, recipe, CPU, precision, threads=measured.threads
+        network, make_optimizer(network, recipe, precision), None, recipe, CPU, precision, measured.threads
     )
     busy = ", chosen on a busy machine" if measured.busy else ""
     return f"reslab {optimizer} {measured.precision}{busy}", lambda: update(state, made, 1e-4)

@@ -12,32 +12,74 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import reslab
-from reslab.training.muon import BETAS, Muon, orthogonal
+from reslab.networks.precision import CANDIDATES
+from reslab.training.muon import BETAS, COEFFICIENTS, ITERATIONS, Muon, orthogonal
+from reslab.training.optimizer import make_optimizer
+
+DTYPES = (torch.bfloat16, torch.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    rows=st.integers(4, 48), columns=st.integers(4, 48), seed=st.integers(0, 999), scale=st.floats(1e-6, 1e6)
+    rows=st.integers(4, 48),
+    columns=st.integers(4, 48),
+    seed=st.integers(0, 999),
+    scale=st.floats(1e-6, 1e6),
+    dtype=st.sampled_from(DTYPES),
 )
-def test_singular_values_come_near_one_and_the_singular_vectors_stay(rows, columns, seed, scale):
+def test_singular_values_come_near_one_and_the_singular_vectors_stay(rows, columns, seed, scale, dtype):
     draw = torch.Generator().manual_seed(seed)
     few = min(rows, columns)
     u = torch.linalg.qr(torch.randn(rows, few, generator=draw))[0]
     v = torch.linalg.qr(torch.randn(columns, few, generator=draw))[0]
     values = 0.2 + 0.8 * torch.rand(few, generator=draw)  # of one order of magnitude
 
-    made = orthogonal(u @ torch.diag(values) @ v.T * scale)
+    made = orthogonal(u @ torch.diag(values) @ v.T * scale, dtype)
 
     inner = u.T @ made @ v  # diagonal where the vectors are the same
     assert made.shape == (rows, columns)
     assert made.dtype == torch.float32
     assert inner.diagonal().min() > 0.5
     assert inner.diagonal().max() < 1.3
-    assert (inner - torch.diag(inner.diagonal())).abs().max() < 0.05  # bf16 has three digits
+    digits = {torch.bfloat16: 0.05, torch.float32: 1e-4}[dtype]
+    assert (inner - torch.diag(inner.diagonal())).abs().max() < digits
 
 
-def test_a_gradient_of_zeros_moves_nothing():
-    assert torch.equal(orthogonal(torch.zeros(8, 20)), torch.zeros(8, 20))
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 48), columns=st.integers(1, 48), seed=st.integers(0, 999), rank=st.integers(1, 48))
+def test_in_fp32_every_singular_value_is_what_the_polynomials_make_of_it(rows, columns, seed, rank):
+    draw = torch.Generator().manual_seed(seed)
+    factors = torch.randn(rows, rank, generator=draw), torch.randn(rank, columns, generator=draw)
+    matrix = (factors[0] @ factors[1]).double()
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    values = values / matrix.norm()
+    a, b, c = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        values = a * values + b * values**3 + c * values**5
+    torch.testing.assert_close(
+        orthogonal(matrix.float()).double(), u @ torch.diag(values) @ v, rtol=0, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gradient_of_zeros_moves_nothing(dtype):
+    assert torch.equal(orthogonal(torch.zeros(8, 20), dtype), torch.zeros(8, 20))
+
+
+@pytest.mark.parametrize("precision", CANDIDATES.values(), ids=str)
+def test_the_products_are_computed_in_the_format_of_the_precision(precision, monkeypatch):
+    seen = set()
+
+    def noticed(matrix, dtype):
+        seen.add(dtype)
+        return orthogonal(matrix, dtype)
+
+    monkeypatch.setattr("reslab.training.muon.orthogonal", noticed)
+    network = nn.Conv2d(3, 4, 3)
+    optimizer = make_optimizer(network, reslab.Recipe(), precision)
+    network(torch.randn(2, 3, 5, 5)).sum().backward()
+    optimizer.step()
+    assert seen == {torch.float32 if precision.number_format == "fp32" else torch.bfloat16}
 
 
 def test_what_is_no_convolution_follows_adamw():

@@ -19,6 +19,7 @@ from ..errors import RecipeError, nearest
 @dataclass(frozen=True)
 class Precision:
     """How a network computes. bf16 is autocast: weights, batch norm statistics and the loss stay in fp32.
+    Muon's matrix products are in the same format.
 
     Compiled is the forward and backward pass of a training step alone: where a network is measured, saved or
     averaged, it is the module that it always was.
@@ -41,6 +42,10 @@ class Precision:
         return self.number_format + layout + step
 
     @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32 if self.number_format == "fp32" else torch.bfloat16
+
+    @property
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
@@ -56,7 +61,7 @@ class Precision:
         """The context in which the forward pass runs."""
         if self.number_format == "fp32":
             return nullcontext()
-        return torch.autocast(device.type, torch.bfloat16)
+        return torch.autocast(device.type, self.dtype)
 
     def forward(self, network: nn.Module, batch_size: int) -> Callable[[Tensor], Tensor]:
         """images -> logits for training steps: the network itself, or compiled for batches of this size.

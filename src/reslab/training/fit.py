@@ -126,7 +126,7 @@ def prepare(
     precision: Precision = parse_precision(measured.precision)
     precision.place(network, device)
     average = make_average(network, recipe.weight_averaging)
-    optimizer = make_optimizer(network, recipe)
+    optimizer = make_optimizer(network, recipe, precision)
     state = State(network, optimizer, average, recipe, device, precision, measured.threads)
     return Prepared(state, train, val, preprocess, measured)
 

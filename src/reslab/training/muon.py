@@ -17,14 +17,21 @@ class Muon(torch.optim.Optimizer):
     """Momentum made orthogonal for the convolutions (Jordan 2024, "Muon"), AdamW for all other parameters.
 
     A convolution (out_channels, in_channels, kH, kW) counts as a matrix of out_channels rows. Its averaged
-    gradient has a few large singular values and many small ones; Newton-Schulz iterations, in bf16, bring all
-    of them close to 1, so that rare directions are learned as fast as common ones. Weight decay is decoupled
-    in both parts (Loshchilov 2019). Groups have `lr`, `weight_decay` and `momentum`.
+    gradient has a few large singular values and many small ones; Newton-Schulz iterations bring all of them
+    close to 1, so that rare directions are learned as fast as common ones. Weight decay is decoupled in both
+    parts (Loshchilov 2019). Groups have `lr`, `weight_decay` and `momentum`. `dtype`: what the iterations are
+    computed in, bfloat16 or float32; a processor without bf16 takes a hundred times as long for the first.
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float, momentum: float = 0.9, weight_decay: float = 0.0
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -52,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         ahead = gradient.lerp(average, momentum)  # Nesterov's look ahead
         matrix = ahead.permute(0, 2, 3, 1).flatten(1)  # (out_channels, kH * kW * in_channels), a view
         rows, columns = matrix.shape
-        update = orthogonal(matrix) * max(1.0, rows / columns) ** 0.5
+        update = orthogonal(matrix, self.dtype) * max(1.0, rows / columns) ** 0.5
         out, _, height, width = parameter.shape
         return update.view(out, height, width, -1).permute(0, 3, 1, 2)
 
@@ -70,19 +77,46 @@ class Muon(torch.optim.Optimizer):
         return (average / mean) / ((square / variance).sqrt() + EPSILON)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """matrix (rows, columns) -> fp32 of the same shape and singular vectors, its singular values near 1.
 
-    Those that were not far below the largest end between 0.7 and 1.2; the product is computed in bf16.
+    Those that were not far below the largest end between 0.7 and 1.2.
     """
     rows, columns = matrix.shape
-    x = matrix.bfloat16()
+    x = matrix.to(dtype)
     if rows > columns:
         x = x.T
     x = x / (x.norm() + 1e-7)  # singular values at most 1
+    x = _by_gram(x) if dtype == torch.float32 else _step_by_step(x)
+    return (x.T if rows > columns else x).float()
+
+
+def _step_by_step(x: Tensor) -> Tensor:
+    """Newton-Schulz on the matrix itself, which forgives the rounding of the step before."""
     first, third, fifth = COEFFICIENTS
     for _ in range(ITERATIONS):
         gram = x @ x.T
         gram = torch.addmm(gram, gram, gram, beta=third, alpha=fifth)
         x = torch.addmm(x, gram, x, beta=first)
-    return (x.T if rows > columns else x).float()
+    return x
+
+
+def _by_gram(x: Tensor) -> Tensor:
+    """The same on x @ x.T, (rows, rows): every step is a polynomial of it, so the long side is met but twice.
+
+    A half to a third of the work for a 3x3 convolution, and as exact as fp32 allows; bf16 would not do.
+    """
+    first, third, fifth = COEFFICIENTS
+
+    def polynomial(gram: Tensor) -> Tensor:
+        made = torch.addmm(gram, gram, gram, beta=third, alpha=fifth)
+        made.diagonal().add_(first)
+        return made
+
+    gram = x @ x.T
+    steps = step = polynomial(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = step @ gram @ step
+        step = polynomial(gram)
+        steps = step @ steps
+    return steps @ x

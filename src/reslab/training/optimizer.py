@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import RecipeError, nearest
+from ..networks.precision import FP32, Precision
 from .muon import Muon
 from .recipe import Recipe
 
@@ -18,7 +19,7 @@ ROUNDING = 1e-9  # of shares of a run
 WARMUP, START, END = 0.25, 1 / 25, 1 / 1000  # one_cycle: share of the run that rises, first and last rate
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision = FP32) -> torch.optim.Optimizer:
     """Weight decay on weights; none on biases and batch norm (Goyal 2017, section 5.1).
 
     Each group has a `rate`, its share of the learning rate. Fused: one pass over weights, gradients and
@@ -40,7 +41,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         for kind, params in kinds.items()
     ]
     if recipe.optimizer == "muon":
-        return Muon(groups, recipe.learning_rate)
+        return Muon(groups, recipe.learning_rate, dtype=precision.dtype)
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in trained)
     if recipe.optimizer == "sgd":
         momentum = 0.9 if recipe.momentum is None else recipe.momentum

@@ -30,7 +30,7 @@ class Trial:
     ) -> None:
         self.network = precision.place(copy.deepcopy(network), device)
         self.forward = precision.forward(self.network, recipe.batch_size)
-        self.optimizer = make_optimizer(self.network, recipe)
+        self.optimizer = make_optimizer(self.network, recipe, precision)
         self.precision, self.device, self.frozen = precision, device, recipe.freeze
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-6
@@ -42,6 +42,13 @@ class Trial:
 
         The seconds are those of a batch `of` so many: the passes grow with the images, the update does not.
         """
+        seconds, loss = self.passes(images, clock)
+        started = clock()
+        self.optimizer.step()
+        return seconds * of / len(images) + clock() - started, loss
+
+    def passes(self, images: Tensor, clock: Callable[[], float]) -> tuple[float, float]:
+        """(seconds, loss) of the way there and back alone."""
         train_mode(self.network, self.frozen)
         started = clock()
         placed = self.precision.place_images(images, self.device)
@@ -52,9 +59,8 @@ class Trial:
             loss = cross_entropy(logits.float(), labels)
             self.optimizer.zero_grad()
             loss.backward()
-        value, passed = loss.item(), clock()
-        self.optimizer.step()
-        return (passed - started) * of / len(images) + clock() - passed, value
+        value = loss.item()
+        return clock() - started, value
 
 
 def alike(loss: float, exact: float) -> bool:
