@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.precision import CANDIDATES, Precision, parse_precision
+from ..networks.precision import CANDIDATES, Precision, multiplies_bf16, parse_precision
 from ..photos.preprocess import Preprocess
 from ..processes import cores, processor, threads, threads_are_fixed, waiting
 from ..randomness import torch_seeded
@@ -30,8 +30,6 @@ from .recipe import Recipe
 from .trial import Trial, alike, seconds_compiled
 
 SHARE = 0.03  # of the run's own time, for a measurement
-GLANCED = 2  # images of a very first look, on one thread: a format that the processor lacks shows at once
-EMULATED = 3.0  # times slower than fp32 at that, as where numbers are converted one by one
 SCREENED = 16  # images of the first, cheap look at each candidate; fewer for a short run
 HOPELESS = 1.5  # a candidate so many times slower than the best at that look is not timed further
 ROUNDS = 6  # at most, of whole batches
@@ -80,7 +78,7 @@ def measure_precision(
         return remembered
     if recipe.precision == "auto":
         candidates = list(CANDIDATES.values())
-        if device.type == "mps":
+        if device.type == "mps" or (device.type == "cpu" and not multiplies_bf16()):
             candidates = [p for p in candidates if p.number_format == "fp32"]
         say("measuring which number format and memory layout is the fastest here ...")
     else:
@@ -105,7 +103,6 @@ def _measure(
     if any(p.compiled for p in trials):  # a step of another size is not compiled
         few = images
     alone = _Alone(device)
-    trials = _not_emulated(trials, images) if device.type == "cpu" else trials
     first, look, losses = next(iter(trials)), {}, {}
     for p, trial in trials.items():
         losses[p] = trial.step(few, len(images))[1]  # slow: the library builds what it computes with
@@ -122,18 +119,6 @@ def _measure(
     seconds = seconds or look  # the run may be so short that the first look must do
     chosen = min((p for p in alike if p in seconds), key=lambda p: seconds[p])
     return _measured(chosen, seconds, len(images), busy=not alone.now())
-
-
-def _not_emulated(trials: dict[Precision, Trial], images: Tensor) -> dict[Precision, Trial]:
-    """Without the formats that this processor converts number by number: a step in them may take a minute."""
-    if len(trials) == 1:
-        return trials
-    few, work = images[:GLANCED], {}
-    with threads(1):
-        for p, trial in trials.items():
-            work[p] = min(trial.passes(few, time.process_time)[0] for _ in range(2))
-    fp32 = next(iter(work.values()))
-    return {p: trials[p] for p in trials if work[p] <= EMULATED * fp32}
 
 
 def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict[Precision, float]:
