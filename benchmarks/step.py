@@ -13,6 +13,7 @@ memory, two classes, the loss read after every step. reslab has a process of its
 allocator holds for a whole process. A ratio is the median over the rounds of the ratios within a round, with
 the smallest and the largest beside it. The share is that of a product of two 2048 x 2048 matrices in bf16,
 measured in the same rounds, with three forward passes counted for a step; what Muon computes beside is not.
+On a processor without bf16, where a step in it takes minutes, it is left out, and the product is in fp32.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import reslab
-from reslab.networks.precision import CANDIDATES, parse_precision
+from reslab.networks.precision import CANDIDATES, multiplies_bf16, parse_precision
 from reslab.photos.batches import Batch
 from reslab.processes import cores, keep_memory, processor, waiting
 from reslab.training.autotune import measure_precision
@@ -114,11 +115,12 @@ def plain_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
     """What anyone would write: {name: step}."""
     torch.manual_seed(0)
     images, labels = torch.randn(batch, 3, size, size), torch.arange(batch) % 2
-    steps = {f"plain {name}": _plain(name, images, labels) for name in CANDIDATES}
+    names = [name for name in CANDIDATES if "fp32" in name or multiplies_bf16()]
+    steps = {f"plain {name}": _plain(name, images, labels) for name in names}
     if compiled:
         steps["compiled bf16+channels_last"] = _plain("bf16+channels_last", images, labels, compiled=True)
-    square = {kind: torch.randn(2048, 2048).to(kind) for kind in (torch.float32, torch.bfloat16)}
-    return steps | {"peak": lambda: square[torch.bfloat16] @ square[torch.bfloat16]}
+    square = torch.randn(2048, 2048, dtype=torch.bfloat16 if multiplies_bf16() else torch.float32)
+    return steps | {"peak": lambda: square @ square}
 
 
 def _plain(name: str, images: Tensor, labels: Tensor, compiled: bool = False) -> Step:
@@ -194,7 +196,7 @@ def _point(plain: Connection, own: Connection, size: int, batch: int, options: a
     work = 3 * 2 * image * batch
     reference, ours = times["plain fp32"], next(name for name in times if name.startswith("reslab adamw"))
     print(
-        f"\n{size} px, batch {batch}: bf16 peak {peak / 1e9:.0f} GFLOP/s; "
+        f"\n{size} px, batch {batch}: peak {peak / 1e9:.0f} GFLOP/s; "
         f"the steps waited {waits:.1f} s for a core, all in all"
     )
     for name, seconds in times.items():

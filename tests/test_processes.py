@@ -1,15 +1,27 @@
 """Which device a run computes on, and what is answered where it is not there."""
 
 import os
+import platform
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 
 from reslab.errors import RecipeError
-from reslab.processes import choose_device, cores, keep_memory, processor, reproducible, threads
+from reslab.processes import (
+    choose_device,
+    cores,
+    keep_memory,
+    multiplies_bf16,
+    processor,
+    reproducible,
+    threads,
+)
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def test_auto_is_the_best_that_torch_sees() -> None:
@@ -128,3 +140,14 @@ os.kill(os.getpid(), 9)
         process = subprocess.Popen([sys.executable, "-c", code, when], stdout=subprocess.PIPE)
         out, _ = process.communicate(timeout=30)  # as long as a worker lives, it holds this pipe
         assert (out, process.returncode) == (b"", -9)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not CPUINFO.exists(), reason="needs x86 flags")
+def test_whether_the_processor_computes_in_bf16_is_told_as_its_flags_tell_it() -> None:
+    flags = set(CPUINFO.read_text().split())
+    native = bool(flags & {"avx512_bf16", "amx_bf16"})
+    if not native and flags & {"avx512bw", "avx_ne_convert"}:
+        pytest.skip("this processor converts, and may be quick at that")
+    before = torch.get_num_threads()
+    assert multiplies_bf16() == native
+    assert torch.get_num_threads() == before

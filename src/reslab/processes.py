@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from .errors import RecipeError
 if TYPE_CHECKING:
     import torch
 
+EMULATED = 3.0  # times slower than in fp32; without bf16 it is a hundred times
 DEVICES = ("auto", "cpu", "cuda", "mps")
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,6 +89,27 @@ def waiting() -> float:
             with suppress(OSError, ValueError, IndexError):  # the thread has ended, or nothing is counted
                 total += int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1])
     return total / 1e9
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor computes in bf16, told by the CPU time of a small product of matrices.
+
+    One that does not, as most without AVX-512, converts number by number: a training step of two photos then
+    takes a second, and one of Muon's updates a minute.
+    """
+    import torch
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix = torch.ones(256, 256, dtype=dtype, device="cpu")
+        passed = []
+        for _ in range(4):  # the first builds what it computes with
+            started = time.thread_time()
+            matrix @ matrix
+            passed.append(time.thread_time() - started)
+        return min(passed)
+
+    with threads(1):
+        return seconds(torch.bfloat16) <= EMULATED * seconds(torch.float32)
 
 
 def threads_are_fixed() -> bool:

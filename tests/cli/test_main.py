@@ -190,6 +190,7 @@ def test_memory_that_ends_is_answered(photo_folder: Callable[..., Path], tmp_pat
     """A real process that may take 700 MB more, and a batch that needs several times as much."""
     code = f"""
 import resource, reslab.training.begin
+import torch._dynamo  # which the first optimizer imports, and 700 MB may just not be enough for both
 from reslab.cli.main import run
 pages = int(open("/proc/self/statm").read().split()[0])
 most = pages * resource.getpagesize() + 700 * 2**20
@@ -250,3 +251,10 @@ main()
     done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert done.returncode == code
     assert done.stdout.endswith("tidied up\n")
+
+
+def test_a_profiler_keeps_its_report() -> None:
+    command = [sys.executable, "-m", "cProfile", "-m", "reslab", "show", "cifar_resnet20"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 0
+    assert "function calls" in told.stdout

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -16,7 +18,8 @@ from reslab.evaluation import engines
 from reslab.evaluation.engines import BF16_TOLERANCE, FP32_TOLERANCE, Engine, candidates, choose
 from reslab.networks.named import NetworkSpec
 
-HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # no processor before AVX-512 has
+# without AVX-512 a processor has none
+ROUGH = [BF16_TOLERANCE] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
 
 
 def network_of(name: str, in_channels: int = 3) -> nn.Module:
@@ -43,7 +46,7 @@ def test_every_engine_agrees_and_the_network_stays_as_it_was(name: str, in_chann
     network, images = network_of(name, in_channels), torch.randn(5, in_channels, 32, 32)
     before, expected = copy.deepcopy(network.state_dict()), exact(network, images)
     *rough, fine = candidates(network, rough=True)
-    assert [engine.tolerance for engine in rough] == [BF16_TOLERANCE] * HAS_BF16
+    assert [engine.tolerance for engine in rough] == ROUGH
     assert fine.tolerance == FP32_TOLERANCE
     assert fine.agrees(fine.answer(images), expected)
     for engine in rough:
@@ -139,13 +142,60 @@ def test_whatever_follows_a_convolution_is_computed_right_or_refused(
     assert torch.equal(expected, exact(network, images))
     assert engine is None or engine.agrees(engine.answer(images), expected)
     right = [each for each in candidates(network, rough=True) if _answers(each, images, expected)]
-    assert len(right) == 1 + HAS_BF16 or way in LEFT_ALONE
+    assert len(right) == 1 + len(ROUGH) or way in LEFT_ALONE
 
 
 def _answers(engine: Engine, images: Tensor, expected: Tensor) -> bool:
     with suppress(RuntimeError):
         return engine.agrees(engine.answer(images), expected)
     return False
+
+
+class Overwriting(nn.Module):
+    """Begins by writing into the images that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x.mul_(-2)).mean((2, 3)))
+
+
+def test_a_network_that_overwrites_its_images_spoils_nobody_elses() -> None:
+    torch.manual_seed(0)
+    network = Overwriting().eval()
+    images = torch.randn(16, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    given, expected = images.clone(), exact(network, images.clone())
+    for rough in (False, True):
+        own, engine = choose(network, lambda x: exact(network, x), images, rough=rough)
+        assert torch.equal(own, expected)
+        assert torch.equal(images, given)
+        assert engine is None or engine.agrees(engine.answer(images.clone()), expected)
+
+
+def test_no_engine_is_made_while_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = network_of("cifar_resnet20"), torch.randn(16, 3, 32, 32)
+    computing, made = threading.Event(), list[bool]()
+
+    def slow(images: Tensor) -> Tensor:
+        computing.set()
+        time.sleep(0.3)
+        logits = exact(network, images)
+        computing.clear()
+        return logits
+
+    def watched(network: nn.Module, rough: bool) -> Iterator[Engine]:
+        time.sleep(0.1)  # in which it would begin
+        made.append(computing.is_set())
+        yield Engine("fails", raising, FP32_TOLERANCE)
+        made.append(computing.is_set())
+        yield from candidates(network, rough)
+
+    monkeypatch.setattr(engines, "candidates", watched)
+    own, _ = choose(network, slow, images, rough=False)
+    assert made == [False, False]
+    assert torch.equal(own, exact(network, images))
 
 
 logit = st.floats(-50, 50, width=32)

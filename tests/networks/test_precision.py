@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import platform
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from torch import nn
 
 import reslab
 from reslab.errors import RecipeError
-from reslab.networks.precision import CANDIDATES, FP32, Precision, multiplies_bf16, parse_precision
+from reslab.networks.precision import CANDIDATES, FP32, Precision, parse_precision
 
 CPU = torch.device("cpu")
 
@@ -115,13 +113,3 @@ def test_fp32_is_plain_arithmetic(channels_last: bool, network: nn.Module) -> No
             logits = network(precision.place_images(images, CPU))
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, expected)
-
-
-@pytest.mark.skipif(
-    platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="needs x86 flags"
-)
-def test_whether_the_processor_computes_in_bf16_is_told_as_its_flags_tell_it() -> None:
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    if "avx512bw" in flags and not flags & {"avx512_bf16", "amx_bf16"}:
-        pytest.skip("this processor converts, and may be quick at that")
-    assert multiplies_bf16() == bool(flags & {"avx512_bf16", "amx_bf16"})

@@ -13,10 +13,12 @@ import torch
 import reslab
 from reslab import Photos, Recipe, cifar_resnet20, prepare
 from reslab.errors import RecipeError
-from reslab.networks.precision import CANDIDATES
-from reslab.processes import cores
+from reslab.networks.precision import CANDIDATES, parse_precision
+from reslab.processes import cores, multiplies_bf16
 from reslab.training.autotune import measure_precision
 from reslab.training.measured import Measured
+from reslab.training.muon import Muon
+from reslab.training.trial import Trial
 
 CPU = torch.device("cpu")
 
@@ -77,7 +79,8 @@ def test_on_a_busy_machine_the_work_is_compared_and_nothing_remembered(
     threads = torch.get_num_threads()
     measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision="auto"))
     assert measured.busy
-    assert {"fp32", "fp32+channels_last"} <= set(measured.images_per_second) <= set(CANDIDATES)
+    known = CANDIDATES if multiplies_bf16() else ("fp32", "fp32+channels_last")
+    assert set(measured.images_per_second) == set(known)
     assert measured.threads in (1, threads)
     assert torch.get_num_threads() == threads
     assert "busy" in str(measured)
@@ -87,7 +90,11 @@ def test_on_a_busy_machine_the_work_is_compared_and_nothing_remembered(
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_format_that_trains_otherwise_is_not_chosen_however_fast(small: Recipe) -> None:
+def test_a_format_that_trains_otherwise_is_not_chosen_however_fast(
+    small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reslab.training.autotune.multiplies_bf16", lambda: True)
+
     class Wrong(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -103,15 +110,30 @@ def test_a_format_that_trains_otherwise_is_not_chosen_however_fast(small: Recipe
 
 
 @pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("has_it", [True, False])
 def test_a_format_that_the_processor_lacks_is_not_tried(
-    small: Recipe, monkeypatch: pytest.MonkeyPatch
+    has_it: bool, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reslab.training.autotune.multiplies_bf16", lambda: False)
-    network, seen = cifar_resnet20(num_classes=2), set()
+    monkeypatch.setattr("reslab.training.autotune.multiplies_bf16", lambda: has_it)
+    network, seen, said = cifar_resnet20(num_classes=2), set(), list[str]()
     network.conv1.register_forward_hook(lambda module, images, output: seen.add(output.dtype))
-    measured = measure(network, small.with_settings(precision="auto"))
-    assert seen == {torch.float32}
-    assert set(measured.images_per_second) <= {"fp32", "fp32+channels_last"}
+    measure(network, small.with_settings(precision="auto"), said)
+    assert seen == ({torch.float32, torch.bfloat16} if has_it else {torch.float32})
+    measure(network, small.with_settings(precision="bf16"), said)
+    assert ("lacks bf16" in said[-1]) == (not has_it)
+
+
+@pytest.mark.parametrize("precision", CANDIDATES)
+def test_a_trial_updates_in_the_format_of_the_precision_as_the_training_does(
+    precision: str, small: Recipe, photo_folder: Callable[..., Path]
+) -> None:
+    recipe = small.with_settings(optimizer="muon", precision=precision)
+    network, dtype = cifar_resnet20(num_classes=2), parse_precision(precision).dtype
+    trial = Trial(network, recipe, parse_precision(precision), CPU)
+    prepared = prepare(network, Photos(photo_folder(train=10)), recipe, progress=False)
+    for optimizer in (trial.optimizer, prepared.state.optimizer):
+        assert isinstance(optimizer, Muon)
+        assert optimizer.dtype == dtype
 
 
 @pytest.mark.parametrize("precision", CANDIDATES)

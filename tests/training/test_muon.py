@@ -52,7 +52,7 @@ def test_in_fp32_every_singular_value_is_what_the_polynomials_make_of_it(rows, c
     factors = torch.randn(rows, rank, generator=draw), torch.randn(rank, columns, generator=draw)
     matrix = (factors[0] @ factors[1]).double()
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
-    values = values / matrix.norm()
+    values = values / (matrix.norm() + 1e-7)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         values = a * values + b * values**3 + c * values**5
@@ -64,6 +64,22 @@ def test_in_fp32_every_singular_value_is_what_the_polynomials_make_of_it(rows, c
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_gradient_of_zeros_moves_nothing(dtype):
     assert torch.equal(orthogonal(torch.zeros(8, 20), dtype), torch.zeros(8, 20))
+
+
+def test_where_fp32_products_are_rounded_by_request_the_form_that_forgives_it_is_taken():
+    matrix = torch.randn(48, 400, generator=torch.Generator().manual_seed(0))
+    made = {}
+    for asked in ("medium", "highest"):  # the second is how torch begins
+        torch.set_float32_matmul_precision(asked)
+        x = matrix / (matrix.norm() + 1e-7)
+        for _ in range(ITERATIONS):
+            gram = x @ x.T
+            step = torch.addmm(gram, gram, gram, beta=COEFFICIENTS[1], alpha=COEFFICIENTS[2])
+            x = torch.addmm(x, step, x, beta=COEFFICIENTS[0])
+        made[asked] = orthogonal(matrix), x
+    assert torch.equal(*made["medium"])
+    assert not torch.equal(*made["highest"])
+    torch.testing.assert_close(*made["highest"], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", CANDIDATES.values(), ids=str)
@@ -111,24 +127,26 @@ def test_the_first_step_of_a_convolution_is_its_gradient_made_orthogonal():
     assert overlap > 0.6
 
 
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2e-3), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_memory_layout_of_the_weights_changes_nothing_but_rounding(layout):
+def test_the_memory_layout_of_the_weights_changes_nothing_but_rounding(layout, dtype, rounding):
     steps = []
     for memory_format in (torch.contiguous_format, layout):
         torch.manual_seed(0)
         network = reslab.cifar_resnet20(num_classes=2).to(memory_format=memory_format)
-        optimizer = Muon(network.parameters(), 0.05)
+        optimizer = Muon(network.parameters(), 0.05, dtype=dtype)
         network(torch.randn(4, 3, 32, 32)).sum().backward()
         optimizer.step()
         steps.append(network.layer3[0].conv2.weight.detach().clone())
-    torch.testing.assert_close(*steps, rtol=0, atol=2e-3)
+    torch.testing.assert_close(*steps, rtol=0, atol=rounding)
 
 
-def test_a_state_dict_goes_on_to_the_same_bits():
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_state_dict_and_a_copy_go_on_to_the_same_bits(dtype):
     def make():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 2))
-        return network, Muon(network.parameters(), 0.02, weight_decay=0.1)
+        return network, Muon(network.parameters(), 0.02, weight_decay=0.1, dtype=dtype)
 
     def train(network, optimizer, steps):
         for step in steps:
@@ -142,9 +160,11 @@ def test_a_state_dict_goes_on_to_the_same_bits():
     train(*other, range(3))
     third[0].load_state_dict(other[0].state_dict())
     third[1].load_state_dict(copy.deepcopy(other[1].state_dict()))
-    train(*third, range(3, 6))
-    for mine, reference in zip(third[0].parameters(), whole[0].parameters(), strict=True):
-        assert torch.equal(mine, reference)
+    copied = copy.deepcopy(other)
+    for continued in (third, copied):
+        train(*continued, range(3, 6))
+        for mine, reference in zip(continued[0].parameters(), whole[0].parameters(), strict=True):
+            assert torch.equal(mine, reference)
 
 
 def test_a_closure_gives_the_loss():

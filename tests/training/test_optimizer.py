@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reslab import Recipe, cifar_resnet20, resnet18
 from reslab.errors import RecipeError
+from reslab.networks.precision import FP32
 from reslab.training.optimizer import (
     freeze,
     learning_rate_at,
@@ -26,7 +27,7 @@ def rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 def test_no_decay_on_biases_and_batch_norm() -> None:
     network = cifar_resnet20()
-    convolutions, head, spared = make_optimizer(network, Recipe(weight_decay=0.1)).param_groups
+    convolutions, head, spared = make_optimizer(network, Recipe(weight_decay=0.1), FP32).param_groups
     norms = {id(p) for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()}
     assert {id(p) for p in spared["params"]} == norms | {id(network.fc.bias)}
     assert (convolutions["weight_decay"], head["weight_decay"], spared["weight_decay"]) == (0.1, 0.1, 0.0)
@@ -38,7 +39,7 @@ def test_no_decay_on_biases_and_batch_norm() -> None:
 def test_under_muon_the_head_and_the_norms_have_a_small_share_of_the_rate() -> None:
     network = cifar_resnet20()
     for name, shares in (("muon", (0.06, 0.001, 0.001)), ("adamw", (0.06, 0.06, 0.06))):
-        optimizer = make_optimizer(network, Recipe(optimizer=name))
+        optimizer = make_optimizer(network, Recipe(optimizer=name), FP32)
         set_learning_rate(optimizer, 0.06)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(shares)
 
@@ -92,7 +93,7 @@ def test_frozen_parts_do_not_change_and_keep_their_statistics() -> None:
     network = resnet18(num_classes=2)
     freeze(network, ("conv1", "bn1", "layer1"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    optimizer = make_optimizer(network, Recipe(learning_rate=0.1))
+    optimizer = make_optimizer(network, Recipe(learning_rate=0.1), FP32)
     train_mode(network, ("conv1", "bn1", "layer1"))
     network(torch.rand(4, 3, 64, 64)).square().sum().backward()
     optimizer.step()

@@ -58,13 +58,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _end(code: int) -> NoReturn:
     """Ends the process. Taking torch apart, object by object, would keep its user waiting for 0.6 s."""
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules or _is_watched():
         sys.exit(code)
     atexit._run_exitfuncs()  # they stop worker processes and remove temporary folders
     for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed: `2>&-`
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _is_watched() -> bool:
+    """By a profiler, a debugger, a measurement of coverage or `python -i`, whose turn it is at the end."""
+    tools = getattr(sys, "monitoring", None)  # from Python 3.12 on
+    watching = tools is not None and any(map(tools.get_tool, range(6)))
+    return bool(watching or sys.getprofile() or sys.gettrace() or sys.flags.inspect)
 
 
 def run(arguments: list[str]) -> int:

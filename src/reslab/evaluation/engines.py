@@ -8,7 +8,6 @@ to tell apart within the tolerance. There the network's own logits count: no lab
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,36 +62,34 @@ def choose(network: nn.Module, exact: Answer, images: Tensor, rough: bool) -> tu
     """The network's own logits of some images, and the quickest engine that agrees; None if there is none.
 
     `exact` is the network; it answers on one core while the first engine does on another. `rough`: bf16
-    will do. Each is timed as it first computes, on one thread, by its CPU time, which other programs hardly
-    change: a choice that they spoil costs time and no answer.
+    will do. Each is timed as it first computes, on one thread, by its CPU time, which what other cores do
+    hardly changes: a choice that they spoil costs time and no answer.
     """
-    least, chosen = math.inf, None
-    with threads(1), ThreadPoolExecutor(1) as beside:
+    with threads(1), ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as beside:
         engines = candidates(network, rough)
-        first = list(islice(engines, 1))  # built before: tracing disturbs every network that then computes
-        own = beside.submit(_timed, exact, images)
-        for engine in chain(first, engines):
-            tried = _tried(engine, images)
-            expected, seconds = own.result()
-            if tried is None:
-                continue
-            logits, passed = tried
+        first = list(islice(engines, 1))  # made before: tracing changes nn.Module for every thread
+        own = beside.submit(_timed, exact, images.clone())
+        tried = [_tried(engine, images.clone()) for engine in first]
+        expected, seconds = own.result()
+        others = (_tried(engine, images.clone()) for engine in engines)
+        least, chosen = WORTH * seconds, None
+        for engine, logits, passed in filter(None, chain(tried, others)):
             if (sized := _proven(engine, logits, expected)) is None:
                 log.info("%s is not used: its logits are not those of the network", engine.name)
                 continue
-            again = float(sized.close(logits).float().mean())  # share of the photos
-            cost = passed + again * seconds
-            log.debug("%s: %.2f of the time of the network", engine.name, cost / seconds)
-            if cost < min(least, WORTH * seconds):
+            cost = passed + float(sized.close(logits).float().mean()) * seconds  # what is close is done again
+            log.debug("%s: %.4f s, the network %.4f s", engine.name, cost, seconds)
+            if cost < least:
                 least, chosen = cost, sized
             if cost < ENOUGH * seconds:
                 break
-        return own.result()[0], chosen
+    return expected, chosen
 
 
-def _tried(engine: Engine, images: Tensor) -> tuple[Tensor, float] | None:
+def _tried(engine: Engine, images: Tensor) -> tuple[Engine, Tensor, float] | None:
+    """The engine, its logits and the seconds that it took; the images are its own, it may write into them."""
     try:
-        return _timed(engine.answer, images)
+        return engine, *_timed(engine.answer, images)
     except Exception as error:  # noqa: BLE001  see candidates
         log.info("%s cannot compute this network: %s", engine.name, error)
         return None

@@ -5,7 +5,6 @@ fp32, bf16, fp32+channels_last, bf16+channels_last; any of them with +compiled b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,29 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RecipeError, nearest
-from ..processes import threads
-
-EMULATED = 3.0  # times slower than fp32: a processor without bf16 is a hundred times
-
-
-def multiplies_bf16() -> bool:
-    """Whether this processor computes in bf16, told by the CPU time of a small product of matrices.
-
-    One that does not, such as any without AVX-512 or AMX, converts number by number: a training step of two
-    photos then takes a second, and one of Muon's updates a minute.
-    """
-
-    def seconds(dtype: torch.dtype) -> float:
-        matrix = torch.ones(256, 256, dtype=dtype)
-        passed = []
-        for _ in range(4):  # the first builds what it computes with
-            started = time.thread_time()
-            matrix @ matrix
-            passed.append(time.thread_time() - started)
-        return min(passed)
-
-    with threads(1):
-        return seconds(torch.bfloat16) <= EMULATED * seconds(torch.float32)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Measures the precisions here and picks the fastest that trains alike. No rule of thumb is safe.
 
 A few steps of each are timed on a copy of the network, in turns, until the order is clear or the measurement
-has cost its share of the run. The choice is remembered per machine and setting: one that changed with the
-noise would change the bits of a run with the same seed.
+has cost its share of the run; where the processor has no bf16, a step in it might take minutes, and is not
+tried. The choice is remembered per machine and setting: one that changed with the noise would change the bits
+of a run with the same seed.
 
 A stopwatch on a busy machine measures the other programs. Two threads that wait for each other spin, and if
 one has no core the other burns its own: steps of two threads were seen fifteen times slower than those of
@@ -20,15 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.precision import CANDIDATES, Precision, multiplies_bf16, parse_precision
+from ..networks.precision import CANDIDATES, Precision, parse_precision
 from ..photos.preprocess import Preprocess
-from ..processes import cores, processor, threads, threads_are_fixed, waiting
+from ..processes import cores, multiplies_bf16, processor, threads, threads_are_fixed, waiting
 from ..randomness import torch_seeded
 from .loop import memory_answered
 from .measured import Measured, recall, remember
 from .recipe import Recipe
 from .trial import Trial, alike, seconds_compiled
 
+STEPS = "steps 2"  # changes with what a step computes, and how: what was measured before counts no more
 SHARE = 0.03  # of the run's own time, for a measurement
 SCREENED = 16  # images of the first, cheap look at each candidate; fewer for a short run
 HOPELESS = 1.5  # a candidate so many times slower than the best at that look is not timed further
@@ -56,6 +58,7 @@ def measure_precision(
         map(
             str,
             (
+                STEPS,
                 processor(),
                 f"{cores()} cores",
                 torch.cuda.get_device_name(device) if device.type == "cuda" else device,
@@ -76,14 +79,19 @@ def measure_precision(
     )
     if (remembered := recall(key)) is not None:
         return remembered
+    lacks_bf16 = device.type == "cpu" and not multiplies_bf16()
     if recipe.precision == "auto":
         candidates = list(CANDIDATES.values())
-        if device.type == "mps" or (device.type == "cpu" and not multiplies_bf16()):
+        if device.type == "mps" or lacks_bf16:
             candidates = [p for p in candidates if p.number_format == "fp32"]
-        say("measuring which number format and memory layout is the fastest here ...")
+            say("measuring which memory layout is the fastest here ...")
+        else:
+            say("measuring which number format and memory layout is the fastest here ...")
     else:
         candidates = [parse_precision(recipe.precision)]
         say("measuring how long a step takes here ...")
+        if candidates[0].number_format == "bf16" and lacks_bf16:
+            say("this processor lacks bf16, so that steps may take a hundred times as long as in fp32")
     with torch_seeded(0, "autotune"), memory_answered(recipe):
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
         images = torch.randn(shape)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import RecipeError, nearest
-from ..networks.precision import FP32, Precision
+from ..networks.precision import Precision
 from .muon import Muon
 from .recipe import Recipe
 
@@ -19,7 +19,7 @@ ROUNDING = 1e-9  # of shares of a run
 WARMUP, START, END = 0.25, 1 / 25, 1 / 1000  # one_cycle: share of the run that rises, first and last rate
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision = FP32) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision) -> torch.optim.Optimizer:
     """Weight decay on weights; none on biases and batch norm (Goyal 2017, section 5.1).
 
     Each group has a `rate`, its share of the learning rate. Fused: one pass over weights, gradients and

@@ -42,13 +42,6 @@ class Trial:
 
         The seconds are those of a batch `of` so many: the passes grow with the images, the update does not.
         """
-        seconds, loss = self.passes(images, clock)
-        started = clock()
-        self.optimizer.step()
-        return seconds * of / len(images) + clock() - started, loss
-
-    def passes(self, images: Tensor, clock: Callable[[], float]) -> tuple[float, float]:
-        """(seconds, loss) of the way there and back alone."""
         train_mode(self.network, self.frozen)
         started = clock()
         placed = self.precision.place_images(images, self.device)
@@ -59,8 +52,9 @@ class Trial:
             loss = cross_entropy(logits.float(), labels)
             self.optimizer.zero_grad()
             loss.backward()
-        value = loss.item()
-        return clock() - started, value
+        value, passed = loss.item(), clock()
+        self.optimizer.step()
+        return (passed - started) * of / len(images) + clock() - passed, value
 
 
 def alike(loss: float, exact: float) -> bool:
