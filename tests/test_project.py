@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -93,3 +94,13 @@ def test_a_wheel_has_everything_and_works_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "first/model.safetensors").is_file()
+
+
+BENCHMARKS = set((ROOT / "benchmarks").glob("*.py")) - {ROOT / "benchmarks/fuzz_atheris.py"}  # needs Atheris
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS), ids=lambda path: path.stem)
+def test_a_benchmark_finds_all_that_it_imports(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
+    made = runpy.run_path(str(script), run_name="looked at")
+    assert made["__doc__"]
