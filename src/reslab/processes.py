@@ -1,4 +1,4 @@
-"""Which device this process computes on, with how many threads, and whether it has the machine to itself."""
+"""What this process computes on: which device and number formats, how many threads, and who else is there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -91,11 +92,12 @@ def waiting() -> float:
     return total / 1e9
 
 
+@cache
 def multiplies_bf16() -> bool:
     """Whether this processor computes in bf16, told by the CPU time of a small product of matrices.
 
     One that does not, as most without AVX-512, converts number by number: a training step of two photos then
-    takes a second, and one of Muon's updates a minute.
+    takes a second, and one of Muon's updates half a minute. Asked once in a process.
     """
     import torch
 

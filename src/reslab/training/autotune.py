@@ -79,19 +79,7 @@ def measure_precision(
     )
     if (remembered := recall(key)) is not None:
         return remembered
-    lacks_bf16 = device.type == "cpu" and not multiplies_bf16()
-    if recipe.precision == "auto":
-        candidates = list(CANDIDATES.values())
-        if device.type == "mps" or lacks_bf16:
-            candidates = [p for p in candidates if p.number_format == "fp32"]
-            say("measuring which memory layout is the fastest here ...")
-        else:
-            say("measuring which number format and memory layout is the fastest here ...")
-    else:
-        candidates = [parse_precision(recipe.precision)]
-        say("measuring how long a step takes here ...")
-        if candidates[0].number_format == "bf16" and lacks_bf16:
-            say("this processor lacks bf16, so that steps may take a hundred times as long as in fp32")
+    candidates = _candidates(recipe, device, say)
     with torch_seeded(0, "autotune"), memory_answered(recipe):
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
         images = torch.randn(shape)
@@ -102,6 +90,21 @@ def measure_precision(
     if not measured.busy:
         remember(key, measured)
     return measured
+
+
+def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any]) -> list[Precision]:
+    lacks_bf16 = device.type == "cpu" and not multiplies_bf16()
+    if recipe.precision != "auto":
+        asked = parse_precision(recipe.precision)
+        say("measuring how long a step takes here ...")
+        if lacks_bf16 and asked.number_format == "bf16":
+            say("this processor lacks bf16, so that steps may take a hundred times as long as in fp32")
+        return [asked]
+    if lacks_bf16 or device.type == "mps":
+        say("measuring which memory layout is the fastest here ...")
+        return [p for p in CANDIDATES.values() if p.number_format == "fp32"]
+    say("measuring which number format and memory layout is the fastest here ...")
+    return list(CANDIDATES.values())
 
 
 def _measure(
