@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -55,13 +55,20 @@ def reslab_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
 
 @pytest.fixture
-def start() -> Callable[..., subprocess.Popen[str]]:
-    """start("train", folder, cwd=...) -> a real process in a process group of its own."""
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """start("train", folder, cwd=...) -> a real process in a group of its own, which ends with the test."""
+    begun: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "reslab", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, start_new_session=True, env=environment, **{**pipes, **options})
+        begun.append(
+            subprocess.Popen(command, start_new_session=True, env=environment, **{**pipes, **options})
+        )
+        return begun[-1]
 
-    return begin
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()

@@ -1,10 +1,12 @@
-"""`reslab conv` and `reslab show`, as real processes and as the functions that they call."""
+"""`reslab conv`, `show` and `walk`, as real processes and as the functions that they call."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,21 @@ def test_a_model_file_is_shown_as_it_was_trained(tmp_path: Path, capsys: pytest.
     assert "the file says how many" in refused(capsys, "show", str(path), "--num-classes", "3")
 
 
+def test_a_walk_goes_through_the_weights_of_a_file(
+    tmp_path: Path, photo_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, weights, page = photo_folder(test=2) / "test/red/001.jpg", tmp_path / "w.pth", tmp_path / "w.html"
+    torch.manual_seed(0)
+    torch.save(reslab.cifar_resnet20(num_classes=10).state_dict(), weights)
+    said = told(capsys, "walk", "cifar_resnet20", str(photo), "--weights", str(weights), "-o", str(page))
+    walked = reslab.walk("cifar_resnet20", photo, weights=weights)
+    best = walked.scores[0]
+    assert said.startswith(f"{walked}\n\n{walked.weights}\nIt comes out as {best.name}, with")
+    assert f"{best.probability:.3f}." in said
+    assert str(walked) != str(reslab.walk("cifar_resnet20", photo))
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
 def test_looking_draws_no_random_number(capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.get_rng_state()
     told(capsys, "show", "torchvision:squeezenet1_1", "--width", "200")
@@ -174,3 +191,123 @@ def test_show_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixt
     text = refused(capsys, "show", *words.split())
     assert says in text
     assert "  do:  " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("conv 10000000001 --kernel 3", "the size 10000000001 is too much"),
+        ("conv 8 --kernel 3x100000000000000000000", "--kernel 3x100000000000000000000 is too much"),
+        ("conv 8 --kernel 3 --channels 3:10000001", "go up to 10,000,000"),
+        ("show resnet18 --input 3x9999999999x9999999999", "--input 3x9999999999x9999999999 is too much"),
+        (
+            "show torchvision:resnet18 --num-classes 99999999999999999999",
+            "--num-classes 99999999999999999999",
+        ),
+        ("show TextbookBlock:64,99999999999999999999,1", "channels and stride are at most 10,000,000"),
+    ],
+)
+def test_a_number_beyond_any_picture_is_refused(
+    words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = refused(capsys, *words.split())
+    assert says in text
+    assert "  do:  " in text
+
+
+def test_the_largest_numbers_are_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "10000000x10000000 -> 9999998x9999998" in told(capsys, "conv", "10000000", "--kernel", "3")
+    shown = told(capsys, "show", "resnet18", "--input", "3x10000000x10000000", "--num-classes", "10000000")
+    assert "64x5000000x5000000" in shown
+    assert "10000000x56x56" in told(capsys, "show", "BasicBlock:10000000,10000000,1")
+
+
+def test_what_is_said_to_come_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "my block.py", tmp_path / "it's mine.py"]
+    for file in files:
+        file.write_text("from reslab import BasicBlock as Mine\n")
+    first, second = (f"{file}:Mine" for file in files)
+    network, picture = "cifar_resnet20:plain", str(tmp_path / "a picture.svg")
+    for words in (["show", first], ["show", first, second], ["show", network]):
+        _, *command = shlex.split(told(capsys, *words).splitlines()[-1].partition("   ")[0])
+        assert command == ["reslab", *words, "--depth", "3"]
+        told(capsys, *command[1:])
+    last = told(capsys, "show", first, "-o", picture).splitlines()[-1]
+    assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first]
+    hostile = tmp_path / "\x1b[31m.py"
+    hostile.write_text(files[0].read_text())
+    last = told(capsys, "show", f"{hostile}:Mine").splitlines()[-1]
+    assert "\\x1b[31m.py" in last
+    assert "\x1b" not in last
+
+
+def test_the_command_that_follows_a_walk_can_be_pasted(
+    tmp_path: Path, photo_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, page = photo_folder(test=2) / "test/red/001.jpg", tmp_path / "a \x1b[31m page.html"
+    model = tmp_path / "my block.py"
+    model.write_text("from reslab import BasicBlock as Mine\n")
+    *_, where, last = told(capsys, "walk", f"{model}:Mine", str(photo), "-o", str(page)).splitlines()
+    assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", f"{model}:Mine"]
+    assert where.startswith(f"page: {tmp_path}/a \\x1b[31m page.html (")
+
+
+BLOCK = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from layers import convolution
+from more.names import NAME
+
+
+@dataclass
+class Settings:
+    width: int = 1
+
+
+class Mine(nn.Sequential):
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__()
+        self.add_module(NAME, convolution(in_channels, out_channels * Settings().width, stride))
+"""
+
+
+def test_a_block_has_dataclasses_and_the_neighbours_from_its_own_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, kernel in (("old", 3), ("new", 5)):
+        (tmp_path / name / "more").mkdir(parents=True)
+        (tmp_path / name / "block.py").write_text(BLOCK)
+        (tmp_path / name / "more/__init__.py").write_text("")
+        (tmp_path / name / "more/names.py").write_text(f"NAME = {name!r}")
+        (tmp_path / name / "layers.py").write_text(
+            "from torch import nn\n"
+            "def convolution(into, out, stride):\n"
+            f"    return nn.Conv2d(into, out, {kernel}, stride, {kernel // 2})\n"
+        )
+    before = list(sys.path)
+    words = [f"{tmp_path}/old/block.py:Mine", f"{tmp_path}/new/block.py:Mine", "--json"]
+    for taken, name, kernel in zip(
+        json.loads(told(capsys, "show", *words)), ("old", "new"), (3, 5), strict=True
+    ):
+
+        def block(into: int, out: int, stride: int = 1, kernel: int = kernel) -> torch.nn.Conv2d:
+            return torch.nn.Conv2d(into, out, kernel, stride, kernel // 2)
+
+        assert taken["parameters"] == sum(p.numel() for p in reslab.resnet18(block=block).parameters())
+        assert f"layer1.0.{name}" in [layer["name"] for layer in taken["layers"]]
+    assert sys.path == before
+    assert not {"layers", "more", "more.names"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("content", ["import nothing_of_that_name", "raise SystemExit(3)", "class"])
+def test_a_block_that_does_not_run_leaves_nothing_behind(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "block.py").write_text(content)
+    modules, path = set(sys.modules), list(sys.path)
+    assert "does not run" in refused(capsys, "show", f"{tmp_path}/block.py:Mine")
+    assert (set(sys.modules), sys.path) == (modules, path)

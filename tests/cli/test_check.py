@@ -101,8 +101,10 @@ def test_ctrl_c_ends_a_check_with_130(
         path = folder / ("cat", "dog")[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(buffer.getvalue() + bytes([i]))
-    process = start("check", folder)
+    process, deadline = start("check", folder), time.monotonic() + 120
     while not list(own_cache.rglob("*.sqlite")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()

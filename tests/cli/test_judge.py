@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reslab import Classifier, Preprocess
+from reslab import Classifier, Preprocess, Run
 from reslab.networks.named import NetworkSpec
 
 
@@ -139,7 +142,36 @@ def test_where_not_one_photo_can_be_read_the_exit_code_says_so(
         assert reslab_here("predict", model, missing, good, *form).code == 0
 
 
+def test_every_verb_that_computes_may_be_told_where(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    photos, run, cpu = photo_folder(train=20, test=8), tmp_path / "run", ("--device", "cpu")
+    code, out, err = reslab_here("train", photos, *small, *cpu, "--run", run, "--json")
+    assert code == 0, err
+    result = json.loads(out.splitlines()[-1])
+    assert Run(run).recipe.device == Run(run).environment["device"] == "cpu"
+    evaluated = json.loads(reslab_here("evaluate", run, photos, *cpu, "--json").out)
+    assert evaluated["accuracy"] == result["test_accuracy"]
+    rows = [
+        json.loads(line)
+        for line in reslab_here("predict", run, photos / "test", *cpu, "--json").out.splitlines()
+    ]
+    right = [row["label"] == Path(row["path"]).parent.name for row in rows]
+    assert sum(right) / 8 == result["test_accuracy"]
+    for verb in ("evaluate", "predict"):
+        code, out, err = reslab_here(verb, run, photos, "--device", "abacus")
+        assert (code, out) == (2, "")
+        assert "there is no device 'abacus'" in err
+
+
 def test_an_empty_name_does_not_mean_every_photo_here(model: Path, reslab_here: Callable[..., Any]) -> None:
     code, out, err = reslab_here("predict", model, "")
     assert (code, out) == (2, "")
     assert err.startswith("error: an empty name among the photos")
+
+
+def test_without_standard_input_there_is_no_list(model: Path, tmp_path: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "reslab", "predict", str(model), "-"])
+    done = subprocess.run(f"{command} <&-", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no photos in -\n")

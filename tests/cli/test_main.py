@@ -1,11 +1,14 @@
 """The command line as a surface: help, exit codes, errors that are answers, nothing heavy imported."""
 
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -198,7 +201,9 @@ resource.setrlimit(resource.RLIMIT_AS, (most, most))
 raise SystemExit(run(["train", {str(photo_folder(train=80))!r}, "--size", "512", "--batch-size", "64",
     "--precision", "fp32", "--network", "cifar_resnet20", "--run", {str(tmp_path / "run")!r}, "--no-cache"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # each thread has a stack and an arena of its own, which would count as memory
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 2, done.stderr
     assert "error: there is not enough memory for batches of 64 at 512 pixels" in done.stderr
     assert "try --batch-size 32, or a smaller --size" in done.stderr
@@ -258,3 +263,108 @@ def test_a_profiler_keeps_its_report() -> None:
     told = subprocess.run(command, capture_output=True, text=True)
     assert told.returncode == 0
     assert "function calls" in told.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_one_that_nobody_reads(closed: str, tmp_path: Path) -> None:
+    def answer(*words: str) -> subprocess.CompletedProcess[str]:
+        command = shlex.join([sys.executable, "-m", "reslab", *words])
+        return subprocess.run(f"{command} {closed}", shell=True, cwd=tmp_path, capture_output=True, text=True)
+
+    for words, code in (("--help", 0), ("conv --help", 0), ("conv 224 --kernel 7", 0), ("nothing", 2)):
+        done = answer(*words.split())
+        assert done.returncode == code
+        assert bool(done.stdout) == (code == 0 and ">&-" not in closed.split())
+        assert bool(done.stderr) == (code == 2 and "2>&-" not in closed.split())
+        assert "Traceback" not in done.stderr
+    assert answer("show", "cifar_resnet20", "-o", "net.svg").returncode == 0
+    ElementTree.parse(tmp_path / "net.svg")  # and nothing else stands in the file
+
+
+def test_an_error_that_nobody_can_read_is_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m reslab nothing 2>&1 >/dev/null | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("2", "")
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root looks everywhere; so these tests are somebody else for a moment, where they are root."""
+    if os.geteuid():
+        yield
+        return
+    os.setresuid(65534, 65534, 0)  # os.access asks for the first of the three
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+UNREACHABLE = {  # PLACE is a folder that is closed to us, or whose name no folder can have
+    "a network": (["show", "PLACE/run"], "there is no network 'PLACE/run'"),
+    "a block": (["show", "PLACE/block.py:Mine"], "there is no file PLACE/block.py that can be read"),
+    "a picture": (
+        ["show", "resnet18", "-o", "PLACE/x.svg"],
+        "there is no folder PLACE that may be written into",
+    ),
+    "runs": (["runs", "PLACE/runs"], "there is no folder PLACE/runs that may be looked into"),
+    "a model": (["walk", "PLACE/run", "a.jpg"], "there is no network 'PLACE/run'"),
+    "a page": (
+        ["walk", "resnet18", "a.jpg", "-o", "PLACE/x.html"],
+        "no folder PLACE that may be written into",
+    ),
+    "weights": (
+        ["walk", "cifar_resnet20", "a.jpg", "--weights", "PLACE/w.pth"],
+        "there is no weights file PLACE/w.pth why: it cannot be looked at: WHY",
+    ),
+    "a report": (["check", "photos", "--report", "PLACE/x.html"], "no folder PLACE that may be written into"),
+    "a list": (["check", "photos", "--fix", "PLACE/x.jsonl"], "no folder PLACE that may be written into"),
+    "a data set": (["get", "cifar10", "PLACE/new", "--source", "."], ". does not hold all of cifar10"),
+    "its source": (["get", "cifar10", "new", "--source", "PLACE/x"], "PLACE/x"),
+    "a demo": (["demo", "--folder", "PLACE/demo"], "the drawings cannot be written to PLACE/demo"),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "setresuid"), reason="needs Linux's permissions")
+@pytest.mark.parametrize("case", UNREACHABLE)
+def test_what_cannot_even_be_looked_at_is_answered(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reslab_here: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    for above in (tmp_path, *tmp_path.parents[:3]):
+        if above.stat().st_uid == os.getuid() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o055)
+    tmp_path.chmod(0o777)
+    words, said = UNREACHABLE[case]
+    # the long name comes first: somebody else cannot import everything that answers it
+    for place, why in (("x" * 300, "File name too long"), ("closed", "Permission denied")):
+        closed.chmod(0o700 if os.geteuid() == 0 else 0)
+        with as_nobody() if place == "closed" else nullcontext():
+            code, _, err = reslab_here(*(word.replace("PLACE", place) for word in words))
+        closed.chmod(0o700)
+        assert code == 2
+        assert said.replace("PLACE", place).replace("WHY", why) in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("walk cifar_resnet20 ~nobody-here/a.jpg", "~nobody-here/a.jpg"),
+        ("walk ~nobody-here/run a.jpg", "there is no network '~nobody-here/run'"),
+        ("walk cifar_resnet20 a.jpg -o ~nobody-here/x.html", "there is no folder ~nobody-here"),
+        ("check photos --report ~nobody-here/x.html", "there is no folder ~nobody-here"),
+        ("check photos --fix ~nobody-here/x.jsonl", "there is no folder ~nobody-here"),
+        ("get cifar10 ~nobody-here/x --source ~nobody-here/y", "the source ~nobody-here/y is not there"),
+        ("demo --folder ~nobody-here", "~nobody-here/photos"),
+    ],
+)
+def test_a_home_of_nobody_is_answered(
+    words: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reslab_here: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~nobody-here").write_text("no folder")
+    code, _, err = reslab_here(*words.split())
+    assert code == 2
+    assert says in err

@@ -4,9 +4,11 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reslab import Run
+from reslab import Run, resnet18
 
 FILES = (
     "recipe.json environment.json photos.jsonl metrics.jsonl checkpoint model.safetensors curves.png "
@@ -113,6 +115,31 @@ def test_flags_of_every_kind_reach_the_recipe(
     assert (changed.seed, changed.schedule, changed.freeze, changed.milestones) == (9, "cosine", (), ())
 
 
+def only_the_upper_half_was_trained(given: Path, run: Path) -> None:
+    """Between a file of weights and a run of recipe finetune; what the file lacks does not count."""
+    before = torch.load(given, weights_only=True)
+    kept = load_file(run / "model.safetensors")
+    parts = ("conv1.", "bn1.", "layer1.", "layer2.")
+    frozen = [name for name in kept if name.startswith(parts) and name in before]
+    assert len(frozen) > 20
+    assert all(torch.equal(kept[name], before[name]) for name in frozen)
+    assert not torch.equal(kept["layer3.0.conv1.weight"], before["layer3.0.conv1.weight"])
+
+
+def test_weights_from_a_file_are_finetuned(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.pth"
+    torch.save(resnet18(num_classes=5).state_dict(), weights)
+    flags = f"--recipe finetune --weights {weights} --size 32 --epochs 1 --precision fp32"
+    photos, run = photo_folder(train=12, test=4), tmp_path / "run"
+    code, out, err = reslab_here("train", photos, *flags.split(), "--run", run)
+    assert code == 0, err
+    assert "120 of 122 tensors loaded" in out  # all but the head, which had five classes
+    only_the_upper_half_was_trained(weights, run)
+
+
 @pytest.mark.slow
 def test_real_partial_weights_are_finetuned(
     photo_folder: Callable[..., Path],
@@ -124,15 +151,24 @@ def test_real_partial_weights_are_finetuned(
     photos = photo_folder(train=12, test=4)
     code, out, _ = reslab_here("train", photos, *flags.split(), "--run", tmp_path / "run")
     assert code == 0
-    assert "90 of 122 tensors loaded" in out or "tensors loaded" in out
+    assert "90 of 122 tensors loaded" in out
     assert "layer4" in out
-    given = torch.load(partial_weights, weights_only=True)
-    kept = load_file(tmp_path / "run" / "model.safetensors")
-    parts = ("conv1.", "bn1.", "layer1.", "layer2.")
-    frozen = [name for name in kept if name.startswith(parts) and name in given]
-    assert len(frozen) > 20
-    assert all(torch.equal(kept[name], given[name]) for name in frozen)
-    assert not torch.equal(kept["layer3.0.conv1.weight"], given["layer3.0.conv1.weight"])
+    only_the_upper_half_was_trained(partial_weights, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_training_takes_the_time_that_it_is_given(
+    photo_folder: Callable[..., Path], tmp_path: Path, start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    photos, run, began = photo_folder(train=40, test=8), tmp_path / "run", time.monotonic()
+    flags = "--network cifar_resnet20 --size 16 --resize 18 --precision fp32 --time 20s"
+    process = start("train", photos, *flags.split(), "--run", run)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "about 20 s in all" in out
+    assert Run(run).state == "finished"
+    assert Run(run).epochs == len(Run(run).rows) > 1
+    assert time.monotonic() - began < 60  # a busy machine may be late
 
 
 STOPS = {
@@ -161,6 +197,7 @@ def test_a_real_process_that_is_stopped_in_mid_epoch_goes_on_to_the_same_bits(
     while steps < 5 and time.monotonic() < deadline and process.poll() is None:
         if (folder / "checkpoint").exists() and (now := (folder / "checkpoint").stat().st_ino) != inode:
             steps, inode = steps + 1, now
+        time.sleep(0.001)
     if number == signal.SIGKILL:
         taken = reslab_here("resume", folder)
         assert taken.code == 2
@@ -270,6 +307,7 @@ def test_a_terminal_shows_bars_and_curves_and_a_pipe_shows_neither(
     seen = in_terminal(["train", photos, *small, "--run", str(tmp_path / "a")], plain)
     assert re.search(r"Epoch 1/2: +\d+%\|.*train_loss \d\.\d+, \d+ images/s", seen)
     assert "decoding photos, once" in seen
+    assert seen.count("\x1b[H") == 1  # once, behind the last epoch
     assert "train_loss" in seen.rpartition("\x1b[H")[2]  # the curves, drawn over the screen
     assert not re.search(r"\x1b\[[\d;]*m", seen)  # no colour
     out, err = start("train", photos, *small, "--run", tmp_path / "b").communicate()
@@ -291,3 +329,82 @@ def test_a_training_goes_on_when_nobody_reads_its_output(
     process.stdout.close()
     assert process.wait() == 0
     assert Run(tmp_path / "run").state == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["stdout", "stderr"])
+def test_of_a_training_with_json_each_output_may_lose_its_reader(
+    broken: str,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    small: list[str],
+    start: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    run, pipe = tmp_path / "run", {broken: writing}
+    process = start("train", photo_folder(train=30, test=8), *small, "--run", run, "--json", **pipe)
+    os.close(writing)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert Run(run).state == "finished"
+    if broken == "stdout":
+        assert "Epoch 2/2" in err
+        assert "Traceback" not in err
+    else:
+        *epochs, last = map(json.loads, out.splitlines())
+        assert [row["epoch"] for row in epochs] == [1, 2]
+        assert last == Run(run).result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", ["terminal", "disk"])
+def test_a_training_goes_on_without_its_terminal_and_with_a_full_disk_under_its_log(
+    gone: str,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    small: list[str],
+    start: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    ours, theirs = pty.openpty() if gone == "terminal" else (-1, os.open("/dev/full", os.O_WRONLY))
+    outputs = {"stdout": theirs, "stderr": theirs}
+    process = start("train", photo_folder(train=30, test=8), *small, "--run", tmp_path / "run", **outputs)
+    os.close(theirs)
+    if gone == "terminal":
+        assert b"photos" in os.read(ours, 100)
+        os.close(ours)
+    assert process.wait() == 0
+    assert Run(tmp_path / "run").state == "finished"
+
+
+def test_a_training_whose_streams_are_closed_writes_json_alone_and_no_word_into_its_files(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: list[str]
+) -> None:
+    def answer(*words: object, closed: str) -> str:
+        command = shlex.join([sys.executable, "-m", "reslab", *map(str, words)])
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.check_output(f"{command} {closed}", shell=True, text=True, env=environment)
+
+    photos, run = photo_folder(train=20, test=8), tmp_path / "run"
+    *epochs, last = answer("train", photos, *small, "--run", run, "--json", closed="2>&- <&-").splitlines()
+    assert [json.loads(row)["epoch"] for row in epochs] == [1, 2]
+    assert json.loads(last) == Run(run).result
+    assert json.loads(answer("evaluate", run, photos, "--json", closed="2>&-"))["photos"] == 8
+    quiet = tmp_path / "quiet"
+    assert answer("train", photos, *small, "--run", quiet, closed="<&- >&- 2>&-") == ""
+    for name in FILES.split():
+        if name.endswith((".safetensors", ".jpg", ".jsonl")):
+            assert (quiet / name).stat().st_size == pytest.approx((run / name).stat().st_size, rel=0.02)
+    assert Run(quiet).result["test_accuracy"] == Run(run).result["test_accuracy"]  # type: ignore[index]
+
+
+def test_what_comes_after_a_training_can_be_pasted(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    photos, folder = photo_folder("my photos", train=20, test=8), tmp_path / "it's my run"
+    code, out, _ = reslab_here("train", photos, *small, "--run", folder)
+    assert code == 0
+    *predict, last = out.splitlines()[-1].removeprefix("next:   ").split("   ")
+    assert shlex.split(*predict) == ["reslab", "predict", str(folder), "PHOTO..."]
+    assert shlex.split(last) == ["reslab", "evaluate", str(folder), str(photos)]
+    assert reslab_here(*shlex.split(last)[1:]).code == 0

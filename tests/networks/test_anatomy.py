@@ -338,3 +338,12 @@ def test_an_anatomy_is_a_frozen_value_and_prints_in_any_width() -> None:
         taken.table(20)
     with pytest.raises(ReslabError, match="depth 0"):
         taken.fold(0)
+
+
+@pytest.mark.parametrize("side", [10**9, 10**15, 10**30])
+def test_a_picture_that_no_memory_holds_is_answered(side: int) -> None:
+    with pytest.raises(NetworkError) as caught:
+        reslab.anatomy(Deciding(), (3, side, side))  # which has to compute, and so needs the pixels
+    assert f"3x{side}x{side}" in caught.value.what
+    assert caught.value.why
+    assert caught.value.do

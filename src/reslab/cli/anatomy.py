@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ..errors import UsageError
-from .arguments import Flag, Whole
+from ..tables import printable
+from .arguments import Flag, Whole, check_size
 
 if TYPE_CHECKING:
     from ..networks.anatomy import Anatomy
@@ -144,6 +147,8 @@ def show(
     if output is not None and json:
         raise UsageError("--output with --json", "one is a picture, the other a table", "ask twice")
     shape = None if input is None else _shape(input)
+    if num_classes is not None:
+        check_size("--num-classes", str(num_classes), num_classes)
     if output is not None:
         _draw(network, shape, num_classes, output, output_width)
         return
@@ -154,12 +159,12 @@ def show(
         print(json_.dumps(objects[0] if other is None else objects))
     elif other is None:
         print(shown[0].table(columns, depth))
-        print(f"\nnext:  {_next(network, shown[0], depth)}")
+        print(f"\nnext:  {_next(shown[0], depth, network)}")
     else:
         from ..networks.side_by_side import side_by_side
 
         print(side_by_side(shown[0], shown[1], columns, depth))
-        print(f"\nnext:  {_next(f'{network} {other}', shown[0], depth)}")
+        print(f"\nnext:  {_next(shown[0], depth, network, other)}")
 
 
 def _draw(
@@ -171,13 +176,13 @@ def _draw(
     checked_path(output)
     millimetres = COLUMN if width is None else width
     draw_anatomy(_anatomy(text, shape, num_classes), output, millimetres)
-    print(f"{output}: {text}, {millimetres:g} mm wide")
-    print(f"\nnext:  reslab show {text}   the same in numbers")
+    print(f"{printable(str(output))}: {printable(text)}, {millimetres:g} mm wide")
+    print(f"\nnext:  reslab show {printable(shlex.quote(text))}   the same in numbers")
 
 
-def _next(what: str, shown: Anatomy, depth: int) -> str:
+def _next(shown: Anatomy, depth: int, *networks: str) -> str:
     if len(shown.fold(depth + 1)) > len(shown.fold(depth)):
-        return f"reslab show {what} --depth {depth + 1}   what is inside the rows"
+        return f"reslab show {printable(shlex.join(networks))} --depth {depth + 1}   what is inside the rows"
     return "reslab conv 224 --kernel 7 --stride 2 --padding 3   one formula"
 
 
@@ -185,7 +190,8 @@ def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) ->
     from ..networks.anatomy import anatomy
 
     path = Path(text)
-    if path.is_dir() or path.suffix == ".safetensors":
+    # not Path's own is_dir, which fails for a name that is too long or below a folder that is closed to us
+    if os.path.isdir(path) or path.suffix == ".safetensors":
         from ..evaluation.classifier import Classifier
 
         if num_classes is not None:
@@ -209,6 +215,7 @@ def _shape(text: str) -> tuple[int, ...]:
         numbers = ()
     if len(numbers) != 3 or min(numbers) < 1:
         raise UsageError(f"--input '{text}' is no photo's shape", "", "CHANNELSxHEIGHTxWIDTH: 3x224x224")
+    check_size("--input", text, *numbers)
     return numbers
 
 
@@ -222,6 +229,7 @@ def _pair(name: str, text: str, sign: str = "x") -> tuple[int, int]:
     if sign == ":" and len(numbers) == 1 or len(numbers) not in (1, 2):
         form = "IN:OUT, as in 3:64" if sign == ":" else "one whole number, or HEIGHTxWIDTH as in 3x5"
         raise UsageError(f"{name} '{text}' is not what was expected", "", f"give {form}")
+    check_size(name, text, *numbers)
     return numbers[0], numbers[-1]
 
 

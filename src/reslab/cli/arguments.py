@@ -10,6 +10,17 @@ from cyclopts import Parameter, Token
 from ..errors import UsageError
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
+MOST = 10_000_000  # pixels of a side, channels, classes; a mark for each of them still fits into memory
+
+
+def check_size(name: str, text: str, *numbers: int) -> None:
+    """Raises UsageError for numbers that are beyond any picture and any network."""
+    if max(numbers) > MOST:
+        raise UsageError(
+            f"{name} {text} is too much",
+            "no picture and no network comes near it",
+            f"sizes, channels and classes go up to {MOST:,}",
+        )
 
 
 def whole_number(_: Any, tokens: Sequence[Token]) -> int:

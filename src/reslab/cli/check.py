@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json as json_
+import os
 import shlex
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from .arguments import Flag
+from .main import tell
 
 
 def check(
@@ -48,7 +50,7 @@ def check(
     from ..photos import faults, listing
     from ..tables import printable
 
-    fix = None if fix is None else fix.expanduser()
+    fix = None if fix is None else Path(os.path.expanduser(fix))  # not Path's own, which fails for ~nobody
     page = None if report is None else page_path(report, "--report check.html")
     if fix is not None:
         listing.check_new(fix)  # before the work
@@ -56,24 +58,23 @@ def check(
     if page is not None:
         check_report.write(checked, page)
     fixed = None if fix is None else checked.fix(fix)
-    out = sys.stderr if json else sys.stdout
+    say: Callable[[str], None] = tell if json else print
     if json:
         print(json_.dumps(checked.as_json()), flush=True)
     else:
         print(f"{checked}\n")
     if page is not None:
-        print(f"page: {printable(str(page))} ({page.stat().st_size / 1e6:.1f} MB), one file", file=out)
+        say(f"page: {printable(str(page))} ({page.stat().st_size / 1e6:.1f} MB), one file")
     if fixed is not None:
-        print(f"list: {fixed}", file=out)
+        say(f"list: {fixed}")
     spoils = checked.spoils_training if fixed is None else fixed.spoils_training
     named = shlex.quote(str(folder if fix is None else fix))
     if spoils and fixed is not None:
-        print("next:  mend what no list can, then check again", file=out)
+        say("next:  mend what no list can, then check again")
     elif spoils and not json:
         print(
             f"first mend what spoils a training, or leave it out: reslab check {printable(named)} --fix LIST"
         )
     elif not json or fixed is not None:
-        print(f"next:  reslab train {printable(named)}", file=out)
-    out.flush()
+        say(f"next:  reslab train {printable(named)}")
     return int(spoils)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..photos.drawn import draw
 from ..photos.layout import find_photos
-from ..tables import table
+from ..tables import printable, table
 from ..training.begin import begin, duration
 from ..training.continuing import epochs_of
 from ..training.recipe import Recipe
@@ -40,14 +40,15 @@ RECIPE = Recipe(
 def run_demo(folder: Path) -> None:
     """Draws into `folder`/photos unless they are there, trains into a new `folder`/runs/N."""
     started, say = time.monotonic(), speaker(as_json=False)
-    photos, runs = folder.expanduser() / "photos", folder.expanduser() / "runs"
+    folder = Path(os.path.expanduser(folder))  # not Path's own, which fails for ~nobody
+    photos, runs = folder / "photos", folder / "runs"
     _draw_once(photos, say)
     number = 1 + max((int(path.name) for path in runs.glob("*") if path.name.isdigit()), default=0)
     run = begin(photos, NETWORK, RECIPE, weights=None, run=runs / str(number), progress=True, say=say)
     for epoch in epochs_of(run, progress=True, say=say):
         say(str(epoch))
     show_curves(run)
-    _predict_some(run, photos / "test")
+    _predict_some(run, photos / "test", say)
     _say_what_next(run, photos, say)
     say(f"\nThe demo took {duration(time.monotonic() - started)}.")
 
@@ -64,7 +65,7 @@ def _draw_once(photos: Path, say: Callable[[str], Any]) -> None:
         raise
 
 
-def _predict_some(run: Run, folder: Path) -> None:
+def _predict_some(run: Run, folder: Path, say: Callable[[str], Any]) -> None:
     """Six drawings from the test split, of which the network has seen none."""
     found = find_photos(folder)
     shown = found[:: max(1, len(found) // 6)][:6]
@@ -72,8 +73,8 @@ def _predict_some(run: Run, folder: Path) -> None:
         [str(path), p.label or "", f"{p.probability:.3f}", "" if p.label == path.parent.name else "wrong"]
         for path, p in zip(shown, run.classifier.predict_all(shown), strict=True)
     ]
-    print("\nsix drawings that the network had not seen:\n")
-    print(table(["drawing", "taken for", "probability", ""], rows, "llrl"))
+    say("\nsix drawings that the network had not seen:\n")
+    say(table(["drawing", "taken for", "probability", ""], rows, "llrl"))
 
 
 def _say_what_next(run: Run, photos: Path, say: Callable[[str], Any]) -> None:
@@ -99,7 +100,7 @@ def _say_what_next(run: Run, photos: Path, say: Callable[[str], Any]) -> None:
 
 def _columns(rows: list[list[str]]) -> str:
     width = max(len(row[0]) for row in rows)
-    return "\n".join(f"  {left:{width}}  {right}" for left, right in rows)
+    return "\n".join(f"  {printable(left):{width}}  {right}" for left, right in rows)
 
 
 def _command() -> str:

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from ..errors import UsageError
 from ..tables import table
 from .arguments import Flag
+from .main import tell
 
 if TYPE_CHECKING:
     from ..evaluation.classifier import Prediction
@@ -45,7 +46,7 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
     classifier = Classifier.load(model, device=device)
     photos, notes = photos_for(model, folder)
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}")
     evaluation = classifier.evaluate(photos)
     if json:
         print(json_.dumps(evaluation.as_json()), flush=True)
@@ -157,5 +158,5 @@ def _write_table(predictions: list[Prediction]) -> int:
     print(table(["photo", "label", "probability", "then"], rows, "llrl"), flush=True)
     failed = sum(p.error is not None for p in predictions)
     if failed:
-        print(f"{failed} of {len(predictions)} could not be read", file=sys.stderr)
+        tell(f"{failed} of {len(predictions)} could not be read")
     return len(predictions) - failed

@@ -20,7 +20,8 @@ def get(name: str, folder: Path, /, *, source: Path | None = None) -> None:
         a folder that holds the data set's own archives, where there is no network
     """
     from ..photos import download
+    from ..tables import printable
 
     made = download.get(name, folder, source=source)
     print(download.describe(name))
-    print(f"photos: {made}\nnext:   {download.next_command(name, made)}")
+    print(f"photos: {printable(str(made))}\nnext:   {printable(download.next_command(name, made))}")

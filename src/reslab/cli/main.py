@@ -7,9 +7,10 @@ import errno
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ..errors import ReslabError, UsageError, nearest
 
@@ -34,6 +35,7 @@ GROUPS = {
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+GONE = (errno.EPIPE, errno.EIO, errno.ENOSPC)  # the reader has left, the terminal is closed, the disk is full
 
 
 def help_text() -> str:
@@ -61,7 +63,7 @@ def _end(code: int) -> NoReturn:
     if "torch" not in sys.modules or _is_watched():
         sys.exit(code)
     atexit._run_exitfuncs()  # they stop worker processes and remove temporary folders
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed: `2>&-`
+    for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
@@ -76,38 +78,72 @@ def _is_watched() -> bool:
 
 def run(arguments: list[str]) -> int:
     """One call of the command line; its exit code."""
+    _open_closed_streams()
     try:
         _any_letters()
         code = _call(arguments)
         sys.stdout.flush()
         return code
     except ReslabError as error:
-        print(f"error: {_without_escapes(str(error))}", file=sys.stderr)
+        tell(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        print_into_nothing()
+        _print_into_nothing(sys.stdout)
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO) or error.filename is not None:
+        if error.errno not in GONE or error.filename is not None:
             raise
-        print_into_nothing()
-        print(f"error: standard output cannot be written\n  why: {error.strerror}", file=sys.stderr)
+        _print_into_nothing(sys.stdout)
+        tell(f"error: standard output cannot be written\n  why: {error.strerror}")
         return 2
+
+
+def tell(text: str) -> None:
+    """A line for people beside the output, on standard error; whether anybody reads it changes nothing."""
+    with heard_or_not(sys.stderr):
+        print(_without_escapes(text), file=sys.stderr)
 
 
 def _without_escapes(text: str) -> str:
-    """The lines of an error, which may quote a stranger's file: nothing in them moves the cursor."""
+    """The lines of a text that may quote a stranger's file: nothing in them moves the cursor."""
     from ..tables import printable
 
     return "\n".join(map(printable, text.split("\n")))
 
 
-def print_into_nothing() -> None:
-    """From now on standard output goes nowhere, since nobody takes it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def heard_or_not(stream: TextIO) -> Iterator[None]:
+    """What the block writes to `stream`: once nobody takes it, the work goes on without a word there."""
+    try:
+        yield
+        stream.flush()
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        _print_into_nothing(stream)
+
+
+def _print_into_nothing(stream: TextIO) -> None:
+    """From now on `stream` goes nowhere, what waits in it as well, since nobody takes it."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed, as by `>&-`, leads nowhere from now on, where Python has None in its place.
+
+    It gets its own number back, the lowest that is free: else the next file that is opened would have it,
+    and what other libraries print would stand in that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)  # for the processes that we start it is closed, too
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace"))
 
 
 def _any_letters() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -13,10 +15,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import ReslabError, UsageError
-from ..tables import table
+from ..tables import printable, table
 from ..training.recipe import Recipe
 from .arguments import Flag, whole_number
-from .main import print_into_nothing
+from .main import heard_or_not, tell
 
 
 def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,20 +131,22 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
     """
     from ..training.run import find_runs
 
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # not Path's own, which fails where a folder above is closed to us
         raise UsageError(
-            f"there is no folder {folder}", "runs go to runs/ unless told otherwise", "reslab runs DIR"
+            f"there is no folder {folder} that may be looked into",
+            "runs go to runs/ unless told otherwise",
+            "reslab runs DIR",
         )
     rows = [_summary(run) for run in find_runs(folder)]
     for row in rows:
         if json:
             print(_dumps(row))
         elif "error" in row:
-            print(f"note: {row['error']}", file=sys.stderr)
+            tell(f"note: {row['error']}")
     if json:
         return
     if not rows:
-        print(f"no runs in {folder} yet; begin one: reslab train FOLDER")
+        print(f"no runs in {printable(str(folder))} yet; begin one: reslab train FOLDER")
         return
     header = ["run", "network", "epochs", "val accuracy", "test accuracy", "minutes", "state"]
     print(table(header, [_cells(row) for row in rows], "llrrrrl"))
@@ -201,18 +205,19 @@ def _go_on(run: Any, as_json: bool) -> None:
     """Trains to the end and prints every epoch as it is done; on a terminal the curves at the end."""
     from ..training.continuing import epochs_of
 
-    say = speaker(as_json)
+    say, answer = speaker(as_json), speaker(as_json=False)
     for epoch in epochs_of(run, progress=True, say=say):
         say(str(epoch))
         if as_json:
-            print(_dumps(epoch.as_json()), flush=True)
+            answer(_dumps(epoch.as_json()))
     if as_json:
-        print(_dumps(run.result))
+        answer(_dumps(run.result))
         return
     show_curves(run)
-    folder = run.folder
-    print(f"model:  {folder / 'model.safetensors'}\ncurves: {folder / 'curves.png'}")
-    print(f"next:   reslab predict {folder} PHOTO...   reslab evaluate {folder} {run.about['photos']}")
+    model, curves = (printable(str(run.folder / name)) for name in ("model.safetensors", "curves.png"))
+    say(f"model:  {model}\ncurves: {curves}")
+    folder, photos = (printable(shlex.quote(str(path))) for path in (run.folder, run.about["photos"]))
+    say(f"next:   reslab predict {folder} PHOTO...   reslab evaluate {folder} {photos}")
 
 
 def show_curves(run: Any) -> None:
@@ -234,11 +239,8 @@ def speaker(as_json: bool) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         file = sys.stderr if as_json else sys.stdout
-        try:
+        with heard_or_not(file):  # a training is worth its files, also if nobody reads along any more
             tqdm.write(text, file=file)
-            file.flush()
-        except BrokenPipeError:  # a training is worth its files, also if nobody reads along any more
-            print_into_nothing()
 
     return say
 

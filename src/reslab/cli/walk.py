@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +47,7 @@ def walk(
     elif walked.meaningful:
         best = walked.scores[0]
         print(f"It comes out as {printable(best.name)}, with a probability of {best.probability:.3f}.")
-    print(
-        f"page: {output} ({output.expanduser().stat().st_size / 1e6:.1f} MB), one file; open it in a browser"
-    )
-    print(f"next: reslab show {model}   every layer of the same network, with its formula")
+    size = os.path.getsize(os.path.expanduser(output)) / 1e6
+    print(f"page: {printable(str(output))} ({size:.1f} MB), one file; open it in a browser")
+    named = printable(shlex.quote(model))
+    print(f"next: reslab show {named}   every layer of the same network, with its formula")

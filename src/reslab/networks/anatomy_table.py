@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
-from ..tables import table, text_width
+from ..tables import printable, table, text_width
 from .anatomy import Anatomy
 from .layers import Layer, Shape, both
 
@@ -55,7 +55,7 @@ def table_of(anatomy: Anatomy, width: int, depth: int) -> str:
     chosen = _fitting(columns_of(anatomy, width >= 120), rows, width)
     cells = [[_short(column.cell(row), column.longest) for column in chosen] for row in rows]
     body = table([c.title for c in chosen], cells, "".join(c.align for c in chosen))
-    title = f"{anatomy.network}, a photo of {shape_text(anatomy.input)}"
+    title = f"{printable(anatomy.network)}, a photo of {shape_text(anatomy.input)}"
     parts = [title, body, totals(anatomy)]
     if len(anatomy.fold(1)) > 1 and depth > 1:
         parts.append(shares(anatomy))

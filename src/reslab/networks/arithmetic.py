@@ -104,6 +104,9 @@ class Window:
         """1 for each of the input's pixels that the kernel ever touches, else 0 (not for transposed ones)."""
         touched = bytearray(size)
         last = (self.output_size(size) - 1) * self.stride - self.padding
+        if self.dilation == 1 and self.stride <= self.extent:  # without a gap, and at once for any kernel
+            end = max(0, min(size, last + self.extent))
+            return bytearray(b"\1" * end + bytes(size - end))
         for tap in range(0, self.extent, self.dilation):
             first = tap - self.padding
             first += -(-max(0, -first) // self.stride) * self.stride  # the first place that is no padding

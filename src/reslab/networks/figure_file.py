@@ -26,8 +26,9 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     what = f"a picture cannot be written to {file}"
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(what, "its suffix tells the format", f"let it end in {', '.join(SUFFIXES)}")
-    if not file.parent.is_dir():
-        raise UsageError(what, f"there is no folder {file.parent}", "make the folder, or give another path")
+    if not (os.path.isdir(file.parent) and os.access(file.parent, os.W_OK | os.X_OK)):
+        why = f"there is no folder {file.parent} that may be written into"
+        raise UsageError(what, why, "make the folder, or give another path")
     return file
 
 

@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import nn
 
-from ..errors import NetworkError, ReslabError, nearest
+from ..errors import NetworkError, ReslabError, UsageError, nearest
 from .bare_copy import nothing_drawn
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
 from .named import TORCHVISION, NetworkSpec, check_name, default_in_channels
@@ -32,6 +38,7 @@ BLOCKS: dict[str, Block] = {
 }
 CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
 ALONE = (64, 128, 2)
+MOST = 10_000_000  # channels, and pixels of a stride; far beyond any network, and torch still counts them
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ def build_named(
     if not text.startswith(TORCHVISION):
         raise NetworkError(
             f"there is no network '{text}'",
-            "it is no member of the family, no block, no model file and no run folder",
+            "it is no member of the family, no block, and no model file or run folder that can be read",
             f"{nearest(name, [*FAMILY, *CLASSES])}, or torchvision:NAME",
         )
     return _from_torchvision(text, num_classes, device)
@@ -81,16 +88,10 @@ def _from_torchvision(text: str, num_classes: int | None, device: str) -> Named:
 
 def block_from_file(path: Path, name: str) -> Block:
     """The block `name` of a Python file, which is run. Raises NetworkError."""
-    if not path.is_file():
-        raise NetworkError(f"there is no file {path}", "", "write FILE.py:Block, as in my_block.py:MyBlock")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise NetworkError(f"{path} does not run", f"{type(error).__name__}: {error}", "mend it") from error
+    if not os.path.isfile(path):  # not Path's own, which fails where a folder above is closed to us
+        what = f"there is no file {path} that can be read"
+        raise NetworkError(what, "", "write FILE.py:Block, as in my_block.py:MyBlock")
+    module = _run(path)
     own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
     if not name or not callable(getattr(module, name, None)):
         raise NetworkError(
@@ -98,6 +99,44 @@ def block_from_file(path: Path, name: str) -> Block:
         )
     block: Block = getattr(module, name)
     return block
+
+
+def _run(path: Path) -> ModuleType:
+    """The file as a module, under a name of its own in sys.modules, where dataclasses look it up."""
+    place = path.resolve()
+    name = f"_reslab_block_{zlib.crc32(os.fsencode(place)):08x}"
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        with _neighbours_importable(place.parent):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise NetworkError(f"{path} does not run", f"{type(error).__name__}: {error}", "mend it") from error
+    return module
+
+
+@contextmanager
+def _neighbours_importable(folder: Path) -> Iterator[None]:
+    """A file may import what lies beside it, as if it were run by itself.
+
+    What it found there is forgotten afterwards: the next file, from another folder, may have neighbours of
+    the same names, and would get these without a word.
+    """
+    before = {name.partition(".")[0] for name in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the file has taken it out itself
+            sys.path.remove(str(folder))
+        tops = {name for name in sys.modules if "." not in name and name not in before}
+        places = {name: getattr(sys.modules[name], "__file__", None) for name in tops}
+        beside = {n for n, p in places.items() if p in (f"{folder}/{n}.py", f"{folder}/{n}/__init__.py")}
+        for name in [name for name in sys.modules if name.partition(".")[0] in beside]:
+            del sys.modules[name]
 
 
 def _family(
@@ -135,6 +174,8 @@ def _alone(text: str, block: Block, numbers: str, device: str) -> Named:
         ) from None
     if min(given) < 1:
         raise NetworkError(f"'{text}'", "channels and stride are at least 1", "give three numbers above 0")
+    if max(given) > MOST:
+        raise UsageError(f"'{text}'", f"channels and stride are at most {MOST:,}", "give smaller numbers")
     with torch.device(device):
         alone = block(in_channels, out_channels, stride)
     return Named(text, alone, (in_channels, 56, 56))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..errors import NetworkError
 from .arithmetic import Window
 from .bare_copy import nothing_drawn
 from .fields import Field, field_of, multiply_adds_of, name_of, windows_of
@@ -212,10 +213,15 @@ def _geometry(tensor: Tensor) -> tuple[Any, ...]:
 def record(network: nn.Module, shape: Sequence[int], gradients: bool) -> Recorder:
     """One pass of an image (1, C, H, W) through a copy made above. With gradients: what training keeps.
 
-    Raises PassError if the network raises.
+    Raises PassError if the network raises, NetworkError for an image that is too large for torch or memory.
     """
     device, dtype = place_of(network)
-    image = torch.zeros(tuple(shape), device=device, dtype=dtype)
+    try:
+        image = torch.zeros(tuple(shape), device=device, dtype=dtype)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        size = "x".join(map(str, shape[1:]))
+        why = str(error).partition("\n")[0]
+        raise NetworkError(f"there can be no picture of {size}", why, "give a smaller one") from error
     recorder = Recorder(network, image)
     try:
         with ExitStack() as stack:

@@ -36,11 +36,12 @@ def render(template: str, values: Mapping[str, Any], *, script: str = "") -> str
 
 def page_path(path: Path, example: str) -> Path:
     """Where a page goes; refused before any work if it cannot go there. Raises UsageError."""
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))  # not Path's own, which fails for ~nobody
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} is no name for a page", "a page ends in .html", f"write {example}")
-    if path.is_dir() or not path.parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+    is_folder, above = os.path.isdir(path), path.parent
+    if is_folder or not (os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)):
+        why = "it is a folder" if is_folder else f"there is no folder {above} that may be written into"
         raise UsageError(f"the page cannot go to {path}", why, "name a file in a folder that is there")
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,11 @@ def subject_of(
     Raises UsageError, ClassifierError, NetworkError, WeightsError.
     """
     if isinstance(model, str | Path):
-        path = Path(model).expanduser()
-        if path.is_dir() or path.suffix == ".safetensors":
+        # os.path and not Path, which fails for ~nobody, a name too long, a folder that is closed to us
+        path = Path(os.path.expanduser(model))
+        if os.path.isdir(path) or path.suffix == ".safetensors":
             model = Classifier.load(path, device="cpu")
-        elif path.is_file() and path.suffix != ".py":
+        elif os.path.isfile(path) and path.suffix != ".py":
             raise UsageError(
                 f"{path} is no model file of reslab's",
                 "weights alone do not say which network they belong to",

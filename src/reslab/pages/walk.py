@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def walk(
     """
     page = None if path is None else page_path(Path(path), "-o walk.html")
     subject = subject_of(model, weights, preprocess)
-    source = photo if isinstance(photo, bytes) else Path(photo).expanduser()
+    source = photo if isinstance(photo, bytes) else Path(os.path.expanduser(photo))
     seen, images = look(source, subject.preprocess)
     walked = _walk(subject, seen, images)
     if page is not None:

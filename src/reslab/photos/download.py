@@ -33,13 +33,14 @@ def get(name: str, folder: Path | str, *, source: Path | str | None = None, prog
     what cannot be fetched, read or written.
     """
     public = _named(name)
-    folder = Path(os.path.abspath(Path(folder).expanduser()))
-    if folder.exists() or folder.is_symlink():
+    # os.path and not Path, which fails for ~nobody, a name too long, a folder that is closed to us
+    folder = Path(os.path.abspath(os.path.expanduser(folder)))
+    if os.path.lexists(folder):
         raise UsageError(f"{folder} exists already", "nothing is ever overwritten", "choose another folder")
     if source is None:
         found = fetch_archives(name, public, progress=progress)
     else:
-        source = Path(source).expanduser()
+        source = Path(os.path.expanduser(source))
         try:
             found = find_archives(name, public, source)
         except OSError as error:
@@ -80,7 +81,7 @@ def _workspace(folder: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     workspace = folder.parent / f".{folder.name}.reslab-get"
-    new_parents = [parent for parent in folder.parents if not parent.exists()]
+    new_parents = [parent for parent in folder.parents if not os.path.exists(parent)]
     try:
         workspace.mkdir(parents=True, exist_ok=True)
         with FileLock(workspace / "lock", timeout=0.5):
@@ -114,7 +115,7 @@ def _read(name: str, public: PublicSet, root: Path, source: Path | str) -> dict[
             f"the files of {name} in {source} are damaged or incomplete", why, "fetch them again"
         ) from error
     photos = [content for items in splits.values() for _, _, content in items if isinstance(content, Path)]
-    missing = [path for path in photos if not path.is_file()]
+    missing = [path for path in photos if not os.path.isfile(path)]
     if missing:
         raise DownloadError(
             f"the files of {name} in {source} are incomplete",

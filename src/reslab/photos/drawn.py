@@ -45,7 +45,7 @@ def draw(
     on its own number only. A draw that is killed leaves nothing under the name of the folder. Raises
     PhotosError if the folder exists or cannot be written, UsageError for numbers that make no set.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))  # not Path's own, which fails for ~nobody
     if train < 4 or test < 2 or not 32 <= size <= 1024:
         raise UsageError(
             f"no set can be drawn of {train} pictures to train and {test} to test, {size} pixels wide",

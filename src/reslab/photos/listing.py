@@ -91,10 +91,10 @@ def check_new(path: Path) -> None:
         raise UsageError(
             f"{path} is there already", "a list is never written over", "name another, or remove it"
         )
-    if not path.parent.is_dir():
+    if not (os.path.isdir(path.parent) and os.access(path.parent, os.W_OK | os.X_OK)):
         raise UsageError(
             f"the list cannot go to {path}",
-            f"there is no folder {path.parent}",
+            f"there is no folder {path.parent} that may be written into",
             "name a file in a folder that is there",
         )
 
