@@ -1,4 +1,4 @@
-"""Files that a stranger may have written: text and JSON read with care, and what is wrong in our words."""
+"""What strangers wrote or serve: text and JSON read with care, silence ended, what is wrong in our words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import reprlib
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 LARGEST_TEXT = 2**20  # bytes of a file of settings
+PATIENCE = 60.0  # seconds of silence after which a server is given up
 
 
 def read_text(path: Path) -> str:
@@ -49,6 +52,30 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, after in zip(names, names[1:], strict=False) if name == after)
         raise ValueError(f"it says {reprlib.repr(twice)} twice")
     return content
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """A server that falls silent is an error after a while; torch's downloader would wait for ever.
+
+    Raises ConnectionError, in words, for whatever a server or the way to it does wrong. What else is an
+    OSError is one of the disk.
+    """
+    import http.client  # all four only here: most who read text fetch nothing
+    import socket
+    import ssl
+    import urllib.error
+
+    failures = urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    except failures as error:
+        reason = str(error).strip("<>").removeprefix("urlopen error ")
+        raise ConnectionError(reason or type(error).__name__) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def faults(error: ValidationError) -> list[str]:

@@ -27,6 +27,14 @@ def test_the_right_answer_solves_the_exercise(number: int, verdict_on: Callable[
     assert verdict.outcome == "solved", verdict.text
 
 
+@pytest.mark.parametrize("kind", ["half", "double"])
+def test_a_map_in_another_number_format_is_right_as_well(
+    kind: str, verdict_on: Callable[..., Verdict]
+) -> None:
+    verdict = verdict_on(6, (".detach()", f".detach().{kind}()"))
+    assert verdict.outcome == "solved", verdict.text
+
+
 @pytest.mark.parametrize(("number", "answer"), WRONG)
 def test_a_wrong_answer_is_explained(
     number: int, answer: dict[str, Any], verdict_on: Callable[..., Verdict]

@@ -11,6 +11,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
@@ -278,3 +279,30 @@ def test_every_tensor_of_network_and_file_is_accounted_for_once(kept: set[str], 
     assert report.unused == ("extra",)
     for name, tensor in target.state_dict().items():
         assert torch.equal(tensor, tensors[name] if name in report.loaded else before[name]), name
+
+
+@pytest.mark.parametrize("in_channels", [1, 3, 4])
+def test_a_first_layer_without_channels_is_not_adapted(in_channels: int) -> None:
+    target = small(in_channels=in_channels)
+    fresh = target.conv1.weight.clone()
+    report = load_into(target, weights(small()) | {"conv1.weight": torch.empty(8, 0, 7, 7)})
+    assert report.adapted == ()
+    assert report.other_shape == (("conv1.weight", (8, 0, 7, 7), (8, in_channels, 7, 7)),)
+    assert torch.equal(target.conv1.weight, fresh)
+
+
+def test_names_in_a_strangers_file_do_not_move_the_cursor(tmp_path: Path) -> None:
+    moves = "\x1b]0;owned\x07\x1b[2J"
+    path = tmp_path / f"{moves}.safetensors"
+    tensors = {k.replace("fc.", f"{moves}head.", 1): v for k, v in weights(small()).items()}
+    save_file({f"{moves}.{k}": v for k, v in tensors.items()} | {f"{moves}\nx": torch.ones(1)}, path)
+    report = reslab.load_pretrained(small(), "small", path)
+    assert report.complete
+    assert (report.prefix, report.unused) == (f"{moves}.", (f"{moves}\nx",))
+    shown = r"\x1b]0;owned\x07\x1b[2J"
+    assert f"'{shown}.' before the names" in str(report)
+    assert f"'{shown}head.weight' in the file was taken for 'fc.weight'" in str(report)
+    assert f"of no use here: {shown}\\nx (1 tensor)" in str(report)
+    assert f"loaded from {shown}head.bias" in report.table()
+    for text in (str(report), report.table()):
+        assert all(line.isprintable() for line in text.split("\n"))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
+import socket
+import ssl
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import reslab
+from reslab import foreign
 from reslab.errors import DownloadError, WeightsError
 from reslab.networks import weights_file
 from reslab.networks.weights_file import imagenet_url, read_weights
@@ -148,6 +153,70 @@ def test_offline_the_answer_names_what_to_fetch_and_where_to_put_it(server: Serv
     with refuses(DownloadError, f"{url} could not be fetched", "Connection refused", f"put it at {cached}"):
         reslab.resnet18(weights="imagenet")
     assert not cached.exists()
+
+
+def answer_once(listener: socket.socket, answer: Callable[[socket.socket], None]) -> None:
+    """Hears one request, in a thread of its own, and does with the connection what `answer` does."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        answer(connection)
+
+    Thread(target=serve, daemon=True).start()
+
+
+HALF = b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"half" * 99
+
+
+@pytest.mark.parametrize("said", [b"", HALF], ids=["at once", "half way"])
+def test_a_server_that_falls_silent_is_given_up(said: bytes, server: Server, refuses: Any) -> None:
+    cached = server.offer(b"never sent")
+    server.patch.setattr(foreign, "PATIENCE", 0.3)
+    open_still = []
+
+    def answer(connection: socket.socket) -> None:
+        open_still.append(connection)
+        connection.recv(9999)
+        connection.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer_once(listener, answer)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/{cached.name}"
+        server.patch.setattr(weights_file, "imagenet_url", lambda network: url)
+        with refuses(DownloadError, f"{url} could not be fetched", "timed out", f"put it at {cached}"):
+            reslab.resnet18(weights="imagenet")
+    assert open_still
+    assert os.listdir(cached.parent) == []
+    assert socket.getdefaulttimeout() is None
+
+
+def test_a_secure_connection_that_breaks_is_no_fault_of_the_disk(
+    server: Server, tmp_path: Path, refuses: Any
+) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl, which makes the certificate")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out our.pem -days 2 -subj /CN=us"
+    command += " -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    server.patch.setenv("SSL_CERT_FILE", str(tmp_path / "our.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "our.pem", tmp_path / "key.pem")
+    cached = server.offer(b"never sent")
+
+    def answer(connection: socket.socket) -> None:
+        secure = context.wrap_socket(connection, server_side=True)
+        secure.recv(9999)
+        secure.sendall(HALF)
+        with socket.socket(fileno=secure.detach()) as plain:
+            plain.sendall(b"not a word of TLS" * 99)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer_once(listener, answer)
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/{cached.name}"
+        server.patch.setattr(weights_file, "imagenet_url", lambda network: url)
+        with refuses(DownloadError, f"{url} could not be fetched", "[SSL", f"put it at {cached}"):
+            reslab.resnet18(weights="imagenet")
+    assert os.listdir(cached.parent) == []
 
 
 def test_a_cache_that_cannot_be_written_is_named(

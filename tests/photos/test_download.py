@@ -25,6 +25,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from PIL import Image
 from torchvision import datasets
 
 import reslab
+from reslab import foreign
 from reslab.errors import DownloadError, UsageError
 from reslab.photos import download
 from reslab.photos.download_archives import downloads_folder
@@ -272,6 +274,7 @@ def test_the_made_folder_is_one_that_training_reads(publish: Publisher, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 70,000 files are written, and removed again
 def test_all_of_the_real_fashion_mnist_comes_out_pixel_for_pixel(tmp_path: Path) -> None:
     source = real_data("fashion-mnist")
     made = reslab.get("fashion-mnist", tmp_path / "made", source=source)
@@ -469,6 +472,17 @@ def test_a_file_that_is_not_there_or_not_the_published_one_is_an_answer_and_not_
     assert reslab.get("cifar10", tmp_path / "made").is_dir()
 
 
+def test_a_server_that_falls_silent_is_given_up(publish: Publisher, tmp_path: Path) -> None:
+    publish.cifar10()
+    publish.patch(foreign, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # who calls is put through, and hears nothing
+        publish.patch(datasets.CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/set.tar.gz")
+        with pytest.raises(DownloadError, match="could not be fetched") as caught:
+            reslab.get("cifar10", tmp_path / "made")
+    assert "timed out" in caught.value.why
+    assert "--source" in caught.value.do
+
+
 def test_a_mirror_that_is_down_is_passed_over(publish: Publisher, tmp_path: Path) -> None:
     expected = publish.fashion_mnist()
     publish.patch(datasets.FashionMNIST, "mirrors", [f"{publish.url}gone/", publish.url])
@@ -524,26 +538,31 @@ def many_pets(tmp_path: Path) -> Path:
     return source
 
 
-def start_and_wait_until_it_writes(source: Path, folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def stopped_while_it_writes(source: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of its work, however fast the machine is; killed in the end."""
     command = [sys.executable, "-m", "reslab", "get", "oxford-pets", str(folder), "--source", str(source)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not any(folder.parent.glob(f".{folder.name}.*/photos/*/*/*.jpg")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGSTOP)  # in the middle, however fast the machine is
-    assert not folder.exists()
-    return process
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not any(folder.parent.glob(f".{folder.name}.*/photos/*/*/*.jpg")):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.002)
+            process.send_signal(signal.SIGSTOP)
+            assert not folder.exists()
+            yield process
+        finally:
+            process.kill()
 
 
 def test_after_kill_9_nothing_stands_at_the_name_and_the_next_call_cleans_up(
     many_pets: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "made" / "pets"
-    process = start_and_wait_until_it_writes(many_pets, folder)
-    with pytest.raises(DownloadError, match="is being made by another process"):
+    with (
+        stopped_while_it_writes(many_pets, folder),
+        pytest.raises(DownloadError, match="is being made by another process"),
+    ):
         reslab.get("oxford-pets", folder, source=many_pets)
-    process.kill()
-    process.communicate()
     assert not folder.exists()
     assert list(folder.parent.iterdir()) != []
     reslab.get("oxford-pets", folder, source=many_pets)
@@ -553,10 +572,10 @@ def test_after_kill_9_nothing_stands_at_the_name_and_the_next_call_cleans_up(
 
 def test_ctrl_c_leaves_nothing(many_pets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "made" / "pets"
-    process = start_and_wait_until_it_writes(many_pets, folder)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGCONT)
-    _, errors = process.communicate(timeout=60)
+    with stopped_while_it_writes(many_pets, folder) as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors.splitlines()[-1]) == (130, "interrupted")
     assert not folder.parent.exists()
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sqlite3
 import unicodedata
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from materials import make_photo
 from PIL import ExifTags, Image, ImageCms
 from torchvision.datasets import ImageFolder
 
 import reslab
 from reslab.errors import PhotosError, UsageError
-from reslab.photos import faults, findings, looks
+from reslab.photos import faults, findings, look_cache, looks
 from reslab.photos.decode import decode
+from reslab.photos.look_cache import LookCache
 
 Folder = Callable[..., Path]
 
@@ -271,6 +276,89 @@ def test_a_damaged_cache_changes_nothing(damage: str, photo_folder: Folder, own_
         path.parent.write_text("")
     assert reslab.check(folder) == first
     assert reslab.check(folder) == first
+
+
+@given(st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_becomes_of_the_cache_a_check_finds_the_same(
+    photo_folder: Folder, own_cache: Path, data: st.DataObject
+) -> None:
+    shutil.rmtree(own_cache)
+    folder = photo_folder(train=4, test=2)
+    (folder / "train" / "red" / "bad.jpg").write_bytes(b"no photo")
+    first = reslab.check(folder)
+    (path,) = own_cache.rglob("*.sqlite")
+    content = bytearray(path.read_bytes())
+    harm = data.draw(st.sampled_from(["bytes", "bytes of the head", "cut", "longer", "replaced"]))
+    if harm in ("cut", "longer"):
+        content = content[: data.draw(st.integers(0, len(content)))] + data.draw(st.binary()) * (
+            harm != "cut"
+        )
+    elif harm == "replaced":
+        content = bytearray(data.draw(st.binary()))
+    else:
+        place = st.integers(0, 100 if harm == "bytes of the head" else len(content) - 1)
+        for at in data.draw(st.lists(place, min_size=1, max_size=30)):
+            content[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    assert reslab.check(folder) == first
+    assert reslab.check(folder) == first
+
+
+def test_a_cache_is_made_anew_wherever_its_damage_shows(tmp_path: Path) -> None:
+    seen = {f"{i:032x}": looks.Look(width=i, thumbnail=bytes([i]) * 256) for i in range(99)}
+
+    def kept() -> list[looks.Look]:
+        """What was kept of them; they are put there again."""
+        with closing(LookCache(tmp_path)) as cache:
+            found = [look for digest in seen if (look := cache.get(digest))]
+            for digest, look in seen.items():
+                cache.put(digest, look)
+        return found
+
+    assert kept() == []
+    assert kept() == list(seen.values())
+    (path,) = tmp_path.glob("*.sqlite")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"CREATE TABLE looks", b"CREATE TA\xffLE looks"))  # which sqlite quotes
+    assert kept() == []
+    assert kept() == list(seen.values())
+    path.write_bytes(whole[:-4096] + b"\xff" * 4096)  # a page that nobody reads before it is written
+    assert len(kept()) < len(seen)
+    kept()
+    assert kept() == list(seen.values())
+    path.write_bytes(whole.replace(f"{3:032x}".encode(), f"{4:032x}".encode()))  # another photo's
+    assert set(kept()) <= set(seen.values()) - {seen[f"{3:032x}"]}
+
+
+def test_a_cache_that_another_process_writes_into_is_not_taken_for_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(look_cache, "WAITS", 0.1)
+    seen = looks.Look(format="PNG")
+    with closing(LookCache(tmp_path)) as cache:
+        cache.put("a", seen)
+    (path,) = tmp_path.glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with closing(LookCache(tmp_path)) as cache:
+            assert cache.get("a") is None
+    assert "no cache: database is locked" in caplog.text
+    with closing(LookCache(tmp_path)) as cache:
+        assert cache.get("a") == seen
+
+
+def test_old_caches_are_removed_and_a_file_that_vanishes_meanwhile_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(5):
+        (tmp_path / f"{i}.sqlite-journal").symlink_to("nowhere")  # listed, and not there
+        (tmp_path / f"{i}.sqlite").write_bytes(b"")
+        os.utime(tmp_path / f"{i}.sqlite", (0, 0))
+    with closing(LookCache(tmp_path)) as cache:
+        cache.put("a", looks.Look(format="PNG"))
+    assert caplog.text == ""
+    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 1
 
 
 def test_a_check_changes_no_file(photo_folder: Folder) -> None:

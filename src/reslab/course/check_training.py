@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from .verdict import NotSolvedError, call, expect, shown
 
 EPOCHS = 3
+NO_NUMBER = "nan and inf are no figures: they come of a division by 0, or of a mean over nothing."
 
 
 def check(answer: Any) -> str:
@@ -141,7 +143,7 @@ def _losses(group: list[_Pass]) -> list[tuple[float, int]]:
 
 def _check_loss(name: str, got: list[float], epochs: list[list[tuple[float, int]]]) -> None:
     right = [_mean(epoch) for epoch in epochs]
-    wrong = next((i for i in range(EPOCHS) if abs(got[i] - right[i]) > 1e-5), None)
+    wrong = next((i for i in range(EPOCHS) if not abs(got[i] - right[i]) <= 1e-5), None)  # nan too
     if wrong is None:
         return
     sums = " + ".join(f"{count}·{loss:.3f}" for loss, count in epochs[wrong])
@@ -150,7 +152,8 @@ def _check_loss(name: str, got: list[float], epochs: list[list[tuple[float, int]
         f"{name} of epoch {wrong + 1} is {got[wrong]:.4f}",
         f"expected ({sums}) / {images} = {right[wrong]:.4f}, the mean over the {images} images of this epoch",
     ]
-    raise NotSolvedError("\n".join([*lines, _mistake(got, epochs)]).rstrip())
+    why = _mistake(got, epochs) if math.isfinite(got[wrong]) else NO_NUMBER
+    raise NotSolvedError("\n".join([*lines, why]).rstrip())
 
 
 def _mistake(got: list[float], epochs: list[list[tuple[float, int]]]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..tables import printable
 from .weights_file import fetch_imagenet, read_weights
 
 COUNTER = ".num_batches_tracked"
@@ -58,7 +59,7 @@ class WeightsReport:
                 lines.append(f"  another shape, left as initialised: {shapes}")
         if self.unused:
             lines.append(f"  in the file, but of no use here: {_by_module(self.unused)}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))  # the names in a file are a stranger's
 
     def table(self) -> str:
         """One line per tensor: first what was loaded, then what is missing, differs or was not needed."""
@@ -72,6 +73,7 @@ class WeightsReport:
             for name, a, b in self.other_shape
         ]
         rows += [(name, "unused") for name in self.unused]
+        rows = [(printable(name), printable(fate)) for name, fate in rows]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:{width}}  {fate}" for name, fate in rows)
 
@@ -161,7 +163,7 @@ def _adapt_first_layer(
     same_but_for_channels = (
         theirs.dim() == 4 and theirs.shape[0] == shape[0] and theirs.shape[2:] == shape[2:]
     )
-    if not same_but_for_channels or theirs.shape == shape:
+    if not same_but_for_channels or theirs.shape[1] in (0, shape[1]):  # of no channels none can be made
         return ()
     tensors[name] = adapt_input_channels(theirs.to(ours[name]), shape[1])
     return (name,)

@@ -5,8 +5,8 @@ Nothing in a file is ever executed: see tensor_table.py and saved_tensors.py.
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DownloadError, WeightsError
+from ..foreign import patient
 from ..tables import printable
 from .saved_tensors import HoldsCodeError, read_saved
 from .tensor_table import read_table
@@ -43,16 +44,16 @@ def fetch_imagenet(name: str) -> Path:
     """
     url = imagenet_url(name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if path.exists():
+    if os.path.exists(path):  # not Path's own, which fails where a folder above is closed to us
         return path
     by_hand = f"fetch it elsewhere and put it at {path}, or train from scratch, without weights"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # torchvision's file names end in the first eight digits of the file's SHA-256
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        reason = str(error).strip("<>").removeprefix("urlopen error ")
-        raise DownloadError(f"{url} could not be fetched", reason, by_hand) from error
+        with patient():
+            # torchvision's file names end in the first eight digits of the file's SHA-256
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
+    except ConnectionError as error:
+        raise DownloadError(f"{url} could not be fetched", str(error), by_hand) from error
     except RuntimeError as error:  # torch's word for a hash that does not match
         raise DownloadError(
             f"{url} did not arrive whole", f"its hash is wrong: {error}", f"try again, or {by_hand}"
@@ -69,14 +70,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises WeightsError if the file is missing, is no weights file or would execute code.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(
             f"there is no weights file {path}",
-            "it is a folder"
-            if path.is_dir()
-            else "nothing is there"
-            if not path.exists()
-            else "it is no file",
+            _what_is_there(path),
             "give a .safetensors or .pth file, or 'imagenet'",
         )
     try:
@@ -107,6 +104,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "save the state dict: torch.save(network.state_dict(), path)",
         )
     return tensors
+
+
+def _what_is_there(path: Path) -> str:
+    """In words, in the place of a file."""
+    try:
+        return "it is a folder" if stat.S_ISDIR(os.stat(path).st_mode) else "it is no file"
+    except (FileNotFoundError, NotADirectoryError):
+        return "nothing is there"
+    except (OSError, ValueError) as error:  # a folder above is closed to us, or no file can have this name
+        return f"it cannot be looked at: {getattr(error, 'strerror', None) or error}"
 
 
 def _read(path: Path) -> Any:

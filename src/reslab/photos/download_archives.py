@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
-import socket
-import ssl
 import sys
 import tarfile
-import urllib.error
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DownloadError
+from ..foreign import patient
 from .download_sets import Archive, PublicSet
-
-UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-PATIENCE = 60.0  # seconds of silence after which a server is given up
 
 
 def downloads_folder() -> Path:
@@ -146,9 +139,9 @@ def _fetch(name: str, public: PublicSet, archive: Archive, path: Path, progress:
         if progress and sys.stderr.isatty():
             print(f"fetching {url}", file=sys.stderr)
         try:
-            with _patient():
+            with patient():
                 torch.hub.download_url_to_file(url, str(path), progress=progress and sys.stderr.isatty())
-        except UNREACHABLE as error:
+        except ConnectionError as error:
             failures.append(f"{url}: {error}")
             continue
         if (md5 := _md5(path)) == archive.md5:
@@ -161,17 +154,6 @@ def _fetch(name: str, public: PublicSet, archive: Archive, path: Path, progress:
         "; ".join(failures),
         f"fetch by hand {', '.join(others)}; put the files into one folder; give that as --source FOLDER",
     )
-
-
-@contextmanager
-def _patient() -> Iterator[None]:
-    """A server that falls silent is an error after a while; torch's downloader would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def unpack(found: Mapping[Archive, Path], public: PublicSet, root: Path, *, progress: bool) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import PhotosError
 from . import findings
 from .decode import Truncated, decode, readable_formats, undisturbed
-from .metadata import oddities
+from .metadata import MOST_PAGES, count_pages, oddities
 
 if TYPE_CHECKING:
     from .findings import Finding
@@ -116,7 +116,8 @@ def faults_of(seen: Look, suffix: str) -> list[tuple[type[Finding], str]]:
     if max(seen.width, seen.height) > LONGEST * min(seen.width, seen.height):
         found.append((findings.Stretched, f"{seen.width} x {seen.height} pixels"))
     if seen.frames > 1:
-        found.append((findings.Animated, f"{seen.frames} frames or pages; the first is used"))
+        count = f"more than {MOST_PAGES:,}" if seen.frames > MOST_PAGES else f"{seen.frames}"
+        found.append((findings.Animated, f"{count} frames or pages; the first is used"))
     if seen.odd:
         found.append((findings.OddMetadata, seen.odd))
     meant = _format_of(suffix.lower())
@@ -137,9 +138,10 @@ def _header(path: Path) -> Header:
     try:
         with undisturbed, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
-            frames = int(getattr(file, "n_frames", 1)) if name in MANY_PAGES else 1
             sides = file.size if name in ("JPEG", "MPO") else None
-            return "JPEG" if name == "MPO" else name, frames, "; ".join(oddities(file)), sides
+            odd = "; ".join(oddities(file))
+            frames = count_pages(file) if name in MANY_PAGES else 1
+            return "JPEG" if name == "MPO" else name, frames, odd, sides
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
         return "", 1, "", None
 
