@@ -30,7 +30,10 @@ def test_auto_is_the_best_that_torch_sees() -> None:
     assert choose_device("cpu").type == choose_device("cpu:0").type == "cpu"
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "auto:1", "cuda:one", "cpu:-1", "CPU", "cuda::1"])
+@pytest.mark.parametrize(
+    "name",
+    ["gpu", "", "auto:1", "cuda:one", "cpu:-1", "CPU", "cuda::1", "cpu:", "cpu:²", "cuda:" + "9" * 5000],
+)
 def test_an_unknown_device_is_refused_by_name(name: str) -> None:
     with pytest.raises(RecipeError) as caught:
         choose_device(name)
@@ -59,11 +62,14 @@ def test_only_the_cores_that_the_process_may_use_are_counted() -> None:
     assert cores() == len(os.sched_getaffinity(0))
 
 
-def test_reproducible_leaves_the_flags_as_they_were() -> None:
-    flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+@pytest.mark.parametrize("on_device", [True, False])
+def test_reproducible_leaves_the_flags_as_they_were(on_device: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: on_device)
     with reproducible():
-        pass
-    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == flags
+        assert (cudnn.deterministic, cudnn.benchmark) == (on_device, not on_device)
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
 
 
 def test_threads_are_those_of_the_block_and_given_back_afterwards() -> None:
@@ -91,7 +97,7 @@ def test_waiting_for_a_core_grows_where_two_programs_share_one() -> None:
         "if child: os.wait(); print(waiting() - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 0.05 < float(done.stdout) < 0.6
+    assert 0.05 < float(done.stdout) < 5
 
 
 def test_the_processor_has_a_name() -> None:

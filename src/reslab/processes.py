@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import re
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EMULATED = 10.0  # times slower than in fp32: one with bf16 is quicker in it, one without 40 times slower
 DEVICES = ("auto", "cpu", "cuda", "mps")
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # torch's words, and oneDNN's
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -38,7 +40,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in DEVICES or kind == "auto" or (index and not index.isdigit()):
+    if kind == "auto" or not re.fullmatch(rf"({'|'.join(DEVICES)})(:\d{{1,4}})?", name, re.ASCII):
         raise RecipeError(f"there is no device '{name}'", "", f"use one of {', '.join(DEVICES)}, or cuda:1")
     count = torch.cuda.device_count() if kind == "cuda" else int(kind == "cpu" or mps)
     if int(index or 0) >= count:
@@ -134,6 +136,14 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or Python means that the memory has ended."""
+    import torch
+
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def keep_memory() -> None:

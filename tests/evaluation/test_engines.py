@@ -264,3 +264,13 @@ def test_an_engine_that_disagrees_or_fails_is_not_chosen_and_that_is_said(
     assert [record.getMessage().split(" is not")[0].split(" cannot")[0] for record in caplog.records] == [
         "another", "all of it", "no number", "shape", "fails"
     ]  # fmt: skip
+
+
+def test_while_other_threads_may_compute_no_network_is_traced() -> None:
+    """torch changes nn.Module for every thread meanwhile."""
+    network, found = network_of("cifar_resnet20"), []
+    beside = threading.Thread(target=lambda: found.append(list(candidates(network, rough=True))))
+    beside.start()
+    beside.join()
+    assert found == [[]]
+    assert list(candidates(network, rough=True))

@@ -15,7 +15,7 @@ from reslab import Classifier, Preprocess
 from reslab.errors import ClassifierError
 from reslab.evaluation import many
 from reslab.evaluation.engines import Answer, Engine, candidates
-from reslab.evaluation.many import BATCH_SIZE, FIRST
+from reslab.evaluation.many import BATCH_SIZE
 
 LOOK = Preprocess(size=32, resize=36)
 Choose = Callable[[nn.Module, Answer, Tensor, bool], tuple[Tensor, Engine | None]]
@@ -116,7 +116,7 @@ def test_an_engine_that_goes_wrong_later_is_given_up_with_a_word(
     with caplog.at_level(logging.WARNING, "reslab"):
         found = [(row.label, row.error is None) for row in classifier.predict_all(photos)]
     assert [record.getMessage() for record in caplog.records] == [
-        "pretender left its tolerance: the network itself goes on"
+        "pretender failed or left its tolerance: the network itself goes on"
     ]
     assert found == one_by_one(classifier, photos)
 
@@ -129,7 +129,7 @@ def test_the_stopwatch_s_own_choice_gives_the_same_labels(photos: list[Path | st
 
 def test_no_readable_photo_and_no_photo_at_all() -> None:
     classifier = classifier_of(network_of("cifar_resnet20"))
-    assert all(row.error for row in classifier.predict_all([b"none"] * (FIRST + BATCH_SIZE)))
+    assert all(row.error for row in classifier.predict_all([b"none"] * (2 * BATCH_SIZE)))
     assert list(classifier.predict_all([])) == []
 
 
@@ -161,3 +161,47 @@ def test_stopped_half_way_no_thread_stays_and_torch_computes_with_as_many_as_bef
         assert threading.active_count() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_engine_that_fails_later_is_given_up_and_no_answer_is_lost(
+    photos: list[Path | str | bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, calls = network_of("cifar_resnet20").eval(), []
+    classifier = classifier_of(network)
+
+    def failing(images: Tensor) -> Tensor:
+        calls.append(len(images))
+        if len(calls) > 3:
+            raise ZeroDivisionError
+        with torch.no_grad():
+            return torch.as_tensor(copy.deepcopy(network)(images))
+
+    monkeypatch.setattr(many, "choose", pretending(failing))
+    with caplog.at_level(logging.WARNING, "reslab"):
+        found = [(row.label, row.error is None) for row in classifier.predict_all(photos)]
+    assert [record.getMessage() for record in caplog.records] == [
+        "pretender failed or left its tolerance: the network itself goes on"
+    ]
+    assert found == one_by_one(classifier, photos)
+
+
+def test_larger_pictures_are_computed_fewer_at_once(
+    photos: list[Path | str | bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reslab.evaluation.predictions.LARGE", 16)  # 32 pixels are twice that
+    network, sizes = network_of("cifar_resnet20").eval(), []
+
+    def noting(images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        with torch.no_grad():
+            return torch.as_tensor(network(images))
+
+    monkeypatch.setattr(many, "choose", pretending(noting))
+    classifier = classifier_of(network)
+    labels = [row.label for row in classifier.predict_all(photos)]
+    assert max(sizes) == BATCH_SIZE // 4
+    sizes.clear()
+    network.register_forward_hook(lambda module, images, logits: sizes.append(len(logits)))
+    monkeypatch.setattr(many, "MANY", 10**9)
+    assert [row.label for row in classifier.predict_all(photos)] == labels
+    assert 8 < max(sizes) <= 64 // 4

@@ -1,15 +1,20 @@
 """The one exact pass: every photo once, in order, and the network comes back as it was."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from reslab.errors import PhotosError
-from reslab.evaluation.predictions import evaluating, predict_logits, read_ahead
+from reslab.evaluation.predictions import batch_size_at, evaluating, predict_logits, read_ahead
 from reslab.networks.named import NetworkSpec
 from reslab.networks.precision import Precision
 from reslab.photos.preprocess import Preprocess
@@ -135,3 +140,34 @@ def test_never_more_than_two_batches_are_read_ahead_and_no_thread_stays(
 
 def test_no_photos_are_no_batches() -> None:
     assert list(read_ahead([], LOOK, 4)) == []
+
+
+@given(size=st.integers(1, 100_000), most=st.integers(1, 512))
+def test_a_batch_of_larger_photos_has_no_more_pixels(size: int, most: int) -> None:
+    count = batch_size_at(size, most)
+    assert count == most if size <= 224 else count == 1 or count * size**2 <= most * 224**2
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of a process from /proc")
+def test_memory_that_ends_is_answered() -> None:
+    """A real process that may take 700 MB more, and a photo that needs several times as much."""
+    code = """
+import resource, torch, reslab
+from PIL import Image
+def predict(size):
+    look, network = reslab.Preprocess(size=size, resize=size), reslab.cifar_resnet20(num_classes=2)
+    return reslab.Classifier(network, ("cat", "dog"), look, device="cpu").predict(Image.new("RGB", (64, 64)))
+predict(32)  # imports all there is
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + 700 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    predict(4096)
+except reslab.ReslabError as error:
+    print(type(error).__name__, error)
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.startswith("ClassifierError there is not enough memory for 1 photos of 4096 pixels"), (
+        done.stderr
+    )

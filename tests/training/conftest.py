@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rough_machine import RoughMachine, ready
+from rough_machine import RoughMachine, bits, ready
 
 import reslab
 from reslab import Recipe, Run
@@ -107,32 +107,13 @@ def die_at_act(number: int) -> None:
 @pytest.fixture
 def outcome() -> Callable[[Run | Path], dict[str, Any]]:
     """outcome(run) -> every bit that a run leaves, but for times and places."""
-    from safetensors.torch import load_file
-
-    def tensors(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return str(value.dtype), tuple(value.shape), value.contiguous().reshape(-1).numpy().tobytes()
-        if isinstance(value, dict):
-            return {str(key): tensors(item) for key, item in value.items() if key not in TIMES}
-        return [tensors(item) for item in value] if isinstance(value, list | tuple) else value
-
-    def of(run: Run | Path) -> dict[str, Any]:
-        run = run if isinstance(run, Run) else Run(run)
-        return {
-            "metrics": tensors(run.rows),
-            "weights": tensors(load_file(run.folder / "model.safetensors")),
-            "checkpoint": tensors(torch.load(run.folder / "checkpoint", weights_only=True)),
-            "result": tensors(run.result),
-            "recipe": run.recipe,
-        }
-
-    return of
-
-
-TIMES = ("seconds", "images_per_second", "run", "model")
+    return lambda run: bits(run.folder if isinstance(run, Run) else run)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread() -> Iterator[None]:
     """The bits depend on the number of threads, and a forked process has one."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

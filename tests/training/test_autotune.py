@@ -2,16 +2,18 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import reslab
-from reslab import Photos, Recipe, cifar_resnet20, prepare
+from reslab import BasicBlock, Photos, Recipe, ResNet, cifar_resnet20, prepare
 from reslab.errors import RecipeError
 from reslab.networks.precision import CANDIDATES, parse_precision
 from reslab.processes import cores, multiplies_bf16
@@ -32,17 +34,20 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def busy() -> Iterator[None]:
     """A machine that other programs keep busy, with real ones."""
-    code = "print(flush=True)\nwhile True: pass"
-    others = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3 * cores())
-    ]
-    for other in others:
-        assert other.stdout is not None
-        other.stdout.readline()
-    yield
-    for other in others:
-        other.kill()
-        other.communicate()
+    # they end with this process, should it be killed
+    code = f"import os\nprint(flush=True)\nwhile os.getppid() == {os.getpid()}: pass"
+    others: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(2 * cores()):
+            others.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE))
+        for other in others:
+            assert other.stdout is not None
+            other.stdout.readline()
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
 
 
 def measure(network: torch.nn.Module, recipe: Recipe, said: list[str] | None = None) -> Measured:
@@ -71,13 +76,19 @@ def test_auto_picks_the_fastest_that_was_measured_and_remembers_it(small: Recipe
     assert len(said) == 3  # a longer run is worth a better measurement
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this system counts no waiting")
 @pytest.mark.usefixtures("busy")
 def test_on_a_busy_machine_the_work_is_compared_and_nothing_remembered(
-    small: Recipe, own_cache: Path
+    small: Recipe, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads = torch.get_num_threads()
-    measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision="auto"))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # who has set them has chosen the threads
+        monkeypatch.delenv(name, raising=False)
+    threads = 2
+    torch.set_num_threads(threads)
+    # shallow: in every layer the two wait for each other
+    network = ResNet(BasicBlock, (1,), (16,), num_classes=2, stem="small", stem_channels=16)
+    measured = measure(network, small.with_settings(precision="auto"))
     assert measured.busy
     known = CANDIDATES if multiplies_bf16() else ("fp32", "fp32+channels_last")
     assert set(measured.images_per_second) == set(known)
@@ -85,7 +96,7 @@ def test_on_a_busy_machine_the_work_is_compared_and_nothing_remembered(
     assert torch.get_num_threads() == threads
     assert "busy" in str(measured)
     assert not list(own_cache.rglob("precision.json"))
-    by_hand = measure(cifar_resnet20(num_classes=2), small.with_settings(precision="bf16"))
+    by_hand = measure(network, small.with_settings(precision="bf16"))
     assert by_hand.threads == threads  # who says what to compute with gets the same bits, busy or not
 
 
@@ -225,3 +236,28 @@ def test_what_cannot_be_computed_with_is_answered_before_a_photo_is_looked_for(
 ) -> None:
     with pytest.raises(RecipeError, match=next(iter(wrong.values()))):
         reslab.train(tmp_path / "no photos", "resnet18", small.with_settings(**wrong), run=tmp_path / "run")
+
+
+@pytest.mark.usefixtures("quiet")
+def test_networks_that_differ_in_their_blocks_alone_are_measured_each(small: Recipe, own_cache: Path) -> None:
+    recipe = small.with_settings(precision="fp32")
+    without = partial(reslab.BasicBlock, shortcut="A")  # a shortcut without weights, and none at all
+    networks = [cifar_resnet20(num_classes=2, block=block) for block in (without, reslab.PlainBlock)]
+    assert len({sum(p.numel() for p in network.parameters()) for network in networks}) == 1
+    for network in networks:
+        measure(network, recipe)
+    (memory,) = own_cache.rglob("precision.json")
+    assert len(json.loads(memory.read_text())) == 2
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
+def test_a_candidate_at_rest_holds_its_weights_alone_and_goes_on(small: Recipe, optimizer: str) -> None:
+    recipe = small.with_settings(optimizer=optimizer)
+    trial = Trial(cifar_resnet20(num_classes=2), recipe, CANDIDATES["fp32"], CPU)
+    images = torch.rand(4, 3, 16, 16)
+    first = trial.step(images, 4)[1]
+    assert len(trial.optimizer.state) > 0
+    trial.rest()
+    assert len(trial.optimizer.state) == 0
+    assert all(parameter.grad is None for parameter in trial.network.parameters())
+    assert trial.step(images, 4)[1] == pytest.approx(first, abs=0.05)

@@ -455,3 +455,12 @@ def test_gaps_single_points_and_nothing_in_a_terminal() -> None:
     assert "no values yet" in drawn("never")
     assert "no finite values" in drawn("bad")
     assert not re.search("[⠀-⣿]", "\n".join(line[5:30] for line in drawn("loss").splitlines()))  # the gap
+
+
+def test_a_curve_of_one_step_beside_one_without_values(tmp_path: Path) -> None:
+    history = History()
+    history.log(0, train_loss=None, val_loss=0.7)
+    canvas = Canvas(tmp_path / "curves.png")
+    with canvas:
+        canvas.draw_plot([history["train_loss"], history["val_loss"]])
+    assert Image.open(tmp_path / "curves.png").size[0] > 100

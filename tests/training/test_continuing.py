@@ -85,7 +85,7 @@ def test_a_kill_at_any_act_of_an_epochs_end_and_of_the_finish_costs_no_bit(
         state = Run(killed)
         assert [row["epoch"] for row in state.rows] in ([1], [1, 2])  # readable at any time
         assert state.classifier.classes == ("blue", "red")
-        assert state.state == ("finished" if code == 0 else state.state)
+        assert state.state in (("finished",) if code == 0 else ("interrupted", "finished"))
         if code != 0:
             assert in_child(lambda folder=killed: go_on(folder)) == 0
         results.append(outcome(killed))
@@ -99,7 +99,8 @@ def test_a_start_that_is_killed_leaves_no_run_or_a_whole_one(
     photos, seen = photo_folder(train=20), set()
     for act in (1, 4, 9, 14, 17, 18, 19, 20, 60):
         folder = tmp_path / f"run{act}"
-        in_child(lambda to=folder: start(photos, to, small.with_settings(cache=False)), die_at=act)
+        code = in_child(lambda to=folder: start(photos, to, small.with_settings(cache=False)), die_at=act)
+        assert code in (0, -signal.SIGKILL)
         seen.add(folder.exists())
         assert not folder.exists() or checkpoint.NAME in [path.name for path in folder.iterdir()]
         assert Run(folder).state == "interrupted" if folder.exists() else True
@@ -147,8 +148,8 @@ def test_a_signal_saves_says_how_to_go_on_and_costs_no_bit(
 
         def after(module: nn.Module, args: Any, out: Any, at: int = at) -> None:
             nonlocal steps
-            steps += module.training
-            if steps == at and module.training:
+            steps += module.training and torch.is_grad_enabled()
+            if steps == at and module.training and torch.is_grad_enabled():
                 signal.raise_signal(number)
 
         hook = nn.modules.module.register_module_forward_hook(

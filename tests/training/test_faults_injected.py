@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,9 @@ MEGABYTE = 2**20
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk(small_disk: Callable[..., Path]) -> Path:
     """A real disk of 64 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs to mount a small disk, which this user may not")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    return small_disk(size="64m")
 
 
 @pytest.fixture
@@ -134,10 +129,18 @@ def test_a_folder_that_is_removed_while_it_trains_is_an_answer(
     assert resume(run, progress=False, say=str).state == "finished"
 
 
-def test_a_permission_that_is_lost_while_it_trains_is_an_answer(small: Recipe, tmp_path: Path) -> None:
-    """As another user, since root may write everywhere; in a folder that everybody may enter."""
-    open_place = Path(tempfile.mkdtemp(dir="/tmp"))
-    open_place.chmod(0o755)
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that everybody may enter."""
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.usefixtures("finished")  # it has imported all that another user may not read
+def test_a_permission_that_is_lost_while_it_trains_is_an_answer(small: Recipe, open_place: Path) -> None:
+    """As another user, since root may write everywhere."""
     photos, report = few_photos(open_place / "photos"), open_place / "report.json"
     run = start(photos, open_place / "run", small.with_settings(cache=False))
     if os.getuid() == 0:
@@ -147,14 +150,15 @@ def test_a_permission_that_is_lost_while_it_trains_is_an_answer(small: Recipe, t
     if not process:
         _train_and_lose_permission(run, report)
     os.waitpid(process, 0)
-    what, why, do = json.loads(report.read_text())
+    run.folder.chmod(0o755)
+    said = json.loads(report.read_text())
+    assert len(said) == 3, said
+    what, why, do = said
     assert what.startswith(str(run.folder))
     assert what.endswith("could not be written")
     assert "Permission denied; the checkpoint before it is whole" in why
     assert "reslab resume" in do
-    run.folder.chmod(0o755)
     assert resume(run, progress=False, say=str).state == "finished"
-    shutil.rmtree(open_place)
 
 
 def _train_and_lose_permission(run: Run, report: Path) -> None:
@@ -166,8 +170,11 @@ def _train_and_lose_permission(run: Run, report: Path) -> None:
         next(epochs)
         run.folder.chmod(0o555)
         next(epochs)
+        report.write_text(json.dumps(["nothing was refused"]))
     except ReslabError as error:
         report.write_text(json.dumps([error.what, error.why, error.do]))
+    except BaseException:  # noqa: BLE001
+        report.write_text(json.dumps([traceback.format_exc()]))
     finally:
         os._exit(0)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.datasets import ImageFolder
 
-from reslab import Epoch, Photos, Recipe, cifar_resnet20, fit, prepare
+from reslab import Epoch, Photos, Recipe, cifar_resnet20, fit, prepare, train
 from reslab.errors import NetworkError, RecipeError
 
 
@@ -104,3 +104,60 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(
     assert "1 of 27 photos, 1 of train\n  train/red/bad.jpg: it is none of JPEG" in caplog.text
     training = prepare(cifar_resnet20(num_classes=2), Photos(folder), small, progress=False)
     assert len(training.train.photos) == 20
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_the_network_has_the_averaged_weights_that_were_validated(
+    small: Recipe, photo_folder: Callable[..., Path], stop_after: int
+) -> None:
+    photos = Photos(photo_folder(train=30), val_fraction=0.3)
+    network = cifar_resnet20(num_classes=2)
+    recipe = small.with_settings(weight_averaging=0.9)
+    for epoch in fit(network, photos, recipe, progress=False):
+        if epoch.epoch == stop_after:
+            break
+    prepared = prepare(network, photos, recipe, progress=False)
+    loss, accuracy = prepared.validate(False)(network, recipe.size)
+    assert (loss, accuracy) == (pytest.approx(epoch.val_loss, rel=1e-5), epoch.val_accuracy)
+
+
+def test_what_was_frozen_is_free_for_the_next_training(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, network = photo_folder(train=30, test=4), Own()
+    network.head.bias.requires_grad_(False)  # the owner's own wish stays
+    recipe = small.with_settings(freeze=("features",), epochs=1)
+    list(fit(network, folder, recipe, progress=False))
+    train(folder, network, recipe, run=tmp_path / "run", progress=False, say=str)
+    held = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    assert held == ["head.bias"]
+
+
+class Wide(nn.Module):
+    """Its head is no linear layer, and its last linear layer no head."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.head, self.gate = nn.Conv2d(3, outputs, 1), nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x * self.gate(x.mean((2, 3)))[..., None, None]).mean((2, 3))
+
+
+class Two(Own):
+    """In training it returns two things, as networks with a second head do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(x)
+        return (logits, logits) if self.training else logits  # type: ignore[return-value]
+
+
+def test_the_outputs_are_counted_where_they_come_out(
+    small: Recipe, photo_folder: Callable[..., Path]
+) -> None:
+    folder = photo_folder(train=20)
+    assert len(list(fit(Wide(2), folder, small, progress=False))) == 2
+    with pytest.raises(NetworkError, match="Wide has 3 outputs, and the photos have 2 classes"):
+        next(fit(Wide(3), folder, small, progress=False))
+    with pytest.raises(NetworkError, match="Two does not return logits"):
+        next(fit(Two(), folder, small, progress=False))

@@ -1,6 +1,7 @@
 """The loop: honest means, whole states, the consumer's for."""
 
 import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,15 +75,18 @@ def test_validation_runs_in_eval_mode_without_gradients_over_every_photo(
     assert accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
 
-def test_the_update_is_plain_sgd(photo_folder: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_the_update_is_plain_sgd(smoothing: float, photo_folder: Callable[..., Path]) -> None:
     """One step of the loop against the same step written out with torch."""
     recipe = SMALL.with_settings(
-        optimizer="sgd", momentum=0, weight_decay=0, schedule="constant", learning_rate=0.1
-    )
+        optimizer="sgd", momentum=0, weight_decay=0, schedule="constant", learning_rate=0.1,
+        label_smoothing=smoothing,
+    )  # fmt: skip
     prepared = small(photo_folder(train=30), recipe)
     oracle = copy.deepcopy(prepared.state.network).train()
     batch = next(prepared.train.epoch(0))
-    cross_entropy(oracle(batch.images.contiguous()), batch.labels).backward()
+    logits = oracle(batch.images.contiguous())
+    cross_entropy(logits, batch.labels, label_smoothing=smoothing).backward()
     expected = [p.detach() - 0.1 * p.grad for p in oracle.parameters() if p.grad is not None]
     next(events(prepared.state, prepared.train, prepared.validate(False)))
     for ours, theirs in zip(prepared.state.network.parameters(), expected, strict=True):
@@ -126,6 +130,7 @@ def test_a_loss_that_is_not_finite_stops_with_an_answer(photo_folder: Callable[.
 
 
 def test_it_learns(photo_folder: Callable[..., Path]) -> None:
+    torch.manual_seed(0)
     network = cifar_resnet20(num_classes=2)
     recipe = SMALL.with_settings(epochs=4, learning_rate=0.1, weight_averaging=0.9)
     epochs = list(fit(network, photo_folder(train=60), recipe, progress=False))
@@ -168,3 +173,22 @@ def test_a_batch_is_a_pair() -> None:
     images, labels = Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1, dtype=torch.int64))
     assert images.shape == (1, 3, 8, 8)
     assert labels.tolist() == [0]
+
+
+def test_a_time_without_a_clock_is_refused_and_not_ignored(photo_folder: Callable[..., Path]) -> None:
+    prepared = small(photo_folder(train=30), SMALL.with_settings(time="2m"))
+    with pytest.raises(RecipeError, match="time: nothing here tells when 2m are over"):
+        next(events(prepared.state, prepared.train, prepared.validate(False)))
+
+
+def test_what_a_consumer_does_with_an_epoch_counts_among_its_seconds(
+    photo_folder: Callable[..., Path],
+) -> None:
+    prepared = small(photo_folder(train=30))
+    stream = events(prepared.state, prepared.train, prepared.validate(False))
+    seen = []
+    for event in stream:
+        if isinstance(event, Epoch):
+            seen.append(event.seconds)
+            time.sleep(0.3)
+    assert all(leg.seconds > 0.3 + s for leg, s in zip(prepared.state.past, seen, strict=True))

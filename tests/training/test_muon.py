@@ -68,15 +68,18 @@ def test_a_gradient_of_zeros_moves_nothing(dtype):
 
 def test_where_fp32_products_are_rounded_by_request_the_form_that_forgives_it_is_taken():
     matrix = torch.randn(48, 400, generator=torch.Generator().manual_seed(0))
-    made = {}
-    for asked in ("medium", "highest"):  # the second is how torch begins
-        torch.set_float32_matmul_precision(asked)
-        x = matrix / (matrix.norm() + 1e-7)
-        for _ in range(ITERATIONS):
-            gram = x @ x.T
-            step = torch.addmm(gram, gram, gram, beta=COEFFICIENTS[1], alpha=COEFFICIENTS[2])
-            x = torch.addmm(x, step, x, beta=COEFFICIENTS[0])
-        made[asked] = orthogonal(matrix), x
+    made, before = {}, torch.get_float32_matmul_precision()
+    try:
+        for asked in ("medium", "highest"):
+            torch.set_float32_matmul_precision(asked)
+            x = matrix / (matrix.norm() + 1e-7)
+            for _ in range(ITERATIONS):
+                gram = x @ x.T
+                step = torch.addmm(gram, gram, gram, beta=COEFFICIENTS[1], alpha=COEFFICIENTS[2])
+                x = torch.addmm(x, step, x, beta=COEFFICIENTS[0])
+            made[asked] = orthogonal(matrix), x
+    finally:
+        torch.set_float32_matmul_precision(before)
     assert torch.equal(*made["medium"])
     assert not torch.equal(*made["highest"])
     torch.testing.assert_close(*made["highest"], rtol=0, atol=1e-4)

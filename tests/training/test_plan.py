@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from reslab import Recipe
 from reslab.errors import RecipeError
-from reslab.training.estimate import between
+from reslab.training.estimate import between, planned
 from reslab.training.plan import (
     FEW,
     Clock,
     Leg,
     choose_clock,
+    epochs_left,
     leg_in_time,
     next_leg,
     sizes_in_time,
@@ -167,3 +169,26 @@ def test_a_step_of_any_size_is_told_by_those_of_two(small, more, size):
         assert {side: between(measured, side) for side in measured} == pytest.approx(measured)
         assert between(measured, size + 1) >= told
     assert between({64: small}, size) == small
+
+
+@given(
+    counts=st.lists(st.integers(0, 40), min_size=3, max_size=3),
+    seconds=st.floats(1, 1e4),
+)
+def test_what_is_left_counts_the_epochs_of_each_size_that_are_done(counts, seconds):
+    past = [Leg(size, 10, 0, 0, 1, 2.0) for size, n in zip(SIZES, counts, strict=True) for _ in range(n)]
+    left = epochs_left(SIZES, seconds, dict.fromkeys(SIZES, 1.0), past)
+    assert sum(left.values()) == pytest.approx(seconds, rel=1e-6)
+    total = min((left[s] + c) / SIZES[s] for s, c in zip(SIZES, counts, strict=True) if left[s] > 0)
+    for size, count in zip(SIZES, counts, strict=True):
+        assert left[size] == pytest.approx(max(0, SIZES[size] * total - count), abs=1e-6 * (1 + total))
+
+
+def test_a_plan_of_a_hundred_thousand_epochs_is_made_at_once():
+    recipe = Recipe(time="24h", size=128)
+    state = SimpleNamespace(recipe=recipe, clock=Clock(time.monotonic(), dict.fromkeys(SIZES, 0.5), 10))
+    started = time.process_time()
+    plan = planned(SimpleNamespace(state=state, train=range(3)), {})
+    assert time.process_time() - started < 1
+    assert sum(epochs for _, epochs in plan) == pytest.approx(2 * (86400 - 10), abs=10)
+    assert [size for size, _ in plan] == list(SIZES)

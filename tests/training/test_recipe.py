@@ -108,6 +108,18 @@ def test_the_tutorials_recipe_is_the_tutorials() -> None:
     assert recipe.preprocess(3).min_crop_area == 0.08  # RandomResizedCrop's own
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"random_crop": False, "horizontal_flip": False, "min_crop_area": 0.5, "color_jitter": 0.3},
+        {"random_crop": True, "horizontal_flip": True, "min_crop_area": 1.0, "color_jitter": 0.0},
+    ],
+)
+def test_what_is_asked_for_is_done_to_the_photos(asked: dict[str, object]) -> None:
+    look = Recipe(**asked).preprocess(3)
+    assert {name: getattr(look, name) for name in asked} == asked
+
+
 def test_a_change_is_checked_like_the_whole() -> None:
     with pytest.raises(RecipeError, match="momentum"):
         Recipe.load("tutorial").with_settings(momentum=0.9)

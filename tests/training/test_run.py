@@ -3,18 +3,21 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import reslab
 from reslab import Classifier, Recipe, Run, find_runs
-from reslab.errors import PhotosError, RunError
+from reslab.errors import PhotosError, RecipeError, RunError
 from reslab.files import checked, write_json
+from reslab.networks.named import NetworkSpec
 from reslab.photos.cache_file import PixelFiles
-from reslab.training.begin import begin
+from reslab.training.begin import begin, build
 from reslab.training.continuing import epochs_of
 
 RESULT = '{{"model": "m", "epochs": {}, "best_epoch": 1, "test_accuracy": null}}'
@@ -320,14 +323,14 @@ def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
 def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    recipe = reslab.Recipe(time="6s", size=16, resize=20, precision="fp32")
+    recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
     said: list[str] = []
     run = begin(
         photo_folder(train=40, test=4), "cifar_resnet20", recipe,
         weights=None, run=tmp_path / "run", progress=False, say=said.append,
     )  # fmt: skip
-    assert (run.recipe.time, run.epochs) == ("6s", 0)
-    assert any("about 6 s in all, by this measurement" in line for line in said)
+    assert (run.recipe.time, run.epochs) == ("15s", 0)
+    assert any("about 15 s in all, by this measurement" in line for line in said)
     stream = epochs_of(run, progress=False, say=said.append)
     first = next(stream)
     stream.close()  # as a kill would: what was done stays done
@@ -337,6 +340,25 @@ def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
     assert run.result is not None
     assert run.result["epochs"] == run.epochs == len(run.rows) > 1
     assert f"finished, {run.epochs}/{run.epochs} epochs" in str(run)
+
+
+def test_a_time_that_is_over_before_the_first_epoch_is_an_answer_and_leaves_nothing(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
+    with pytest.raises(RecipeError, match="time: 0 s are left for training, and an epoch takes"):
+        begin(
+            photo_folder(train=20), "cifar_resnet20", recipe, weights=None, run=tmp_path / "run",
+            progress=False, say=str, began=time.monotonic() - 1e6,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_a_recipe_may_have_the_blocks_of_a_named_network_begin_as_the_identity(zero: bool) -> None:
+    network = build(NetworkSpec("cifar_resnet20", 2, 3), Recipe(zero_init_residual=zero))
+    last_norms = [block.bn2.weight for stage in (network.layer1, network.layer3) for block in stage]
+    assert [not weight.any() for weight in last_norms] == [zero] * 6
 
 
 def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
@@ -365,3 +387,79 @@ def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
     assert {row["size"] for row in run.rows} <= {32, 48, 64}
     assert run.result is not None
     assert run.result["test_accuracy"] is not None
+
+
+def test_frozen_parts_without_weights_are_warned_of(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
+) -> None:
+    photos, recipe = photo_folder(train=20, test=4), small.with_settings(freeze=("conv1", "layer1"))
+    torch.save(reslab.cifar_resnet20(num_classes=2).state_dict(), tmp_path / "whole.pth")
+    state = torch.load(tmp_path / "whole.pth", weights_only=True)
+    torch.save({k: v for k, v in state.items() if not k.startswith("layer1.2.")}, tmp_path / "part.pth")
+    warned = {}
+    for weights in (None, "part.pth", "whole.pth"):
+        said: list[str] = []
+        given = None if weights is None else tmp_path / weights
+        begin(
+            photos, "cifar_resnet20", recipe,
+            weights=given, run=tmp_path / f"run {weights}", progress=False, say=said.append,
+        )  # fmt: skip
+        warned[weights] = [line for line in said if "frozen at random weights" in line]
+    assert ": conv1, layer1; give --weights" in warned[None][0]
+    assert ": layer1; give --weights" in warned["part.pth"][0]
+    assert warned["whole.pth"] == []
+
+
+def test_settings_of_networks_by_name_are_said_to_be_of_no_use_to_ones_own(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
+) -> None:
+    said: list[str] = []
+    begin(
+        photo_folder(train=20), reslab.cifar_resnet20(num_classes=2), small.with_settings(stem="small"),
+        weights=None, run=tmp_path / "run", progress=False, say=said.append,
+    )  # fmt: skip
+    assert any("stem and zero_init_residual are for networks made by name" in line for line in said)
+
+
+def test_two_runs_of_the_same_second_get_two_folders(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other takes the name after ours was chosen, as if it had been begun in the same second."""
+    from reslab.training import begin as module
+
+    photos, write, taken = photo_folder(train=20), module._write, []
+    monkeypatch.chdir(tmp_path)
+
+    def after_another(folder: Path, *rest: Any) -> None:
+        if not taken:
+            taken.append(folder)
+            (folder / "of another").mkdir(parents=True)
+        write(folder, *rest)
+
+    monkeypatch.setattr(module, "_write", after_another)
+    run = begin(photos, "cifar_resnet20", small, weights=None, run=None, progress=False, say=str)
+    assert run.folder != taken[0]
+    assert run.state == "interrupted"
+    assert [path.name for path in taken[0].iterdir()] == ["of another"]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_an_epoch_whose_checkpoint_was_lost_counts_where_no_time_is_left_to_do_it_again(
+    photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = reslab.Recipe(time="60s", size=16, resize=20, precision="fp32")
+    run = begin(
+        photo_folder(train=40, test=4), "cifar_resnet20", recipe,
+        weights=None, run=tmp_path / "run", progress=False, say=str,
+    )  # fmt: skip
+    stream = epochs_of(run, progress=False, say=str)
+    next(stream)
+    before = (run.folder / "checkpoint").read_bytes()
+    next(stream)
+    stream.close()
+    (run.folder / "checkpoint").write_bytes(before)  # killed after the second row and before its checkpoint
+    monkeypatch.setattr("reslab.training.plan.SLIVER", 1e9)
+    assert list(epochs_of(run, progress=False, say=str)) == []
+    assert run.state == "finished"
+    assert run.result is not None
+    assert run.result["epochs"] == len(run.rows) == 2

@@ -8,6 +8,7 @@ to tell apart within the tolerance. There the network's own logits count: no lab
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,8 @@ def _proven(engine: Engine, logits: Tensor, expected: Tensor) -> Engine | None:
 
 def candidates(network: nn.Module, rough: bool) -> Iterator[Engine]:
     """The engines for a network, built one after the other as they are tried; the network stays as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # while torch traces a network, no other thread can compute with any module
     kinds = [("bf16", torch.bfloat16, BF16_TOLERANCE)] if rough else []
     for name, number_format, tolerance in [*kinds, ("fp32, fused", torch.float32, FP32_TOLERANCE)]:
         try:

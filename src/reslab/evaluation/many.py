@@ -18,11 +18,20 @@ from ..errors import PhotosError
 from ..photos.preprocess import Preprocess
 from ..processes import cores, on_all_cores, threads
 from .engines import Answer, Engine, choose
-from .predictions import Photo, Read, answer_exactly, fill, predict_logits, read_photo, stack, whole
+from .predictions import (
+    Photo,
+    Read,
+    answer_exactly,
+    batch_size_at,
+    fill,
+    predict_logits,
+    read_photo,
+    stack,
+    whole,
+)
 
 MANY = 256  # photos; fewer are answered before an engine is chosen
-FIRST = 16  # photos by which it is chosen
-BATCH_SIZE = 16  # photos that a core answers at once; more do not fit its cache
+BATCH_SIZE = 16  # photos that a core answers at once; more do not fit its cache; by the first it is chosen
 CHECKED = 64  # batches, of which one photo is held against the network
 TOGETHER = 4  # photos for the network itself, or batches, before it answers what there is
 
@@ -43,8 +52,9 @@ def answer_many(
     def exact(images: Tensor) -> Tensor:
         return next(predict_logits(network, [images], cpu))
 
-    for start in range(0, len(photos), FIRST):
-        read = [read_photo(photo, preprocess) for photo in photos[start : start + FIRST]]
+    at_once = batch_size_at(preprocess.size, BATCH_SIZE)
+    for start in range(0, len(photos), at_once):
+        read = [read_photo(photo, preprocess) for photo in photos[start : start + at_once]]
         if whole(read):
             break
         yield from read
@@ -61,7 +71,10 @@ def answer_many(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Logits or error of each photo from `start` on; those that the network shall answer again, in uint8."""
+    """Logits or error of each photo from `start` on; those that the network shall answer again, in uint8.
+
+    No answers at all: the engine failed.
+    """
 
     start: int
     answers: list[Read]
@@ -72,21 +85,26 @@ def _answer_by(
     engine: Engine, exact: Answer, photos: Sequence[Photo], preprocess: Preprocess, first: int
 ) -> Generator[Read, None, int]:
     """Answers from photo `first` on; returns how far that came: to the end, unless the engine disagreed."""
+    at_once = batch_size_at(preprocess.size, BATCH_SIZE)
 
     def work(start: int) -> _Batch:
         torch.set_num_threads(1)  # in this thread
-        read = [read_photo(photo, preprocess) for photo in photos[start : start + BATCH_SIZE]]
+        read = [read_photo(photo, preprocess) for photo in photos[start : start + at_once]]
         places = [place for place, item in enumerate(read) if not isinstance(item, PhotosError)]
         if not places:
             return _Batch(start, read, {})
-        logits = engine.answer(preprocess.normalize(stack(whole(read))))
+        try:
+            logits = engine.answer(preprocess.normalize(stack(whole(read))))
+        except Exception as error:  # noqa: BLE001  whatever it is, the network itself is there
+            log.info("%s failed: %s", engine.name, error)
+            return _Batch(start, [], {})
         again = engine.close(logits)
-        if (start - first) // BATCH_SIZE % CHECKED == 0:
+        if (start - first) // at_once % CHECKED == 0:
             again[0] = True
         chosen = [places[i] for i in again.nonzero().flatten().tolist()]
         return _Batch(start, fill(read, logits), {place: read[place] for place in chosen})
 
-    starts = range(first, len(photos), BATCH_SIZE)
+    starts = range(first, len(photos), at_once)
     waiting: list[_Batch] = []
     try:
         with closing(on_all_cores(work, starts)) as batches:
@@ -96,7 +114,7 @@ def _answer_by(
                 if not last and max(len(waiting), sum(len(b.again) for b in waiting)) < TOGETHER:
                     continue
                 if not _settle(waiting, engine, exact, preprocess):
-                    log.warning("%s left its tolerance: the network itself goes on", engine.name)
+                    log.warning("%s failed or left its tolerance: the network itself goes on", engine.name)
                     return waiting[0].start
                 for done in waiting:
                     yield from done.answers
@@ -107,7 +125,9 @@ def _answer_by(
 
 
 def _settle(batches: list[_Batch], engine: Engine, exact: Answer, preprocess: Preprocess) -> bool:
-    """Puts in the network's own logits where they count; False if the engine's left its tolerance."""
+    """Puts in the network's own logits where they count; False if the engine failed or left its tolerance."""
+    if not all(batch.answers for batch in batches):
+        return False
     again = [(batch, place) for batch in batches for place in batch.again]
     if not again:
         return True

@@ -140,11 +140,25 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """The divisor of the logits that makes the probabilities fit best (Guo 2017, section 4.2).
 
-    Between 0.05 and 20. It changes no label, only how sure the classifier says it is.
+    Between 0.05 and 20. It changes no label, only how sure the classifier says it is. With n photos of K
+    classes the right class shall get (n + 1) / (n + K) and not 1 (Laplace's rule; Platt 1999, section 2.2,
+    for two): else a few photos that are all right would make it as sure as it can be of everything.
     """
     from scipy.optimize import minimize_scalar
 
-    best = minimize_scalar(
-        lambda log: mean_loss(logits / np.exp(log), labels), bounds=(-3.0, 3.0), method="bounded"
-    )
+    photos, classes = logits.shape
+    doubt = classes / (photos + classes)
+
+    def loss(log: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log)
+        return (1 - doubt) * mean_loss(scaled, labels) + doubt * _loss_of_even_guess(scaled)
+
+    best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(best.x))
+
+
+def _loss_of_even_guess(logits: NDArray[np.float64]) -> float:
+    """Cross-entropy in nats, if every class were as right as any other."""
+    from scipy.special import log_softmax
+
+    return float(-log_softmax(logits, axis=1).mean())

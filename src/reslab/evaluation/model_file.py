@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import reprlib
 from collections.abc import Mapping
 from itertools import pairwise
@@ -75,10 +76,10 @@ def save(classifier: Classifier, path: Path) -> None:
 
 def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
     """Reads the file, or the best model of a run folder. Raises ClassifierError."""
-    if path.is_dir():
+    if os.path.isdir(path):  # not Path's own, which fails where a folder above is closed to us
         path = path / MODEL_NAME
-    if not path.is_file():
-        in_run = path.name == MODEL_NAME and path.parent.is_dir()
+    if not os.path.isfile(path):
+        in_run = path.name == MODEL_NAME and os.path.isdir(path.parent)
         raise ClassifierError(
             f"there is no model {path}",
             "the folder is no run, or its first epoch is not done yet" if in_run else "",

@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import PhotosError
+from ..errors import ClassifierError, PhotosError
 from ..networks.precision import FP32, Precision
 from ..photos.preprocess import Preprocess
-from ..processes import cores
+from ..processes import cores, is_out_of_memory
 
 BATCH_SIZE = 64
+LARGE = 224  # pixels; of larger photos as many fewer make a batch as they have more pixels
 
 Photo = Path | str | bytes
 Read = Tensor | PhotosError
@@ -41,18 +42,35 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def predict_logits(
     network: nn.Module, images: Iterable[Tensor], device: torch.device, precision: Precision = FP32
 ) -> Iterator[Tensor]:
-    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU, batch by batch."""
+    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU, batch by batch.
+
+    Raises ClassifierError where the memory is too small for a batch.
+    """
     for batch in images:
-        with evaluating(network), precision.autocast(device):
-            logits = network(precision.place_images(batch, device))
-        yield logits.float().cpu()
+        try:
+            with evaluating(network), precision.autocast(device):
+                logits = network(precision.place_images(batch, device)).float().cpu()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ClassifierError(
+                f"there is not enough memory for {len(batch)} photos of {batch.shape[-1]} pixels at once",
+                next(iter(str(error).splitlines()), "no memory is left"),
+                "end other programs, or compute elsewhere: --device cpu",
+            ) from error
+        yield logits
+
+
+def batch_size_at(size: int, most: int = BATCH_SIZE) -> int:
+    """How many photos of `size` pixels are computed at once, so that more pixels take no more memory."""
+    return max(1, min(most, most * LARGE**2 // size**2))
 
 
 def answer_exactly(
     network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, device: torch.device
 ) -> Iterator[Read]:
     """Each photo's logits (num_classes,) by the network itself, or why it cannot be read, in order."""
-    for read in read_ahead(photos, preprocess, BATCH_SIZE):
+    for read in read_ahead(photos, preprocess, batch_size_at(preprocess.size)):
         if good := whole(read):
             images = preprocess.normalize(stack(good))
             read = fill(read, next(predict_logits(network, [images], device)))

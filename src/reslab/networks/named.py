@@ -69,10 +69,13 @@ def short_name(name: str) -> str:
     return name.removeprefix(TORCHVISION)
 
 
-def check_input(network: nn.Module, name: str, in_channels: int, size: int) -> None:
+def check_input(
+    network: nn.Module, name: str, in_channels: int, size: int, num_classes: int | None = None
+) -> None:
     """Raises NetworkError unless images (2, in_channels, size, size) pass through and come out as logits.
 
-    Modes, buffers and random state of the network stay as they were.
+    `num_classes`: as many logits, and in train mode as well; None: any number, in eval mode. Modes, buffers
+    and random state of the network stay as they were.
     """
     stride = network.total_stride if isinstance(network, ResNet) else 1
     if size < stride:
@@ -82,30 +85,38 @@ def check_input(network: nn.Module, name: str, in_channels: int, size: int) -> N
             f"each side is reduced {stride} times, so less than one pixel would be left of them",
             f"use --size {stride} or more{smaller}",
         )
+    modes = (False,) if num_classes is None else (False, True)
     try:
-        logits = _forward(network, in_channels, size)
+        found = [_forward(network, in_channels, size, train) for train in modes]
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise NetworkError(
             f"{name} does not take pictures of shape ({in_channels}, {size}, {size})",
             next(iter(str(error).splitlines()), type(error).__name__),
             "try another --size, or the size and the channels that the network was made for",
         ) from error
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise NetworkError(
-            f"{name} does not return logits",
-            f"expected one tensor (N, num_classes), got {shape}",
-            "let its forward end in a linear layer on (N, channels) and return only that",
-        )
+    for logits in found:
+        if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+            shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise NetworkError(
+                f"{name} does not return logits",
+                f"expected one tensor (N, num_classes), got {shape}",
+                "let its forward end in a linear layer on (N, channels) and return only that",
+            )
+        if num_classes is not None and logits.shape[1] != num_classes:
+            raise NetworkError(
+                f"{name} has {logits.shape[1]} outputs, and the photos have {num_classes} classes",
+                "outputs without a class would only learn to be never right",
+                f"build it with num_classes={num_classes}",
+            )
 
 
-def _forward(network: nn.Module, in_channels: int, size: int) -> object:
+def _forward(network: nn.Module, in_channels: int, size: int, train: bool) -> object:
     """What comes out for two black pictures; modes, buffers and random state are put back."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     try:
-        network.eval()
+        network.train(train)
         with torch.no_grad(), torch_seeded(0, "check_input"):
             return network(torch.zeros(2, in_channels, size, size, device=device))
     finally:

@@ -14,6 +14,7 @@ where they wait, candidates are compared by the CPU time of one thread, and noth
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -66,6 +67,7 @@ def measure_precision(
                 f"{torch.get_num_threads()} threads",
                 name,
                 sum(p.numel() for p in network.parameters()),
+                f"{zlib.crc32(str(network).encode('utf-8', 'replace')):08x}",  # alike but for their blocks
                 preprocess.channels,
                 recipe.size,
                 batch_size,
@@ -118,6 +120,7 @@ def _measure(
     for p, trial in trials.items():
         losses[p] = trial.step(few, len(images))[1]  # slow: the library builds what it computes with
         look[p] = min(trial.step(few, len(images))[0] for _ in range(2))
+        trial.rest()  # or all candidates together would take several times the memory of the training
         if p == first and len(trials) > 1 and not alone.now():
             return _measure_by_work(trials, few, len(images))
     alike = _alike(losses)
@@ -171,6 +174,7 @@ def _measure_by_work(trials: dict[Precision, Trial], few: Tensor, batch_size: in
         for p, trial in trials.items():
             losses[p] = trial.step(few, batch_size)[1]
             work[p] = min(trial.step(few, batch_size, time.process_time)[0] for _ in range(2))
+            trial.rest()
     chosen = min(_alike(losses), key=lambda p: work[p])
     counts = [everyone] if threads_are_fixed() or everyone == 1 else [1, everyone]
     passed = dict.fromkeys(counts, 0.0)

@@ -68,14 +68,7 @@ def begin(
     folder = new_folder(run, name)
     source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
-    spec = None
-    if isinstance(network, str):
-        spec = NetworkSpec(network, len(photos.classes), default_in_channels(network), recipe.stem)
-        module = build(spec, recipe)
-    else:
-        module = network
-    if weights is not None:
-        say(str(load_pretrained(module, short_name(name), weights)))
+    module, spec = _network(network, len(photos.classes), recipe, weights, say)
     found = find_readable(module, photos, recipe, name=name, progress=progress)
     photos = found.photos
     named = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
@@ -88,7 +81,13 @@ def begin(
     start_clock(prepared, costs, photos, began)
     say(_plan(prepared, name, costs))
     first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.clock))))
-    _write(folder, prepared, found, first, name, spec, weights)
+    try:
+        _write(folder, prepared, found, first, name, spec, weights)
+    except RunError:
+        if run is not None or not os.path.lexists(folder):
+            raise
+        folder = new_folder(None, name)  # another run was begun in the same second
+        _write(folder, prepared, found, first, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
 
@@ -97,6 +96,36 @@ def build(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
     """The network with the fresh weights that belong to the recipe's seed."""
     with torch_seeded(recipe.seed, "weights"):
         return spec.build(recipe.zero_init_residual)
+
+
+def _network(
+    network: str | nn.Module, num_classes: int, recipe: Recipe, weights: str | Path | None, say: Say
+) -> tuple[nn.Module, NetworkSpec | None]:
+    """What is to be trained, with its first weights; and how to make it again, if it was made by name."""
+    if isinstance(network, str):
+        name, spec = network, NetworkSpec(network, num_classes, default_in_channels(network), recipe.stem)
+        module = build(spec, recipe)
+    else:
+        name, spec, module = type(network).__name__, None, network
+        if recipe.stem is not None or recipe.zero_init_residual:
+            say("WARNING: stem and zero_init_residual are for networks made by name; yours stays as it is")
+    given: tuple[str, ...] = ()
+    if weights is not None:
+        report = load_pretrained(module, short_name(name), weights)
+        say(str(report))
+        given = report.loaded
+    if spec is not None and (parts := _frozen_at_random(module, recipe.freeze, given)):
+        held = "give --weights that hold them, or --empty-freeze"
+        say(f"WARNING: frozen at random weights: {', '.join(parts)}; {held}")
+    return module, spec
+
+
+def _frozen_at_random(network: nn.Module, freeze: tuple[str, ...], given: tuple[str, ...]) -> list[str]:
+    """Which of the frozen parts have parameters that no weights file gave."""
+    names = [name for name, _ in network.named_parameters()]
+    return [
+        part for part in freeze if any(name.startswith(f"{part}.") and name not in given for name in names)
+    ]
 
 
 def _in_process(prepared: Prepared) -> Batches:

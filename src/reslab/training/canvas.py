@@ -72,19 +72,7 @@ class Canvas:
         Raises UsageError outside `with canvas:`, for labels that do not match, or for metrics of arrays.
         """
         chosen = (metrics,) if isinstance(metrics, Metric) else tuple(metrics)
-        names = tuple(metric.name for metric in chosen) if labels is None else tuple(labels)
-        if len(names) != len(chosen):
-            raise UsageError(
-                f"{len(names)} labels for {len(chosen)} metrics", do="give each metric one label"
-            )
-        if len({type(metric.steps[0]) for metric in chosen if metric.steps}) > 1:
-            raise UsageError("plain steps and (epoch, step) pairs do not fit one panel", do="draw two panels")
-        for metric in chosen:
-            if any(np.ndim(value) for value in metric.data):
-                raise UsageError(
-                    f"{metric.name} holds arrays, not numbers", do="draw it by draw_image or draw_hist"
-                )
-        self._add(Panel("plot", chosen, names, ylabel or canvas_figure.axis_name(chosen)))
+        self._add(panel_of(chosen, labels, ylabel))
 
     def draw_image(self, metric: Metric, limit: int = 5) -> None:
         """The last `limit` images of a metric in a row, each under its step. Notebook and file only.
@@ -183,6 +171,21 @@ class Canvas:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
         sys.stdout.flush()
         self._on_screen = True
+
+
+def panel_of(metrics: tuple[Metric, ...], labels: Sequence[str] | None = None, ylabel: str = "") -> Panel:
+    """A panel of curves, see `Canvas.draw_plot`."""
+    names = tuple(metric.name for metric in metrics) if labels is None else tuple(labels)
+    if len(names) != len(metrics):
+        raise UsageError(f"{len(names)} labels for {len(metrics)} metrics", do="give each metric one label")
+    if len({type(metric.steps[0]) for metric in metrics if metric.steps}) > 1:
+        raise UsageError("plain steps and (epoch, step) pairs do not fit one panel", do="draw two panels")
+    for metric in metrics:
+        if any(np.ndim(value) for value in metric.data):
+            raise UsageError(
+                f"{metric.name} holds arrays, not numbers", do="draw it by draw_image or draw_hist"
+            )
+    return Panel("plot", metrics, names, ylabel or canvas_figure.axis_name(metrics))
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

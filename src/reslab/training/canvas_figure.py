@@ -167,8 +167,8 @@ def _draw_curves(area: SubFigure, panel: Panel) -> None:
         said = "no finite values" if any(metric.steps for metric in panel.metrics) else "no values yet"
         axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color="0.35")
         axes.set(xticks=[], yticks=[])
-    elif max(map(max, filter(len, where))) == min(map(min, filter(len, where))):
-        axes.set_xlim(where[0][0] - 1, where[0][0] + 1)
+    elif (only := min(map(min, filter(len, where)))) == max(map(max, filter(len, where))):
+        axes.set_xlim(only - 1, only + 1)
 
 
 def _draw_images(area: SubFigure, panel: Panel) -> None:

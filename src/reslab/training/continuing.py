@@ -26,9 +26,9 @@ from ..evaluation.model_file import MODEL_NAME
 from ..evaluation.predictions import predict_logits
 from ..networks.named import NetworkSpec
 from ..photos.folder import Photos
-from . import checkpoint
+from . import canvas_figure, checkpoint
 from .begin import build
-from .canvas import Canvas
+from .canvas import panel_of
 from .changes import check_photos, kept_epoch, notes
 from .fit import Prepared, find_again, prepare
 from .loop import Epoch, Step, events
@@ -184,11 +184,9 @@ def _write_metrics(run: Run, table: list[dict[str, Any]]) -> None:
 def draw_curves(run: Run) -> None:
     """curves.png; a picture that cannot be drawn is a warning, and no reason to lose a run."""
     history = run.history
+    panels = [panel_of((history["train_loss"], history["val_loss"])), panel_of((history["val_accuracy"],))]
     try:
-        canvas = Canvas(run.folder / "curves.png")
-        with canvas:
-            canvas.draw_plot([history["train_loss"], history["val_loss"]])
-            canvas.draw_plot([history["val_accuracy"]])
+        files.write(run.folder / "curves.png", canvas_figure.picture(canvas_figure.draw(panels, ""), "png"))
     except (OSError, ValueError, RuntimeError) as error:
         log.warning("curves.png was not drawn: %s", error)
 
@@ -232,7 +230,9 @@ def _finish(
     result = {
         "run": str(run.folder),
         "model": str(run.folder / MODEL_NAME),
-        "epochs": prepared.state.epoch,
+        "epochs": len(
+            run.rows
+        ),  # one more than the checkpoint's if it was killed between the two, and time is up
         "best_epoch": figures["epoch"],
         "val_accuracy": figures["val_accuracy"],
         "test_accuracy": figures.get("test_accuracy"),
@@ -258,7 +258,7 @@ def stopping(say: Callable[[str], Any]) -> Iterator[Stop]:
         stop.asked = True
         for each, handler in before.items():
             signal.signal(each, handler)
-        with suppress(RuntimeError):  # it may come in the middle of another print
+        with suppress(RuntimeError, OSError):  # in the middle of another print; the terminal has gone
             print("\nstopping after this step; once more to stop at once", file=sys.stderr)
 
     for number in before:

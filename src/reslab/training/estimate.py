@@ -16,7 +16,7 @@ from ..networks.precision import parse_precision
 from ..photos.preprocess import Preprocess
 from ..processes import cores, threads
 from .autotune import measure_precision
-from .plan import Clock, Leg, choose_clock, next_leg, sizes_in_time, sizes_now, sizes_of
+from .plan import Clock, Leg, choose_clock, epochs_left, next_leg, sizes_in_time, sizes_now, sizes_of
 
 if TYPE_CHECKING:
     from ..photos.folder import Photos
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEEPING = 0.5  # seconds of an epoch for checkpoint, model file and curves
 AFTER = 3.0  # seconds for the end of a run, beside its test
 TRIED, READ = 32, 8  # photos by which the seconds of the test are measured; as many or fewer are read
+GONE_THROUGH = 1000  # epochs; a plan of more is not gone through one by one, which would take minutes
 WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
 
 
@@ -130,6 +131,11 @@ def planned(prepared: Prepared, costs: dict[int, float]) -> list[tuple[int, int]
     state, steps = prepared.state, len(prepared.train)
     past: list[Leg] = []
     clock = state.clock
+    if clock is not None:
+        seconds = state.recipe.seconds - clock.reserve - clock.spent
+        left = epochs_left(sizes_now(state.recipe, clock), seconds, clock.costs)
+        if sum(left.values()) > GONE_THROUGH:
+            return [(size, round(epochs)) for size, epochs in left.items()]
     while leg := next_leg(state.recipe, clock, past, steps):
         past.append(replace(leg, seconds=costs[leg.size] * leg.steps / steps))
         if clock is not None:

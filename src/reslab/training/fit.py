@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import NetworkError
 from ..evaluation.metrics import mean_loss
 from ..evaluation.predictions import predict_logits
 from ..networks.named import check_input
@@ -30,7 +29,7 @@ from .autotune import measure_precision
 from .estimate import estimate, start_clock
 from .loop import Epoch, State, Validate, events
 from .measured import Measured
-from .optimizer import freeze, make_average, make_optimizer
+from .optimizer import as_free_as_before, freeze, make_average, make_optimizer
 from .plan import sizes_of
 from .progress import bar, with_bars
 from .recipe import Recipe
@@ -73,20 +72,26 @@ def fit(
     """Trains `network` in place on the train split and yields an Epoch after every pass.
 
     Photos that cannot be read are left out with a warning. Nothing is written but the cache; for checkpoints
-    and a model file see `train`. Raises PhotosError, RecipeError, NetworkError if they do not fit together,
-    TrainingError if the loss is not finite.
+    and a model file see `train`. With weight_averaging the network has the averaged weights when the loop
+    ends, as they were validated; what was frozen is free again. Raises PhotosError, RecipeError, NetworkError
+    if they do not fit together, TrainingError if the loss is not finite.
     """
     began = time.monotonic()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
-    prepared = prepare(network, photos, recipe, progress=progress)
-    if recipe.time is not None:
-        name = type(network).__name__
-        start_clock(prepared, estimate(prepared, name, 0.0), None, began)
-    stream = events(prepared.state, prepared.train, prepared.validate(progress))
-    for event in with_bars(stream, progress):
-        if isinstance(event, Epoch):
-            yield event
+    with as_free_as_before(network):
+        prepared = prepare(network, photos, recipe, progress=progress)
+        if recipe.time is not None:
+            name = type(network).__name__
+            start_clock(prepared, estimate(prepared, name, 0.0), None, began)
+        stream = events(prepared.state, prepared.train, prepared.validate(progress))
+        try:
+            for event in with_bars(stream, progress):
+                if isinstance(event, Epoch):
+                    yield event
+        finally:
+            if prepared.state.average is not None:
+                network.load_state_dict(prepared.state.validated.state_dict())
 
 
 def prepare(
@@ -163,8 +168,7 @@ def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> P
     preprocess = recipe.preprocess(input_channels(network))
     network.to(device)
     for size in sizes_of(recipe):
-        check_input(network, name, preprocess.channels, size)
-    check_head(network, name, num_classes)
+        check_input(network, name, preprocess.channels, size, num_classes)
     return preprocess
 
 
@@ -179,14 +183,3 @@ def input_channels(network: nn.Module) -> int:
     """Channels that the first convolution takes; 3 for a network without one."""
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     return 3 if first is None else first.in_channels
-
-
-def check_head(network: nn.Module, name: str, num_classes: int) -> None:
-    """Raises NetworkError unless the network's last layer has one output a class."""
-    heads = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if heads and heads[-1].out_features != num_classes:
-        raise NetworkError(
-            f"{name} has {heads[-1].out_features} outputs, and the photos have {num_classes} classes",
-            "outputs without a class would only learn to be never right",
-            f"build it with num_classes={num_classes}",
-        )

@@ -23,18 +23,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
-from ..errors import TrainingError
+from ..errors import RecipeError, TrainingError
 from ..networks.precision import Precision
 from ..photos.batches import Batch, Batches
 from ..photos.replacing import Replacements
-from ..processes import reproducible, threads
+from ..processes import is_out_of_memory, reproducible, threads
 from ..randomness import torch_seeded
 from .optimizer import learning_rate_at, set_learning_rate, train_mode
 from .plan import Clock, Leg, next_leg
 from .recipe import Recipe
 
 Validate = Callable[[nn.Module, int], tuple[float, float]]  # the network, size in pixels -> (loss, accuracy)
-OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # torch's words, and oneDNN's
 
 
 @dataclass
@@ -109,8 +108,14 @@ class Epoch:
 
 
 def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step | Epoch]:
-    """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite."""
+    """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite.
+
+    Raises RecipeError for a recipe of a given time without a clock, which `fit` and `train` start.
+    """
     recipe = state.recipe
+    if recipe.time is not None and state.clock is None:
+        why = "its epochs are planned by a clock that fit and train start"
+        raise RecipeError(f"time: nothing here tells when {recipe.time} are over", why, "give epochs instead")
     while leg := state.leg or next_leg(recipe, state.clock, state.past, len(batches)):
         state.leg = leg
         train_mode(state.network, recipe.freeze)
@@ -135,7 +140,12 @@ def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step 
                 state.images / state.seconds,
             )
             started = time.perf_counter()  # what the consumer did meanwhile is not training
-        yield finish_epoch(state, validate, learning_rate_at(recipe, leg.done(leg.steps - 1), leg.step))
+        epoch = finish_epoch(state, validate, learning_rate_at(recipe, leg.done(leg.steps - 1), leg.step))
+        started = time.perf_counter()
+        yield epoch
+        # what the consumer does with an epoch is part of what the next one will cost, too
+        done = state.past[-1]
+        state.past[-1] = replace(done, seconds=done.seconds + time.perf_counter() - started)
 
 
 def update(state: State, batch: Batch, learning_rate: float) -> float:
@@ -201,8 +211,7 @@ def memory_answered(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not out and not any(words in str(error) for words in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(
             f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,17 @@ def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
         network.get_submodule(part).requires_grad_(False)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RecipeError("freeze: nothing is left to train", f"frozen: {', '.join(parts)}", "freeze less")
+
+
+@contextmanager
+def as_free_as_before(network: nn.Module | None) -> Iterator[None]:
+    """What the block freezes is free again behind it: the next training may have other parts frozen."""
+    flags = [(parameter, parameter.requires_grad) for parameter in (network.parameters() if network else ())]
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
 
 
 def train_mode(network: nn.Module, frozen: tuple[str, ...]) -> None:

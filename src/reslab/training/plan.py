@@ -8,10 +8,11 @@ few more epochs of them teach more than a few more pixels.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import attrgetter
 
 from ..errors import RecipeError
 from .recipe import Recipe
@@ -134,9 +135,18 @@ def _of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> Leg | None:
 
 def _learned(costs: Mapping[int, float], past: Sequence[Leg], steps: int) -> dict[int, float]:
     """The costs by what the last epoch of each size took; of a size to come, as wrong as the latest."""
-    took = {leg.size: leg.seconds * steps / leg.steps for leg in past}
+    last = [past[end - 1] for end in _ends(costs, past).values() if end]
+    took = {leg.size: leg.seconds * steps / leg.steps for leg in last}
     wrong = took[past[-1].size] / costs[past[-1].size] if past else 1.0
     return {size: took.get(size, wrong * cost) for size, cost in costs.items()}
+
+
+def _ends(sizes: Iterable[int], past: Sequence[Leg]) -> dict[int, int]:
+    """Behind which place of `past`, which is sorted by size, the epochs of each of these sizes end.
+
+    Looked up and not counted: a long run of few photos has a hundred thousand epochs, and plans before each.
+    """
+    return {size: bisect_right(past, size, key=attrgetter("size")) for size in sizes}
 
 
 def leg_in_time(
@@ -154,7 +164,7 @@ def leg_in_time(
             "",
             "give more --time, or train at a smaller --size",
         )
-    left = _epochs_left(sizes, seconds, costs, past)
+    left = epochs_left(sizes, seconds, costs, past)
     size = _next_size(left, past, seconds, costs)
     fitting = seconds / costs[size]  # epochs of this size
     if past and fitting < SLIVER:
@@ -177,11 +187,14 @@ def _next_size(
     return due[0] if due else max(fit, default=sizes[0])
 
 
-def _epochs_left(
-    sizes: Mapping[int, float], seconds: float, costs: Mapping[int, float], past: Sequence[Leg]
+def epochs_left(
+    sizes: Mapping[int, float], seconds: float, costs: Mapping[int, float], past: Sequence[Leg] = ()
 ) -> dict[int, float]:
     """Epochs still to do by size, so that all of the run have their shares and the time is used."""
-    done = Counter(leg.size for leg in past)
+    ends = _ends(sorted(sizes), past)
+    done = {
+        size: end - before for (size, end), before in zip(ends.items(), (0, *ends.values()), strict=False)
+    }
 
     def left(total: float) -> dict[int, float]:
         return {size: max(0.0, share * total - done[size]) for size, share in sizes.items()}

@@ -184,12 +184,14 @@ def train(
     line meant for people (standard error unless given). Ctrl-C saves, then raises KeyboardInterrupt.
     """
     from .begin import begin
+    from .optimizer import as_free_as_before
     from .progress import say as to_standard_error
 
     say = say or to_standard_error
-    begun = begin(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
     module = None if isinstance(network, str) else network
-    return resume(begun, network=module, progress=progress, say=say)
+    with as_free_as_before(module):
+        begun = begin(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
+        return resume(begun, network=module, progress=progress, say=say)
 
 
 def resume(

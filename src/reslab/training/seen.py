@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..evaluation.classifier import judged
@@ -19,9 +20,9 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
     note if some of its photos, byte for byte, were trained on or chose the epoch.
     """
     run = model.parent if model.name == MODEL_NAME else model  # a run's own file is the run
-    if not (run / "run.json").is_file():
+    if not os.path.isfile(run / "run.json"):
         return folder, []
-    photos, left_out, folder = Run(run).photos, Run(run).left_out, folder.expanduser()
+    photos, left_out, folder = Run(run).photos, Run(run).left_out, Path(os.path.expanduser(folder))
     if _is_of(folder, photos, left_out.in_all):
         if photos.test:
             unread = left_out.counts.get("test")

@@ -35,6 +35,11 @@ class Trial:
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-6
 
+    def rest(self) -> None:
+        """Gives back the memory of gradients and averages until the next step; the weights it keeps."""
+        self.optimizer.zero_grad()
+        self.optimizer.state.clear()
+
     def step(
         self, images: Tensor, of: int, clock: Callable[[], float] = time.perf_counter
     ) -> tuple[float, float]:
