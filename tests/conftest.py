@@ -13,6 +13,9 @@ import pytest
 from hypothesis import settings
 from materials import WEIGHTS, make_photo, real_data
 
+# The bits and the counts that tests expect are those of a CPU; who sets this tests with a GPU.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,6 +23,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # the first example imports torch: how long it takes says nothing
 settings.register_profile("reslab", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("reslab")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a whole session shares is not kept in the user's own caches; matplotlib lists the fonts once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +98,13 @@ def photo_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """small_disk("ro") -> a real disk of 1 MB, mounted with these options; needs root on Linux."""
+    """small_disk("ro", size="1m") -> a real disk, mounted with these options; needs root on Linux."""
     mounted: list[Path] = []
 
-    def mount(options: str = "rw") -> Path:
+    def mount(options: str = "rw", size: str = "1m") -> Path:
         disk = tmp_path / f"disk{len(mounted)}"
         disk.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size=1m,{options}", "tmpfs", str(disk)]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size},{options}", "tmpfs", str(disk)]
         if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
             pytest.skip("needs to mount a small disk, which this user may not")
         mounted.append(disk)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -61,12 +60,14 @@ while True:
         assert writer.stdout is not None
         writer.stdout.readline()
         seen = set()
-        for _ in range(200):
-            content = path.read_bytes()
-            assert len(content) == 2_000_000
-            assert content.count(content[:1]) == len(content)
-            seen.add(content[:1])
-        writer.send_signal(signal.SIGKILL)
+        try:
+            for _ in range(200):
+                content = path.read_bytes()
+                assert len(content) == 2_000_000
+                assert content.count(content[:1]) == len(content)
+                seen.add(content[:1])
+        finally:
+            writer.kill()
     assert seen == {b"a", b"b"}
     assert len(path.read_bytes()) == 2_000_000
     files.remove_leftovers(tmp_path)

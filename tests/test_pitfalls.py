@@ -19,7 +19,6 @@ from mistakes import page  # noqa: E402
 from mistakes.bench import quick  # noqa: E402
 
 pytestmark = pytest.mark.slow  # the short versions together take ten seconds
-PAGES = [path for path in pitfalls.PAGES if path.exists()]
 MEASURED = json.loads(pitfalls.JSON.read_text(encoding="utf-8"))
 
 
@@ -99,7 +98,7 @@ def test_more_pixels_cost_as_many_times_more(found: Any) -> None:
 
 def test_a_cached_photo_costs_less_than_a_decoded_one(found: Any) -> None:
     assert 0 < found["decoding"]["large_share"] < found["decoding"]["small_share"] < 1
-    assert found["decoding"]["decode"] > 0
+    assert 0 < found["decoding"]["cached"] < found["decoding"]["decode"]
 
 
 def test_a_bar_that_is_one_too_short_loses_its_percentage(found: Any) -> None:
@@ -137,7 +136,7 @@ def test_without_normalization_the_trained_network_guesses(found: Any) -> None:
     assert figures["accuracy"] < figures["right_accuracy"] - 0.1
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", pitfalls.PAGES, ids=lambda path: path.parent.name)
 def test_the_page_says_what_was_measured(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert page.fill(text, MEASURED) == text, "python docs/experiments/pitfalls.py --fill puts the figures in"
@@ -145,7 +144,7 @@ def test_the_page_says_what_was_measured(path: Path) -> None:
     assert shown >= {pitfall.name for pitfall in pitfalls.PITFALLS}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", pitfalls.PAGES, ids=lambda path: path.parent.name)
 def test_the_page_shows_the_wrong_line_and_the_one_that_mends_it(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for pitfall in pitfalls.PITFALLS:

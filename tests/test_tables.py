@@ -2,6 +2,7 @@
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +43,16 @@ def test_a_name_that_is_no_text_is_shown_by_its_bytes() -> None:
 
 def test_a_table_without_rows_is_its_header() -> None:
     assert table(["a", "bc"], []) == "a  bc\n-  --"
+
+
+@pytest.mark.parametrize("name", ["狗\n", "e\u0301\u200d", "\udcff\x1b[31m", "ไม้"])
+def test_no_name_breaks_the_table(name: str) -> None:
+    rows = table(["class", "photos"], [[name, "1"], ["cat", "20"]], "lr").splitlines()
+    assert len(rows) == 4
+    assert "\x1b" not in rows[2]
+    assert len({text_width(row) for row in rows}) == 1
+    assert "\n".join(rows).encode()
+
+
+def test_letters_that_take_no_column_are_counted_as_none() -> None:
+    assert [text_width(text) for text in ("ab", "狗", "e\u0301", "ไม้", "\u2764\ufe0f")] == [2, 2, 1, 2, 1]
