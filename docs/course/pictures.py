@@ -23,6 +23,13 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs/pictures/course"
 MEASURED = ROOT / "build/course"
+# one rule and one picture size from the first step to the last, as the text explains them
+SETTINGS: dict[str, Any] = {
+    "optimizer": "adamw",
+    "batch_size": 64,
+    "progressive_resizing": False,
+    "precision": "fp32",
+}
 INK, BLUE, ORANGE, GREY, PALE = "#222222", "#2f6db3", "#d9822b", "#9a9a9a", "#e8eef6"
 
 
@@ -209,7 +216,7 @@ def trained() -> dict[str, Any]:
     import reslab
 
     if not (MEASURED / "trained.json").exists():
-        recipe = reslab.Recipe(epochs=12, size=40, batch_size=64, precision="fp32")
+        recipe = reslab.Recipe(epochs=12, size=40, **SETTINGS)
         run = reslab.train(
             drawings(), network="cifar_resnet20", recipe=recipe, run=MEASURED / "run", progress=False
         )
@@ -226,7 +233,7 @@ def compared() -> dict[str, list[float]]:
 
     path = MEASURED / "compared.json"
     measured: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
-    recipe = reslab.Recipe(epochs=5, size=32, batch_size=64, precision="fp32", val_fraction=0.02)
+    recipe = reslab.Recipe(epochs=5, size=32, val_fraction=0.02, **SETTINGS)
     blocks = {"basic": reslab.BasicBlock, "gated": gated(), "plain": reslab.PlainBlock}
     for seed in range(5):
         for name, make in blocks.items():
