@@ -115,6 +115,7 @@ def run_commands(block: Block, page: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # each command of a page has ten minutes
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in TWINS], ids=name)
 def test_every_block_of_the_page_runs_and_prints_what_the_page_says(page: Path, page_folder: Path) -> None:
     namespace: dict[str, object] = {"__name__": "page"}

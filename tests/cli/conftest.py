@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -70,5 +72,6 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield begin
     for process in begun:
-        process.kill()
+        with suppress(ProcessLookupError):  # the last of the group has ended
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -131,12 +131,20 @@ def test_the_temperature_recovers_how_much_calibrated_logits_were_scaled(scale: 
     assert calibration_error(soft_max(logits * scale / found), labels) < 0.02
 
 
+@pytest.mark.parametrize("classes", [2, 100])
 @pytest.mark.parametrize("photos", [2, 20, 2000])
-def test_photos_that_are_all_right_make_it_as_sure_as_laplace_and_no_surer(photos: int) -> None:
-    logits, labels = np.array([[4.0, 0.0], [0.0, 4.0]] * (photos // 2)), np.array([0, 1] * (photos // 2))
+def test_photos_that_are_all_right_make_it_as_sure_as_their_number_and_no_surer(
+    photos: int, classes: int
+) -> None:
+    labels = np.arange(photos) % classes
+    logits = 4.0 * np.eye(classes)[labels]
     found = fit_temperature(logits, labels)
-    assert isclose(soft_max(logits / found)[0, 0], (photos + 1) / (photos + 2), rel_tol=1e-3)
-    assert 19 < fit_temperature(logits, 1 - labels) < 20.1
+    assert isclose(soft_max(logits / found)[0, labels[0]], (photos + 1) / (photos + 2), rel_tol=1e-3)
+    assert 19 < fit_temperature(-logits, labels) < 20.1
+
+
+def test_of_one_class_everything_is_sure() -> None:
+    assert 0.04 < fit_temperature(np.zeros((3, 1)), np.zeros(3, np.int64)) < 20.1
 
 
 def test_the_json_holds_what_other_programs_rely_on() -> None:

@@ -192,3 +192,14 @@ def test_what_a_consumer_does_with_an_epoch_counts_among_its_seconds(
             seen.append(event.seconds)
             time.sleep(0.3)
     assert all(leg.seconds > 0.3 + s for leg, s in zip(prepared.state.past, seen, strict=True))
+
+
+def test_memory_that_ends_in_validation_is_answered_as_in_training(photo_folder: Callable[..., Path]) -> None:
+    prepared = small(photo_folder(train=30))
+
+    def validate(network: torch.nn.Module, size: int) -> tuple[float, float]:
+        raise MemoryError
+
+    with pytest.raises(TrainingError, match="not enough memory for batches of 8") as caught:
+        list(events(prepared.state, prepared.train, validate))
+    assert "--batch-size 4" in caught.value.do

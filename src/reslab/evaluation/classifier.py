@@ -24,7 +24,7 @@ from ..processes import choose_device
 from ..tables import printable
 from .many import answer_many, are_many
 from .metrics import Evaluation, evaluate_logits, soft_max
-from .predictions import answer_exactly, predict_logits
+from .predictions import answer, answer_exactly
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -117,8 +117,8 @@ class Classifier:
             answers = answer_many(self.network, photos, self.preprocess, rough)
         else:
             answers = answer_exactly(self.network, photos, self.preprocess, device)
-        for index, answer in enumerate(answers):
-            yield index, answer if isinstance(answer, PhotosError) else self._checked(answer[None])[0]
+        for index, row in enumerate(answers):
+            yield index, row if isinstance(row, PhotosError) else self._checked(row[None])[0]
 
     def _checked(self, logits: torch.Tensor) -> np.ndarray:
         if logits.shape[1:] != (len(self.classes),):
@@ -161,7 +161,7 @@ class Classifier:
         if not isinstance(photo, Path | str | bytes):
             pixels = self.preprocess.evaluation(self.preprocess.shrink(self._as_mode(photo)))
             images = self.preprocess.normalize(pixels[None])
-            (row,) = predict_logits(self.network, [images], choose_device(self.device))
+            row = answer(self.network, images, choose_device(self.device))
             return self._prediction("image", self._checked(row)[0])
         _, logits = next(self.logits([photo]))
         if isinstance(logits, PhotosError):

@@ -21,10 +21,10 @@ from .engines import Answer, Engine, choose
 from .predictions import (
     Photo,
     Read,
+    answer,
     answer_exactly,
     batch_size_at,
     fill,
-    predict_logits,
     read_photo,
     stack,
     whole,
@@ -50,7 +50,7 @@ def answer_many(
     cpu = torch.device("cpu")
 
     def exact(images: Tensor) -> Tensor:
-        return next(predict_logits(network, [images], cpu))
+        return answer(network, images, cpu)
 
     at_once = batch_size_at(preprocess.size, BATCH_SIZE)
     for start in range(0, len(photos), at_once):

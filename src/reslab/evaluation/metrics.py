@@ -140,14 +140,14 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """The divisor of the logits that makes the probabilities fit best (Guo 2017, section 4.2).
 
-    Between 0.05 and 20. It changes no label, only how sure the classifier says it is. With n photos of K
-    classes the right class shall get (n + 1) / (n + K) and not 1 (Laplace's rule; Platt 1999, section 2.2,
-    for two): else a few photos that are all right would make it as sure as it can be of everything.
+    Between 0.05 and 20. It changes no label, only how sure the classifier says it is. With n photos
+    the right class shall get (n + 1) / (n + 2) and not 1, as if one more had been right and one wrong (Platt
+    1999, section 2.2): else a few that are all right would make it as sure as it can be of everything.
     """
     from scipy.optimize import minimize_scalar
 
     photos, classes = logits.shape
-    doubt = classes / (photos + classes)
+    doubt = classes / ((classes - 1) * (photos + 2)) if classes > 1 else 0.0  # shared by all classes alike
 
     def loss(log: float) -> float:
         scaled = logits.astype(np.float64) / np.exp(log)

@@ -42,23 +42,28 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def predict_logits(
     network: nn.Module, images: Iterable[Tensor], device: torch.device, precision: Precision = FP32
 ) -> Iterator[Tensor]:
-    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU, batch by batch.
-
-    Raises ClassifierError where the memory is too small for a batch.
-    """
+    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU, batch by batch."""
     for batch in images:
-        try:
-            with evaluating(network), precision.autocast(device):
-                logits = network(precision.place_images(batch, device)).float().cpu()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ClassifierError(
-                f"there is not enough memory for {len(batch)} photos of {batch.shape[-1]} pixels at once",
-                next(iter(str(error).splitlines()), "no memory is left"),
-                "end other programs, or compute elsewhere: --device cpu",
-            ) from error
+        with evaluating(network), precision.autocast(device):
+            logits = network(precision.place_images(batch, device)).float().cpu()
         yield logits
+
+
+def answer(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU.
+
+    Raises ClassifierError where the memory is too small for them.
+    """
+    try:
+        return next(predict_logits(network, [images], device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ClassifierError(
+            f"there is not enough memory for {len(images)} photos of {images.shape[-1]} pixels at once",
+            next(iter(str(error).splitlines()), "no memory is left"),
+            "end other programs" + ("" if device.type == "cpu" else ", or compute on the CPU: --device cpu"),
+        ) from error
 
 
 def batch_size_at(size: int, most: int = BATCH_SIZE) -> int:
@@ -73,7 +78,7 @@ def answer_exactly(
     for read in read_ahead(photos, preprocess, batch_size_at(preprocess.size)):
         if good := whole(read):
             images = preprocess.normalize(stack(good))
-            read = fill(read, next(predict_logits(network, [images], device)))
+            read = fill(read, answer(network, images, device))
         yield from read
 
 

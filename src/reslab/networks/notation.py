@@ -120,7 +120,7 @@ def _run(path: Path) -> ModuleType:
 
 @contextmanager
 def _neighbours_importable(folder: Path) -> Iterator[None]:
-    """A file may import what lies beside it, as if it were run by itself.
+    """At its top a file may import what lies beside it, as if it were run by itself.
 
     What it found there is forgotten afterwards: the next file, from another folder, may have neighbours of
     the same names, and would get these without a word.

@@ -92,21 +92,23 @@ def leave_out(standing: Standing, pixels: NDArray[np.int64]) -> dict[int, type[F
         for other in (content, *near.get(content, ())):
             if len({standing.place(photo)[1] for photo in (*photos, *members[other])}) > 1:
                 out |= dict.fromkeys((*photos, *members[other]), Contradiction)
-    listed = [(-int(pixels[photo]), photo, of) for of, photos in members.items() for photo in photos]
+    for rank in (2, 1):
+        for content, photos in members.items():
+            holds = any(p not in out and RANK[standing.place(p)[0]] == rank for p in photos)
+            for other in (content, *near.get(content, ())) if holds else ():
+                for photo in members[other]:
+                    if RANK[standing.place(photo)[0]] < rank:
+                        out.setdefault(photo, Leak)
     kept: set[tuple[int, Place]] = set()
-    for rank in (2, 1, 0):  # what goes as a duplicate takes no copy of its own with it
-        for _, photo, content in sorted(listed):
-            place = standing.place(photo)
-            if photo in out or RANK[place[0]] != rank:
-                continue
-            alike = (content, *near.get(content, ()))
-            if rank < 2 and any((other, place) in kept for other in alike):
-                out[photo] = Duplicate
-                continue
+    listed = [(-int(pixels[photo]), photo, of) for of, photos in members.items() for photo in photos]
+    for _, photo, content in sorted(listed):
+        place = standing.place(photo)
+        if photo in out or RANK[place[0]] == 2:
+            continue
+        if any((other, place) in kept for other in (content, *near.get(content, ()))):
+            out[photo] = Duplicate
+        else:
             kept.add((content, place))
-            for copy in (photo for other in alike for photo in members[other]):
-                if RANK[standing.place(copy)[0]] < rank:
-                    out.setdefault(copy, Leak)
     return out
 
 

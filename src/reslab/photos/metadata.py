@@ -103,7 +103,7 @@ def count_pages(file: ImageFile.ImageFile) -> int:
     if pages is None or file.fp is None:
         return min(int(getattr(file, "n_frames", 1)), MOST_PAGES + 1)  # which the head says
     count = 0
-    with suppress(struct.error, IndexError, OSError, OverflowError):
+    with suppress(struct.error, IndexError, OSError, OverflowError, ValueError):  # no place to seek to
         for _ in islice(pages(file.fp), MOST_PAGES + 1):
             count += 1
     return max(count, 1)

@@ -120,7 +120,7 @@ def _measure(
     for p, trial in trials.items():
         losses[p] = trial.step(few, len(images))[1]  # slow: the library builds what it computes with
         look[p] = min(trial.step(few, len(images))[0] for _ in range(2))
-        trial.rest()  # or all candidates together would take several times the memory of the training
+        trial.rest()  # or candidates that are out already would hold several times their weights
         if p == first and len(trials) > 1 and not alone.now():
             return _measure_by_work(trials, few, len(images))
     alike = _alike(losses)

@@ -31,7 +31,7 @@ from .begin import build
 from .canvas import panel_of
 from .changes import check_photos, kept_epoch, notes
 from .fit import Prepared, find_again, prepare
-from .loop import Epoch, Step, events
+from .loop import Epoch, Step, events, memory_answered
 from .measured import Measured
 from .progress import with_bars
 from .run import Run, best_of
@@ -210,7 +210,8 @@ def _finish(
     device = str(prepared.state.device)
     best = Classifier.load(run.folder, network=network, device=device)
     images = (batch.images for batch in prepared.val.epoch(size=best.preprocess.size))
-    logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
+    with memory_answered(prepared.state.recipe):
+        logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
     labels = photos.val.labels.astype(np.int64)
     best = replace(best, temperature=fit_temperature(logits, labels))
     figures, unread = dict(best.figures), 0
@@ -230,9 +231,8 @@ def _finish(
     result = {
         "run": str(run.folder),
         "model": str(run.folder / MODEL_NAME),
-        "epochs": len(
-            run.rows
-        ),  # one more than the checkpoint's if it was killed between the two, and time is up
+        # one more than the checkpoint's if it was killed between the two and no time was left
+        "epochs": len(run.rows),
         "best_epoch": figures["epoch"],
         "val_accuracy": figures["val_accuracy"],
         "test_accuracy": figures.get("test_accuracy"),

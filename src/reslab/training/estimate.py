@@ -16,6 +16,7 @@ from ..networks.precision import parse_precision
 from ..photos.preprocess import Preprocess
 from ..processes import cores, threads
 from .autotune import measure_precision
+from .loop import memory_answered
 from .plan import Clock, Leg, choose_clock, epochs_left, next_leg, sizes_in_time, sizes_now, sizes_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Photos |
     seconds = []
     for _ in range(2):  # the first builds what it computes with
         started = time.monotonic()
-        list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
+        with memory_answered(state.recipe):
+            list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
         seconds.append(time.monotonic() - started)
     looking = min(seconds) / len(images) * (len(tested.test if tested else ()) + len(prepared.val.photos))
     after = AFTER + (_reading(tested, look) if tested else 0.0)

@@ -172,7 +172,7 @@ def finish_epoch(state: State, validate: Validate, learning_rate: float) -> Epoc
     """Validates, starts the counters anew, and says how the epoch went."""
     assert state.leg is not None
     started = time.perf_counter()
-    with threads(state.threads):
+    with threads(state.threads), memory_answered(state.recipe):
         val_loss, val_accuracy = validate(state.validated, state.leg.size)
     if not math.isfinite(val_loss):
         raise not_finite(f"the validation loss became {val_loss}", state, learning_rate)

@@ -65,7 +65,10 @@ def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
 @contextmanager
 def as_free_as_before(network: nn.Module | None) -> Iterator[None]:
     """What the block freezes is free again behind it: the next training may have other parts frozen."""
-    flags = [(parameter, parameter.requires_grad) for parameter in (network.parameters() if network else ())]
+    flags = [
+        (parameter, parameter.requires_grad)
+        for parameter in (() if network is None else network.parameters())
+    ]
     try:
         yield
     finally:

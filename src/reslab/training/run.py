@@ -206,12 +206,14 @@ def resume(
     `network`: fresh, of the same kind, if the run was begun with a module of your own.
     """
     from .continuing import epochs_of
+    from .optimizer import as_free_as_before
     from .progress import say as to_standard_error
 
     say = say or to_standard_error
     run = run if isinstance(run, Run) else Run(Path(run))
-    for epoch in epochs_of(run, network=network, progress=progress, say=say):
-        say(str(epoch))
+    with as_free_as_before(network):
+        for epoch in epochs_of(run, network=network, progress=progress, say=say):
+            say(str(epoch))
     return run
 
 
