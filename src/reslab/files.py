@@ -117,6 +117,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def may_write_into(folder: Path) -> bool:
+    """Whether it is a folder in which files can be made; False as well where it may not be looked at."""
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
 def orphans(folder: Path) -> list[Path]:
     """What `write` and `whole_folder` left unfinished in `folder`, and whose processes are no more."""
     found = [(path, re.fullmatch(r"\..+\.(\d+)(\.x\w+)?\.tmp", path.name)) for path in folder.glob(".*.tmp")]

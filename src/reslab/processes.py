@@ -138,12 +138,18 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or Python means that the memory has ended."""
+@contextmanager
+def end_of_memory(answered: Callable[[str], Exception]) -> Iterator[None]:
+    """Where the memory ends inside the block, raises what `answered` makes of torch's word for it."""
     import torch
 
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(words in str(error) for words in OUT_OF_MEMORY)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        raise answered(next(iter(str(error).splitlines()), "no memory is left")) from error
 
 
 def keep_memory() -> None:

@@ -145,20 +145,15 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     1999, section 2.2): else a few that are all right would make it as sure as it can be of everything.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     photos, classes = logits.shape
+    exact, right = logits.astype(np.float64), (np.arange(photos), labels)
     doubt = classes / ((classes - 1) * (photos + 2)) if classes > 1 else 0.0  # shared by all classes alike
 
     def loss(log: float) -> float:
-        scaled = logits.astype(np.float64) / np.exp(log)
-        return (1 - doubt) * mean_loss(scaled, labels) + doubt * _loss_of_even_guess(scaled)
+        shares = log_softmax(exact / np.exp(log), axis=1)
+        return float(-(1 - doubt) * shares[right].mean() - doubt * shares.mean())
 
     best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(best.x))
-
-
-def _loss_of_even_guess(logits: NDArray[np.float64]) -> float:
-    """Cross-entropy in nats, if every class were as right as any other."""
-    from scipy.special import log_softmax
-
-    return float(-log_softmax(logits, axis=1).mean())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import ClassifierError, PhotosError
 from ..networks.precision import FP32, Precision
 from ..photos.preprocess import Preprocess
-from ..processes import cores, is_out_of_memory
+from ..processes import cores, end_of_memory
 
 BATCH_SIZE = 64
 LARGE = 224  # pixels; of larger photos as many fewer make a batch as they have more pixels
@@ -54,16 +54,10 @@ def answer(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
 
     Raises ClassifierError where the memory is too small for them.
     """
-    try:
+    what = f"there is not enough memory for {len(images)} photos of {images.shape[-1]} pixels at once"
+    do = "end other programs" + ("" if device.type == "cpu" else ", or compute on the CPU: --device cpu")
+    with end_of_memory(lambda why: ClassifierError(what, why, do)):
         return next(predict_logits(network, [images], device))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ClassifierError(
-            f"there is not enough memory for {len(images)} photos of {images.shape[-1]} pixels at once",
-            next(iter(str(error).splitlines()), "no memory is left"),
-            "end other programs" + ("" if device.type == "cpu" else ", or compute on the CPU: --device cpu"),
-        ) from error
 
 
 def batch_size_at(size: int, most: int = BATCH_SIZE) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..files import write
+from ..files import may_write_into, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     what = f"a picture cannot be written to {file}"
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(what, "its suffix tells the format", f"let it end in {', '.join(SUFFIXES)}")
-    if not (os.path.isdir(file.parent) and os.access(file.parent, os.W_OK | os.X_OK)):
+    if not may_write_into(file.parent):
         why = f"there is no folder {file.parent} that may be written into"
         raise UsageError(what, why, "make the folder, or give another path")
     return file

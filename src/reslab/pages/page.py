@@ -39,9 +39,9 @@ def page_path(path: Path, example: str) -> Path:
     path = Path(os.path.expanduser(path))  # not Path's own, which fails for ~nobody
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} is no name for a page", "a page ends in .html", f"write {example}")
-    is_folder, above = os.path.isdir(path), path.parent
-    if is_folder or not (os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)):
-        why = "it is a folder" if is_folder else f"there is no folder {above} that may be written into"
+    is_folder = os.path.isdir(path)
+    if is_folder or not files.may_write_into(path.parent):
+        why = "it is a folder" if is_folder else f"there is no folder {path.parent} that may be written into"
         raise UsageError(f"the page cannot go to {path}", why, "name a file in a folder that is there")
     return path
 

@@ -91,7 +91,7 @@ def check_new(path: Path) -> None:
         raise UsageError(
             f"{path} is there already", "a list is never written over", "name another, or remove it"
         )
-    if not (os.path.isdir(path.parent) and os.access(path.parent, os.W_OK | os.X_OK)):
+    if not files.may_write_into(path.parent):
         raise UsageError(
             f"the list cannot go to {path}",
             f"there is no folder {path.parent} that may be written into",

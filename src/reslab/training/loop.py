@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -27,7 +27,7 @@ from ..errors import RecipeError, TrainingError
 from ..networks.precision import Precision
 from ..photos.batches import Batch, Batches
 from ..photos.replacing import Replacements
-from ..processes import is_out_of_memory, reproducible, threads
+from ..processes import end_of_memory, reproducible, threads
 from ..randomness import torch_seeded
 from .optimizer import learning_rate_at, set_learning_rate, train_mode
 from .plan import Clock, Leg, next_leg
@@ -205,16 +205,8 @@ def not_finite(what: str, state: State, learning_rate: float) -> TrainingError:
     )
 
 
-@contextmanager
-def memory_answered(recipe: Recipe) -> Iterator[None]:
+def memory_answered(recipe: Recipe) -> AbstractContextManager[None]:
     """Turns the end of the memory into a TrainingError."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingError(
-            f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels",
-            next(iter(str(error).splitlines()), "no memory is left"),
-            f"try --batch-size {max(2, recipe.batch_size // 2)}, or a smaller --size",
-        ) from error
+    what = f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels"
+    do = f"try --batch-size {max(2, recipe.batch_size // 2)}, or a smaller --size"
+    return end_of_memory(lambda why: TrainingError(what, why, do))

@@ -258,7 +258,7 @@ def new_folder(run: Path | str | None, name: str) -> Path:
             else "choose another --run",
         )
     above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
-    if not os.path.isdir(above) or not os.access(above, os.W_OK | os.X_OK):
+    if not files.may_write_into(above):
         why = "may not be written into" if os.path.isdir(above) else "is no folder"
         raise RunError(f"the run folder {folder} cannot be made", f"{above} {why}", "choose another --run")
     return folder
