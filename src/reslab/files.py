@@ -195,6 +195,14 @@ def only_process(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_dead_owner(folder: Path) -> None:
+    """Removes the name of the process that held `folder`, if it was killed before it could."""
+    owner = folder / ".lock-owner"
+    if not _lives(_content(owner)):
+        with suppress(OSError):
+            owner.unlink(missing_ok=True)
+
+
 def _lives(owner: str) -> bool:
     """Whether the process that the text names is there; True if it names none."""
     number = re.search(r"\d+", owner)

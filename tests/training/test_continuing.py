@@ -459,6 +459,32 @@ def test_two_steps_that_were_saved_are_not_done_again(
     assert steps == [1, 2, 3, 4]
 
 
+def test_a_kill_in_the_last_moment_leaves_no_name_of_the_dead_behind(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, in_child: Callable[..., int]
+) -> None:
+    """Everything is written, and the lock is still held."""
+    run = start(photo_folder(train=20), tmp_path / "run", small)
+    owner, unlink = run.folder / ".lock-owner", Path.unlink
+
+    def killed(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path == owner and run.state == "finished":
+            os.kill(os.getpid(), signal.SIGKILL)
+        unlink(path, *args, **kwargs)
+
+    def work() -> None:
+        Path.unlink = killed  # type: ignore[method-assign]
+        go_on(run)
+
+    assert in_child(work) == -signal.SIGKILL
+    assert run.state == "finished"
+    assert owner.read_text().startswith("process ")
+    go_on(run)
+    assert not owner.exists()
+    owner.write_text(f"process {os.getpid()}\n")  # one that lives: it will remove its name itself
+    go_on(run)
+    assert owner.exists()
+
+
 def test_the_metrics_can_be_read_by_anything_while_it_trains(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def epochs_of(
     Ctrl-C or SIGTERM saves a checkpoint after the present step, then raises KeyboardInterrupt.
     """
     if run.state == "finished":
+        files.remove_dead_owner(run.folder)
         say(f"{run.folder} is finished: nothing to go on with")
         return
     began = time.monotonic()
