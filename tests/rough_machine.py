@@ -81,6 +81,8 @@ class RoughMachine:
             text=True,
             env=os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
         )
+        assert self.server.stdout is not None
+        assert self.server.stdout.readline() == "ready\n"  # what follows is timed, without the imports
 
     def __enter__(self) -> RoughMachine:
         return self
@@ -195,6 +197,7 @@ def _serve(library: str, folder: Path, photos: Path) -> None:
     once = Recipe(epochs=1, size=16, batch_size=8, precision="fp32", cache=False)
     train(photos, NETWORK, once, run=folder / "first", progress=False, say=str)  # imports all there is
     shim, process = ctypes.CDLL(library), 0
+    print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if not order:
