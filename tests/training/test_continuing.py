@@ -495,5 +495,4 @@ def test_the_metrics_can_be_read_by_anything_while_it_trains(
         assert run.rows[-1] == epoch.as_json()
         assert json.loads(lines[-1]).items() >= epoch.as_json().items()
         assert run.state == "running"
-        assert (run.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert run.state == "finished"

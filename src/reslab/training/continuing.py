@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import signal
 import sys
@@ -26,17 +25,15 @@ from ..evaluation.model_file import MODEL_NAME
 from ..evaluation.predictions import predict_logits
 from ..networks.named import NetworkSpec
 from ..photos.folder import Photos
-from . import canvas_figure, checkpoint
+from . import checkpoint
 from .begin import build
-from .canvas import panel_of
 from .changes import check_photos, kept_epoch, notes
+from .curves import Curves
 from .fit import Prepared, find_again, prepare
 from .loop import Epoch, Step, events, memory_answered
 from .measured import Measured
 from .progress import with_bars
 from .run import Run, best_of
-
-log = logging.getLogger("reslab")
 
 
 @dataclass
@@ -141,11 +138,12 @@ def _train(
     state = prepared.state
     saved = time.monotonic()
     stream = events(state, prepared.train, prepared.validate(progress))
-    with stopping(say) as stop:
+    with stopping(say) as stop, Curves(run, behind=bool(rows)) as curves:
         for event in _until_stopped(with_bars(stream, progress), stop):
             if isinstance(event, Epoch):
                 rows.append(event)
                 _keep(run, prepared, photos, rows, since)
+                curves.grown()
             due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
             if isinstance(event, Epoch) or due:
                 checkpoint.save(state, rows, run.folder)
@@ -175,21 +173,10 @@ def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch], since
     if best_of(table[since - 1 :]) is table[-1]:
         _classifier(prepared, photos, run, table[-1]).save(run.folder / MODEL_NAME)
     _write_metrics(run, table)
-    draw_curves(run)
 
 
 def _write_metrics(run: Run, table: list[dict[str, Any]]) -> None:
     files.write_json_lines(run.folder / "metrics.jsonl", map(files.checked, table))
-
-
-def draw_curves(run: Run) -> None:
-    """curves.png; a picture that cannot be drawn is a warning, and no reason to lose a run."""
-    history = run.history
-    panels = [panel_of((history["train_loss"], history["val_loss"])), panel_of((history["val_accuracy"],))]
-    try:
-        files.write(run.folder / "curves.png", canvas_figure.picture(canvas_figure.draw(panels, ""), "png"))
-    except (OSError, ValueError, RuntimeError) as error:
-        log.warning("curves.png was not drawn: %s", error)
 
 
 def _classifier(prepared: Prepared, photos: Photos, run: Run, figures: dict[str, Any]) -> Classifier:
