@@ -207,6 +207,8 @@ def test_test_counts_where_there_is_one_and_val_else(photo_folder: Callable[...,
     classifier = red_or_blue()
     assert classifier.evaluate(folder).photos == classifier.evaluate(Photos(folder)).photos == 8
     assert classifier.evaluate(photo_folder("only test", test=4)).photos == 4
+    assert classifier.evaluate(photo_folder("val and test", val=6, test=4)).photos == 4
+    assert classifier.evaluate(photo_folder("only val", val=6)).photos == 6
     without = photo_folder("without", train=40, val=6)
     assert classifier.evaluate(without).photos == classifier.evaluate(Photos(without)).photos == 6
 

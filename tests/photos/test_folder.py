@@ -128,7 +128,7 @@ def test_a_class_that_only_train_has_and_an_empty_class_are_notes(tmp_path: Path
 def test_what_is_left_out_is_a_note(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_cat=20, train_dog=20)
     add(folder / "test" / "1.png", 9000)
-    assert Photos(folder).notes[0] == "left out, no folder of classes for train, val or test: test"
+    assert Photos(folder).notes[0] == "left out, no folder of classes called train, val or test: test"
 
 
 def test_equal_files_stay_together_however_they_are_called(tmp_path: Path) -> None:

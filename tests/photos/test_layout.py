@@ -26,7 +26,11 @@ def names(found: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, int]]:
 
 def test_train_val_and_test_are_found_by_every_name_they_go_by(tmp_path: Path) -> None:
     for i, (train, val, test) in enumerate(
-        [("train", "val", "test"), ("Training", "VALID", "Test"), ("training_set", "validation", "test_set")]
+        [
+            ("train", "val", "test"),
+            ("Training", "VALID", "Testing"),
+            ("training_set", "validation", "test_set"),
+        ]
     ):
         folder = put(tmp_path / str(i), *(f"{split}/{c}/1.png" for split in (train, val, test) for c in "ab"))
         assert names(find_splits(folder)) == {split: {"a": 1, "b": 1} for split in ("train", "val", "test")}
@@ -35,6 +39,34 @@ def test_train_val_and_test_are_found_by_every_name_they_go_by(tmp_path: Path) -
 def test_one_folder_of_classes_is_all_of_it(tmp_path: Path) -> None:
     folder = put(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
     assert find_splits(folder) == {"all": {"cat": ["cat/1.png", "cat/2.png"], "dog": ["dog/1.png"]}}
+
+
+@pytest.mark.parametrize("others", [("val", "test"), ("Testing",), ("valid",), ("validation", "test_set")])
+@pytest.mark.parametrize("train", ["train_images", None])
+def test_splits_without_a_train_are_no_classes(
+    others: tuple[str, ...], train: str | None, tmp_path: Path
+) -> None:
+    """A network would learn to tell test from train."""
+    everything = [*others, *([train] if train else [])]
+    folder = put(tmp_path, *(f"{split}/{c}/1.png" for split in everything for c in ("cat", "dog")))
+    said = answer(folder)
+    assert said.startswith(
+        f"FOLDER has {' and '.join(f'{name}/' for name in others)} with folders of classes"
+    )
+    assert "and no train/\n  why: a network is trained on" in said
+    if train:
+        assert "if the training photos are those in FOLDER/train_images, rename it to train" in said
+        (folder / train).rename(folder / "train")
+        assert set(find_splits(folder)) >= {"train"}
+    else:
+        assert "put photos to train on into FOLDER/train/cat/1.jpg" in said
+
+
+def test_a_class_may_be_called_test_and_have_folders_of_its_own(tmp_path: Path) -> None:
+    folder = put(tmp_path, "test/p1/1.png", "test/p2/1.png", "control/p3/1.png", "healthy/p1/1.png")
+    assert names(find_splits(folder)) == {"all": {"test": 2, "control": 1, "healthy": 1}}
+    pair = put(tmp_path / "pair", "test/p1/1.png", "control/p2/1.png")
+    assert names(find_splits(pair)) == {"all": {"test": 1, "control": 1}}
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -130,7 +162,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
         *("test/1.png", "training/cat/1.png", "birds/1.png"),
     )
     assert left_out(folder) == [
-        "left out, no folder of classes for train, val or test: birds, test, training",
+        "left out, no folder of classes called train, val or test: birds, test, training",
         f"left out, in no folder of a class: 2 in {folder}",
         f"left out, in no folder of a class: 1 in {folder / 'train'}",
     ]
@@ -169,6 +201,15 @@ def test_splits_without_classes_are_answered(tmp_path: Path) -> None:
         "FOLDER/train has photos, but no folders of classes\n"
         "  why: nothing says what they show\n"
         "  do:  sort them into one folder per class: FOLDER/train/cat/1.jpg"
+    )
+
+
+def test_splits_with_a_year_are_told_to_lose_it(tmp_path: Path) -> None:
+    folder = put(tmp_path, *(f"{split}2017/{c}/1.png" for split in ("train", "val") for c in "ab"))
+    assert answer(folder) == (
+        "FOLDER/train2017 has folders of classes, and is not called train\n"
+        "  why: splits are found by their names: train, val and test\n"
+        "  do:  rename it, and the others"
     )
 
 

@@ -18,7 +18,7 @@ from ..errors import ClassifierError, PhotosError
 from ..networks.named import NetworkSpec
 from ..photos import listing
 from ..photos.folder import Photos
-from ..photos.layout import find_photos, find_splits
+from ..photos.layout import find_photos, find_splits, splits_without_train
 from ..photos.preprocess import Preprocess
 from ..processes import choose_device
 from ..tables import printable
@@ -243,11 +243,11 @@ def judged(folder: Path) -> dict[str, list[str]]:
     """
     if listing.is_list(folder):
         return listing.read(folder).judged()
+    if os.path.isdir(folder) and (splits := splits_without_train(folder)):
+        split = splits.get("test") or splits["val"]
+        inside = judged(split)
+        return {name: [f"{split.name}/{path}" for path in paths] for name, paths in inside.items()}
     found = find_splits(folder)
-    full = {name: paths for name, paths in found.get("all", {}).items() if paths}
-    if set(full) == {"test"} and all(path.count(os.sep) > 1 for path in full["test"]):
-        inside = judged(folder / "test")  # nothing but test/, with folders in it, is no class
-        return {name: [f"test/{path}" for path in paths] for name, paths in inside.items()}
     of = next(found[name] for name in ("test", "val", "all", "train") if name in found)
     return {name: list(paths) for name, paths in of.items()}
 

@@ -15,7 +15,7 @@ from .paths import GrowingPaths, Paths
 SPLIT_NAMES = {
     "train": ("train", "training", "train_set", "training_set"),
     "val": ("val", "valid", "validation", "val_set", "validation_set"),
-    "test": ("test", "test_set"),
+    "test": ("test", "testing", "test_set", "testing_set"),
 }
 LITTER = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
@@ -23,21 +23,18 @@ LITTER = ("__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume In
 def find_splits(folder: Path) -> dict[str, dict[str, Paths]]:
     """{split: {class: paths relative to folder}}; the split is "all" for one folder of classes.
 
-    Raises PhotosError if the folder is missing, not a folder, or without photos.
+    Raises PhotosError if the folder is missing, not a folder, without photos, or has splits and no train.
     """
     _check_folder(folder)
+    if splits := splits_without_train(folder):
+        raise _without_train(folder, splits)
     found = {split: _find_classes(path, folder) for split, path in _split_folders(folder).items()}
     if "train" not in found:
         found = {"all": _find_classes(folder, folder)}
     for name in found.get("all", {}):
         _refuse_nested(folder / name, folder)
-    loose_train = _train_without_classes(found.get("all", {}))
-    if loose_train:
-        raise PhotosError(
-            f"{folder / loose_train} has photos, but no folders of classes",
-            "nothing says what they show",
-            f"sort them into one folder per class: {folder / loose_train / 'cat' / '1.jpg'}",
-        )
+    if loose_train := _train_without_classes(found.get("all", {})):
+        raise _no_split(folder / loose_train)
     if not any(files for classes in found.values() for files in classes.values()):
         loose = _count_loose(folder)
         why = f"looked for {', '.join(SUFFIXES)} in {sum(len(c) for c in found.values())} folders of classes"
@@ -55,8 +52,53 @@ def left_out(folder: Path) -> list[str]:
     used = list(splits.values()) if "train" in splits else []
     beside = [path.name for path in _folders(folder) if path not in used] if used else []
     loose = {path: _count_loose(path) for path in (folder, *used)}
-    notes = [f"left out, no folder of classes for train, val or test: {', '.join(beside)}"] if beside else []
+    notes = (
+        [f"left out, no folder of classes called train, val or test: {', '.join(beside)}"] if beside else []
+    )
     return notes + [f"left out, in no folder of a class: {n:,} in {path}" for path, n in loose.items() if n]
+
+
+def splits_without_train(folder: Path) -> dict[str, Path]:
+    """{split: its folder} where a folder has val or test and no train, as the names in them tell; else none.
+
+    A class may be called test, and its photos may lie in folders of their own: what makes it a split is that
+    it stands alone, beside the other, or beside the one folder that has folders of the same names.
+    """
+    splits = _split_folders(folder)
+    if not splits or "train" in splits:
+        return {}
+    others = [path for path in _folders(folder) if path not in splits.values()]
+    alike = len(others) == 1 and any(_names(path) <= _names(others[0]) for path in splits.values())
+    return splits if not others or len(splits) > 1 or alike else {}
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in _folders(folder)}
+
+
+def _without_train(folder: Path, splits: Mapping[str, Path]) -> PhotosError:
+    others = [path for path in _folders(folder) if path not in splits.values()]
+    if len(others) == 1 and _folders(others[0]):
+        do = f"if the training photos are those in {others[0]}, rename it to train"
+    else:
+        do = f"put photos to train on into {folder / 'train' / 'cat' / '1.jpg'}"
+    found = " and ".join(f"{path.name}/" for path in splits.values())
+    return PhotosError(
+        f"{folder} has {found} with folders of classes, and no train/",
+        "a network is trained on the folders of classes in train/",
+        f"{do}; to judge a model by what is there: reslab evaluate",
+    )
+
+
+def _no_split(path: Path) -> PhotosError:
+    """What looks like train, and is not called so or has no classes."""
+    if _folders(path):
+        why = "splits are found by their names: train, val and test"
+        return PhotosError(
+            f"{path} has folders of classes, and is not called train", why, "rename it, and the others"
+        )
+    do = f"sort them into one folder per class: {path / 'cat' / '1.jpg'}"
+    return PhotosError(f"{path} has photos, but no folders of classes", "nothing says what they show", do)
 
 
 def from_image_folder(source: Any) -> tuple[Path, dict[str, dict[str, Paths]]]:
