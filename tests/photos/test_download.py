@@ -252,6 +252,24 @@ def test_archives_in_a_source_folder_do_as_well_and_the_source_is_only_read(
 
 
 @pytest.mark.parametrize("name", SETS)
+def test_a_source_of_links_is_as_good_and_what_they_lead_to_is_checked(
+    name: str, publish: Publisher, tmp_path: Path
+) -> None:
+    """A store keeps files by their hashes, and a folder of links gives them their names."""
+    expected = publish(name)
+    source, store = tmp_path / "source", tmp_path / "store"
+    source.mkdir()
+    store.mkdir()
+    for number, path in enumerate(sorted(publish.folder.iterdir())):
+        path.rename(store / str(number))
+        (source / path.name).symlink_to(store / str(number))
+    assert_holds(reslab.get(name, tmp_path / "made", source=source), expected)
+    (store / "0").write_bytes(b"something else")
+    with pytest.raises(DownloadError, match=r"is damaged(.|\n)*MD5"):
+        reslab.get(name, tmp_path / "again", source=source)
+
+
+@pytest.mark.parametrize("name", SETS)
 def test_files_unpacked_already_do_as_well_even_where_torchvision_keeps_them(
     name: str, publish: Publisher, tmp_path: Path
 ) -> None:
