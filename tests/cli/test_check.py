@@ -23,6 +23,8 @@ def test_a_folder_in_order_is_0_and_says_what_next(
     code, out, err = reslab_here("check", folder)
     assert (code, err) == (0, "")
     assert out == f"{folder}: 12 photos, nothing found\n\nnext:  reslab train {folder}\n"
+    _, out, _ = reslab_here("check", folder, "--truncated", "keep")
+    assert out.endswith(f"next:  reslab train {folder} --truncated keep\n")
 
 
 def test_what_spoils_a_training_is_1_and_what_does_not_is_0(

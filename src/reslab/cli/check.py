@@ -69,6 +69,7 @@ def check(
         say(f"list: {fixed}")
     spoils = checked.spoils_training if fixed is None else fixed.spoils_training
     named = shlex.quote(str(folder if fix is None else fix))
+    named += " --truncated keep" if truncated == "keep" else ""
     if spoils and fixed is not None:
         say("next:  mend what no list can, then check again")
     elif spoils and not json:
