@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,19 +127,28 @@ def test_the_number_of_a_dead_owner_may_be_another_process_by_now(
 
 
 def test_what_dead_processes_left_of_a_folder_goes_and_what_living_ones_make_stays(
-    holder: "subprocess.Popen[str]", tmp_path: Path
+    holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
-    for number in (int(dead.stdout), os.getpid(), holder.pid):
-        (tmp_path / "runs" / f".a.{number}.tmp").mkdir(parents=True)
-    (tmp_path / "runs" / f".b.{int(dead.stdout)}.tmp").mkdir()
-    with files.whole_folder(tmp_path / "runs" / "a") as making:
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
+    runs, here, dead = tmp_path / "runs", files._place(), int(done.stdout)
+    stay = {
+        f".a.{here}-{holder.pid}-0123.tmp",
+        f".a.{here}-{os.getpid()}-cafe.tmp",  # another thread's
+        f".a.89abcdef-{dead}-0123.tmp",  # its process lives on another machine, for all that is known here
+        f".b.{here}-{dead}-0123.tmp",
+        ".a.tmp",  # somebody's own
+    }
+    monkeypatch.setattr(files, "THIS", "cafe")
+    go = {f".a.{here}-{dead}-0123.tmp", f".a.{here}-{os.getpid()}-0123.tmp"}  # the second had our number
+    forgotten = f".a.89abcdef-{dead}-4567.tmp"
+    for name in stay | go | {forgotten}:
+        (runs / name).mkdir(parents=True)
+    os.utime(runs / forgotten, (0, time.time() - 2 * files.DAY))
+    with pytest.raises(FileExistsError), files.whole_folder(runs / "a"):
+        pass  # two threads do not make one folder
+    with files.whole_folder(runs / "c") as making:
         (making / "file").write_text("")
-    assert sorted(os.listdir(tmp_path / "runs")) == [
-        f".a.{holder.pid}.tmp",
-        f".b.{int(dead.stdout)}.tmp",
-        "a",
-    ]
+    assert set(os.listdir(runs)) == stay | {"c"}
 
 
 def test_an_unfinished_file_is_an_orphan_once_its_process_is_no_more(tmp_path: Path) -> None:

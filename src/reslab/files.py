@@ -5,29 +5,37 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import re
+import secrets
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from .errors import RunError
 
+UNFINISHED = r"\..+\.([0-9a-f]{8})-(\d+)-([0-9a-f]{4})(\.x\w+)?\.tmp"
+
 ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
+DAY = 86_400.0  # seconds after which what another machine left unfinished is nobody's any more
+THIS = secrets.token_hex(2)  # this process, by which it knows its own from those of a dead one of its number
 
 
 def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replaces `path` by `content`, atomically and durably: temporary name, fsync, rename, fsync the folder.
 
-    Raises OSError, which names `path` and on a full disk the bytes that are missing; the old file is then
-    untouched and no temporary file stays behind.
+    Raises OSError, which names `path` and on a full disk the bytes that are missing; no temporary file stays
+    behind, and the old file is untouched, unless all that failed was the last, syncing the folder.
     """
     chunks, size, temporary = iter([content] if isinstance(content, bytes) else content), 0, None
     try:
-        prefix = f".{path.name}.{os.getpid()}.x"  # by which `orphans` tells whose it was
+        prefix = f".{path.name}.{_mark()}.x"
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
@@ -102,7 +110,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     for orphan in orphans(folder.parent):
         if orphan.name.startswith(f".{folder.name}.") and orphan.is_dir():
             shutil.rmtree(orphan, ignore_errors=True)
-    making = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    making = folder.parent / f".{folder.name}.{_mark()}.tmp"
     making.mkdir()
     try:
         yield making
@@ -124,9 +132,31 @@ def may_write_into(folder: Path) -> bool:
 
 def orphans(folder: Path) -> list[Path]:
     """What `write` and `whole_folder` left unfinished in `folder`, and whose processes are no more."""
-    found = [(path, re.fullmatch(r"\..+\.(\d+)(\.x\w+)?\.tmp", path.name)) for path in folder.glob(".*.tmp")]
-    mine = str(os.getpid())  # a killed process had our number, if there is one of it
-    return [path for path, name in found if name and (name[1] == mine or not _lives(name[1]))]
+    found = [(path, re.fullmatch(UNFINISHED, path.name)) for path in folder.glob(".*.tmp")]
+    return [path for path, mark in found if mark and _is_nobodys(path, *mark.groups()[:3])]
+
+
+def _is_nobodys(path: Path, place: str, process: str, token: str) -> bool:
+    if place != _place():  # the numbers of processes elsewhere say nothing here
+        with suppress(OSError):
+            return time.time() - path.stat().st_mtime > DAY
+        return False
+    return token != THIS if process == str(os.getpid()) else not _lives(process)
+
+
+def _mark() -> str:
+    """Whose an unfinished file or folder is, as a part of its name: for `orphans`."""
+    return f"{_place()}-{os.getpid()}-{THIS}"
+
+
+@cache
+def _place() -> str:
+    """The machine or container within which a process has its number: others may write the same disk."""
+    try:
+        numbers = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        numbers = ""
+    return f"{zlib.crc32(f'{platform.node()} {numbers}'.encode()):08x}"
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 import reslab
 from reslab import BasicBlock, Photos, Recipe, ResNet, cifar_resnet20, prepare
 from reslab.errors import RecipeError
+from reslab.files import _place
 from reslab.networks.precision import CANDIDATES, parse_precision
 from reslab.processes import cores, multiplies_bf16
 from reslab.training.autotune import measure_precision
@@ -194,7 +195,7 @@ def test_what_a_killed_process_was_about_to_remember_goes(small: Recipe, own_cac
     measure(cifar_resnet20(num_classes=2), small)
     (memory,) = own_cache.rglob("precision.json")
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
-    (memory.parent / f".precision.json.{int(dead.stdout)}.xabc123_.tmp").write_text("{")
+    (memory.parent / f".precision.json.{_place()}-{int(dead.stdout)}-0123.xabc123_.tmp").write_text("{")
     measure(cifar_resnet20(num_classes=2), small)
     assert list(memory.parent.glob(".*")) == []
 

@@ -1,5 +1,6 @@
 """A training that is killed at any instant goes on to the bits of the undisturbed one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def test_what_a_killed_start_left_goes_with_the_next_start(machine: RoughMachine
     assert machine.wait() == -9
     assert machine.page.counts[renames] > 0
     [left] = [path for path in root.iterdir() if path.name != "cache"]
-    assert left.name == f".run.{process}.tmp"
-    left.rename(root / f".another.{process}.tmp")
+    assert re.fullmatch(rf"\.run\.\w+-{process}-\w+\.tmp", left.name)
+    left.rename(root / left.name.replace("run", "another"))
     (root / ".mine.1234567.tmp").mkdir()  # somebody's own: no run is in it
     assert machine.run(root, RECIPE) == 0
     assert sorted(path.name for path in root.iterdir()) == [".mine.1234567.tmp", "cache", "run"]
