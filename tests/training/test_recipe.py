@@ -156,3 +156,17 @@ def test_few_photos_go_into_small_batches_unless_a_size_was_asked_for() -> None:
     sizes = {photos: Recipe().for_photos(photos).batch_size for photos in (2, 600, 1100, 2100, 7200, 10**6)}
     assert sizes == {2: 16, 600: 16, 1100: 32, 2100: 64, 7200: 128, 10**6: 128}
     assert Recipe(batch_size=64).for_photos(10).batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "seen"), [("tutorial", 128, 128), ("textbook", 64, 64), ("textbook", 192, 192)]
+)
+def test_another_size_sees_as_much_of_a_photo_as_the_recipes_own(name: str, size: int, seen: int) -> None:
+    """The tutorial takes the whole of the shorter side; not the 128 pixels in the middle of 512."""
+    smaller = Recipe.load(name).with_settings(size=size)
+    assert (smaller.size, smaller.preprocess(3).resize) == (size, seen)
+    assert Recipe.load(name).with_settings(size=size, resize=200).preprocess(3).resize == 200
+    assert Recipe(size=128, resize=160).with_settings(size=64).resize == 80
+    assert Recipe().with_settings(size=64).resize is None
+    with pytest.raises(RecipeError, match="size: "):
+        Recipe.load(name).with_settings(size="large")

@@ -1,8 +1,15 @@
-"""The named recipes: what each changes of the default settings, which are those of `fast`."""
+"""The named recipes: what each changes of the default settings, which are those of `fast`; those in files."""
 
 from __future__ import annotations
 
+import os
+import tomllib
+from pathlib import Path
 from typing import Any
+
+from ..errors import RecipeError
+from ..foreign import read_json, read_text
+from ..tables import printable
 
 RECIPES: dict[str, dict[str, Any]] = {
     # the best accuracy for the time on the machine at hand
@@ -32,3 +39,23 @@ RECIPES: dict[str, dict[str, Any]] = {
         "size": 160, "progressive_resizing": False, "freeze": ("conv1", "bn1", "layer1", "layer2"),
     },
 }  # fmt: skip
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a .json or .toml file, as they stand there. Raises RecipeError."""
+    if not os.path.isfile(path):  # not Path's own, which fails for a name that is too long
+        why = "it is no file" if os.path.exists(path) else "No such file or directory"
+        raise RecipeError(f"the recipe {path} cannot be read", why, "check the path")
+    try:
+        text = read_text(path)
+        content = tomllib.loads(text) if path.suffix == ".toml" else read_json(text)
+    except OSError as error:
+        raise RecipeError(
+            f"the recipe {path} cannot be read", str(error.strerror), "check the path"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else printable(str(error))
+        raise RecipeError(f"{path} is no {path.suffix[1:]} file", why, "mend it there") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds no settings", "expected names and values", '{"epochs": 10}')
+    return content

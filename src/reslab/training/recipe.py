@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import reprlib
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .. import files
 from ..errors import RecipeError, nearest
-from ..foreign import faults, read_json, read_text, shown
+from ..foreign import faults, shown
 from ..photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from ..tables import printable
-from .named_recipes import RECIPES
+from .named_recipes import RECIPES, read_settings
 
 # What suits one rule of the update spoils the training under another.
 DEFAULTS_OF = {
@@ -185,7 +182,8 @@ class Recipe(BaseModel):
     def with_settings(self, **settings: Any) -> Recipe:
         """This recipe with some settings changed. Raises RecipeError.
 
-        What belongs to another optimizer or schedule than the new one is left behind.
+        What belongs to another optimizer or schedule than the new one is left behind; a new `size` without a
+        `resize` keeps its share of the photo.
         """
         kept = {name: getattr(self, name) for name in self.model_fields_set}
         if settings.get("optimizer", "sgd") != "sgd":
@@ -195,6 +193,9 @@ class Recipe(BaseModel):
         for said, other in (("time", "epochs"), ("epochs", "time")):
             if settings.get(said) is not None:
                 kept.pop(other, None)
+        size, resize = settings.get("size"), kept.get("resize")
+        if isinstance(size, int) and resize is not None:
+            kept["resize"] = round(resize * size / self.size)
         return Recipe(**{**kept, **settings})
 
     def preprocess(self, channels: int) -> Preprocess:
@@ -243,21 +244,7 @@ class Recipe(BaseModel):
             raise RecipeError(
                 f"there is no recipe '{name}'", "", f"{nearest(str(name), RECIPES)}, or a .json or .toml file"
             )
-        if not os.path.isfile(path):  # not Path's own, which fails for a name that is too long
-            why = "it is no file" if os.path.exists(path) else "No such file or directory"
-            raise RecipeError(f"the recipe {path} cannot be read", why, "check the path")
-        try:
-            text = read_text(path)
-            content = tomllib.loads(text) if path.suffix == ".toml" else read_json(text)
-        except OSError as error:
-            raise RecipeError(
-                f"the recipe {path} cannot be read", str(error.strerror), "check the path"
-            ) from None
-        except (ValueError, RecursionError) as error:
-            why = "it is nested too deeply" if isinstance(error, RecursionError) else printable(str(error))
-            raise RecipeError(f"{path} is no {path.suffix[1:]} file", why, "mend it there") from None
-        if not isinstance(content, dict):
-            raise RecipeError(f"{path} holds no settings", "expected names and values", '{"epochs": 10}')
+        content = read_settings(path)
         try:
             return Recipe(**content)
         except RecipeError as error:
