@@ -300,7 +300,7 @@ def test_an_error_in_the_block_passes_through_and_nothing_is_drawn(tmp_path: Pat
 
 def test_what_does_not_fit_a_panel_is_refused() -> None:
     history, pairs = trained(), History()
-    history.log(7, image=np.zeros((2, 2)))
+    history.log(7, image=np.zeros((2, 2)), features=np.zeros((64, 28, 28)))
     pairs.log((1, 1), loss=1.0)
     with Canvas() as canvas:
         with pytest.raises(UsageError, match="1 labels for 2 metrics"):
@@ -309,6 +309,8 @@ def test_what_does_not_fit_a_panel_is_refused() -> None:
             canvas.draw_plot(history["image"])
         with pytest.raises(UsageError, match="train_loss holds no images"):
             canvas.draw_image(history["train_loss"])
+        with pytest.raises(UsageError, match="features holds no images"):
+            canvas.draw_image(history["features"])
         with pytest.raises(UsageError, match="do not fit one panel"):
             canvas.draw_plot([history["train_loss"], pairs["loss"]])
 

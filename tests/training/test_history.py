@@ -172,7 +172,9 @@ def test_a_pickle_is_refused_unread_and_the_history_stays(tmp_path: Path) -> Non
     pickled.write_bytes(pickle.dumps(Trap(trapped)))
     history = History()
     history.log(1, loss=1.0)
-    for content in (pickled.read_bytes(), b"", b"{}", b"[1]", b'{"format": "reslab history 1", "rows": [1]}'):
+    row = b'{"format": "reslab history 1", "rows": [%s]}'
+    huge = b'{"step": 1, "time": 1%s, "metrics": {"loss": 1.0}}' % (b"0" * 400)
+    for content in (pickled.read_bytes(), b"", b"{}", b"[1]", row % b"1", row % huge, b"[" * 100_000):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(UsageError, match="is not a saved history"):
             history.load(tmp_path / "file")

@@ -82,7 +82,7 @@ class Canvas:
 
         Raises UsageError outside `with canvas:`, or for a metric that holds no images.
         """
-        if any(np.ndim(image) not in (2, 3) for image in metric.data):
+        if not all(map(canvas_figure.is_image, metric.data)):
             raise UsageError(f"{metric.name} holds no images", do="numbers are drawn by draw_plot")
         self._add(Panel("image", (metric,), (metric.name,), limit=limit))
 

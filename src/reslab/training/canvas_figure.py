@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PANEL_INCHES = (5.0, 3.6)
 DOTS_PER_INCH = 150
+COLORS = (1, 3, 4)  # how many an image has
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,15 @@ def _draw_images(area: SubFigure, panel: Panel) -> None:
         image_axes.set_title(step, fontsize="medium")
 
 
+def is_image(value: NDArray[Any] | float) -> bool:
+    """Whether it is something that `_shown` shows; (64, 28, 28) are maps of features, and no colours."""
+    shape = np.shape(value)
+    return len(shape) == 2 or (len(shape) == 3 and (shape[2] in COLORS or shape[0] in COLORS))
+
+
 def _shown(image: NDArray[Any]) -> NDArray[Any]:
     """Height, width and colours, as 0 to 1."""
-    if image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.shape[2] not in (1, 3, 4):
+    if image.ndim == 3 and image.shape[2] not in COLORS:
         image = np.moveaxis(image, 0, 2)  # torch puts the colours first
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]

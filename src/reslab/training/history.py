@@ -176,7 +176,15 @@ class History:
                 loaded.log(row["step"], **{name: _from_json(value) for name, value in row["metrics"].items()})
             times = {_checked_step(row["step"]): row["time"] for row in content["rows"]}
             loaded._times = {step: float(moment) for step, moment in times.items() if moment is not None}
-        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+            UsageError,
+        ) as error:
             raise UsageError(
                 f"{file_name} is not a saved history",
                 "a history is a JSON file; pickles are not read, because reading one can run any program",
