@@ -71,7 +71,7 @@ def test_a_kill_at_any_act_of_an_epochs_end_and_of_the_finish_costs_no_bit(
     in_child: Callable[..., int],
     outcome: Callable[[Path], dict[str, Any]],
 ) -> None:
-    """The model, the metrics and the curves are written before the checkpoint: what is between must hold."""
+    """The model and the metrics are written before the checkpoint: what is between must hold."""
     photos = photo_folder(train=20, test=8)
     before = tmp_path / "before"
     run = start(photos, before, small.with_settings(batch_size=16, **EVERY_STEP))
@@ -165,6 +165,21 @@ def test_a_signal_saves_says_how_to_go_on_and_costs_no_bit(
     assert torch.load(run.folder / "checkpoint", weights_only=True)["epoch"] == 1
     go_on(run, said.append)
     assert outcome(run) == outcome(calm)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A shell starts what is to go on by itself with Ctrl-C ignored."""
+    run = start(photo_folder(train=20), tmp_path / "run", small)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for _ in epochs_of(run, progress=False, say=str):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert run.state == "finished"
 
 
 def test_it_says_where_it_goes_on_and_what_would_change_the_bits(

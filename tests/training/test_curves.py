@@ -3,13 +3,16 @@
 import logging
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
-from reslab import Recipe, Run, resume
+from reslab import History, Recipe, Run, resume
 from reslab.errors import TrainingError
 from reslab.training import curves
 from reslab.training.begin import begin
@@ -73,16 +76,19 @@ def test_quick_epochs_share_a_drawing_and_slow_ones_have_their_own(
             assert not (run.folder / NAME).exists()
             hours.now += 1.0
             shown.grown()
+            shown.refresh()
         assert (run.folder / NAME).read_bytes() == b"a picture"
         assert hours.drawn == 1
         for _ in range(1000):
             hours.now += 1.0
             shown.grown()
+            shown.refresh()
         assert 0.8 / PAUSE < hours.share() <= 1 / PAUSE
         before = hours.drawn
         for _ in range(7):
             hours.now += 60.0
             shown.grown()
+            shown.refresh()
         assert hours.drawn == before + 7
     assert hours.drawn == before + 7  # nothing is left to draw
 
@@ -93,6 +99,8 @@ def test_a_slow_drawing_waits_for_longer(run: Run, monkeypatch: pytest.MonkeyPat
         for _ in range(1000):
             hours.now += 12.0
             shown.grown()
+            shown.refresh()
+            shown.refresh()  # a step that brings nothing new
         assert 0.8 / PAUSE < hours.share() <= 1 / PAUSE
 
 
@@ -136,6 +144,53 @@ def test_ctrl_c_after_an_epoch_leaves_its_curves_and_a_resumed_run_draws_those_t
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
 
 
+def test_a_drawing_is_no_part_of_what_an_epoch_costs(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of a given time plans by what its last epochs took."""
+    monkeypatch.setattr(curves, "USUAL", -1.0)  # due at once
+    draw, drawn = curves._picture, []
+
+    def slow(history: History) -> bytes:
+        drawn.append(len(history.steps))
+        time.sleep(1.0)
+        return draw(history)
+
+    monkeypatch.setattr(curves, "_picture", slow)
+    run = start(photo_folder(train=20), tmp_path / "run", small.with_settings(epochs=3, checkpoint_minutes=9))
+    for _ in epochs_of(run, progress=False, say=str):
+        pass
+    assert drawn == [1, 3]
+    past = torch.load(run.folder / "checkpoint", weights_only=True)["past"]
+    assert [leg["seconds"] < 1.0 for leg in past] == [True, True, True]
+
+
+def test_ctrl_c_during_the_last_drawing_stops_before_the_test(
+    small: Recipe,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Callable[[Run], dict[str, Any]],
+) -> None:
+    photos, said, draw = photo_folder(train=20, test=4), [], curves._picture
+    calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
+
+    def interrupted(history: object) -> bytes:
+        signal.raise_signal(signal.SIGINT)
+        return b""
+
+    run = start(photos, tmp_path / "run", small)
+    monkeypatch.setattr(curves, "_picture", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resume(run, progress=False, say=said.append)
+    monkeypatch.setattr(curves, "_picture", draw)
+    assert said[-1] == f"stopped; go on with: reslab resume {run.folder}"
+    assert run.state == "interrupted"
+    resume(run, progress=False, say=str)
+    assert outcome(run) == outcome(calm)
+    assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
+
+
 def test_what_cannot_be_written_or_drawn_is_no_second_complaint(
     run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +201,10 @@ def test_what_cannot_be_written_or_drawn_is_no_second_complaint(
     (run.folder / "metrics.jsonl").write_text("{")
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
         stopped_by(KeyboardInterrupt(), run)
-    [record] = caplog.records
+    (run.folder / "metrics.jsonl").unlink()
+    with caplog.at_level(logging.WARNING), pytest.raises(TrainingError):
+        stopped_by(TrainingError("the loss is nan", "why", "do"), run)
+    record, other = caplog.records
+    assert other.getMessage().startswith("curves.png was not drawn: ")
     assert record.getMessage().startswith("curves.png was not drawn: ")
     assert "metrics.jsonl" in record.getMessage()

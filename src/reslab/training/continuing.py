@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -138,12 +138,14 @@ def _train(
     state = prepared.state
     saved = time.monotonic()
     stream = events(state, prepared.train, prepared.validate(progress))
-    with stopping(say) as stop, Curves(run, behind=bool(rows)) as curves:
+    with Curves(run, behind=bool(rows)) as curves, closing(stream), stopping(say) as stop:
         for event in _until_stopped(with_bars(stream, progress), stop):
             if isinstance(event, Epoch):
                 rows.append(event)
                 _keep(run, prepared, photos, rows, since)
                 curves.grown()
+            else:
+                curves.refresh()
             due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
             if isinstance(event, Epoch) or due:
                 checkpoint.save(state, rows, run.folder)
@@ -240,7 +242,8 @@ def stopping(say: Callable[[str], Any]) -> Iterator[Stop]:
         yield stop
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: handler for number, handler in handlers.items() if handler is not None}
+    deaf = (None, signal.SIG_IGN)  # None: not Python's own; ignored: as a shell starts what is to go on alone
+    before = {number: handler for number, handler in handlers.items() if handler not in deaf}
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.asked = True

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from .. import files
-from ..errors import RunError, TrainingError
+from ..errors import TrainingError
 from . import canvas_figure
 from .canvas import panel_of
 from .history import History
@@ -20,10 +20,11 @@ USUAL = 0.5  # seconds of a drawing, before there was one
 
 
 class Curves:
-    """`with Curves(run) as curves`: `grown` after every epoch; whatever is not drawn yet is drawn at the end.
+    """`with Curves(run) as curves`: `grown` at every epoch, `refresh` at every step; the rest at the end.
 
     A drawing costs as much as an epoch of a small set, so that epochs which follow fast on each other share
-    one. `behind`: whether the run has epochs that its picture may lack.
+    one. It is made at a step: what is done at the end of an epoch counts as part of every epoch to come.
+    `behind`: whether the run has epochs that its picture may lack.
     """
 
     def __init__(self, run: Run, *, behind: bool = False) -> None:
@@ -42,7 +43,10 @@ class Curves:
     def grown(self) -> None:
         """The run has an epoch more."""
         self._behind = True
-        if time.monotonic() >= self._due:
+
+    def refresh(self) -> None:
+        """Draws what is new, if the drawing before it was long enough ago."""
+        if self._behind and time.monotonic() >= self._due:
             self._draw()
 
     def _draw(self) -> None:
@@ -50,7 +54,7 @@ class Curves:
         began = time.monotonic()
         try:
             files.write(self._run.folder / "curves.png", _picture(self._run.history))
-        except (OSError, ValueError, RuntimeError, RunError) as problem:
+        except Exception as problem:  # noqa: BLE001
             log.warning("curves.png was not drawn: %s", problem)
         self._behind, now = False, time.monotonic()
         self._due = now + PAUSE * (now - began)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..photos.folder import Photos
     from .fit import Prepared
 
-KEEPING = 0.5  # seconds of an epoch for checkpoint, model file and curves
-AFTER = 3.0  # seconds for the end of a run, beside its test
+KEEPING = 0.5  # seconds of an epoch for checkpoint and model file
+AFTER = 3.5  # seconds for the end of a run, its curves too, beside its test
 TRIED, READ = 32, 8  # photos by which the seconds of the test are measured; as many or fewer are read
 GONE_THROUGH = 1000  # epochs; a plan of more is not gone through one by one, which would take minutes
 WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update

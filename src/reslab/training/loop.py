@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -107,7 +107,7 @@ class Epoch:
         return asdict(self)
 
 
-def events(state: State, batches: Batches, validate: Validate) -> Iterator[Step | Epoch]:
+def events(state: State, batches: Batches, validate: Validate) -> Generator[Step | Epoch, None, None]:
     """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite.
 
     Raises RecipeError for a recipe of a given time without a clock, which `fit` and `train` start.
@@ -208,5 +208,6 @@ def not_finite(what: str, state: State, learning_rate: float) -> TrainingError:
 def memory_answered(recipe: Recipe) -> AbstractContextManager[None]:
     """Turns the end of the memory into a TrainingError."""
     what = f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels"
-    do = f"try --batch-size {max(2, recipe.batch_size // 2)}, or a smaller --size"
+    fewer = f"--batch-size {recipe.batch_size // 2}, or " if recipe.batch_size > 3 else ""
+    do = f"try {fewer}a smaller --size"
     return end_of_memory(lambda why: TrainingError(what, why, do))

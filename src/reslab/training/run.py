@@ -9,6 +9,7 @@ run.json           network, classes, precision    curves.png, first_batch.jpg, r
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -253,7 +254,7 @@ def new_folder(run: Path | str | None, name: str) -> Path:
         raise RunError(
             f"{folder} exists already",
             "it holds a run, and no run is ever overwritten" if is_run else "a run needs a folder of its own",
-            f"choose another --run, or go on with it: reslab resume {folder}"
+            f"choose another --run, or go on with it: reslab resume {shlex.quote(str(folder))}"
             if is_run
             else "choose another --run",
         )
