@@ -155,6 +155,34 @@ def test_the_receptive_field_is_where_the_gradient_is(network: nn.Module, side: 
         assert (seen[0], seen[-1] + 1) == (first, end)
 
 
+class InstanceNormCalled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.instance_norm(x)
+
+
+@pytest.mark.parametrize(
+    ("norm", "sizes"),
+    [
+        (nn.BatchNorm2d(4), [3, 3, 5]),
+        (nn.InstanceNorm2d(4, track_running_stats=True), [3, 3, 5]),
+        (nn.GroupNorm(2, 4), [3, 64, 64]),
+        (nn.InstanceNorm2d(4), [3, 64, 64]),
+        (nn.BatchNorm2d(4, track_running_stats=False), [3, 64, 64]),
+        (InstanceNormCalled(), [3, 64, 64]),
+    ],
+)
+def test_a_norm_sees_what_its_statistics_are_taken_from(norm: nn.Module, sizes: list[int]) -> None:
+    network = (
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), norm, nn.Conv2d(4, 4, 3, padding=1)).double().eval()
+    )
+    fields = [layer.receptive_field for layer in reslab.anatomy(network, (3, 64, 64)).layers]
+    assert [field.size for field in fields if field] == [(size, size) for size in sizes]
+    photo = torch.rand(1, 3, 64, 64, dtype=torch.float64, requires_grad=True)
+    network(photo)[0, 0, 32, 32].backward()
+    assert photo.grad is not None
+    assert int(photo.grad[0].abs().sum(dim=(0, 1)).count_nonzero()) == sizes[-1]
+
+
 def test_branches_joins_and_functional_calls_are_followed() -> None:
     taken = reslab.anatomy(Branches(), (3, 20, 32))
     rows = {row.name: row for row in taken.layers}

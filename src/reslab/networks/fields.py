@@ -76,7 +76,8 @@ def _field_of(
     tensor, field = inputs[0]
     if all(known is not None and _stands_still(known) for _, known in inputs):
         return merge([known for _, known in inputs], photo)
-    if torch.Tag.pointwise in op.tags or name.rstrip("_") in PER_PIXEL:
+    measures = name == "native_group_norm" or _takes_statistics(op, args)
+    if not measures and (torch.Tag.pointwise in op.tags or name.rstrip("_") in PER_PIXEL):
         return merge([known for _, known in inputs], photo)
     if name == "cat":
         dim = args[1] if len(args) > 1 else 0
@@ -84,6 +85,8 @@ def _field_of(
         return merge([known for _, known in inputs], photo) if in_place else None
     if field is None or tensor.dim() < 3:
         return None
+    if measures:  # mean and variance are taken over the whole picture
+        return _whole(photo)
     passed = windows_of(op, args)
     if passed:
         if passed[0].kind == "transposed":
@@ -93,8 +96,6 @@ def _field_of(
         return _reduced(tensor, field, args, out)
     if name.startswith(("_adaptive_avg_pool2d", "adaptive_max_pool2d")):
         return _adaptive(tensor, field, out)
-    if name == "native_group_norm":  # its mean is taken over the whole picture
-        return _whole(photo)
     return _rearranged(name, args, tensor, field, out)
 
 
@@ -128,6 +129,12 @@ def multiply_adds_of(op: Any, args: Sequence[Any], out: Any) -> int | None:
         return 0
     strange = op.namespace not in ("aten", "prims") or any(word in name for word in OF_UNKNOWN_COST)
     return None if strange else 0
+
+
+def _takes_statistics(op: Any, args: Sequence[Any]) -> bool:
+    """Whether a batch norm uses the mean and variance of what comes in: an instance norm always does."""
+    names = [argument.name for argument in op._schema.arguments]
+    return "batch_norm" in name_of(op) and "training" in names and bool(args[names.index("training")])
 
 
 def _merge_axes(axes: list[Axis]) -> Axis | None:
