@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -75,6 +76,31 @@ def test_a_transposed_convolution_makes_what_torch_makes(input_size: tuple[int, 
 )
 def test_a_maximum_pooling_makes_what_torch_makes(input_size: tuple[int, int], **drawn: Any) -> None:
     assert ours(input_size, pool=True, **drawn) == theirs(input_size, nn.MaxPool2d, **drawn)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.integers(0, 4), st.integers(1, 3))
+def test_both_sides_of_a_formula_that_rounds_up_are_equal(
+    size: int, kernel: int, stride: int, padding: int, dilation: int
+) -> None:
+    about = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    try:
+        text = facts(windows(**about, kind="pooling", ceil_mode=True), (size, size))["formula"]
+    except NetworkError:
+        reject()
+    rounded, _, right = text.replace("·", "*").partition(" = ")
+    inside, _, rest = rounded.removeprefix("⌈").partition("⌉")
+    assert math.ceil(eval(inside)) + eval(rest) == int(right), text
+
+
+def test_a_window_that_would_begin_beyond_the_picture_is_taken_off_in_words() -> None:
+    pool = windows(kernel_size=1, stride=2, kind="pooling", ceil_mode=True)
+    assert facts(pool, (56, 56))["formula"] == "⌈(56 + 2·0 - 1)/2⌉ + 1 - 1 = 28"
+    assert facts(pool, (56, 55))["formula"] == "⌈([56, 55] + 2·0 - 1)/2⌉ + 1 - [1, 0] = 28"
+    text = explain(pool, (56, 56))
+    assert "= 28 + 1 - 1\n         = 28\n  - 1, since the last window would begin beyond" in text
+    layer = reslab.anatomy(nn.Sequential(nn.MaxPool2d(2, 2, padding=1, ceil_mode=True)), (3, 7, 7)).layers[0]
+    assert layer.formula == "⌈(7 + 2·1 - 2)/2⌉ + 1 - 1 = 4"
 
 
 @settings(max_examples=1000, deadline=None)

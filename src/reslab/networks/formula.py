@@ -26,7 +26,20 @@ def left_side(both: tuple[Window, Window], size: Pair) -> str:
         return f"({n} - 1)·{s} - {_padding(both)} + {reach}" + (f" + {extra}" if extra != "0" else "")
     left, right = "⌈⌉" if first.ceil_mode else "⌊⌋"
     reach = f"{d}·({k} - 1) - 1" if dilated else k
-    return f"{left}({n} + {_padding(both)} - {reach})/{s}{right} + 1"
+    dropped = number([left_out(window, pixels) for window, pixels in zip(both, size, strict=True)])
+    rest = f" - {dropped}" if dropped != "0" else ""
+    return f"{left}({n} + {_padding(both)} - {reach})/{s}{right} + 1{rest}"
+
+
+def left_out(window: Window, size: int) -> int:
+    """1 where rounding up makes room for a window that would begin beyond the last pixel, else 0.
+
+    torch leaves that window out, and so does Window.output_size.
+    """
+    if not window.ceil_mode:
+        return 0
+    spare = size + window.both_paddings - window.extent
+    return -(-spare // window.stride) + 1 - window.output_size(size)
 
 
 def number(values: Sequence[int]) -> str:

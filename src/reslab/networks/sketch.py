@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .arithmetic import Window, multiply_adds, parameters
-from .formula import left_side, number, settings
+from .formula import left_out, left_side, number, settings
 
 Pair = tuple[int, int]
 
@@ -145,19 +145,19 @@ def _steps(window: Window, n: int) -> list[str]:
     left, right = "⌈⌉" if window.ceil_mode else "⌊⌋"
     reach = "d·(k - 1) - 1" if d > 1 else "k"
     spare = n + window.both_paddings - window.extent
-    out = window.output_size(n)
-    lines = [f"{left}(n + 2·p - {reach})/s{right} + 1", left_side((window, window), (n, n))]
+    one = " + 1 - 1" if left_out(window, n) else " + 1"
+    lines = [f"{left}(n + 2·p - {reach})/s{right}{one}", left_side((window, window), (n, n))]
     rounded = -(-spare // s) if window.ceil_mode else spare // s
     if s > 1:
-        lines += [f"{left}{spare}/{s}{right} + 1", f"{left}{spare / s:.10g}{right} + 1"]
-    lines += [f"{rounded} + 1", str(rounded + 1)]
+        lines += [f"{left}{spare}/{s}{right}{one}", f"{left}{spare / s:.10g}{right}{one}"]
+    lines += [f"{rounded}{one}", str(window.output_size(n))]
     chain = _chain(lines)
     if spare % s:
         rest = spare % s
         word = "ceiling goes one step further" if window.ceil_mode else f"floor leaves {_pixels(rest)} over"
         chain[3] = f"{chain[3]:<36}the {word}"
-    if rounded + 1 != out:
-        chain.append(f"  and {out}, since the last window would begin in the right padding")
+    if left_out(window, n):
+        chain.append("  - 1, since the last window would begin beyond the last pixel")
     return [f"  {names}", "", *chain]
 
 
