@@ -132,6 +132,7 @@ def positive(network: nn.Module) -> nn.Module:
             nn.Sequential(nn.Conv2d(3, 4, 3, 2, dilation=2), nn.AvgPool2d(3, 2), nn.ZeroPad2d((2, 0, 1, 0))),
             50,
         ),
+        (nn.Sequential(nn.Conv2d(3, 4, 5, 2, 2, padding_mode="circular"), nn.Conv2d(4, 4, 3)), 50),
     ],
 )
 def test_the_receptive_field_is_where_the_gradient_is(network: nn.Module, side: int) -> None:
@@ -153,6 +154,19 @@ def test_the_receptive_field_is_where_the_gradient_is(network: nn.Module, side: 
         seen = photo.grad[0].abs().sum(dim=(0, 3 - axis)).nonzero().flatten().tolist()
         first, end = max(0, start + index * jump), min(shape[axis], start + index * jump + size)
         assert (seen[0], seen[-1] + 1) == (first, end)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_border_made_of_the_picture_is_padding_like_any_other(mode: str) -> None:
+    def network(mode: str) -> nn.Module:
+        first = nn.Conv2d(3, 8, (3, 5), 2, padding=(1, 2), padding_mode=mode)
+        return nn.Sequential(first, nn.ReLU(), nn.Conv2d(8, 4, (4, 3), padding="same", padding_mode=mode))
+
+    rows, zeros = (reslab.anatomy(network(m), (3, 24, 32)).layers for m in (mode, "zeros"))
+    assert rows[0].formula == "⌊([24, 32] + 2·[1, 2] - [3, 5])/2⌋ + 1 = [12, 16]"
+    assert [row.as_json()["padding"] for row in rows] == [[1, 2], None, [1, 1]]
+    for name in ("formula", "receptive_field", "multiply_adds", "parameters", "sources"):
+        assert [getattr(row, name) for row in rows] == [getattr(row, name) for row in zeros], name
 
 
 class InstanceNormCalled(nn.Module):
@@ -282,6 +296,8 @@ def test_what_is_not_known_is_said() -> None:
     assert rows[1].formula == "(6 - 1)·2 - 2·0 + 2 = 12"
     assert rows[1].receptive_field is None
     assert rows[2].receptive_field is None
+    table = str(reslab.anatomy(up, (3, 8, 8)))
+    assert "past operations like attention or upsampling no pixel is followed" in table
 
 
 def test_layers_that_never_run_are_counted_and_named() -> None:

@@ -219,5 +219,5 @@ def _notes(rows: Sequence[Layer]) -> list[str]:
         for text, names in found.items()
     ]
     if any(row.receptive_field is None and row.output is not None for row in rows):
-        lines.append("?: not known; past attention and reordering no pixel can be followed")
+        lines.append("?: not known; past operations like attention or upsampling no pixel is followed")
     return lines

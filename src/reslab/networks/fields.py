@@ -110,6 +110,15 @@ def merge(fields: list[Field], photo: Sequence[int]) -> Field:
     return None if joined[0] is None or joined[1] is None else (joined[0], joined[1])
 
 
+def padded(field: Field, border: Sequence[int]) -> Field:
+    """The field behind a border of (left, right, top, bottom) pixels."""
+    if field is None:
+        return None
+    left, _, top, _ = [*border, 0, 0, 0, 0][:4]
+    (h, jump_h, start_h), (w, jump_w, start_w) = field
+    return (h, jump_h, start_h - top * jump_h), (w, jump_w, start_w - left * jump_w)
+
+
 def multiply_adds_of(op: Any, args: Sequence[Any], out: Any) -> int | None:
     """Products that are summed; 0 for what only adds, compares or rearranges; None if it is not known."""
     name = name_of(op)
@@ -201,9 +210,7 @@ def _rearranged(
         axes[axis] = (size, jump * step, first + start * jump)
         return axes[0], axes[1]
     if name == "constant_pad_nd":
-        left, _, top, _ = [*args[1], 0, 0, 0, 0][:4]
-        (h, jump_h, start_h), (w, jump_w, start_w) = field
-        return (h, jump_h, start_h - top * jump_h), (w, jump_w, start_w - left * jump_w)
+        return padded(field, args[1])
     if name not in RESHAPES:
         return None
     if out.dim() == 2 and tensor.dim() == 4 and name in ("view", "_unsafe_view", "reshape", "_reshape_alias"):

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import NetworkError
 from .arithmetic import Window
 from .bare_copy import nothing_drawn
-from .fields import Field, field_of, multiply_adds_of, name_of, windows_of
+from .fields import Field, field_of, multiply_adds_of, name_of, padded, windows_of
 
 PHOTO = -1  # the source of what comes from no layer
 
@@ -47,6 +47,7 @@ class Row:
     windows: tuple[Window, Window] | None = None
     window_input: tuple[int, int] = (0, 0)
     pads: tuple[int, ...] = ()
+    given: Field = None  # of its first input
     seen: Field = None
     sources: list[int] = field(default_factory=list)
     kept_bytes: int = 0
@@ -91,13 +92,15 @@ class Recorder(TorchDispatchMode):
         kind = type(module).__name__
 
         def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
-            inputs = [tuple(t.shape) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+            tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+            inputs = [tuple(t.shape) for t in tensors]
             entry: Row | Span
             if has_inside:
                 entry = Span(name, kind, len(self.rows), input=inputs[0] if inputs else None)
                 self.spans.append(entry)
             else:
-                entry = Row(name, kind, module, inputs, live_bytes=self.live)
+                seen = self._recall(tensors[0]) if tensors else None
+                entry = Row(name, kind, module, inputs, given=seen and seen[0], live_bytes=self.live)
                 self.rows.append(entry)
             self.running.append((module, entry))
 
@@ -117,6 +120,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = op(*args, **(kwargs or {}))
+        self._follow_border(op, args)
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         found = [(t, known) for t in given if (known := self._recall(t))]
         made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
@@ -137,6 +141,17 @@ class Recorder(TorchDispatchMode):
         if index is not None:
             self.rows[index].live_bytes = max(self.rows[index].live_bytes, self.live)
         return out
+
+    def _follow_border(self, op: Any, args: Any) -> None:
+        """A convolution that lays a border of its input around it (reflect, replicate, circular): the copying
+        cannot be followed, but what comes out of it is the input with that border.
+        """
+        row = self.running[-1][1] if self.running else None
+        if name_of(op) != "convolution" or not isinstance(row, Row) or not self._recall(args[0]):
+            return
+        if getattr(row.module, "padding_mode", "zeros") != "zeros":
+            row.pads = tuple(row.module._reversed_padding_repeated_twice)  # type: ignore[union-attr, arg-type]
+            self._remember(args[0], padded(row.given, row.pads), len(self.rows) - 1)
 
     def _row_of(self, op: Any, made: Tensor, found: list[Any]) -> int | None:
         """The row that an operation belongs to: the layer that runs, or a new one for a block's own."""
