@@ -94,6 +94,38 @@ def test_dropout_is_off_so_the_same_batch_gives_the_same_flow(batch: Batch) -> N
     assert reslab.gradient_flow(network, batch) == reslab.gradient_flow(network, batch)
 
 
+class TwoConvs(nn.Module):
+    """Weights by names of its own, one of them for each half of the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Parameter(torch.rand(2, 3, 3, 3)) for _ in range(2))
+        self.weight_of_nothing = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        halves = [nn.functional.conv2d(x, weight) for weight in (self.left, self.right)]
+        return torch.cat(halves, dim=1) + self.weight_of_nothing[:, None, None]
+
+
+class ConvBias(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias[:, None, None]
+
+
+def test_weights_need_not_be_called_weight(batch: Batch) -> None:
+    network = nn.Sequential(TwoConvs(), ConvBias(), nn.Flatten(), nn.Linear(3600, 10))
+    flow = reslab.gradient_flow(network, batch)
+    assert flow.names == ("0", "3")
+    nn.functional.cross_entropy(network(batch[0]), batch[1]).backward()  # type: ignore[no-untyped-call]
+    both: Any = network[0]
+    squares = sum(float(p.grad.square().sum()) for p in (both.left, both.right))
+    assert flow.norms[0] == pytest.approx(squares**0.5, rel=1e-4)
+
+
 def test_a_flow_prints_one_row_a_layer(batch: Batch) -> None:
     flow = reslab.gradient_flow(reslab.cifar_resnet20(), batch)
     lines = str(flow).splitlines()

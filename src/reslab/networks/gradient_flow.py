@@ -85,8 +85,9 @@ def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
         loss.backward()
     norms: dict[str, float] = {}
     for name in depth_of:
-        gradient = getattr(copied.get_submodule(name).weight, "grad", None)
-        norms[name] = 0.0 if gradient is None else float(gradient.float().norm())
+        own = [p for p in copied.get_submodule(name).parameters(recurse=False) if p.dim() > 1]
+        if own:
+            norms[name] = math.hypot(*(float(p.grad.float().norm()) for p in own if p.grad is not None))
     return GradientFlow(tuple(norms), tuple(depth_of[n] for n in norms), tuple(norms.values()), loss.item())
 
 
