@@ -124,6 +124,14 @@ def test_two_networks_stand_side_by_side(capsys: pytest.CaptureFixture[str], gol
     assert both[0]["parameters"] - both[1]["parameters"] == 173_824  # the projections
 
 
+def test_two_that_are_alike_are_looked_into_as_far_as_there_is_something(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    deeper = "no difference at this depth; --depth {} shows what is inside the rows"
+    for depth, says in (("1", deeper.format(2)), ("2", deeper.format(3)), ("3", "no difference")):
+        assert says in told(capsys, "show", *["cifar_resnet20"] * 2, "--depth", depth).splitlines()
+
+
 def test_a_block_of_ones_own_is_shown_in_a_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ def side_by_side(left: Anatomy, right: Anatomy, width: int = 80, depth: int = 2)
             f"left   {_title(left)}\nright  {_title(right)}",
             body,
             _totals(left, right),
-            _legend(pairs),
+            _legend(pairs) or _the_same(left, right, depth),
         ]
     )
 
@@ -104,6 +104,9 @@ def _legend(pairs: Pairs) -> str:
         lines.append("<  only in the left one")
     if any(a is None for a, _ in pairs):
         lines.append(">  only in the right one")
-    if not lines:
-        lines.append("no difference at this depth; --depth 3 shows what is inside the blocks")
     return "\n".join(lines)
+
+
+def _the_same(left: Anatomy, right: Anatomy, depth: int) -> str:
+    more = any(len(taken.fold(depth + 1)) > len(taken.fold(depth)) for taken in (left, right))
+    return "no difference" + f" at this depth; --depth {depth + 1} shows what is inside the rows" * more
