@@ -59,6 +59,18 @@ def test_conv_prints_what_people_have_seen(name: str, words: str, golden: Any, c
     golden(f"conv_{name}.txt", text.rstrip("\n"))
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("56 --kernel 2", "gives 56 at stride 1; 0 before and 1 after would do"),
+        ("56 --pool --kernel 2", "gives 56 at stride 1; 0 before and 1 after would do"),
+        ("7 --pool --kernel 3 --dilation 2", "gives 7 at stride 1; pooling has no more than half its kernel"),
+    ],
+)
+def test_conv_says_why_no_padding_keeps_the_size(words: str, says: str, capsys: Any) -> None:
+    assert f"same        no even padding {says}" in told(capsys, "conv", *words.split()).splitlines()
+
+
 def test_conv_is_at_once_on_any_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1000000x1000000" in told(capsys, "conv", "1000000", "--kernel", "3", "--stride", "4")
     assert told(capsys, "conv", "100000", "--kernel", "900", "--stride", "7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .arithmetic import Window, multiply_adds, parameters
@@ -187,12 +188,8 @@ def _paddings(window: Window, n: int) -> list[str]:
     for name, stride, target in (("same", 1, n), ("half", 2, -(-n // 2))):
         padding = padding_for(n, target, window, stride)
         if padding is None:
-            total = window.extent - 1
-            uneven = f"{total // 2} before and {total - total // 2} after would do" if name == "same" else ""
-            pool = "; pooling has no more than half its kernel" if window.kind == "pooling" else ""
-            lines.append(
-                f"{name}        no even padding gives {target} at stride {stride}{pool or '; ' + uneven}"
-            )
+            why = _why_no_padding(window, n, target, stride)
+            lines.append(f"{name}        no even padding gives {target} at stride {stride}; {why}")
             continue
         mine = window.stride == stride and window.padding == padding and not window.ceil_mode
         lines.append(
@@ -200,6 +197,13 @@ def _paddings(window: Window, n: int) -> list[str]:
             + "   <- this one" * mine
         )
     return lines
+
+
+def _why_no_padding(window: Window, n: int, target: int, stride: int) -> str:
+    if padding_for(n, target, replace(window, kind="convolution"), stride) is not None:
+        return "pooling has no more than half its kernel"
+    total = window.extent - 1
+    return f"{total // 2} before and {total - total // 2} after would do"
 
 
 def _channels(both: tuple[Window, Window], size: Pair, channels: Pair, groups: int) -> str:
