@@ -365,6 +365,17 @@ def test_a_wrong_picture_is_told_where_it_went_wrong(network: nn.Module, shape: 
     assert caught.value.do
 
 
+def test_other_channels_are_advised_only_where_the_network_can_have_them() -> None:
+    for network, do in (
+        (reslab.resnet18(), "give 3x64x64, or build the network with in_channels=1"),
+        (torchvision.models.resnet18(), "give 3x64x64"),
+        (reslab.BasicBlock(3, 8), "give 3x64x64"),
+    ):
+        with pytest.raises(NetworkError) as caught:
+            reslab.anatomy(network, (1, 64, 64))
+        assert caught.value.do == do
+
+
 def test_what_cannot_be_copied_is_said() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3))
     network.file = open(__file__)  # noqa: SIM115

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..errors import NetworkError, ReslabError
 from .bare_copy import copy_with_weights, copy_without_weights
+from .resnet import ResNet
 from .trace import PassError, Row, record
 
 SIDES = (16, 28, 32, 48, 56, 64, 96, 112, 128, 160, 192, 224, 227, 240, 256, 288, 299, 320, 384, 448, 512)
@@ -49,7 +50,8 @@ def _what_fits(network: nn.Module, shape: tuple[int, ...]) -> str:
     wanted = channels if first is None else first.in_channels
     if wanted != channels and _passes(network, (1, wanted, *shape[2:])):
         size = "x".join(map(str, shape[2:]))
-        return f"give {wanted}x{size}, or build the network with in_channels={channels}"
+        other = f", or build the network with in_channels={channels}" * isinstance(network, ResNet)
+        return f"give {wanted}x{size}{other}"
     fits = [side for side in SIDES if _passes(network, (1, wanted, side, side))]
     if not fits:
         return "no square picture from 16 to 512 pixels fits either: check the network's forward"
