@@ -101,6 +101,7 @@ def test_conv_gives_programs_the_same(capsys: pytest.CaptureFixture[str]) -> Non
         ("8 --kernel 3 --channels 3", "IN:OUT"),
         ("8 --kernel 3 --channels 3:4 --groups 2", "do not divide"),
         ("8 --kernel 3 --channels 3:4 --pool", "no weights"),
+        ("8 --kernel 3 --groups 5", "--groups 5 without --channels"),
         ("8", "--kernel"),
     ],
 )
@@ -205,6 +206,8 @@ def test_looking_draws_no_random_number(capsys: pytest.CaptureFixture[str]) -> N
         ("torchvision:alexnet --input 1x224x224", "it takes 3 channels, not 1"),
         ("cifar_resnet20 --width 20", "give 40 or more"),
         ("nowhere.py:Block", "there is no file nowhere.py"),
+        ("TextbookBlock --num-classes 7", "--num-classes with a block alone"),
+        ("resnet18 BasicBlock:8,8,1 --num-classes 7", "--num-classes with a block alone"),
     ],
 )
 def test_show_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ def conv(
     channels
         IN:OUT, for parameters and multiply-adds: 3:64
     groups
-        groups of channels that do not see each other
+        with --channels: groups of channels that do not see each other
     json
         one JSON object on standard output
     """
@@ -86,6 +86,9 @@ def conv(
     between = None if channels is None else _pair("--channels", channels, ":")
     if pool and between:
         raise UsageError("--channels with --pool", "pooling has no weights", "leave one of them away")
+    if groups != 1 and between is None:
+        why, do = "groups divide the channels and change no size", "give --channels as well, as in 64:64"
+        raise UsageError(f"--groups {groups} without --channels", why, do)
     if json:
         print(json_.dumps(sketch.facts(both, pixels, between, groups)))
     else:
@@ -128,7 +131,7 @@ def show(
     input
         a photo's CHANNELSxHEIGHTxWIDTH [what the network is made for]
     num_classes
-        outputs of the last layer [the network's own]
+        outputs of the last layer, which a block alone does not have [the network's own]
     depth
         1 shows stages, 2 blocks, 3 what is in them
     width

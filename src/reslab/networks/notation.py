@@ -55,10 +55,12 @@ def build_named(
 ) -> Named:
     """Builds what `text` names: without weights, or with fresh ones on a `device` such as "cpu".
 
-    Raises NetworkError for what it does not know, pointing to the nearest.
+    Raises NetworkError for what it does not know, pointing to the nearest; UsageError for classes of a block.
     """
     name, _, rest = text.partition(":")
     if name in CLASSES:
+        if num_classes is not None:
+            raise UsageError("--num-classes with a block alone", "it has no last layer", "leave it out")
         return _alone(text, CLASSES[name], rest, device)
     if name.endswith(".py"):
         return _family(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels, device)
