@@ -251,12 +251,22 @@ def test_what_is_said_to_come_next_can_be_pasted(tmp_path: Path, capsys: pytest.
         file.write_text("from reslab import BasicBlock as Mine\n")
     first, second = (f"{file}:Mine" for file in files)
     network, picture = "cifar_resnet20:plain", str(tmp_path / "a picture.svg")
-    for words in (["show", first], ["show", first, second], ["show", network]):
+    flags = ["--input", "1x28x28", "--num-classes", "2", "--width", "120"]
+    for words in (
+        ["show", first],
+        ["show", first, second],
+        ["show", network],
+        ["show", network, *flags],
+        ["show", network, first, *flags],
+        ["show", network, *flags[2:4]],
+    ):
         _, *command = shlex.split(told(capsys, *words).splitlines()[-1].partition("   ")[0])
         assert command == ["reslab", *words, "--depth", "3"]
         told(capsys, *command[1:])
     last = told(capsys, "show", first, "-o", picture).splitlines()[-1]
     assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first]
+    last = told(capsys, "show", first, *flags[:4], "-o", picture).splitlines()[-1]
+    assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first, *flags[:4]]
     hostile = tmp_path / "\x1b[31m.py"
     hostile.write_text(files[0].read_text())
     last = told(capsys, "show", f"{hostile}:Mine").splitlines()[-1]

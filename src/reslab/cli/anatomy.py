@@ -152,22 +152,25 @@ def show(
     shape = None if input is None else _shape(input)
     if num_classes is not None:
         check_size("--num-classes", str(num_classes), num_classes)
+    named = [text for text in (network, other) if text is not None]
+    again = _command(named, input=input, num_classes=num_classes, width=width)
     if output is not None:
         _draw(network, shape, num_classes, output, output_width)
+        print(f"\nnext:  {again}   the same in numbers")
         return
-    shown = [_anatomy(text, shape, num_classes) for text in (network, other) if text is not None]
+    shown = [_anatomy(text, shape, num_classes) for text in named]
     columns = width if width is not None else _width()
     if json:
         objects = [taken.as_json() for taken in shown]
         print(json_.dumps(objects[0] if other is None else objects))
     elif other is None:
         print(shown[0].table(columns, depth))
-        print(f"\nnext:  {_next(shown[0], depth, network)}")
+        print(f"\nnext:  {_next(shown[0], depth, again)}")
     else:
         from ..networks.side_by_side import side_by_side
 
         print(side_by_side(shown[0], shown[1], columns, depth))
-        print(f"\nnext:  {_next(shown[0], depth, network, other)}")
+        print(f"\nnext:  {_next(shown[0], depth, again)}")
 
 
 def _draw(
@@ -180,12 +183,19 @@ def _draw(
     millimetres = COLUMN if width is None else width
     draw_anatomy(_anatomy(text, shape, num_classes), output, millimetres)
     print(f"{printable(str(output))}: {printable(text)}, {millimetres:g} mm wide")
-    print(f"\nnext:  reslab show {printable(shlex.quote(text))}   the same in numbers")
 
 
-def _next(shown: Anatomy, depth: int, *networks: str) -> str:
+def _command(networks: Sequence[str], **flags: object) -> str:
+    """The words that show the same again; flags that are None were not given."""
+    words = [*networks]
+    for name, value in flags.items():
+        words += [] if value is None else ["--" + name.replace("_", "-"), str(value)]
+    return f"reslab show {printable(shlex.join(words))}"
+
+
+def _next(shown: Anatomy, depth: int, command: str) -> str:
     if len(shown.fold(depth + 1)) > len(shown.fold(depth)):
-        return f"reslab show {printable(shlex.join(networks))} --depth {depth + 1}   what is inside the rows"
+        return f"{command} --depth {depth + 1}   what is inside the rows"
     return "reslab conv 224 --kernel 7 --stride 2 --padding 3   one formula"
 
 
