@@ -149,11 +149,12 @@ def _folded(name: str, layers: list[Layer], block: Block | None) -> Layer:
     ran = [layer for layer in layers if layer.output is not None] or layers
     shown = _telling(ran)
     known = [layer.multiply_adds for layer in layers if layer.multiply_adds is not None]
+    whole = block if block and block.output else ran[-1]
     return Layer(
         name=name,
         kind=block.kind if block else layers[0].kind,
         inputs=(block.input,) if block and block.input else ran[0].inputs,
-        output=block.output if block and block.output else ran[-1].output,
+        output=whole.output,
         windows=None,
         formula=shown.formula if shown else "",
         parameters=sum(layer.parameters for layer in layers),
@@ -162,6 +163,7 @@ def _folded(name: str, layers: list[Layer], block: Block | None) -> Layer:
         inference_bytes=max(layer.inference_bytes for layer in layers),
         receptive_field=ran[-1].receptive_field,
         notes=tuple(dict.fromkeys(f"{layer.name}: {note}" for layer in layers for note in layer.notes)),
+        channels_last=whole.channels_last,
     )
 
 

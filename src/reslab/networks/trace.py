@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import NetworkError
 from .arithmetic import Window
 from .bare_copy import nothing_drawn
-from .fields import Field, field_of, multiply_adds_of, name_of, padded, windows_of
+from .fields import Field, channels_last, field_of, multiply_adds_of, name_of, padded, windows_of
 
 PHOTO = -1  # the source of what comes from no layer
 
@@ -31,6 +31,14 @@ class PassError(Exception):
     def __init__(self, error: Exception, recorder: Recorder) -> None:
         super().__init__(str(error))
         self.error, self.recorder = error, recorder
+
+
+class Known(NamedTuple):
+    """What is known of a tensor that comes from the photo; `row` wrote it."""
+
+    seen: Field
+    row: int
+    channels_last: bool = False
 
 
 @dataclass
@@ -49,6 +57,7 @@ class Row:
     pads: tuple[int, ...] = ()
     given: Field = None  # of its first input
     seen: Field = None
+    channels_last: bool = False
     sources: list[int] = field(default_factory=list)
     kept_bytes: int = 0
     live_bytes: int = 0
@@ -64,6 +73,7 @@ class Span:
     last: int = 0
     input: tuple[int, ...] | None = None
     output: tuple[int, ...] | None = None
+    channels_last: bool = False
 
 
 class Recorder(TorchDispatchMode):
@@ -76,15 +86,15 @@ class Recorder(TorchDispatchMode):
         self.running: list[tuple[nn.Module, Row | Span]] = []
         self.counts: dict[str, int] = {}
         self.photo = tuple(image.shape[-2:])
-        # storage -> geometry of a view of it -> (its field, the row that wrote it)
-        self.known: dict[int, dict[Any, tuple[Field, int]]] = {}
+        # storage -> geometry of a view of it -> what is known of it
+        self.known: dict[int, dict[Any, Known]] = {}
         self.maker: dict[int, int] = {}  # storage -> the row that made it
         self.kept: set[int] = set()
         self.input_kept = 0
         self.weights = {id(p) for p in network.parameters()}
         self.used: set[int] = set()
         self.live = 0
-        self._remember(image, ((1, 1, 0), (1, 1, 0)), PHOTO)
+        self._remember(image, Known(((1, 1, 0), (1, 1, 0)), PHOTO))
         self.handles = [handle for name, m in network.named_modules() for handle in self._watch(name, m)]
 
     def _watch(self, name: str, module: nn.Module) -> Iterator[Any]:
@@ -99,8 +109,8 @@ class Recorder(TorchDispatchMode):
                 entry = Span(name, kind, len(self.rows), input=inputs[0] if inputs else None)
                 self.spans.append(entry)
             else:
-                seen = self._recall(tensors[0]) if tensors else None
-                entry = Row(name, kind, module, inputs, given=seen and seen[0], live_bytes=self.live)
+                known = self._recall(tensors[0]) if tensors else None
+                entry = Row(name, kind, module, inputs, given=known and known.seen, live_bytes=self.live)
                 self.rows.append(entry)
             self.running.append((module, entry))
 
@@ -108,12 +118,14 @@ class Recorder(TorchDispatchMode):
             _, entry = self.running.pop()
             tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
             entry.output = tuple(tensors[0].shape) if tensors else None
+            known = self._recall(tensors[0]) if tensors else None
+            entry.channels_last = bool(known and known.channels_last)
             if isinstance(entry, Span):
                 entry.last = len(self.rows)
             elif tensors:
-                entry.seen, _ = self._recall(tensors[0]) or (None, PHOTO)
+                entry.seen = known and known.seen
                 if not entry.sources:  # a layer that does nothing, as dropout in inference
-                    entry.sources = [found[1] for t in tensors if (found := self._recall(t))]
+                    entry.sources = [found.row for t in tensors if (found := self._recall(t))]
 
         yield module.register_forward_pre_hook(begin, with_kwargs=True)
         yield module.register_forward_hook(end, with_kwargs=True)
@@ -133,11 +145,12 @@ class Recorder(TorchDispatchMode):
         index = self._row_of(op, made[0], found)
         if index is not None:
             self._write(self.rows[index], index, op, args, out, found)
+        last = channels_last(op, args, [known.channels_last for _, known in found])
         for tensor in made:
-            seen = field_of(op, args, [(t, known[0]) for t, known in found], tensor, self.photo)
-            self._remember(tensor, seen, found[0][1][1] if index is None else index)
+            seen = field_of(op, args, [(t, known.seen) for t, known in found], tensor, self.photo)
+            self._remember(tensor, Known(seen, found[0][1].row if index is None else index, last))
             if index is not None and self.rows[index].module is None and tensor is made[0]:
-                self.rows[index].seen = seen
+                self.rows[index].seen, self.rows[index].channels_last = seen, last
         if index is not None:
             self.rows[index].live_bytes = max(self.rows[index].live_bytes, self.live)
         return out
@@ -151,7 +164,7 @@ class Recorder(TorchDispatchMode):
             return
         if getattr(row.module, "padding_mode", "zeros") != "zeros":
             row.pads = tuple(row.module._reversed_padding_repeated_twice)  # type: ignore[union-attr, arg-type]
-            self._remember(args[0], padded(row.given, row.pads), len(self.rows) - 1)
+            self._remember(args[0], Known(padded(row.given, row.pads), len(self.rows) - 1))
 
     def _row_of(self, op: Any, made: Tensor, found: list[Any]) -> int | None:
         """The row that an operation belongs to: the layer that runs, or a new one for a block's own."""
@@ -180,7 +193,7 @@ class Recorder(TorchDispatchMode):
         if cost is None:
             row.uncounted.append(name_of(op))
         row.multiply_adds += cost or 0
-        row.sources += [i for _, (_, i) in found if i != index and i not in row.sources]
+        row.sources += [k.row for _, k in found if k.row != index and k.row not in row.sources]
         if name_of(op) == "constant_pad_nd":
             row.pads = tuple(args[1])
         passed = windows_of(op, args)
@@ -199,21 +212,21 @@ class Recorder(TorchDispatchMode):
                 self.rows[maker].kept_bytes += storage.nbytes()
         return tensor
 
-    def _recall(self, tensor: Tensor) -> tuple[Field, int] | None:
+    def _recall(self, tensor: Tensor) -> Known | None:
         views = self.known.get(tensor.untyped_storage()._cdata)
         if views is None:
             return None
         # a view that no operation made in sight: where it comes from is known, what it shows is not
-        return views.get(_geometry(tensor), (None, next(iter(views.values()))[1]))
+        return views.get(_geometry(tensor), next(iter(views.values()))._replace(seen=None))
 
-    def _remember(self, tensor: Tensor, seen: Field, row: int) -> None:
+    def _remember(self, tensor: Tensor, known: Known) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key not in self.known:
-            self.known[key], self.maker[key] = {}, row
+            self.known[key], self.maker[key] = {}, known.row
             self.live += size
             weakref.finalize(storage, self._forget, key, size)
-        self.known[key][_geometry(tensor)] = (seen, row)
+        self.known[key][_geometry(tensor)] = known
 
     def _forget(self, key: int, size: int) -> None:
         self.known.pop(key, None)
