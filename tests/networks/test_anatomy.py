@@ -169,6 +169,107 @@ def test_a_border_made_of_the_picture_is_padding_like_any_other(mode: str) -> No
         assert [getattr(row, name) for row in rows] == [getattr(row, name) for row in zeros], name
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_shortcut_around_a_border_made_of_the_picture_keeps_its_source(mode: str) -> None:
+    class Residual(nn.Module):
+        def __init__(self, mode: str) -> None:
+            super().__init__()
+            self.stem, self.conv1, self.conv2 = (
+                nn.Conv2d(n, 4, 3, padding=1, padding_mode=mode) for n in (3, 4, 4)
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.conv2(self.conv1(x).relu()) + x
+
+    sources, zeros = (
+        [row.sources for row in reslab.anatomy(Residual(m), (3, 9, 9)).layers] for m in (mode, "zeros")
+    )
+    assert sources == zeros
+    assert set(sources[-1]) == {0, len(sources) - 2}
+
+
+def test_a_border_of_ones_own_making_is_left_to_its_own_forward() -> None:
+    class Leaf(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.padding_mode = nn.Parameter(torch.rand(4, 3, 3, 3)), "reflect"
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.conv2d(
+                nn.functional.pad(x, (1, 1, 1, 1), mode=self.padding_mode), self.weight
+            )
+
+    class Padded(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+    assert reslab.anatomy(Leaf(), (3, 12, 12)).layers[0].output == (4, 12, 12)
+    (row,) = reslab.anatomy(Padded(3, 4, 3, padding=1, padding_mode="reflect"), (3, 12, 12)).layers
+    assert row.formula == "⌊(12 + 2·1 - 3)/1⌋ + 1 = 12"
+
+
+class ChannelGate(nn.Module):
+    """Wang et al. 2020, ECA-Net: a convolution over the channels themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.mean((2, 3), keepdim=True)
+        y = self.conv(y.squeeze(-1).transpose(-1, -2)).transpose(-1, -2).unsqueeze(-1)
+        return x * y.sigmoid()
+
+
+class PixelAttention(nn.Module):
+    """Zhang et al. 2019, SAGAN: every pixel looks at every other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        flat = x.view(n, c, h * w)
+        attention = torch.bmm(flat.permute(0, 2, 1), flat).softmax(-1)
+        return x + torch.bmm(flat, attention.permute(0, 2, 1)).view(n, c, h, w)
+
+
+class AxialTurn(nn.Module):
+    """Wang et al. 2020, Axial-DeepLab: width among the batch, channels, height; and back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.permute(0, 3, 1, 2) * 2).permute(0, 2, 3, 1)
+
+
+class LinearOfPixels(nn.Module):
+    """As in ConvNeXt (Liu et al. 2022): channels last for a while, or to the end."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__()
+        self.linear, self.back = nn.Linear(16, 16), back
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x.permute(0, 2, 3, 1))
+        return x.permute(0, 3, 1, 2) if self.back else x
+
+
+@pytest.mark.parametrize(
+    ("block", "last"),
+    [
+        (ChannelGate(), False),
+        (PixelAttention(), False),
+        (AxialTurn(), False),
+        (LinearOfPixels(back=True), False),
+        (LinearOfPixels(back=False), True),
+    ],
+    ids=["ECA-Net", "SAGAN", "Axial-DeepLab", "ConvNeXt", "its end"],
+)
+def test_channels_are_followed_to_the_axis_where_they_are(block: nn.Module, last: bool) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Sequential(block, nn.ReLU()))
+    taken = reslab.anatomy(network, (3, 12, 10))
+    (whole,) = (found for found in taken.blocks if found.name == "1")
+    assert whole.output == taken.layers[-1].output == ((12, 10, 16) if last else (16, 12, 10))
+    assert whole.maps == taken.layers[-1].maps == (16, 12, 10)
+
+
 class InstanceNormCalled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.instance_norm(x)

@@ -110,25 +110,6 @@ def merge(fields: list[Field], photo: Sequence[int]) -> Field:
     return None if joined[0] is None or joined[1] is None else (joined[0], joined[1])
 
 
-def channels_last(op: Any, args: Sequence[Any], inputs: Sequence[bool]) -> bool:
-    """Whether the channels are the last axis of what comes out, as they were or not of each of `inputs`.
-
-    They begin as axis 1. Multiplying matrices, the last axis is that of the second.
-    """
-    name = name_of(op)
-    before = inputs[-1] if name in ("mm", "bmm", "addmm", "baddbmm") else any(inputs)
-    if name == "convolution":
-        return False
-    if name not in ("permute", "transpose") or args[0].dim() < 3:
-        return before
-    last = args[0].dim() - 1
-    order = [dim % (last + 1) for dim in args[1]] if name == "permute" else list(range(last + 1))
-    if name == "transpose":
-        order[args[1]], order[args[2]] = order[args[2]], order[args[1]]
-    place = order.index(last if before else 1)
-    return before if place not in (1, last) else place == last
-
-
 def padded(field: Field, border: Sequence[int]) -> Field:
     """The field behind a border of (left, right, top, bottom) pixels."""
     if field is None:

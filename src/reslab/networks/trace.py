@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..errors import NetworkError
 from .arithmetic import Window
 from .bare_copy import nothing_drawn
-from .fields import Field, channels_last, field_of, multiply_adds_of, name_of, padded, windows_of
+from .channel_axis import channel_axis, is_last
+from .fields import Field, field_of, multiply_adds_of, name_of, padded, windows_of
 
 PHOTO = -1  # the source of what comes from no layer
 
@@ -38,7 +40,7 @@ class Known(NamedTuple):
 
     seen: Field
     row: int
-    channels_last: bool = False
+    channels: int = 1  # which axis they are
 
 
 @dataclass
@@ -119,7 +121,7 @@ class Recorder(TorchDispatchMode):
             tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
             entry.output = tuple(tensors[0].shape) if tensors else None
             known = self._recall(tensors[0]) if tensors else None
-            entry.channels_last = bool(known and known.channels_last)
+            entry.channels_last = known is not None and is_last(known.channels, tensors[0])
             if isinstance(entry, Span):
                 entry.last = len(self.rows)
             elif tensors:
@@ -145,25 +147,25 @@ class Recorder(TorchDispatchMode):
         index = self._row_of(op, made[0], found)
         if index is not None:
             self._write(self.rows[index], index, op, args, out, found)
-        last = channels_last(op, args, [known.channels_last for _, known in found])
         for tensor in made:
+            axis = channel_axis(op, args, [known.channels for _, known in found], tensor)
             seen = field_of(op, args, [(t, known.seen) for t, known in found], tensor, self.photo)
-            self._remember(tensor, Known(seen, found[0][1].row if index is None else index, last))
+            known = Known(seen, found[0][1].row if index is None else index, axis)
+            self._remember(tensor, known, anew=not op.is_view)
             if index is not None and self.rows[index].module is None and tensor is made[0]:
-                self.rows[index].seen, self.rows[index].channels_last = seen, last
+                self.rows[index].seen, self.rows[index].channels_last = seen, is_last(axis, tensor)
         if index is not None:
             self.rows[index].live_bytes = max(self.rows[index].live_bytes, self.live)
         return out
 
     def _follow_border(self, op: Any, args: Any) -> None:
-        """A convolution that lays a border of its input around it (reflect, replicate, circular): the copying
-        cannot be followed, but what comes out of it is the input with that border.
-        """
+        """A convolution's border of reflected or repeated pixels: copied out of sight, and then known."""
         row = self.running[-1][1] if self.running else None
         if name_of(op) != "convolution" or not isinstance(row, Row) or not self._recall(args[0]):
             return
-        if getattr(row.module, "padding_mode", "zeros") != "zeros":
-            row.pads = tuple(row.module._reversed_padding_repeated_twice)  # type: ignore[union-attr, arg-type]
+        conv = row.module
+        if isinstance(conv, _ConvNd) and conv.padding_mode != "zeros" and not any(args[4]):
+            row.pads = tuple(conv._reversed_padding_repeated_twice)
             self._remember(args[0], Known(padded(row.given, row.pads), len(self.rows) - 1))
 
     def _row_of(self, op: Any, made: Tensor, found: list[Any]) -> int | None:
@@ -219,14 +221,16 @@ class Recorder(TorchDispatchMode):
         # a view that no operation made in sight: where it comes from is known, what it shows is not
         return views.get(_geometry(tensor), next(iter(views.values()))._replace(seen=None))
 
-    def _remember(self, tensor: Tensor, known: Known) -> None:
+    def _remember(self, tensor: Tensor, known: Known, *, anew: bool = True) -> None:
+        """`anew`: also where the same was known of; a view that shows all of a tensor is that tensor."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key not in self.known:
             self.known[key], self.maker[key] = {}, known.row
             self.live += size
             weakref.finalize(storage, self._forget, key, size)
-        self.known[key][_geometry(tensor)] = known
+        if anew or _geometry(tensor) not in self.known[key]:
+            self.known[key][_geometry(tensor)] = known
 
     def _forget(self, key: int, size: int) -> None:
         self.known.pop(key, None)
