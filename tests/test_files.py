@@ -144,11 +144,19 @@ def test_what_dead_processes_left_of_a_folder_goes_and_what_living_ones_make_sta
     for name in stay | go | {forgotten}:
         (runs / name).mkdir(parents=True)
     os.utime(runs / forgotten, (0, time.time() - 2 * files.DAY))
-    with pytest.raises(FileExistsError), files.whole_folder(runs / "a"):
-        pass  # two threads do not make one folder
-    with files.whole_folder(runs / "c") as making:
+    with files.whole_folder(runs / "a") as making:
         (making / "file").write_text("")
-    assert set(os.listdir(runs)) == stay | {"c"}
+    assert set(os.listdir(runs)) == stay | {"a"}
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "猫" * 80])
+def test_a_name_may_be_as_long_as_the_disk_lets_it(name: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        files.write(tmp_path / name, b"content")
+    with files.whole_folder(tmp_path / "runs" / name) as making:
+        (making / "file").write_text("")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [name]
+    assert os.listdir(tmp_path / "runs") == [name]
 
 
 def test_an_unfinished_file_is_an_orphan_once_its_process_is_no_more(tmp_path: Path) -> None:

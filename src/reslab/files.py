@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import platform
@@ -20,10 +21,11 @@ from typing import Any
 
 from .errors import RunError
 
-UNFINISHED = r"\..+\.([0-9a-f]{8})-(\d+)-([0-9a-f]{4})(\.x\w+)?\.tmp"
+UNFINISHED = r"\..+\.([0-9a-f]{8})-(\d+)-([0-9a-f]{4})\d*(\.x\w+)?\.tmp"
 
 ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
 DAY = 86_400.0  # seconds after which what another machine left unfinished is nobody's any more
+NUMBERS = itertools.count()  # no two names are alike
 THIS = secrets.token_hex(2)  # this process, by which it knows its own from those of a dead one of its number
 
 
@@ -35,7 +37,7 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """
     chunks, size, temporary = iter([content] if isinstance(content, bytes) else content), 0, None
     try:
-        prefix = f".{path.name}.{_mark()}.x"
+        prefix = f"{_unfinished(path.name)}.x"
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
@@ -108,9 +110,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for orphan in orphans(folder.parent):
-        if orphan.name.startswith(f".{folder.name}.") and orphan.is_dir():
+        if orphan.name.startswith(_unfinished(folder.name).rpartition(".")[0] + ".") and orphan.is_dir():
             shutil.rmtree(orphan, ignore_errors=True)
-    making = folder.parent / f".{folder.name}.{_mark()}.tmp"
+    making = folder.parent / f"{_unfinished(folder.name)}.tmp"
     making.mkdir()
     try:
         yield making
@@ -144,9 +146,10 @@ def _is_nobodys(path: Path, place: str, process: str, token: str) -> bool:
     return token != THIS if process == str(os.getpid()) else not _lives(process)
 
 
-def _mark() -> str:
-    """Whose an unfinished file or folder is, as a part of its name: for `orphans`."""
-    return f"{_place()}-{os.getpid()}-{THIS}"
+def _unfinished(name: str) -> str:
+    """What is hidden until it is called `name`: the start of that, and for `orphans` whose it is."""
+    start = os.fsdecode(os.fsencode(name)[:200])  # a name has 255 bytes, and this one has its ends
+    return f".{start}.{_place()}-{os.getpid()}-{THIS}{next(NUMBERS)}"
 
 
 @cache
