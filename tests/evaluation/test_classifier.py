@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -202,13 +203,21 @@ def test_an_unknown_class_is_refused_by_name_and_an_empty_one_is_not(
         red_or_blue().evaluate(folder)
 
 
-def test_test_counts_where_there_is_one_and_val_else(photo_folder: Callable[..., Path]) -> None:
+def test_test_counts_where_there_is_one_and_val_else(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = photo_folder(train=40, val=6, test=8)
     classifier = red_or_blue()
     assert classifier.evaluate(folder).photos == classifier.evaluate(Photos(folder)).photos == 8
     assert classifier.evaluate(photo_folder("only test", test=4)).photos == 4
     assert classifier.evaluate(photo_folder("val and test", val=6, test=4)).photos == 4
     assert classifier.evaluate(photo_folder("only val", val=6)).photos == 6
+    (photo_folder("empty test", val=6) / "test" / "red").mkdir(parents=True)
+    assert classifier.evaluate(tmp_path / "empty test").photos == 6
+    twins = photo_folder("twins", test=4)
+    shutil.copytree(twins / "test", twins / "control")
+    with pytest.raises(PhotosError, match="if test is a class"):
+        classifier.evaluate(twins)
     without = photo_folder("without", train=40, val=6)
     assert classifier.evaluate(without).photos == classifier.evaluate(Photos(without)).photos == 6
 

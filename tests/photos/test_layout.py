@@ -67,6 +67,18 @@ def test_a_class_may_be_called_test_and_have_folders_of_its_own(tmp_path: Path) 
     assert names(find_splits(folder)) == {"all": {"test": 2, "control": 1, "healthy": 1}}
     pair = put(tmp_path / "pair", "test/p1/1.png", "control/p2/1.png")
     assert names(find_splits(pair)) == {"all": {"test": 1, "control": 1}}
+    twins = put(tmp_path / "twins", "test/day1/1.png", "control/day1/1.png")
+    assert answer(twins).endswith(
+        "if the training photos are those in FOLDER/control, rename it to train; "
+        "if test is a class, give it another name"
+    )
+    four = put(tmp_path / "four", "test/a/1.png", "validation/a/1.png", "control/b/1.png", "other/1.png")
+    assert set(find_splits(four)["all"]) == {"test", "validation", "control", "other"}
+
+
+def test_a_train_without_classes_beside_splits_that_have_them_is_named(tmp_path: Path) -> None:
+    folder = put(tmp_path, "train/1.png", "train/2.png", "val/cat/1.png", "test/cat/1.png")
+    assert answer(folder).startswith("FOLDER/train has photos, but no folders of classes")
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

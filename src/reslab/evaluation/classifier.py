@@ -18,7 +18,7 @@ from ..errors import ClassifierError, PhotosError
 from ..networks.named import NetworkSpec
 from ..photos import listing
 from ..photos.folder import Photos
-from ..photos.layout import find_photos, find_splits, splits_without_train
+from ..photos.layout import find_photos, find_splits, judged_alone
 from ..photos.preprocess import Preprocess
 from ..processes import choose_device
 from ..tables import printable
@@ -243,8 +243,7 @@ def judged(folder: Path) -> dict[str, list[str]]:
     """
     if listing.is_list(folder):
         return listing.read(folder).judged()
-    if os.path.isdir(folder) and (splits := splits_without_train(folder)):
-        split = splits.get("test") or splits["val"]
+    if os.path.isdir(folder) and (split := judged_alone(folder)):
         inside = judged(split)
         return {name: [f"{split.name}/{path}" for path in paths] for name, paths in inside.items()}
     found = find_splits(folder)

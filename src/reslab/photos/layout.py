@@ -26,8 +26,7 @@ def find_splits(folder: Path) -> dict[str, dict[str, Paths]]:
     Raises PhotosError if the folder is missing, not a folder, without photos, or has splits and no train.
     """
     _check_folder(folder)
-    if splits := splits_without_train(folder):
-        raise _without_train(folder, splits)
+    _refuse_without_train(folder)
     found = {split: _find_classes(path, folder) for split, path in _split_folders(folder).items()}
     if "train" not in found:
         found = {"all": _find_classes(folder, folder)}
@@ -58,36 +57,42 @@ def left_out(folder: Path) -> list[str]:
     return notes + [f"left out, in no folder of a class: {n:,} in {path}" for path, n in loose.items() if n]
 
 
-def splits_without_train(folder: Path) -> dict[str, Path]:
-    """{split: its folder} where a folder has val or test and no train, as the names in them tell; else none.
+def judged_alone(folder: Path) -> Path | None:
+    """test/, or else val/, of a folder with photos in them and nothing beside them; None for any other."""
+    splits = _split_folders(folder)
+    if "train" in splits or len(_folders(folder)) > len(splits):
+        return None
+    both = (splits[name] for name in ("test", "val") if name in splits)
+    return next((path for path in both if next(_photos_in(path), None) is not None), None)
+
+
+def _refuse_without_train(folder: Path) -> None:
+    """Raises PhotosError for val or test without train: a network would learn to tell these apart.
 
     A class may be called test, and its photos may lie in folders of their own: what makes it a split is that
-    it stands alone, beside the other, or beside the one folder that has folders of the same names.
+    it stands alone, beside the other, or beside one folder that has folders of the same names.
     """
     splits = _split_folders(folder)
-    if not splits or "train" in splits:
-        return {}
     others = [path for path in _folders(folder) if path not in splits.values()]
-    alike = len(others) == 1 and any(_names(path) <= _names(others[0]) for path in splits.values())
-    return splits if not others or len(splits) > 1 or alike else {}
+    if not splits or "train" in splits or len(others) > 1:
+        return
+    alike = bool(others) and any(_names(path) <= _names(others[0]) for path in splits.values())
+    if others and len(splits) == 1 and not alike:
+        return
+    if others and others[0].name.lower() in SPLIT_NAMES["train"]:
+        raise _no_split(others[0])
+    found = " and ".join(f"{path.name}/" for path in splits.values())
+    do = f"put photos to train on into {folder / 'train' / 'cat' / '1.jpg'}"
+    if others and _folders(others[0]):
+        do = f"if the training photos are those in {others[0]}, rename it to train"
+    if alike:
+        do += f"; if {next(iter(splits.values())).name} is a class, give it another name"
+    why = "a network is trained on the folders of classes in train/"
+    raise PhotosError(f"{folder} has {found} with folders of classes, and no train/", why, do)
 
 
 def _names(folder: Path) -> set[str]:
     return {path.name for path in _folders(folder)}
-
-
-def _without_train(folder: Path, splits: Mapping[str, Path]) -> PhotosError:
-    others = [path for path in _folders(folder) if path not in splits.values()]
-    if len(others) == 1 and _folders(others[0]):
-        do = f"if the training photos are those in {others[0]}, rename it to train"
-    else:
-        do = f"put photos to train on into {folder / 'train' / 'cat' / '1.jpg'}"
-    found = " and ".join(f"{path.name}/" for path in splits.values())
-    return PhotosError(
-        f"{folder} has {found} with folders of classes, and no train/",
-        "a network is trained on the folders of classes in train/",
-        f"{do}; to judge a model by what is there: reslab evaluate",
-    )
 
 
 def _no_split(path: Path) -> PhotosError:
