@@ -138,22 +138,24 @@ def _train(
     state = prepared.state
     saved = time.monotonic()
     stream = events(state, prepared.train, prepared.validate(progress))
-    with Curves(run, behind=bool(rows)) as curves, closing(stream), stopping(say) as stop:
-        for event in _until_stopped(with_bars(stream, progress), stop):
-            if isinstance(event, Epoch):
-                rows.append(event)
-                _keep(run, prepared, photos, rows, since)
-                curves.grown()
-            else:
-                curves.refresh()
-            due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
-            if isinstance(event, Epoch) or due:
+    with stopping(say) as stop:
+        with Curves(run, behind=bool(rows)) as curves, closing(stream):
+            for event in _until_stopped(with_bars(stream, progress), stop):
+                if isinstance(event, Epoch):
+                    rows.append(event)
+                    _keep(run, prepared, photos, rows, since)
+                    curves.grown()
+                else:
+                    curves.refresh()
+                due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
+                if isinstance(event, Epoch) or due:
+                    checkpoint.save(state, rows, run.folder)
+                    saved = time.monotonic()
+                if isinstance(event, Epoch):
+                    yield event
+            if stop.asked:
                 checkpoint.save(state, rows, run.folder)
-                saved = time.monotonic()
-            if isinstance(event, Epoch):
-                yield event
-        if stop.asked:
-            checkpoint.save(state, rows, run.folder)
+        if stop.asked:  # also while the last curves were drawn
             raise KeyboardInterrupt
 
 

@@ -16,6 +16,7 @@ from .run import Run
 log = logging.getLogger("reslab")
 
 PAUSE = 20.0  # so many times as long as a drawing took passes before the next one
+STOPS = (TrainingError, KeyboardInterrupt, GeneratorExit)  # of a training; others cannot write, or are bugs
 USUAL = 0.5  # seconds of a drawing, before there was one
 
 
@@ -37,7 +38,7 @@ class Curves:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._behind and (error is None or isinstance(error, TrainingError | KeyboardInterrupt)):
+        if self._behind and (error is None or isinstance(error, STOPS)):
             self._draw()
 
     def grown(self) -> None:
