@@ -153,7 +153,8 @@ def show(
     if num_classes is not None:
         check_size("--num-classes", str(num_classes), num_classes)
     named = [text for text in (network, other) if text is not None]
-    again = _command(named, input=input, num_classes=num_classes, width=width)
+    columns = width if output is None else None  # a picture has none, and they were not looked at
+    again = _command(named, input=input, num_classes=num_classes, width=columns)
     if output is not None:
         _draw(network, shape, num_classes, output, output_width)
         print(f"\nnext:  {again}   the same in numbers")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import sys
 import tarfile
 import zlib
@@ -89,7 +88,7 @@ def _find(archive: Archive, public: PublicSet, source: Path) -> Path | None:
         for i in range(len(parts), -1, -1):
             path = Path(source, *parts[i:], name)
             if path.exists():
-                return Path(os.path.abspath(path))  # a link keeps its name, by which it is known from here on
+                return path.absolute()  # a link keeps its name, by which it is known from here on
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -43,7 +44,10 @@ class Recipe(BaseModel):
     )
     size: int = Field(128, ge=8, le=2048, description="side of the square that the network sees, in pixels")
     resize: int | None = Field(
-        None, ge=8, le=4096, description="shorter side before the centre crop; default 8/7 of size"
+        None,
+        ge=8,
+        le=4096,
+        description="shorter side before the centre crop; default 8/7 of size, or the recipe's share",
     )
     progressive_resizing: bool = Field(
         True, description="begin with pictures of half of size, then of three quarters of it"
@@ -194,7 +198,7 @@ class Recipe(BaseModel):
             if settings.get(said) is not None:
                 kept.pop(other, None)
         size, resize = settings.get("size"), kept.get("resize")
-        if isinstance(size, int) and resize is not None:
+        if isinstance(size, Integral) and resize is not None:
             kept["resize"] = round(resize * size / self.size)
         return Recipe(**{**kept, **settings})
 
