@@ -270,6 +270,25 @@ def test_channels_are_followed_to_the_axis_where_they_are(block: nn.Module, last
     assert whole.maps == taken.layers[-1].maps == (16, 12, 10)
 
 
+class Masked(nn.Module):
+    """As in Swin (Liu et al. 2021): what is made in the shape of x, and of none of its values, is added."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.conv, self.own = nn.Conv2d(3, 3, 3, padding=1), own
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = x.new_zeros(x.shape[-2:]) if self.own else torch.ones_like(x)
+        mask[1:] += 1
+        return self.conv(x) + mask
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_has_only_the_shape_of_a_picture_is_no_shortcut(own: bool) -> None:
+    layers = reslab.anatomy(nn.Sequential(nn.Conv2d(3, 3, 1), Masked(own)), (3, 8, 8)).layers
+    assert [layer.sources for layer in layers] == [(-1,), (0,), (1,)]
+
+
 class InstanceNormCalled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.instance_norm(x)

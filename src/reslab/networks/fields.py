@@ -119,6 +119,11 @@ def padded(field: Field, border: Sequence[int]) -> Field:
     return (h, jump_h, start_h - top * jump_h), (w, jump_w, start_w - left * jump_w)
 
 
+def takes_shape_alone(op: Any) -> bool:
+    """Whether nothing of the values goes in: x.new_zeros(...) or ones_like(x) is a constant."""
+    return name_of(op).startswith("new_") or name_of(op).endswith("_like")
+
+
 def multiply_adds_of(op: Any, args: Sequence[Any], out: Any) -> int | None:
     """Products that are summed; 0 for what only adds, compares or rearranges; None if it is not known."""
     name = name_of(op)

@@ -22,7 +22,7 @@ from ..errors import NetworkError
 from .arithmetic import Window
 from .bare_copy import nothing_drawn
 from .channel_axis import channel_axis, is_last
-from .fields import Field, field_of, multiply_adds_of, name_of, padded, windows_of
+from .fields import Field, field_of, multiply_adds_of, name_of, padded, takes_shape_alone, windows_of
 
 PHOTO = -1  # the source of what comes from no layer
 
@@ -141,7 +141,7 @@ class Recorder(TorchDispatchMode):
         if "batch_norm" in name_of(op):
             made = made[:1]  # the statistics beside it belong to the batch, not to a photo
         self.used |= {id(t) for t in given if id(t) in self.weights}
-        if not found or not made or name_of(op) == "detach":
+        if not found or not made or name_of(op) == "detach" or takes_shape_alone(op):
             self._charge(op, args, out, made)
             return out
         index = self._row_of(op, made[0], found)
