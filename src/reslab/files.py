@@ -23,6 +23,7 @@ from .errors import RunError
 
 UNFINISHED = r"\..+\.([0-9a-f]{8})-(\d+)-([0-9a-f]{4})\d*(\.x\w+)?\.tmp"
 
+OWNER = ".lock-owner"  # in a run folder, the process that holds it
 ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
 DAY = 86_400.0  # seconds after which what another machine left unfinished is nobody's any more
 NUMBERS = itertools.count()  # no two names are alike
@@ -37,7 +38,7 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """
     chunks, size, temporary = iter([content] if isinstance(content, bytes) else content), 0, None
     try:
-        prefix = f"{_unfinished(path.name)}.x"
+        prefix = f"{_hidden(path.name)}.{_mark()}.x"
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
@@ -109,10 +110,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     not empty, or cannot be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    hidden = _hidden(folder.name)
     for orphan in orphans(folder.parent):
-        if orphan.name.startswith(_unfinished(folder.name).rpartition(".")[0] + ".") and orphan.is_dir():
+        if orphan.name.startswith(f"{hidden}.") and orphan.is_dir():
             shutil.rmtree(orphan, ignore_errors=True)
-    making = folder.parent / f"{_unfinished(folder.name)}.tmp"
+    making = folder.parent / f"{hidden}.{_mark()}.tmp"
     making.mkdir()
     try:
         yield making
@@ -146,10 +148,14 @@ def _is_nobodys(path: Path, place: str, process: str, token: str) -> bool:
     return token != THIS if process == str(os.getpid()) else not _lives(process)
 
 
-def _unfinished(name: str) -> str:
-    """What is hidden until it is called `name`: the start of that, and for `orphans` whose it is."""
-    start = os.fsdecode(os.fsencode(name)[:200])  # a name has 255 bytes, and this one has its ends
-    return f".{start}.{_place()}-{os.getpid()}-{THIS}{next(NUMBERS)}"
+def _hidden(name: str) -> str:
+    """How the name of what is not yet called `name` begins."""
+    return "." + os.fsdecode(os.fsencode(name)[:200])  # of the 255 bytes of a name some are for its end
+
+
+def _mark() -> str:
+    """Whose an unfinished file or folder is: the part of its name that `orphans` reads."""
+    return f"{_place()}-{os.getpid()}-{THIS}{next(NUMBERS)}"
 
 
 @cache
@@ -194,7 +200,7 @@ def only_process(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
-    owner = folder / ".lock-owner"
+    owner = folder / OWNER
     try:
         try:
             lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
@@ -230,7 +236,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
 def remove_dead_owner(folder: Path) -> None:
     """Removes the name of the process that held `folder`, if it was killed before it could."""
-    owner = folder / ".lock-owner"
+    owner = folder / OWNER
     if not _lives(_content(owner)):
         with suppress(OSError):
             owner.unlink(missing_ok=True)

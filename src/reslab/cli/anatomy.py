@@ -153,12 +153,11 @@ def show(
     if num_classes is not None:
         check_size("--num-classes", str(num_classes), num_classes)
     named = [text for text in (network, other) if text is not None]
-    columns = width if output is None else None  # a picture has none, and they were not looked at
-    again = _command(named, input=input, num_classes=num_classes, width=columns)
     if output is not None:
         _draw(network, shape, num_classes, output, output_width)
-        print(f"\nnext:  {again}   the same in numbers")
+        print(f"\nnext:  {_command(named, input=input, num_classes=num_classes)}   the same in numbers")
         return
+    again = _command(named, input=input, num_classes=num_classes, width=width)
     shown = [_anatomy(text, shape, num_classes) for text in named]
     columns = width if width is not None else _width()
     if json:

@@ -243,7 +243,7 @@ def judged(folder: Path) -> dict[str, list[str]]:
     """
     if listing.is_list(folder):
         return listing.read(folder).judged()
-    if os.path.isdir(folder) and (split := judged_alone(folder)):
+    if split := judged_alone(folder):
         inside = judged(split)
         return {name: [f"{split.name}/{path}" for path in paths] for name, paths in inside.items()}
     found = find_splits(folder)

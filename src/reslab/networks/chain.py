@@ -198,8 +198,8 @@ def _grow(taken: Anatomy, whole: list[bool], sums: list[_Sum], beside: set[int])
 def _given(taken: Anatomy, shape: Shape | None, first: int, last: int) -> Shape | None:
     """What comes to layers first ... last - 1, with its channels first."""
     sources = [source for layer in taken.layers[first:last] for source in layer.sources if source < first]
-    from_last = sources[:1] not in ([], [PHOTO]) and taken.layers[sources[0]].channels_last
-    return channels_first(shape, from_last)
+    source = next(iter(sources), PHOTO)
+    return channels_first(shape, source != PHOTO and taken.layers[source].channels_last)
 
 
 def _with(unit: Unit, parameters: int) -> Unit:

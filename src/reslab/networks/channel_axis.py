@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .fields import name_of
+from .fields import VIEWS, name_of
 
-RESHAPES = ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "squeeze", "unsqueeze")
+IN_ORDER = (*VIEWS, "flatten", "squeeze", "unsqueeze")  # other axes, and the numbers as they stood
 MATRIX_PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
 
 
@@ -25,7 +25,7 @@ def channel_axis(op: Any, args: Sequence[Any], inputs: Sequence[int], out: Tenso
     before = inputs[-1] if name in MATRIX_PRODUCTS else last if last in inputs else inputs[0]
     if name in ("permute", "transpose") and before <= last:
         return _order(name, args, last + 1).index(before)
-    if name in RESHAPES and isinstance(args[0], Tensor):
+    if name in IN_ORDER:
         return _reshaped(before, tuple(args[0].shape), tuple(out.shape))
     return before
 

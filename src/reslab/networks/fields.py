@@ -23,7 +23,8 @@ PER_PIXEL = {"native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_
 PER_PIXEL |= {"_native_batch_norm_legit", "native_dropout", "contiguous", "copy", "alias", "detach"}
 PER_PIXEL |= {"hardswish", "hardsigmoid", "hardtanh", "relu6", "silu", "gelu", "mish", "elu", "celu", "selu"}
 PER_PIXEL |= {"leaky_relu", "_prelu_kernel", "threshold", "softplus", "bernoulli"}
-RESHAPES = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "expand", "t", "_reshape_alias"}
+VIEWS = ("view", "_unsafe_view", "reshape", "_reshape_alias")
+RESHAPES = {*VIEWS, "squeeze", "unsqueeze", "expand", "t"}
 RESHAPES |= {"transpose", "permute", "select", "split", "split_with_sizes", "unbind", "chunk", "flatten"}
 OF_UNKNOWN_COST = ("fft", "linalg", "cdist", "trilinear", "lstm", "gru", "rnn", "quantized", "multi_head")
 
@@ -147,8 +148,10 @@ def multiply_adds_of(op: Any, args: Sequence[Any], out: Any) -> int | None:
 
 def _takes_statistics(op: Any, args: Sequence[Any]) -> bool:
     """Whether a batch norm uses the mean and variance of what comes in: an instance norm always does."""
+    if "batch_norm" not in name_of(op):
+        return False
     names = [argument.name for argument in op._schema.arguments]
-    return "batch_norm" in name_of(op) and "training" in names and bool(args[names.index("training")])
+    return "training" in names and bool(args[names.index("training")])
 
 
 def _merge_axes(axes: list[Axis]) -> Axis | None:
@@ -218,7 +221,7 @@ def _rearranged(
         return padded(field, args[1])
     if name not in RESHAPES:
         return None
-    if out.dim() == 2 and tensor.dim() == 4 and name in ("view", "_unsafe_view", "reshape", "_reshape_alias"):
+    if out.dim() == 2 and tensor.dim() == 4 and name in VIEWS:
         return _all_positions(field, tensor.shape[-2:])  # flattened: (N, C, H, W) -> (N, C H W)
     if tuple(tensor.shape[-2:]) == (1, 1):
         return _all_positions(field, (1, 1))

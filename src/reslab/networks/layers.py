@@ -113,10 +113,17 @@ def layers_of(
 
 def blocks_of(spans: list[Span], places: list[int]) -> tuple[Block, ...]:
     """The calls of modules with modules inside; `places` says where each row went."""
-    shapes = [(_photo_shape(s.input), _photo_shape(s.output)) for s in spans]
     return tuple(
-        Block(s.name, s.kind, places[s.first], places[s.last], *both_shapes, s.channels_last)
-        for s, both_shapes in zip(spans, shapes, strict=True)
+        Block(
+            s.name,
+            s.kind,
+            places[s.first],
+            places[s.last],
+            _photo_shape(s.input),
+            _photo_shape(s.output),
+            s.channels_last,
+        )
+        for s in spans
     )
 
 

@@ -26,8 +26,9 @@ def find_splits(folder: Path) -> dict[str, dict[str, Paths]]:
     Raises PhotosError if the folder is missing, not a folder, without photos, or has splits and no train.
     """
     _check_folder(folder)
-    _refuse_without_train(folder)
-    found = {split: _find_classes(path, folder) for split, path in _split_folders(folder).items()}
+    splits = _split_folders(folder)
+    _refuse_without_train(folder, splits)
+    found = {split: _find_classes(path, folder) for split, path in splits.items()}
     if "train" not in found:
         found = {"all": _find_classes(folder, folder)}
     for name in found.get("all", {}):
@@ -51,14 +52,17 @@ def left_out(folder: Path) -> list[str]:
     used = list(splits.values()) if "train" in splits else []
     beside = [path.name for path in _folders(folder) if path not in used] if used else []
     loose = {path: _count_loose(path) for path in (folder, *used)}
-    notes = (
-        [f"left out, no folder of classes called train, val or test: {', '.join(beside)}"] if beside else []
-    )
+    unused = f"left out, no folder of classes called train, val or test: {', '.join(beside)}"
+    notes = [unused] if beside else []
     return notes + [f"left out, in no folder of a class: {n:,} in {path}" for path, n in loose.items() if n]
 
 
 def judged_alone(folder: Path) -> Path | None:
-    """test/, or else val/, of a folder with photos in them and nothing beside them; None for any other."""
+    """test/, or else val/, of a folder with photos in them and nothing beside them; None for any other.
+
+    Raises PhotosError if the folder is missing or no folder.
+    """
+    _check_folder(folder)
     splits = _split_folders(folder)
     if "train" in splits or len(_folders(folder)) > len(splits):
         return None
@@ -66,13 +70,12 @@ def judged_alone(folder: Path) -> Path | None:
     return next((path for path in both if next(_photos_in(path), None) is not None), None)
 
 
-def _refuse_without_train(folder: Path) -> None:
+def _refuse_without_train(folder: Path, splits: Mapping[str, Path]) -> None:
     """Raises PhotosError for val or test without train: a network would learn to tell these apart.
 
     A class may be called test, and its photos may lie in folders of their own: what makes it a split is that
     it stands alone, beside the other, or beside one folder that has folders of the same names.
     """
-    splits = _split_folders(folder)
     others = [path for path in _folders(folder) if path not in splits.values()]
     if not splits or "train" in splits or len(others) > 1:
         return

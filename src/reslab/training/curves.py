@@ -55,10 +55,10 @@ class Curves:
         began = time.monotonic()
         try:
             files.write(self._run.folder / "curves.png", _picture(self._run.history))
-        except Exception as problem:  # noqa: BLE001
+        except Exception as problem:  # noqa: BLE001  # it would take the place of what ended the training
             log.warning("curves.png was not drawn: %s", problem)
-        self._behind, now = False, time.monotonic()
-        self._due = now + PAUSE * (now - began)
+        ended = time.monotonic()
+        self._behind, self._due = False, ended + PAUSE * (ended - began)
 
 
 def _picture(history: History) -> bytes:

@@ -1,4 +1,4 @@
-"""The named recipes: what each changes of the default settings, which are those of `fast`; those in files."""
+"""The named recipes: what each changes of the default settings, those of `fast`; and how others are read."""
 
 from __future__ import annotations
 
