@@ -88,7 +88,7 @@ def _refuse_without_train(folder: Path, splits: Mapping[str, Path]) -> None:
     do = f"put photos to train on into {folder / 'train' / 'cat' / '1.jpg'}"
     if others and _folders(others[0]):
         do = f"if the training photos are those in {others[0]}, rename it to train"
-    if alike:
+    if alike and len(splits) == 1:
         do += f"; if {next(iter(splits.values())).name} is a class, give it another name"
     why = "a network is trained on the folders of classes in train/"
     raise PhotosError(f"{folder} has {found} with folders of classes, and no train/", why, do)
