@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import reslab
-from reslab.networks.named import NetworkSpec
+from reslab.networks.registry import NetworkSpec
 
 FORMATS = ("fp32+channels_last", "bf16+channels_last")
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from reslab.processes import cores, processor
+from reslab.hardware import cores, processor
 
 HELP_TARGET = 0.2  # seconds
 RIVALS = {  # name: (package, command)
@@ -118,8 +118,8 @@ def _model(folder: Path) -> Path:
     """In a process of its own, so that this one stays small."""
     path = folder / "model.safetensors"
     program = (
-        "import sys, reslab; from reslab.networks.named import NetworkSpec; from reslab.photos.preprocess "
-        "import Preprocess; spec = NetworkSpec('resnet18', 2, 3, None); "
+        "import sys, reslab; from reslab.networks.registry import NetworkSpec; from reslab.photos.loading"
+        ".preprocess import Preprocess; spec = NetworkSpec('resnet18', 2, 3, None); "
         "reslab.Classifier(spec.build(), ('cat', 'dog'), Preprocess(size=128, resize=146), spec)"
         ".save(sys.argv[1])"
     )

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reslab.photos.decode import decode
-from reslab.photos.preprocess import Preprocess
-from reslab.tables import table
+from reslab.photos.decoding.decode import decode
+from reslab.photos.loading.preprocess import Preprocess
+from reslab.text import table
 
 Read = Callable[[Path], object]
 

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from reslab import Classifier
-from reslab.evaluation.engines import candidates
-from reslab.processes import processor
+from reslab.evaluation.fast.backends import candidates
+from reslab.hardware import processor
 
 Answer = Callable[[Tensor], Any]
 

@@ -19,8 +19,8 @@ from itertools import groupby
 from pathlib import Path
 
 import reslab
-from reslab.processes import cores
-from reslab.training.begin import duration
+from reslab.hardware import cores
+from reslab.training.runs.start import duration
 
 D2L = 0.893  # test accuracy; Zhang et al., Dive into Deep Learning, section 8.6, ResNet-18 on Fashion-MNIST
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fault_trials import faults
 from rough_machine import ready
 
-from reslab.tables import table
+from reslab.text import table
 
 
 def main() -> None:

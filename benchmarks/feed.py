@@ -36,13 +36,13 @@ from torch import nn
 
 import reslab
 from reslab import Batch, Batches, Photos, Recipe
+from reslab.hardware import cores, keep_memory, processor, waiting
 from reslab.networks.precision import parse_precision
-from reslab.photos.cache import open_pixels
-from reslab.processes import cores, keep_memory, processor, waiting
-from reslab.training.autotune import measure_precision
+from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.training.loop import Epoch, State, events
-from reslab.training.measured import Measured
 from reslab.training.optimizer import make_optimizer
+from reslab.training.timing.autotune import measure_precision
+from reslab.training.timing.precision_cache import Measured
 
 CPU = torch.device("cpu")
 SIZES, TARGET = (128, 96, 64), 1.05

@@ -37,11 +37,11 @@ with atheris.instrument_imports(include=["PIL", "reslab", "pillow_heif", "tomlli
     from reslab import Recipe, Run
     from reslab.errors import ClassifierError, PhotosError, RecipeError, RunError, WeightsError
     from reslab.evaluation.model_file import read_header
-    from reslab.networks.tensor_table import read_table
-    from reslab.networks.weights_file import read_weights
-    from reslab.photos import listing
-    from reslab.photos.decode import decode
-    from reslab.training.checkpoint_content import read_averages, read_content, read_place, read_rates
+    from reslab.networks.weights.files import read_weights
+    from reslab.networks.weights.safetensors_header import read_table
+    from reslab.photos.decoding.decode import decode
+    from reslab.photos.folder import list_file as listing
+    from reslab.training.runs.checkpoint_schema import read_averages, read_content, read_place, read_rates
 
 DATA = 64  # bytes of numbers behind a header
 SCRATCH = Path(tempfile.mkdtemp(prefix="reslab-atheris-"))
@@ -163,8 +163,8 @@ def _pickles() -> Iterable[bytes]:
 
 def _models() -> Iterable[bytes]:
     from reslab import Classifier
-    from reslab.networks.named import NetworkSpec
-    from reslab.photos.preprocess import Preprocess
+    from reslab.networks.registry import NetworkSpec
+    from reslab.photos.loading.preprocess import Preprocess
 
     spec = NetworkSpec("cifar_resnet20", 2, 3)
     Classifier(spec.build(), ("cat", "dog"), Preprocess(size=16, resize=20), spec).save(

@@ -30,10 +30,10 @@ from fuzz_photos import memory
 
 import reslab
 from reslab.errors import ReslabError
-from reslab.networks.named import NetworkSpec
-from reslab.networks.weights_file import read_weights
-from reslab.photos.preprocess import Preprocess
-from reslab.tables import table
+from reslab.networks.registry import NetworkSpec
+from reslab.networks.weights.files import read_weights
+from reslab.photos.loading.preprocess import Preprocess
+from reslab.text import table
 
 SECONDS, MIB, HANGS = 5.0, 1024.0, 120
 HUGE = (0, 1, -1, 2, 7, 2**31, 2**40, 2**63 - 1, -(2**63), 10**30, 1.5, "3", None, [], True)

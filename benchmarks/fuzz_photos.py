@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from damage import damaged, whole_photos
 
 from reslab.errors import PhotosError
-from reslab.photos.decode import decode
-from reslab.photos.looks import look
-from reslab.tables import table
+from reslab.photos.checking.photo_stats import look
+from reslab.photos.decoding.decode import decode
+from reslab.text import table
 
 SECONDS, MIB = 5.0, 1024.0
 HANGS = 120  # seconds after which a photo is taken to hang: every thread's stack is printed, and the end

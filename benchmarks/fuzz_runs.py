@@ -40,9 +40,9 @@ from rough_machine import bits
 from reslab import Classifier, Recipe, Run, find_runs, resume
 from reslab.cli.main import run as command_line
 from reslab.errors import ReslabError
-from reslab.tables import table
-from reslab.training import checkpoint
-from reslab.training.begin import begin
+from reslab.text import table
+from reslab.training.runs import checkpoint
+from reslab.training.runs.start import begin
 
 SECONDS, MIB, HANGS = 5.0, 1024.0, 120
 VALUES = (

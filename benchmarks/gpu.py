@@ -35,14 +35,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import reslab
-from reslab.networks.named import NetworkSpec
 from reslab.networks.precision import parse_precision
-from reslab.photos.augmentation import NUMBERS, draw
-from reslab.photos.batches import Batch
-from reslab.photos.on_device import DevicePixels, augment_on_device
-from reslab.training.autotune import measure_precision
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.loading.augmentation import NUMBERS, draw
+from reslab.photos.loading.batches import Batch
+from reslab.photos.loading.gpu_augmentation import DevicePixels, augment_on_device
 from reslab.training.loop import State, update
 from reslab.training.optimizer import make_optimizer
+from reslab.training.timing.autotune import measure_precision
 
 Step = Callable[[], object]
 

@@ -34,7 +34,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from reslab.processes import cores, processor
+from reslab.hardware import cores, processor
 
 COUNTS, TARGET = (8_000, 100_000, 1_000_000), 200  # bytes a photo
 WARM = 5000  # photos on which everything is done once before
@@ -167,10 +167,10 @@ def _stages(folder: Path, source: Path, options: argparse.Namespace, meter: _Met
     """What a training does with its photos before the first step; everything that it keeps."""
     from reslab import Batches, Photos, Recipe
     from reslab.files import write_json_lines
-    from reslab.photos import listing
-    from reslab.photos.cache import open_pixels
-    from reslab.photos.first_look import first_look
-    from reslab.training.run_files import PHOTO, read_lines
+    from reslab.photos.checking.quick_check import first_look
+    from reslab.photos.folder import list_file as listing
+    from reslab.photos.loading.pixel_cache import open_pixels
+    from reslab.training.runs.run_schema import PHOTO, read_lines
 
     lines = folder / f"{source.name}.jsonl"
     given = source

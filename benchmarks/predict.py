@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     import torch
 
-    from reslab.processes import cores, processor
+    from reslab.hardware import cores, processor
 
     present = [name for name, needed in NEEDED.items() if importlib.util.find_spec(needed)]
     versions = ", ".join(f"{name} {_version(name)}" for name in ["torch", *present])

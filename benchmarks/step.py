@@ -33,13 +33,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import reslab
+from reslab.hardware import cores, keep_memory, multiplies_bf16, processor, waiting
 from reslab.networks.precision import CANDIDATES, parse_precision
-from reslab.photos.batches import Batch
-from reslab.processes import cores, keep_memory, multiplies_bf16, processor, waiting
-from reslab.training.autotune import measure_precision
+from reslab.photos.loading.batches import Batch
 from reslab.training.loop import State, update
-from reslab.training.measured import Measured
 from reslab.training.optimizer import make_optimizer
+from reslab.training.timing.autotune import measure_precision
+from reslab.training.timing.precision_cache import Measured
 
 CPU = torch.device("cpu")
 SIZES, BATCHES = (32, 64, 96, 128, 192, 256), (16, 64, 128, 256)

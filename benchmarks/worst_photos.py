@@ -1,4 +1,4 @@
-"""What the worst photo within the limits of photos/bounds.py costs: processor time and memory of decoding it.
+"""Processor time and memory of decoding the worst photo within the limits of photos/decoding/limits.py.
 
     python benchmarks/worst_photos.py
 
@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from odd_files import chunk, many_passes, png, run_lengths, saved
 
-from reslab.tables import table
+from reslab.text import table
 
 DECODE = """
 import sys, time
 from pathlib import Path
 from reslab.errors import PhotosError
-from reslab.photos.decode import decode, readable_formats
+from reslab.photos.decoding.decode import decode, readable_formats
 
 def largest():
     status = Path("/proc/self/status").read_text()

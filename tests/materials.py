@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DATA = Path(os.environ.get("RESLAB_TEST_DATA", Path(__file__).parents[1] / "../shared/data")).resolve()
 WEIGHTS = Path(os.environ.get("RESLAB_TEST_WEIGHTS", DATA.parent / "weights"))
@@ -40,3 +43,17 @@ def fuzzed(script: str, count: int) -> tuple[int, dict[str, Any]]:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
     assert done.stdout, done.stderr[-2000:]  # a crash or a hang has said where
     return done.returncode, json.loads(done.stdout)
+
+
+def network_of(name: str, in_channels: int = 3) -> nn.Module:
+    """Random weights, and batch norm statistics that are not those of the beginning."""
+    import torch
+
+    from reslab.networks.registry import NetworkSpec
+
+    torch.manual_seed(0)
+    network = NetworkSpec(name, 4, in_channels).build().train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.rand(8, in_channels, 32, 32) * 3)
+    return network

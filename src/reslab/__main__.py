@@ -1,5 +1,5 @@
 """python -m reslab"""
 
-from .cli.main import main
+from reslab.cli.main import main
 
 main()

@@ -192,7 +192,7 @@ def test_the_version(reslab_here: Callable[..., Any]) -> None:
 def test_memory_that_ends_is_answered(photo_folder: Callable[..., Path], tmp_path: Path) -> None:
     """A real process that may take 700 MB more, and a batch that needs several times as much."""
     code = f"""
-import resource, reslab.training.begin
+import resource, reslab.training.runs.start
 import torch._dynamo  # which the first optimizer imports, and 700 MB may just not be enough for both
 from reslab.cli.main import run
 pages = int(open("/proc/self/statm").read().split()[0])

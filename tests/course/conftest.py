@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from reslab.course.inside import examine
-from reslab.course.verdict import Verdict
+from reslab.course.feedback import Verdict
+from reslab.course.runner import examine
 
 ANSWERS = Path(__file__).parent / "answers"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from reslab.course.exercises import EXERCISES
-from reslab.course.inside import examine
-from reslab.course.verdict import Verdict
+from reslab.course.feedback import Verdict
+from reslab.course.runner import examine
 
 ANSWERS = Path(__file__).parent / "answers"
 WRONG = [

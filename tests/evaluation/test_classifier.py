@@ -20,8 +20,8 @@ import reslab.evaluation.classifier as module
 from reslab import Photos
 from reslab.errors import ClassifierError, PhotosError, RecipeError
 from reslab.evaluation.classifier import Classifier, expand
-from reslab.networks.named import NetworkSpec
-from reslab.photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 LOOK = Preprocess(size=32, resize=36)
 

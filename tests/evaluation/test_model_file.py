@@ -20,8 +20,8 @@ from reslab import files
 from reslab.errors import ClassifierError
 from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.model_file import VERSION, checksum, read_header
-from reslab.networks.named import NetworkSpec
-from reslab.photos.preprocess import Preprocess
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.loading.preprocess import Preprocess
 
 FIGURES = {"epoch": 3, "val_accuracy": 0.1 + 0.2, "test_interval": [0.5, 0.75], "note": "夜 \n"}
 

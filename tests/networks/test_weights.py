@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d
 import reslab
 from reslab.errors import WeightsError
 from reslab.networks.resnet import ResNet
-from reslab.networks.weights import adapt_input_channels, load_into
+from reslab.networks.weights.load import adapt_input_channels, load_into
 
 Tensors = dict[str, Tensor]
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 import reslab
 from reslab.pages import check_report
-from reslab.photos.findings import KINDS, Duplicate, Empty, Leak
+from reslab.photos.checking.findings import KINDS, Duplicate, Empty, Leak
 
 Visit = Callable[..., Page]
 NASTY = "<script>alert(1)<b> & 'q\".jpg"

@@ -18,10 +18,10 @@ from playwright.sync_api import Page
 from torch import Tensor, nn
 
 import reslab
-from reslab.networks.layers import both
-from reslab.networks.named import NetworkSpec
-from reslab.photos.decode import decode
-from reslab.photos.preprocess import Preprocess
+from reslab.inspection.layers import both
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.decoding.decode import decode
+from reslab.photos.loading.preprocess import Preprocess
 
 Visit = Callable[..., Page]
 NASTY = "<script>alert(1)</script>"

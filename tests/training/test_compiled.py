@@ -19,9 +19,9 @@ import reslab
 from reslab import Recipe, Run
 from reslab.evaluation.classifier import Classifier
 from reslab.networks.precision import CANDIDATES, FP32, PRECISIONS, Precision, parse_precision
-from reslab.training.begin import begin
-from reslab.training.continuing import epochs_of
-from reslab.training.trial import COMPILING, seconds_compiled
+from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.start import begin
+from reslab.training.timing.timed_steps import COMPILING, seconds_compiled
 
 CPU = torch.device("cpu")
 COMPILED = Precision(compiled=True)
@@ -125,7 +125,7 @@ WITHOUT = """
 import sys, torch, reslab
 from reslab.errors import RecipeError
 from reslab.networks.precision import FP32
-from reslab.training.trial import seconds_compiled
+from reslab.training.timing.timed_steps import seconds_compiled
 
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2))
 recipe = reslab.Recipe(size=16, batch_size=8, progressive_resizing=False, device="cpu")

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from reslab import Epoch, Photos, Recipe, Step, cifar_resnet20, events, fit, prepare
 from reslab.errors import NetworkError, RecipeError, TrainingError
-from reslab.photos.batches import Batch
+from reslab.photos.loading.batches import Batch
 from reslab.training.fit import Prepared
 
 SMALL = Recipe(epochs=2, size=16, resize=18, batch_size=8, precision="fp32", label_smoothing=0, seed=3)

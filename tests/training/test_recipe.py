@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reslab import Recipe
 from reslab.errors import RecipeError
-from reslab.training.named_recipes import RECIPES
+from reslab.training.recipe_presets import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 import reslab
 from reslab.errors import PhotosError
-from reslab.photos.cache import open_pixels
+from reslab.photos.loading.pixel_cache import open_pixels
 
 from .bench import (
     Bench,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from ..errors import UsageError
+from reslab.errors import UsageError
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
 MOST = 10_000_000  # pixels of a side, channels, classes; a mark for each of them still fits into memory

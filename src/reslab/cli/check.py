@@ -45,10 +45,11 @@ def check(
     json
         one JSON object on standard output, every finding in it
     """
-    from ..pages import check_report
-    from ..pages.page import page_path
-    from ..photos import faults, listing
-    from ..tables import printable
+    from reslab.pages import check_report
+    from reslab.pages.page import page_path
+    from reslab.photos.checking import check as faults
+    from reslab.photos.folder import list_file as listing
+    from reslab.text import printable
 
     fix = None if fix is None else Path(os.path.expanduser(fix))  # not Path's own, which fails for ~nobody
     page = None if report is None else page_path(report, "--report check.html")

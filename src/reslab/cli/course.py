@@ -8,11 +8,12 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from reslab.errors import UsageError
+
 from .arguments import Whole
 
 if TYPE_CHECKING:
-    from ..course.exercises import Exercise
+    from reslab.course.exercises import Exercise
 
 
 def exercise(number: Whole | None = None, file: Path | None = None, /) -> int:
@@ -30,7 +31,7 @@ def exercise(number: Whole | None = None, file: Path | None = None, /) -> int:
     file
         your answer, in Python; it is run, in a process of its own, for a minute at most
     """
-    from ..course.exercises import EXERCISES
+    from reslab.course.exercises import EXERCISES
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # standard output may know no ⌊ and ⌋
@@ -63,8 +64,8 @@ def _explain(exercise: Exercise) -> None:
 
 
 def _check(number: int, file: Path) -> int:
-    from ..course.answer import judge
-    from ..course.exercises import EXERCISES
+    from reslab.course.exercises import EXERCISES
+    from reslab.course.grade import judge
 
     sys.stdout.flush()  # what the reader's code prints comes after it
     verdict = judge(number, file)

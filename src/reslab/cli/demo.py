@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..photos.drawn import draw
-from ..photos.layout import find_photos
-from ..tables import printable, table
-from ..training.begin import begin, duration
-from ..training.continuing import epochs_of
-from ..training.recipe import Recipe
-from ..training.run import Run
+from reslab.datasets.drawings.dataset import draw
+from reslab.photos.folder.layout import find_photos
+from reslab.text import printable, table
+from reslab.training.recipe import Recipe
+from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.run import Run
+from reslab.training.runs.start import begin, duration
+
 from .train import show_curves, speaker
 
 # A narrow network learns the shapes of drawings in fewer steps than a wide one: resnet18 was still guessing

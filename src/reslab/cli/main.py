@@ -12,15 +12,15 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import NoReturn, TextIO
 
-from ..errors import ReslabError, UsageError, nearest
+from reslab.errors import ReslabError, UsageError, nearest
 
 GROUPS = {
     "LOOK": {
-        "conv": ("anatomy:conv", "a convolution's formula, with the numbers put in"),
-        "show": ("anatomy:show", "a network taken apart: formula, shape, cost of every layer"),
+        "conv": ("show:conv", "a convolution's formula, with the numbers put in"),
+        "show": ("show:show", "a network taken apart: formula, shape, cost of every layer"),
         "walk": ("walk:walk", "one photo's way through a network, as a page to look at"),
         "check": ("check:check", "what is wrong with a folder of photos, before it spoils a training"),
-        "get": ("look:get", "a public data set as a photo folder"),
+        "get": ("datasets:get", "a public data set as a photo folder"),
         "exercise": ("course:exercise", "an exercise of the course, and whether your file solves it"),
     },
     "TRAIN": {
@@ -30,8 +30,8 @@ GROUPS = {
         "runs": ("train:runs", "every run in a table"),
     },
     "JUDGE": {
-        "evaluate": ("judge:evaluate", "accuracy with its interval, on a folder of classes"),
-        "predict": ("judge:predict", "what is on these photos"),
+        "evaluate": ("evaluate:evaluate", "accuracy with its interval, on a folder of classes"),
+        "predict": ("evaluate:predict", "what is on these photos"),
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
@@ -109,7 +109,7 @@ def tell(text: str) -> None:
 
 def _without_escapes(text: str) -> str:
     """The lines of a text that may quote a stranger's file: nothing in them moves the cursor."""
-    from ..tables import printable
+    from reslab.text import printable
 
     return "\n".join(map(printable, text.split("\n")))
 
@@ -157,9 +157,9 @@ def _call(arguments: list[str]) -> int:
         print(help_text())
         return 0
     if arguments[0] in ("--version", "-V"):
-        from .. import __version__
+        from reslab.version import VERSION
 
-        print(f"reslab {__version__}")
+        print(f"reslab {VERSION}")
         return 0
     verb, *rest = arguments
     if verb not in VERBS:

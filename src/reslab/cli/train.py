@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..errors import ReslabError, UsageError
-from ..tables import printable, table
-from ..training.recipe import Recipe
+from reslab.errors import ReslabError, UsageError
+from reslab.text import printable, table
+from reslab.training.recipe import Recipe
+
 from .arguments import Flag, whole_number
 from .main import heard_or_not, tell
 
@@ -92,8 +93,8 @@ def train(
     began = time.monotonic()  # whoever gives a time means the importing of torch, too
     changed = {name: value for name, value in settings.items() if value is not None}
     chosen = Recipe.load(recipe).with_settings(**changed)
-    from ..training.begin import begin
-    from ..training.run import Run
+    from reslab.training.runs.run import Run
+    from reslab.training.runs.start import begin
 
     say = speaker(json)
     begun = begin(folder, network, chosen, weights=weights, run=run, progress=True, say=say, began=began)
@@ -112,7 +113,7 @@ def resume(run: Path, /, *, json: Flag = False) -> None:
     json
         one JSON object an epoch, then the result, on standard output
     """
-    from ..training.run import Run
+    from reslab.training.runs.run import Run
 
     _go_on(Run(run), json)
 
@@ -129,7 +130,7 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
     json
         one JSON object a run
     """
-    from ..training.run import find_runs
+    from reslab.training.runs.run import find_runs
 
     if not os.path.isdir(folder):  # not Path's own, which fails where a folder above is closed to us
         raise UsageError(
@@ -203,7 +204,7 @@ def demo(*, folder: Path = Path("reslab-demo")) -> None:
 
 def _go_on(run: Any, as_json: bool) -> None:
     """Trains to the end and prints every epoch as it is done; on a terminal the curves at the end."""
-    from ..training.continuing import epochs_of
+    from reslab.training.runs.resume import epochs_of
 
     say, answer = speaker(as_json), speaker(as_json=False)
     for epoch in epochs_of(run, progress=True, say=say):
@@ -224,7 +225,7 @@ def show_curves(run: Any) -> None:
     """The curves as a drawing of letters, where there is a terminal to show it."""
     if not sys.stdout.isatty() or not run.rows:
         return
-    from ..training.canvas import Canvas
+    from reslab.plots.canvas import Canvas
 
     history = run.history
     canvas = Canvas()

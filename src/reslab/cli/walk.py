@@ -36,8 +36,8 @@ def walk(
     weights
         for a network's name: imagenet or a weights file [random weights]
     """
-    from ..pages.walk import walk as pass_through
-    from ..tables import printable
+    from reslab.pages.walk.walk import walk as pass_through
+    from reslab.text import printable
 
     walked = pass_through(model, photo, output, weights=weights)
     print(walked)

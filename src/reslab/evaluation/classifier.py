@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ClassifierError, PhotosError
-from ..networks.named import NetworkSpec
-from ..photos import listing
-from ..photos.folder import Photos
-from ..photos.layout import find_photos, find_splits, judged_alone
-from ..photos.preprocess import Preprocess
-from ..processes import choose_device
-from ..tables import printable
-from .many import answer_many, are_many
+from reslab.errors import ClassifierError, PhotosError
+from reslab.evaluation.fast.parallel import answer_many, are_many
+from reslab.hardware import choose_device
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.folder import list_file as listing
+from reslab.photos.folder.layout import find_photos, find_splits, judged_alone
+from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.preprocess import Preprocess
+from reslab.text import printable
+
+from .inference import answer, answer_exactly
 from .metrics import Evaluation, evaluate_logits, soft_max
-from .predictions import answer, answer_exactly
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -173,7 +174,7 @@ class Classifier:
 
         from PIL import ImageOps
 
-        from ..photos.decode import decode
+        from reslab.photos.decoding.decode import decode
 
         buffer = io.BytesIO()
         try:

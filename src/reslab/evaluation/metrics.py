@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import printable, table
+from reslab.text import printable, table
 
 
 @dataclass(frozen=True)

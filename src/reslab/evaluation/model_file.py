@@ -18,15 +18,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, FailFast, Field, InstanceOf, ValidationError
 from torch import Tensor, nn
 
-from .. import files
-from ..errors import ClassifierError, ReslabError
-from ..foreign import faults, read_json, shown
-from ..networks.named import NetworkSpec
-from ..networks.tensor_table import TensorTable, read_table
-from ..photos.preprocess import Preprocess
-from ..tables import printable
-from .bare_network import bare_network
+from reslab import files
+from reslab.errors import ClassifierError, ReslabError
+from reslab.networks.registry import NetworkSpec
+from reslab.networks.weights.safetensors_header import TensorTable, read_table
+from reslab.photos.loading.preprocess import Preprocess
+from reslab.text import printable
+from reslab.untrusted import faults, read_json, shown
+
 from .classifier import Classifier
+from .model_network import bare_network
 
 VERSION = 1
 MODEL_NAME = "model.safetensors"

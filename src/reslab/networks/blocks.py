@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..errors import NetworkError
+from reslab.errors import NetworkError
 
 Block = Callable[[int, int, int], nn.Module]
 Shortcut = Literal["A", "B", "C"]

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import RecipeError, nearest
+from reslab.errors import RecipeError, nearest
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ..errors import NetworkError, nearest
+from reslab.errors import NetworkError, nearest
+from reslab.networks.weights.load import load_pretrained
+
 from .blocks import BasicBlock, Block, Bottleneck, TextbookBlock, conv3x3
-from .weights import load_pretrained
 
 Stem = Literal["imagenet", "small"]
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import PhotosError
-from ..photos.decode import decode
-from ..photos.faults import Check
-from ..photos.findings import KINDS, Finding, explanation
-from ..processes import cores
+from reslab.errors import PhotosError
+from reslab.hardware import cores
+from reslab.photos.checking.check import Check
+from reslab.photos.checking.findings import KINDS, Finding, explanation
+from reslab.photos.decoding.decode import decode
+
 from .page import render, write_page
 
 EXAMPLES = 12  # findings of a kind that get a picture

@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import files
-from ..errors import UsageError
-from ..tables import printable
+from reslab import files
+from reslab.errors import UsageError
+from reslab.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -14,25 +14,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..evaluation.metrics import mean_loss
-from ..evaluation.predictions import predict_logits
-from ..networks.named import check_input
-from ..networks.precision import Precision, parse_precision
-from ..photos.batches import Batches
-from ..photos.cache import open_pixels
-from ..photos.folder import Photos
-from ..photos.leaving_out import Readable, readable
-from ..photos.on_device import keep_on_device
-from ..photos.preprocess import Preprocess
-from ..processes import choose_device, keep_memory
-from .autotune import measure_precision
-from .estimate import estimate, start_clock
+from reslab.evaluation.inference import predict_logits
+from reslab.evaluation.metrics import mean_loss
+from reslab.hardware import choose_device, keep_memory
+from reslab.networks.precision import Precision, parse_precision
+from reslab.networks.registry import check_input
+from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.batches import Batches
+from reslab.photos.loading.gpu_augmentation import keep_on_device
+from reslab.photos.loading.pixel_cache import open_pixels
+from reslab.photos.loading.preprocess import Preprocess
+from reslab.photos.loading.unreadable import Readable, readable
+from reslab.training.timing.autotune import measure_precision
+from reslab.training.timing.precision_cache import Measured
+
+from .epoch_plan import sizes_of
 from .loop import Epoch, State, Validate, events
-from .measured import Measured
 from .optimizer import as_free_as_before, freeze, make_average, make_optimizer
-from .plan import sizes_of
 from .progress import bar, with_bars
 from .recipe import Recipe
+from .time_budget import estimate, start_clock
 
 log = logging.getLogger("reslab")
 

@@ -23,14 +23,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
-from ..errors import RecipeError, TrainingError
-from ..networks.precision import Precision
-from ..photos.batches import Batch, Batches
-from ..photos.replacing import Replacements
-from ..processes import end_of_memory, reproducible, threads
-from ..randomness import torch_seeded
+from reslab.errors import RecipeError, TrainingError
+from reslab.hardware import end_of_memory, reproducible, threads
+from reslab.networks.precision import Precision
+from reslab.photos.loading.batches import Batch, Batches
+from reslab.photos.loading.replacements import Replacements
+from reslab.randomness import torch_seeded
+
+from .epoch_plan import Clock, Leg, next_leg
 from .optimizer import learning_rate_at, set_learning_rate, train_mode
-from .plan import Clock, Leg, next_leg
 from .recipe import Recipe
 
 Validate = Callable[[nn.Module, int], tuple[float, float]]  # the network, size in pixels -> (loss, accuracy)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ..errors import RecipeError, nearest
-from ..networks.precision import Precision
+from reslab.errors import RecipeError, nearest
+from reslab.networks.precision import Precision
+
 from .muon import Muon
 from .recipe import Recipe
 

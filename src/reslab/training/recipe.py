@@ -10,11 +10,12 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .. import files
-from ..errors import RecipeError, nearest
-from ..foreign import faults, shown
-from ..photos.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from .named_recipes import RECIPES, read_settings
+from reslab import files
+from reslab.errors import RecipeError, nearest
+from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from reslab.untrusted import faults, shown
+
+from .recipe_presets import RECIPES, read_settings
 
 # What suits one rule of the update spoils the training under another.
 DEFAULTS_OF = {

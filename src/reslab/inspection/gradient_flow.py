@@ -1,0 +1,175 @@
+"""The gradient of each layer's weights by depth: what reaches the first layers of a deep network."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from reslab.errors import NetworkError, UsageError
+from reslab.plots.figure_file import checked_path, save_figure
+from reslab.text import table
+
+from .meta_copy import copy_with_weights, nothing_drawn
+from .summary import anatomy
+from .tracer import PHOTO, place_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .summary import Anatomy
+
+# line, marker and colour: no two are alike in grey
+LOOKS = (("-", "o", "#12456e"), ("--", "s", "#dd7a26"), (":", "^", "#3f9c9b"), ("-.", "D", "#a63d57"))
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """For each layer with weights, in the order of the network: its name, its depth, and the Euclidean norm
+    of the gradient of its weights. `depths` count the layers with weights on the longest way from the image:
+    a projection is as deep as what it runs beside, so the last layer of ResNet-56 has depth 56.
+    """
+
+    names: tuple[str, ...]
+    depths: tuple[int, ...]
+    norms: tuple[float, ...]
+    loss: float
+
+    def __str__(self) -> str:
+        rows = [
+            [name, str(depth), f"{norm:.3g}"]
+            for name, depth, norm in zip(self.names, self.depths, self.norms, strict=True)
+        ]
+        return f"{table(['layer', 'depth', 'gradient norm'], rows, 'lrr')}\nloss {self.loss:.4g}"
+
+
+def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
+    """One backward pass of cross-entropy for `batch`: images (N, C, H, W) and labels (N,).
+
+    Batch norm uses the batch's own mean and variance, as in training; dropout is off, so that the same batch
+    gives the same norms. It works on a copy: modes, gradients, buffers, hooks and random state of the
+    network stay as they are. Frozen weights show the gradient that they would have.
+
+    With `cifar_resnet56` at initialisation and 32 images of noise, seed 0, the first convolution's norm is
+    2.6 and the last one's 0.18. With PlainBlock in every place it is 1300 against 0.18: towards the image the
+    gradient grows 7,000 times, with shortcuts 14 times. So it does not vanish in a plain network that has
+    batch norm (He 2015, section 4.1), it explodes (Yang 2019, A Mean Field Theory of Batch Normalization):
+    no learning rate fits the first layers and the last. On 32 photos of cats and dogs it is 1,300 times
+    against 4. Without batch norm in the blocks, He's
+    initialisation holds it level (0.007 and 0.001): depth alone is not what shortcuts mend.
+
+    Raises NetworkError if the images do not pass through, UsageError for labels that do not fit.
+    """
+    images, labels = batch
+    if images.dim() != 4 or labels.shape != images.shape[:1] or not len(labels):
+        raise UsageError(
+            f"images {tuple(images.shape)} with labels {tuple(labels.shape)} are no batch",
+            "it takes images (N, C, H, W) and one label for each, (N,)",
+            "give both as a loader does: gradient_flow(network, (images, labels))",
+        )
+    depth_of = _depths(anatomy(network, images.shape[1:]))
+    copied = copy_with_weights(network)
+    for module in copied.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+    for parameter in copied.parameters():
+        parameter.grad = None
+        parameter.requires_grad_(parameter.is_floating_point())
+    with torch.inference_mode(False), torch.enable_grad(), nothing_drawn():
+        loss = _loss(copied, images, labels)
+        loss.backward()
+    norms: dict[str, float] = {}
+    for name in depth_of:
+        own = [p for p in copied.get_submodule(name).parameters(recurse=False) if p.dim() > 1]
+        if own:
+            norms[name] = math.hypot(*(float(p.grad.float().norm()) for p in own if p.grad is not None))
+    return GradientFlow(tuple(norms), tuple(depth_of[n] for n in norms), tuple(norms.values()), loss.item())
+
+
+def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    device, dtype = place_of(network)
+    try:
+        logits = network(images.detach().clone().to(device, dtype))
+    except (RuntimeError, ValueError) as error:  # one value a channel is no statistics, says batch norm
+        raise NetworkError(
+            f"a batch of {tuple(images.shape)} does not pass in training",
+            str(error).partition("\n")[0],
+            "give more images: batch norm needs two values a channel",
+        ) from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise NetworkError(
+            "the network does not return logits", "the loss needs (N, num_classes)", "return only that"
+        )
+    lowest, highest = int(labels.min()), int(labels.max())
+    if labels.is_floating_point() or lowest < 0 or highest >= logits.shape[1]:
+        raise UsageError(
+            f"labels {lowest} to {highest} of type {labels.dtype} for {logits.shape[1]} classes",
+            "labels are whole numbers that count from 0",
+            f"give int64 labels from 0 to {logits.shape[1] - 1}",
+        )
+    return nn.functional.cross_entropy(logits.float(), labels.long().to(device))
+
+
+def _depths(taken: Anatomy) -> dict[str, int]:
+    """Each layer with a window or a matrix of weights: how many such there are on the longest way to it."""
+    depth: dict[int, int] = {PHOTO: 0}
+    found: dict[str, int] = {}
+    for i, layer in enumerate(taken.layers):
+        before = max((depth[s] for s in layer.sources), default=0)
+        counts = layer.parameters > 0 and ("Conv" in layer.kind or layer.kind.endswith("Linear"))
+        depth[i] = before + counts
+        if counts:
+            found.setdefault(layer.name, depth[i])
+    return found
+
+
+def plot_gradient_flow(
+    flows: Mapping[str, GradientFlow], path: str | os.PathLike[str], *, width: float = 85.0
+) -> None:
+    """Draws several flows by their labels on one logarithmic axis: .svg, .pdf or .png, `width` mm wide.
+
+    Raises UsageError for a path that cannot be written, or if there is nothing to draw.
+    """
+    file = checked_path(path)
+    save_figure(gradient_flow_figure(flows, width), file, "gradient norm by depth")
+
+
+def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0) -> Figure:
+    """The plot as a matplotlib figure."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    if not any(0 < norm < math.inf for flow in flows.values() for norm in flow.norms):
+        raise UsageError(
+            "there is no gradient to draw", "no norm is above 0 and finite", "give flows by their labels"
+        )
+    inches = width / 25.4
+    figure = Figure((inches, 0.68 * inches), facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    for (label, flow), (line, marker, color) in zip(flows.items(), cycle(LOOKS), strict=False):
+        shown = [(d, n) for d, n in zip(flow.depths, flow.norms, strict=True) if 0 < n < math.inf]
+        every = max(1, len(shown) // 12)
+        looks: dict[str, Any] = {"linestyle": line, "marker": marker, "color": color, "markevery": every}
+        axes.plot(
+            [d for d, _ in shown], [n for _, n in shown], label=label, linewidth=1.1, markersize=3, **looks
+        )
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("depth: layers with weights from the image on", fontsize=7)
+    axes.set_ylabel("gradient norm of a layer's weights", fontsize=7)
+    axes.tick_params(labelsize=6.5, width=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.grid(color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    points = sum(35 + 4.4 * len(label) for label in flows)  # about as wide as they will be
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    place["ncols"] = len(flows) if points < 0.85 * width * 72 / 25.4 else 1
+    axes.legend(frameon=False, fontsize=7, handlelength=3, **place)
+    return figure

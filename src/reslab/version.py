@@ -1,0 +1,3 @@
+"""The version of reslab."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,177 @@
+"""evaluate and predict through the command line."""
+
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reslab import Classifier, Preprocess, Run
+from reslab.networks.registry import NetworkSpec
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    spec = NetworkSpec("cifar_resnet20", 2, 3)
+    path = tmp_path / "some model.safetensors"
+    Classifier(spec.build().eval(), ("blue", "red"), Preprocess(size=16, resize=18), spec).save(path)
+    return path
+
+
+def test_evaluate_prints_the_json_that_others_rely_on(
+    model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    photos = photo_folder(train=4, test=10)
+    code, out, err = reslab_here("evaluate", model, photos, "--json")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    assert {"photos", "accuracy", "accuracy_low", "accuracy_high", "classes", "per_class"} <= said.keys()
+    assert said["photos"] == 10
+    assert said["classes"] == ["blue", "red"]
+    assert said["accuracy_low"] <= said["accuracy"] <= said["accuracy_high"]
+    for row in said["per_class"].values():
+        assert {"photos", "precision", "recall"} <= row.keys()
+    table = reslab_here("evaluate", model, photos / "test").out
+    assert table.startswith(f"accuracy {said['accuracy']:.3f} [")
+    assert "red" in table
+
+
+def test_predict_takes_files_folders_globs_and_a_list_and_a_bad_file_gets_a_row(
+    model: Path,
+    photo_folder: Callable[..., Path],
+    reslab_here: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photos = photo_folder(test=8)
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no photo")
+    listed = photos / "test" / "blue" / "000.jpg"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{listed}\r\n\n".encode())))
+    arguments = [bad, photos / "test" / "red", f"{photos}/test/blue/00[24].jpg", "-", "missing.jpg"]
+    code, out, err = reslab_here("predict", model, *arguments, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    red = [str(path) for path in sorted((photos / "test" / "red").iterdir())]
+    blue = [str(photos / "test" / "blue" / name) for name in ("002.jpg", "004.jpg", "000.jpg")]
+    assert [row["path"] for row in rows] == [str(bad), *red, *blue, "missing.jpg"]
+    assert set(rows[0]) == set(rows[-1]) == {"path", "error"}
+    for row in rows[1:-1]:
+        assert set(row) == {"path", "label", "probability", "probabilities"}
+        assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
+        assert sum(row["probabilities"].values()) == pytest.approx(1)
+    code, out, err = reslab_here("predict", model, bad, listed)
+    assert code == 0
+    assert "bad.jpg" in out.splitlines()[2]
+    assert err == "1 of 2 could not be read\n"
+
+
+def test_csv_holds_the_very_names_of_the_files(
+    model: Path, tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    names = ['a,"b".jpg', "two\nlines.jpg", "carriage\rreturn.jpg", "猫.jpg", " =1+1;.jpg"]
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in names:
+        Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"")
+    out = reslab_here(
+        "predict", model, *(folder / name for name in names), folder / "broken.jpg", "--csv"
+    ).out
+    header, *rows = csv.reader(io.StringIO(out, newline=""))
+    assert header == ["path", "label", "probability", "blue", "red", "error"]
+    assert [row[0] for row in rows] == [str(folder / name) for name in [*names, "broken.jpg"]]
+    for row in rows[:-1]:
+        assert float(row[2]) == max(float(row[3]), float(row[4]))
+        assert row[1] in ("blue", "red")
+        assert row[5] == ""
+    assert rows[-1][1:5] == [""] * 4
+    assert rows[-1][5]
+
+
+def test_a_name_that_is_no_text_is_printed_and_stops_nothing(
+    model: Path, tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    Image.fromarray(np.full((20, 20, 3), 90, np.uint8)).save(os.fsdecode(path))
+    for form in ("--json", "--csv"):
+        code, out, _ = reslab_here("predict", model, os.fsdecode(path), form)
+        assert code == 0
+        assert "caf\\udce9.png" in out
+
+
+def test_a_photo_may_begin_with_a_hyphen_and_a_mistyped_flag_is_no_photo(
+    model: Path,
+    photo_folder: Callable[..., Path],
+    reslab_here: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(photo_folder(test=2) / "test" / "red")
+    Path("001.jpg").rename("-odd.jpg")
+    (row,) = map(json.loads, reslab_here("predict", model, "-odd.jpg", "--json").out.splitlines())
+    assert row["path"] == "-odd.jpg"
+    code, out, err = reslab_here("predict", model, "-odd.jpg", "--jsno")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: there is no flag and no photo --jsno\n")
+
+
+def test_what_has_no_photos_is_answered(model: Path, tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = reslab_here("predict", model, tmp_path / "empty")
+    assert code == 2
+    assert err.startswith(f"error: no photos in {tmp_path / 'empty'}")
+
+
+def test_where_not_one_photo_can_be_read_the_exit_code_says_so(
+    model: Path, tmp_path: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    missing, good = tmp_path / "missing.jpg", next(photo_folder(train=2).rglob("*.jpg"))
+    for form in ([], ["--json"], ["--csv"]):
+        assert reslab_here("predict", model, missing, *form).code == 2
+        assert reslab_here("predict", model, missing, good, *form).code == 0
+
+
+def test_every_verb_that_computes_may_be_told_where(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    photos, run, cpu = photo_folder(train=20, test=8), tmp_path / "run", ("--device", "cpu")
+    code, out, err = reslab_here("train", photos, *small, *cpu, "--run", run, "--json")
+    assert code == 0, err
+    result = json.loads(out.splitlines()[-1])
+    assert Run(run).recipe.device == Run(run).environment["device"] == "cpu"
+    evaluated = json.loads(reslab_here("evaluate", run, photos, *cpu, "--json").out)
+    assert evaluated["accuracy"] == result["test_accuracy"]
+    rows = [
+        json.loads(line)
+        for line in reslab_here("predict", run, photos / "test", *cpu, "--json").out.splitlines()
+    ]
+    right = [row["label"] == Path(row["path"]).parent.name for row in rows]
+    assert sum(right) / 8 == result["test_accuracy"]
+    for verb in ("evaluate", "predict"):
+        code, out, err = reslab_here(verb, run, photos, "--device", "abacus")
+        assert (code, out) == (2, "")
+        assert "there is no device 'abacus'" in err
+
+
+def test_an_empty_name_does_not_mean_every_photo_here(model: Path, reslab_here: Callable[..., Any]) -> None:
+    code, out, err = reslab_here("predict", model, "")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: an empty name among the photos")
+
+
+def test_without_standard_input_there_is_no_list(model: Path, tmp_path: Path) -> None:
+    command = shlex.join([sys.executable, "-m", "reslab", "predict", str(model), "-"])
+    done = subprocess.run(f"{command} <&-", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no photos in -\n")

@@ -1,0 +1,195 @@
+"""Networks by name, ours and torchvision's, and the check that pictures fit them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import reslab
+from reslab.errors import NetworkError
+from reslab.networks.registry import NetworkSpec, check_input, check_name, default_in_channels, short_name
+from reslab.networks.resnet import FAMILY, ResNet
+
+
+def small(**settings: Any) -> ResNet:
+    return ResNet(reslab.BasicBlock, (1, 1), (8, 16), stem_channels=8, num_classes=3, **settings)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_spec_builds_its_member_of_the_family(name: str) -> None:
+    with torch.device("meta"):
+        network = NetworkSpec(name, 7, 2, "small").build()
+        expected = reslab.build_resnet(name, 7, 2, stem="small")
+    assert isinstance(network, ResNet)
+    assert str(network) == str(expected)
+    check_name(name)
+
+
+def test_the_textbooks_network_reads_one_channel_and_the_others_three() -> None:
+    assert default_in_channels("textbook_resnet18") == 1
+    assert default_in_channels("resnet50") == default_in_channels("torchvision:vgg11") == 3
+    assert short_name("torchvision:vgg11") == "vgg11"
+    assert short_name("resnet18") == "resnet18"
+
+
+def test_zero_init_reaches_the_network() -> None:
+    network: Any = NetworkSpec("resnet18", 2, 3).build(zero_init_residual=True)
+    assert not network.layer1[0].bn2.weight.any()
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet", "inception_v3"]
+)
+def test_torchvisions_own_networks_build_and_give_one_tensor_of_logits_also_in_training(name: str) -> None:
+    spec = NetworkSpec(f"torchvision:{name}", 5, 3)
+    check_name(spec.name)
+    network = spec.build()
+    assert type(network).__module__.startswith("torchvision.models.")
+    check_input(network, spec.name, 3, 96)
+    logits = network.train()(torch.randn(2, 3, 96, 96))
+    assert isinstance(logits, Tensor)
+    assert logits.shape == (2, 5)
+
+
+def test_torchvisions_resnet_through_this_door_is_ours_bit_by_bit() -> None:
+    torch.manual_seed(1)
+    theirs = NetworkSpec("torchvision:resnet18", 4, 3).build()
+    torch.manual_seed(1)
+    ours = NetworkSpec("resnet18", 4, 3).build()
+    assert isinstance(theirs, torchvision.models.ResNet)
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_whose_weights_expect_other_means_turn_the_images_themselves(name: str) -> None:
+    network: Any = NetworkSpec(f"torchvision:{name}", 5, 3).build()
+    black = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
+    turned = network._transform_input(black.view(1, 3, 1, 1))
+    torch.testing.assert_close(turned, torch.full((1, 3, 1, 1), -1.0))
+
+
+def test_unknown_names_are_answered_with_the_nearest(refuses: Any) -> None:
+    with refuses(NetworkError, "no network 'resnet19'", "did you mean 'resnet18'", "torchvision:NAME"):
+        check_name("resnet19")
+    with refuses(NetworkError, "no network 'resnet19'"):
+        NetworkSpec("resnet19", 2, 3).build()
+    words = ("no classifier 'mobilenet_v9'", "did you mean 'torchvision:mobilenet_v2'", "and others")
+    with refuses(NetworkError, *words):
+        check_name("torchvision:mobilenet_v9")
+    with refuses(NetworkError, "no classifier 'fcn_resnet50'"):  # a network, and no classifier
+        NetworkSpec("torchvision:fcn_resnet50", 2, 3).build()
+
+
+@pytest.mark.parametrize(
+    ("spec", "zero_init"),
+    [
+        (NetworkSpec("torchvision:resnet18", 2, 1), False),
+        (NetworkSpec("torchvision:resnet18", 2, 3, "small"), False),
+        (NetworkSpec("torchvision:resnet18", 2, 3), True),
+    ],
+)
+def test_torchvisions_networks_are_taken_as_they_are(
+    spec: NetworkSpec, zero_init: bool, refuses: Any
+) -> None:
+    with refuses(NetworkError, "as torchvision made it", "3 input channels", "--network resnet18"):
+        spec.build(zero_init)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision:resnet18"])
+def test_a_network_without_classes_is_refused(name: str, refuses: Any) -> None:
+    with refuses(NetworkError, "num_classes=0"):
+        NetworkSpec(name, 0, 3).build()
+
+
+def test_pictures_smaller_than_the_stride_are_refused_and_larger_ones_pass(refuses: Any) -> None:
+    network = reslab.resnet18(num_classes=2)
+    assert network.total_stride == 32
+    for size in (32, 33, 96):
+        check_input(network, "resnet18", 3, size)
+    with refuses(NetworkError, "pictures of 31 pixels are too small for resnet18", "--size 32 or more"):
+        check_input(network, "resnet18", 3, 31)
+    check_input(reslab.cifar_resnet20(), "cifar_resnet20", 3, 4)
+    with refuses(NetworkError, "pictures of 3 pixels", "--size 4 or more"):
+        check_input(reslab.cifar_resnet20(), "cifar_resnet20", 3, 3)
+
+
+def test_what_torch_says_about_a_picture_is_passed_on_as_the_reason(refuses: Any) -> None:
+    with refuses(NetworkError, "(1, 32, 32)", "expected input", "to have 3 channels, but got 1"):
+        check_input(small(), "mine", 1, 32)
+    vgg = NetworkSpec("torchvision:vgg11", 2, 3).build()
+    with refuses(NetworkError, "(3, 16, 16)", "too small", "another --size"):
+        check_input(vgg, "torchvision:vgg11", 3, 16)
+
+
+class Raises(nn.Module):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("first\nsecond"), IndexError("no axis 7")])
+def test_a_users_network_that_fails_is_answered_whatever_it_raises(error: Exception, refuses: Any) -> None:
+    reason = (str(error) or "AssertionError").splitlines()[0]
+    with refuses(NetworkError, "mine does not take pictures", f"why: {reason}\n"):
+        check_input(Raises(error), "mine", 3, 32)
+
+
+@pytest.mark.parametrize(
+    ("network", "found"),
+    [
+        (nn.Conv2d(3, 2, 3), "(2, 2, 30, 30)"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(0)), "(3600,)"),
+        (nn.LSTM(32, 4), "tuple"),
+    ],
+)
+def test_what_is_not_logits_is_named(network: nn.Module, found: str, refuses: Any) -> None:
+    if isinstance(network, nn.LSTM):
+        network = nn.Sequential(nn.Flatten(1, 2), network)
+    with refuses(NetworkError, "does not return logits", f"(N, num_classes), got {found}"):
+        check_input(network, "mine", 3, 32)
+
+
+class Restless(nn.Module):
+    """Draws at random and counts, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("noise", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.noise = torch.rand(4)
+        return x + torch.rand(())
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_network_that_was_checked_is_as_it_was_before(size: int) -> None:
+    network = nn.Sequential(Restless(), small(), nn.Linear(3, 2))
+    network[1].layer1.eval()  # mixed modes
+    network[1].layer1[0].bn2.train()
+    network[1].fc.weight.grad = torch.ones_like(network[1].fc.weight)
+    network[1].fc.bias.requires_grad_(False)
+    if size == 96:
+        network.append(nn.Unflatten(1, (7, 7)))  # fails
+    modes = [module.training for module in network.modules()]
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    random = torch.get_rng_state()
+    if size == 96:
+        with pytest.raises(NetworkError):
+            check_input(network, "mine", 3, size)
+    else:
+        check_input(network, "mine", 3, size)
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(network[1].fc.weight.grad, torch.ones_like(network[1].fc.weight))
+    assert [p.requires_grad for p in network[1].fc.parameters()] == [True, False]
+    assert torch.is_grad_enabled()

@@ -1,0 +1,175 @@
+"""A list of photos is input from strangers: damaged, foreign or out of date, it gets an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import reslab
+from reslab.errors import PhotosError, ReslabError
+from reslab.photos.folder.list_file import is_list, read
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def listed(photo_folder: Callable[..., Path], tmp_path: Path) -> Path:
+    reslab.check(photo_folder(train=8, test=4)).fix(tmp_path / "list.jsonl")
+    return tmp_path / "list.jsonl"
+
+
+def rows_of(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_list_and_its_folder_are_the_same_photos(listed: Path) -> None:
+    assert is_list(listed)
+    assert not is_list(listed.parent)
+    assert reslab.Photos(listed) == reslab.Photos(listed.parent / "photos")
+
+
+def test_a_photo_that_is_gone_or_changed_is_named_by_all_that_take_a_list(listed: Path) -> None:
+    photo = listed.parent / "photos/test/red/003.jpg"
+    photo.write_bytes(photo.read_bytes() + b"\0")
+    uses = (reslab.Photos, reslab.check, lambda path: read(path).judged())
+    for use in uses:
+        with pytest.raises(PhotosError) as refused:
+            use(listed)
+        assert refused.value.what.startswith("1 of the 12 photos in ")
+        assert refused.value.what.endswith("photos, the first is test/red/003.jpg")
+        assert "have changed since it was written" in refused.value.what
+        assert refused.value.do.startswith("write a new one: reslab check ")
+    photo.unlink()
+    for use in uses:
+        with pytest.raises(PhotosError, match="1 of the 12 photos in .* are gone from"):
+            use(listed)
+
+
+def test_a_folder_that_is_not_there_is_told_apart_from_photos_that_are_gone(listed: Path) -> None:
+    (listed.parent / "photos").rename(listed.parent / "moved")
+    with pytest.raises(PhotosError, match="lists photos of photos, which is not there"):
+        reslab.Photos(listed)
+
+
+HEADERS: dict[str, tuple[Row, str]] = {
+    "format": ({"format": "another"}, "is no folder, and no list of photos either"),
+    "version": ({"version": 2}, "is a list of version 2"),
+    "classes": ({"classes": "blue"}, "classes is 'blue'"),
+    "class": ({"classes": ["blue", 3]}, "not a list of names"),
+    "twice": ({"classes": ["blue", "red", "red"]}, "names a class twice"),
+    "fewer": ({"classes": ["blue"]}, "class is 'red', which its first line does not name"),
+    "count": ({"photos": 11}, "counts 11 photos, and 12 follow"),
+    "no count": ({"photos": True}, "photos is True, not a count"),
+    "folder": ({"folder": 3}, "folder is 3"),
+    "no folder": ({"folder": "a\0b"}, "folder is "),
+    "long": ({"folder": "x" * 5000}, "which is not there"),
+}
+ROWS: dict[str, tuple[Row, str]] = {
+    "path": ({"path": 3}, "line 2: path is 3"),
+    "empty": ({"path": ""}, "path is ''"),
+    "null": ({"path": "a\0"}, "path is "),
+    "absolute": ({"path": "/etc/passwd"}, "leads out of the folder"),
+    "above": ({"path": "train/../../secret.jpg"}, "leads out of the folder"),
+    "twice": ({"path": "train/blue/002.jpg"}, "is listed twice"),
+    "gone": ({"path": "\ud800.jpg"}, "are gone from"),
+    "class": ({"class": "green"}, "class is 'green'"),
+    "split": ({"split": "tset"}, "split is 'tset', not one of all, train, val, test"),
+    "mixed": ({"split": "all"}, "split is 'train', where others have 'all'"),
+    "digest": ({"digest": "12"}, "digest is '12', not 32 hexadecimal digits"),
+    "no digest": ({"digest": None}, "digest is None"),
+    "another": ({"digest": "0" * 32}, "have changed since it was written"),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_a_first_line_that_is_wrong_is_answered(case: str, listed: Path) -> None:
+    first, *rest = rows_of(listed)
+    change, said = HEADERS[case]
+    write(listed, [first | change, *rest])
+    with pytest.raises(PhotosError) as refused:
+        reslab.Photos(listed)
+    assert said in str(refused.value)
+    assert str(listed) in refused.value.what
+    assert refused.value.do
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_row_that_is_wrong_is_answered(case: str, listed: Path) -> None:
+    first, row, *rest = rows_of(listed)
+    change, said = ROWS[case]
+    write(listed, [first, row | change, *rest])
+    with pytest.raises(PhotosError) as refused:
+        reslab.Photos(listed)
+    assert said in str(refused.value)
+    assert refused.value.do
+    str(refused.value).encode()
+
+
+def test_other_files_are_no_lists(tmp_path: Path) -> None:
+    for content in (b"", b"\n", b"cat.jpg\ndog.jpg\n", b"\xff\xd8\xff\xe0" * 99, b"[" * 100_000, b"{}"):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(PhotosError, match="is no folder, and no list of photos either"):
+            reslab.check(tmp_path / "file")
+
+
+def test_a_list_cut_short_at_any_byte_is_never_taken_for_a_shorter_one(listed: Path) -> None:
+    content = listed.read_bytes()
+    for end in range(0, len(content) - 1, 7):
+        listed.write_bytes(content[:end])
+        with pytest.raises(PhotosError):
+            read(listed)
+
+
+@given(data=st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_are_read_as_the_same_list_or_refused(data: st.DataObject, listed: Path) -> None:
+    content = listed.read_bytes()
+    good = read(listed)
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        piece = data.draw(st.binary(max_size=6))
+        damaged[at : at + data.draw(st.integers(0, 6))] = piece
+    listed.write_bytes(damaged)
+    try:
+        other = read(listed)
+    except ReslabError as error:
+        other, do = good, error.do
+    else:
+        do = "nothing"
+    finally:
+        listed.write_bytes(content)
+    # what is taken may have another digest or class in it, and no photo that is outside or missing
+    assert do
+    assert all(os.path.isfile(good.folder / path) for path in other.digests)
+    assert len(other.digests) == sum(len(p) for of in other.found.values() for p in of.values())
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), st.lists, max_leaves=4
+)
+
+
+@given(change=st.dictionaries(st.sampled_from(["path", "class", "split", "digest"]), VALUES, min_size=1))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_in_a_row_is_taken_or_refused(change: Row, listed: Path) -> None:
+    content = listed.read_bytes()
+    first, row, *rest = rows_of(listed)
+    try:
+        write(listed, [first, row | change, *rest])
+        read(listed)
+    except ReslabError as error:
+        str(error).encode()
+    finally:
+        listed.write_bytes(content)

@@ -1,0 +1,303 @@
+"""One value: the evaluation that torchvision would make, and a training that draws from torch alone."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from odd_files import saved
+from PIL import Image
+from pydantic import ValidationError
+from torchvision import transforms
+from torchvision.transforms.v2 import functional
+
+from reslab.errors import PhotosError
+from reslab.photos.decoding.decode import decode
+from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+LOOK = Preprocess(size=32, resize=40)
+GREY = Preprocess(size=28, resize=28, channels=1, mean=GREY_MEAN, std=GREY_STD)
+SIDES = st.integers(1, 120)
+
+
+def noise(width: int, height: int, seed: int = 0, channels: int = 3) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
+
+
+def seen(look: Preprocess, image: Image.Image) -> torch.Tensor:
+    return look.normalize(look.evaluation(look.shrink(image))[None])[0]
+
+
+@given(st.integers(40, 150), st.integers(40, 150), st.integers(0, 9))
+def test_evaluation_is_torchvisions_resize_crop_and_normalize(width: int, height: int, seed: int) -> None:
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(40),
+            transforms.CenterCrop(32),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    image = noise(width, height, seed)
+    if max(width, height) <= 3 * min(width, height):  # beyond, the ends are cut off first
+        assert torch.allclose(seen(LOOK, image), theirs(image), atol=1e-5)
+
+
+def test_grey_evaluation_is_torchvisions(photo_folder: Callable[..., Path]) -> None:
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(28),
+            transforms.CenterCrop(28),
+            transforms.ToTensor(),
+            transforms.Normalize(GREY_MEAN, GREY_STD),
+        ]
+    )
+    for path in photo_folder(test=4).rglob("*.jpg"):
+        found = GREY.normalize(GREY.evaluation(GREY.read(path))[None])[0]
+        assert found.shape == (1, 28, 28)
+        with Image.open(path) as image:
+            assert torch.allclose(found, theirs(image.convert("L")), atol=1e-5)
+
+
+def test_a_small_photo_is_enlarged_as_torchvision_does_within_its_rounding() -> None:
+    image = noise(20, 30)
+    theirs = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32), transforms.PILToTensor()])
+    found = LOOK.evaluation(LOOK.shrink(image)).int()
+    assert (found - theirs(image).int()).abs().max() <= 2
+
+
+@given(SIDES, SIDES, st.sampled_from([LOOK, GREY, LOOK.model_copy(update={"random_crop": False})]))
+def test_every_size_of_photo_comes_to_the_size_that_the_network_sees(
+    width: int, height: int, look: Preprocess
+) -> None:
+    pixels = look.shrink(noise(width, height, channels=look.channels))
+    for transform in (look.evaluation, look.training):
+        images = transform(pixels)
+        assert (images.shape, images.dtype) == ((look.channels, look.size, look.size), torch.uint8)
+
+
+@given(SIDES, SIDES)
+def test_shrinking_never_enlarges_and_bounds_the_longer_side(width: int, height: int) -> None:
+    _, h, w = LOOK.shrink(noise(width, height)).shape
+    assert h <= height
+    assert w <= width
+    assert min(h, w) == min(40, width, height)
+    assert max(h, w) <= 3 * min(h, w)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 1000), (1000, 1), (5, 4000)])
+def test_the_oddest_shapes_keep_their_colour(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (200, 100, 50))
+    for transform in (LOOK.evaluation, LOOK.training):
+        pixels = transform(LOOK.shrink(image))
+        assert pixels.flatten(1).unique(dim=1).tolist() == [[200], [100], [50]]
+
+
+def test_of_a_very_long_photo_the_middle_counts() -> None:
+    image = Image.new("RGB", (1000, 50), "black")
+    image.paste("white", (425, 0, 575, 50))
+    assert LOOK.shrink(image).min() > 250
+
+
+def test_evaluation_is_always_the_same_and_draws_nothing() -> None:
+    pixels = LOOK.shrink(noise(70, 50))
+    state, before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    assert torch.equal(LOOK.evaluation(pixels), LOOK.evaluation(pixels))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_training_is_decided_by_torchs_random_state_alone() -> None:
+    import random
+
+    look = LOOK.model_copy(update={"color_jitter": 0.4})
+    pixels = look.shrink(noise(70, 50))
+
+    def draw(seed: int, other: int) -> torch.Tensor:
+        random.seed(other)
+        np.random.seed(other)  # noqa: NPY002
+        torch.manual_seed(seed)
+        return look.training(pixels)
+
+    assert torch.equal(draw(1, 2), draw(1, 3))
+    assert not torch.equal(draw(1, 2), draw(2, 2))
+
+
+def test_each_setting_of_training_does_what_it_says() -> None:
+    still = Preprocess(size=32, resize=40, random_crop=False, horizontal_flip=False)
+    pixels = LOOK.shrink(noise(70, 50))
+    assert torch.equal(still.training(pixels), still.evaluation(pixels))
+    flips = still.model_copy(update={"horizontal_flip": True})
+    outcomes = [flips.training(pixels) for _ in range(60)]
+    mirrored = [torch.equal(image, still.evaluation(pixels).flip(-1)) for image in outcomes]
+    assert 10 < sum(mirrored) < 50
+    assert all(
+        torch.equal(image, still.evaluation(pixels))
+        for image, m in zip(outcomes, mirrored, strict=True)
+        if not m
+    )
+    jitter = still.model_copy(update={"color_jitter": 0.5})
+    gray = torch.full((3, 40, 40), 100, dtype=torch.uint8)
+    assert len({int(jitter.training(gray)[0, 0, 0]) for _ in range(20)}) > 5
+    whole = Preprocess(size=32, resize=40, min_crop_area=1.0, horizontal_flip=False)
+    square = LOOK.shrink(noise(40, 40))
+    assert torch.equal(whole.training(square), functional.resize(square, [32, 32], antialias=True))
+
+
+def test_denormalize_undoes_normalize() -> None:
+    for look, channels in ((LOOK, 3), (GREY, 1)):
+        images = torch.randint(0, 256, (2, channels, 8, 8), dtype=torch.uint8)
+        assert look.normalize(images).dtype == torch.float32
+        assert torch.equal(look.denormalize(look.normalize(images)), images)
+
+
+LOOKS = st.builds(
+    Preprocess,
+    size=st.integers(1, 100),
+    resize=st.integers(100, 8192),
+    mean=st.tuples(*[st.floats(0, 1)] * 3),
+    std=st.tuples(*[st.floats(0.01, 1)] * 3),
+    min_crop_area=st.floats(0.01, 1),
+    color_jitter=st.floats(0, 1),
+    horizontal_flip=st.booleans(),
+    random_crop=st.booleans(),
+)
+
+
+@given(LOOKS)
+def test_a_value_survives_json_and_pickle(look: Preprocess) -> None:
+    assert Preprocess.model_validate_json(look.model_dump_json()) == look
+    assert pickle.loads(pickle.dumps(look)) == look
+    assert hash(copy.deepcopy(look)) == hash(look)
+
+
+def test_a_changed_copy_transforms_by_its_own_settings() -> None:
+    assert LOOK.evaluation(LOOK.shrink(noise(50, 50))).shape == (3, 32, 32)
+    smaller = LOOK.model_copy(update={"size": 20})
+    assert smaller.evaluation(LOOK.shrink(noise(50, 50))).shape == (3, 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"size": 0}, "greater than or equal to 1"),
+        ({"resize": 31}, "resize: 31 is less than size, which is 32"),
+        ({"channels": 1}, "one number for each of 1 channels"),
+        ({"channels": 2}, "Input should be 1 or 3"),
+        ({"std": (0.1, 0.0, 0.1)}, "std positive"),
+        ({"mean": (0.1, float("nan"), 0.1)}, "finite number"),
+        ({"min_crop_area": 0}, "greater than 0"),
+        ({"colour_jitter": 0.1}, "colour_jitter"),
+    ],
+)
+def test_settings_that_contradict_or_do_not_exist_are_refused_by_name(
+    settings: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Preprocess(**{"size": 32, "resize": 40, **settings})  # type: ignore[arg-type]
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        LOOK.size = 64  # type: ignore[misc]
+
+
+def test_only_what_reading_depends_on_is_in_the_key_of_the_cache() -> None:
+    same = LOOK.model_copy(update={"size": 20, "color_jitter": 0.5, "mean": (0.1, 0.1, 0.1)})
+    assert same.shrink_key() == LOOK.shrink_key()
+    assert LOOK.model_copy(update={"resize": 41}).shrink_key() != LOOK.shrink_key()
+    assert GREY.model_copy(update={"resize": 40}).shrink_key() != LOOK.shrink_key()
+
+
+def test_reading_what_is_no_photo_is_answered(tmp_path: Path) -> None:
+    with pytest.raises(PhotosError, match="cannot be read as a photo"):
+        LOOK.read(b"no photo")
+
+
+def off(photo: bytes, side: int, truncated: Literal["refuse", "keep"] = "refuse") -> np.ndarray:
+    """Grey levels between what is read, decoded at reduced scale, and what is shrunken from the whole."""
+    look = Preprocess(size=side, resize=side, truncated=truncated)
+    whole = decode(photo, truncated=truncated)
+    assert decode(photo, truncated=truncated, shrunk_to=side).width < whole.width
+    return (look.read(photo).int() - look.shrink(whole).int()).abs().numpy().ravel()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}], ids=str
+)
+@pytest.mark.parametrize("side", [14, 30, 60])
+def test_real_photos_read_at_reduced_scale_are_those_of_the_full_scale_to_a_few_grey_levels(
+    side: int, options: dict[str, object], cats_dogs_natural: Path
+) -> None:
+    """14, 30 and 60 pixels of photos of some 375 x 500: an eighth, a quarter and a half."""
+    found = []
+    for path in sorted(cats_dogs_natural.rglob("*.jpg"))[::6]:
+        image = decode(path)
+        image = image.crop((0, 0, image.width // 8 * 8, image.height // 8 * 8))
+        if min(image.size) >= 352:
+            found.append(off(saved(image, "JPEG", quality=90, **options), side))
+    assert len(found) > 30
+    assert max(each.mean() for each in found) < 1
+    every = np.concatenate(found)
+    assert every.mean() < 0.5
+    assert (every <= 3).mean() > (0.997 if options.get("subsampling") == 1 else 0.999)
+    assert every.max() <= 10
+
+
+def test_unedited_real_photos_are_read_as_well(cats_dogs_natural: Path) -> None:
+    found = []
+    for path in sorted(cats_dogs_natural.rglob("*.jpg")):
+        photo = path.read_bytes()
+        if decode(photo, shrunk_to=40).width < decode(photo).width:
+            found.append(off(photo, 40))
+    assert len(found) > 50
+    every = np.concatenate(found)
+    assert every.mean() < 0.5
+    assert (every <= 3).mean() > 0.999
+    assert every.max() <= 10
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
+def test_what_is_kept_of_a_cut_photo_is_the_same_at_reduced_scale(cut: float) -> None:
+    for progressive in (False, True):
+        photo = saved(noise(60, 40).resize((480, 320)), "JPEG", quality=90, progressive=progressive)
+        found = off(photo[: int(len(photo) * cut)], 40, "keep")
+        assert found.mean() < 1
+        assert (found <= 3).mean() > 0.98
+
+
+WAVES = [np.sin(2 * np.pi * np.arange(960) / period) for period in (2, 3, 4, 5, 7, 9, 10, 12, 16)]
+STRIPES = [np.where(wave >= 0, 1, -1) for wave in WAVES]
+
+
+@pytest.mark.parametrize("side", [41, 82, 165])
+def test_even_stripes_and_noise_are_read_to_some_grey_levels(side: int) -> None:
+    """The worst for a scaled transform: all that there is lies between the pixels that are kept."""
+    generator = np.random.default_rng(0)
+    worst = [np.broadcast_to(127.5 + 127.5 * wave, (960, 960)) for wave in WAVES + STRIPES]
+    worst += [each.T for each in worst] + [generator.integers(0, 256, (960, 960))]
+    found = [off(saved(Image.fromarray(each.astype(np.uint8)), "JPEG", quality=95), side) for each in worst]
+    assert max(each.max() for each in found) <= 20
+    assert max(each.mean() for each in found) < 10
+
+
+@pytest.mark.parametrize("size", [(231, 300), (240, 231), (1000, 304)])
+def test_a_photo_that_is_not_far_larger_is_read_to_the_bit(size: tuple[int, int]) -> None:
+    """Below 2 x 2.9 times 40, of a side that no reduction divides, and so long that its ends are cut off."""
+    photo = saved(noise(*size), "JPEG")
+    assert torch.equal(LOOK.read(photo), LOOK.shrink(decode(photo)))
+
+
+def test_what_a_large_photo_is_read_to_has_the_size_that_the_whole_would_have() -> None:
+    for width, height in ((4032, 3024), (3000, 4000), (1736, 1160), (2160, 960)):
+        photo = saved(Image.new("L", (width, height)), "JPEG")
+        for side in (33, 64, 73, 146):
+            look = Preprocess(size=side, resize=side)
+            assert look.read(photo).shape == look.shrink(Image.new("RGB", (width, height))).shape

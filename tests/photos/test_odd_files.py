@@ -1,0 +1,449 @@
+"""Odd files and folders: check, train and predict come to the same verdict, and none of them ever hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from materials import make_photo
+from odd_files import READ, RED, REFUSED, Odd, half, many_passes, photo
+
+from reslab import Classifier, Photos, check
+from reslab.errors import PhotosError
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.checking.photo_stats import look
+from reslab.photos.folder.digests import digest
+from reslab.photos.folder.layout import find_photos
+from reslab.photos.folder.photo_list import Photo, PhotoList
+from reslab.photos.loading.pixel_cache import open_pixels
+from reslab.photos.loading.preprocess import Preprocess
+from reslab.photos.loading.unreadable import readable
+
+LOOK = Preprocess(size=16, resize=2048)
+UNREAD = {"empty file", "not an image", "truncated", "unreadable"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every odd file in a folder of classes: the good ones in train/red, the others in train/bad."""
+    pytest.importorskip("pillow_heif")
+    folder = tmp_path_factory.mktemp("odd")
+    for name, odds in (("red", READ), ("bad", REFUSED)):
+        (folder / "train" / name).mkdir(parents=True)
+        for odd in odds:
+            place(folder, odd, name).write_bytes(odd.make())
+    for i in range(4):
+        make_photo(folder / "train/blue" / f"{i}.jpg", i, (60, 90, 170))
+    return folder
+
+
+def place(folder: Path, odd: Odd, name: str) -> Path:
+    return folder / "train" / name / odd.name
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    spec = NetworkSpec("cifar_resnet20", 2, 3)
+    return Classifier(spec.build().eval(), ("blue", "red"), LOOK, spec)
+
+
+def trained_on(path: Path, preprocess: Preprocess = LOOK) -> torch.Tensor:
+    """The pixels that a training on this photo would take from its cache. Raises PhotosError."""
+    photos = PhotoList.of([Photo(path.name, 0, digest(path))])
+    pixels = open_pixels(path.parent, photos, preprocess, progress=False)
+    assert type(pixels).__name__ == "PixelCache"  # so it was built, and not passed by
+    return pixels.read(photos[0])
+
+
+def test_the_table_is_as_large_as_it_says() -> None:
+    names = [odd.name for odd in READ + REFUSED]
+    assert len(READ) >= 60
+    assert len(REFUSED) >= 30
+    assert len(set(names)) == len(names)
+    assert {odd.finding for odd in REFUSED} == UNREAD
+
+
+@pytest.mark.parametrize("odd", READ, ids=lambda odd: ascii(odd.name)[:40])
+def test_an_odd_photo_is_read_with_its_size_and_its_colours(
+    odd: Odd, written: Path, classifier: Classifier
+) -> None:
+    path = place(written, odd, "red")
+    seen = look(path)
+    assert (seen.problem, seen.width, seen.height) == ("", *odd.size)
+    pixels = trained_on(path)
+    width, height = odd.size
+    if width < 3 * height:  # of longer ones the middle is kept
+        assert pixels.shape == (3, height, width)
+    found = [tuple(pixels[:, y, x].tolist()) for y in (0, -1) for x in (0, -1)]
+    off = [
+        abs(a - b)
+        for one, other in zip(found, odd.corners, strict=True)
+        for a, b in zip(one, other, strict=True)
+    ]
+    assert max(off) <= odd.by, found
+    prediction = next(classifier.predict_all([path]))
+    assert prediction.error is None
+    assert prediction.path == str(path)
+    assert classifier.predict(path.read_bytes()).probabilities == prediction.probabilities
+
+
+@pytest.mark.parametrize("odd", REFUSED, ids=lambda odd: ascii(odd.name)[:40])
+def test_what_is_no_whole_photo_is_named_by_all_three_with_one_reason(
+    odd: Odd, written: Path, classifier: Classifier
+) -> None:
+    path = place(written, odd, "bad")
+    seen = look(path)
+    assert seen.problem == odd.finding
+    with pytest.raises(PhotosError) as refused:
+        trained_on(path)
+    assert str(path) in refused.value.what
+    said = next(classifier.predict_all([path])).error
+    assert str(said).endswith(f": {refused.value.why}")
+    assert seen.reason == refused.value.why
+
+
+def test_check_lists_what_is_refused_and_nothing_else(written: Path) -> None:
+    unread = {
+        Path(finding.path or "").name: finding.kind
+        for finding in check(written, progress=False).findings
+        if finding.kind in UNREAD
+    }
+    assert unread == {odd.name: odd.finding for odd in REFUSED}
+
+
+def answer(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A real `reslab`, which must answer within 100 seconds; what it says is no traceback."""
+    command = [sys.executable, "-m", "reslab", *map(str, words)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="surrogateescape", timeout=100, **options
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+SMALL = (
+    "--network",
+    "cifar_resnet20",
+    "--epochs",
+    1,
+    "--size",
+    16,
+    "--batch-size",
+    16,
+    "--precision",
+    "fp32",
+)
+
+
+def test_real_processes_give_the_same_verdict(written: Path, tmp_path: Path) -> None:
+    checked = answer("check", written, "--json")
+    assert checked.returncode == 1
+    found = json.loads(checked.stdout)["findings"]
+    refused = {row["path"]: row["why"] for row in found if row["kind"] in UNREAD}
+    assert len(refused) == len(REFUSED)
+
+    refusal = answer("train", written, *SMALL, "--run", tmp_path / "none")
+    assert refusal.returncode == 2  # of a class of which nothing can be read
+    assert f"{len(REFUSED)} of the {len(REFUSED)} photos of class bad in " in refusal.stderr
+    assert not (tmp_path / "none").exists()
+
+    good = tmp_path / "good"
+    (good / "train").mkdir(parents=True)
+    for name in ("red", "blue"):
+        (good / "train" / name).symlink_to(written / "train" / name)
+    run = tmp_path / "run"
+    trained = answer("train", good, *SMALL, "--run", run)
+    assert trained.returncode == 0, trained.stderr
+
+    predicted = answer("predict", run, written / "train", "--json")
+    assert predicted.returncode == 0
+    rows = {
+        str(Path(row["path"]).relative_to(written)): row
+        for row in map(json.loads, predicted.stdout.splitlines())
+    }
+    assert {path for path, row in rows.items() if "error" in row} == set(refused)
+    assert len(rows) == len(READ) + len(REFUSED) + 4
+    for path, row in rows.items():
+        assert "error" not in row or row["error"].endswith(refused[path])
+
+    judged = answer("evaluate", run, good / "train", "--json")
+    assert json.loads(judged.stdout)["photos"] == len(READ) + 4
+    refusal = answer("evaluate", run, written / "train", "--json")
+    assert refusal.returncode == 2  # of a class that it does not know, before anything is read
+
+
+def test_a_training_is_one_without_the_files_that_cannot_be_read(written: Path, tmp_path: Path) -> None:
+    for name in ("mixed", "clean"):
+        for split in ("train", "val", "test"):
+            for label, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
+                for i in range(5):
+                    make_photo(tmp_path / name / split / label / f"{i}.jpg", 7 * len(split) + i, color)
+        for odd in READ:
+            (tmp_path / name / "train/red" / odd.name).symlink_to(place(written, odd, "red"))
+    for odd in REFUSED:
+        (tmp_path / "mixed/train/red" / odd.name).symlink_to(place(written, odd, "bad"))
+    for split, count in (("val", 2), ("test", 4)):
+        for odd in REFUSED[:count]:
+            (tmp_path / "mixed" / split / "red" / odd.name).symlink_to(place(written, odd, "bad"))
+    outcomes = []
+    for name in ("mixed", "clean"):
+        run, alone = tmp_path / f"run of {name}", {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = answer("train", tmp_path / name, *SMALL, "--run", run, env=alone)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        figures = [(row["train_loss"], row["val_loss"], row["val_accuracy"]) for row in rows]
+        result, trained = json.loads((run / "result.json").read_text()), Classifier.load(run)
+        tensors = {key: value.numpy().tobytes() for key, value in trained.network.state_dict().items()}
+        listed = (run / "photos.jsonl").read_text()
+        outcomes.append((figures, result["test_accuracy"], trained.temperature, tensors, listed))
+        count = len(REFUSED) + 6 if name == "mixed" else 0
+        by_split = f": {len(REFUSED)} of train, 2 of val, 4 of test"
+        assert (f"{count} photos could not be read and had no part in this{by_split}" in done.stdout) == (
+            count > 0
+        )
+        assert ("WARNING: left out" in done.stdout) == (count > 0)
+        assert result["left_out"]["count"] == count
+    assert outcomes[0] == outcomes[1]
+    judged = json.loads(answer("evaluate", run, tmp_path / "mixed/test", "--json").stdout)
+    assert (judged["photos"], judged["unread"], judged["accuracy"]) == (10, 4, result["test_accuracy"])
+
+
+def test_a_name_is_taken_as_it_is_by_a_real_process(
+    written: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    classifier.save(tmp_path / "model.safetensors")
+    names = [odd.name for odd in READ if not odd.name.isascii() or set(odd.name) & set("\n-*%~'")]
+    done = answer("predict", tmp_path / "model.safetensors", *names, "--json", cwd=written / "train/red")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["path"] for row in rows] == names
+    assert [row for row in rows if "error" in row] == []
+
+
+@pytest.fixture
+def traps(tmp_path: Path) -> Path:
+    """A folder of photos with everything in it that is no file and could hold a reader up for ever."""
+    folder = tmp_path / "traps"
+    for name, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
+        for i in range(3):
+            make_photo(folder / "train" / name / f"{i}.jpg", i, color)
+    red = folder / "train/red"
+    os.mkfifo(red / "pipe.jpg")
+    (red / "link to a pipe.jpg").symlink_to("pipe.jpg")
+    (red / "nowhere.jpg").symlink_to("gone.jpg")
+    (red / "loop.jpg").symlink_to("loop.jpg")
+    (red / "one.jpg").symlink_to("other.jpg")
+    (red / "other.jpg").symlink_to("one.jpg")
+    (red / "again").symlink_to("..")
+    (red / "folder.jpg").mkdir()
+    make_photo(red / "folder.jpg/inside.jpg", 9, (170, 90, 60))
+    (red / "zeros.jpg").symlink_to("/dev/zero")
+    (red / "terminal.jpg").symlink_to("/dev/tty")
+    (red / "linked.jpg").symlink_to("0.jpg")
+    os.link(red / "1.jpg", red / "twin.jpg")
+    here = os.getcwd()
+    os.chdir(red)  # a socket's whole path must be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.jpg")
+    os.chdir(here)
+    return folder
+
+
+TRAPS = ("pipe", "link to a pipe", "nowhere", "loop", "one", "other", "zeros", "terminal", "socket")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_holds_nobody_up(traps: Path, tmp_path: Path) -> None:
+    photos = {"0.jpg", "1.jpg", "2.jpg", "twin.jpg", "linked.jpg", "inside.jpg"}
+    assert {path.name for path in find_photos(traps / "train/red")} == photos
+    checked = json.loads(answer("check", traps, "--json").stdout)
+    assert checked["photos"] == 9
+    assert not {row["kind"] for row in checked["findings"]} & UNREAD
+    run = tmp_path / "run"
+    trained = answer("train", traps, *SMALL, "--run", run)
+    assert trained.returncode == 0, trained.stderr
+    named = [f"train/red/{name}.jpg" for name in TRAPS] + [
+        "train/red/folder.jpg/inside.jpg",
+        "train/red/linked.jpg",
+    ]
+    predicted = answer("predict", run, *named, "--json", cwd=traps)
+    rows = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert [row["path"] for row in rows] == named
+    assert [("error" in row) for row in rows] == [True] * len(TRAPS) + [False, False]
+    assert answer("evaluate", run, traps / "train", "--json").returncode == 0
+
+
+def as_stranger(question: Callable[[], object]) -> str:
+    """repr of what it gives or raises, asked by a child that is not root, for which permissions count."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65_534)
+                os.setuid(65_534)
+            said = repr(question())
+        except BaseException as error:  # noqa: BLE001  it is the answer
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode("utf-8", "surrogateescape"))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answers:
+        said = answers.read().decode()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for above in (tmp_path, *tmp_path.parents[:3]):
+        if above.stat().st_uid == os.getuid() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o055)
+    for name, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
+        for i in range(3):
+            make_photo(tmp_path / "photos/train" / name / f"{i}.jpg", i, color)
+    folder, locked = tmp_path / "photos", tmp_path / "photos/train/red/1.jpg"
+    check(folder, progress=False)  # imports, as does the next, what a stranger may not read
+    readable(Photos(folder), LOOK, progress=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir(mode=0o777)
+    (tmp_path / "cache").chmod(0o777)
+    locked.chmod(0)
+    left_out = as_stranger(lambda: readable(Photos(folder), LOOK, progress=False).left_out)
+    assert "named={'train/red/1.jpg': \"[Errno 13] Permission denied" in left_out
+    assert f"{locked} cannot be read as a photo" in as_stranger(lambda: LOOK.read(locked))
+    found = as_stranger(lambda: [(f.kind, f.path) for f in check(folder, progress=False).findings])
+    assert "('unreadable', 'train/red/1.jpg')" in found
+    locked.chmod(0o644)
+    (folder / "train/red").chmod(0)
+    for question in (
+        lambda: Photos(folder),
+        lambda: check(folder, progress=False),
+        lambda: find_photos(folder),
+    ):
+        assert as_stranger(question).startswith(
+            f"PhotosError: {folder / 'train/red'} cannot be read\n  why: Perm"
+        )
+    assert "Permission denied" in as_stranger(lambda: LOOK.read(locked))
+    (folder / "train/red").chmod(0o755)
+
+
+KEEP = LOOK.model_copy(update={"truncated": "keep"})
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_of_a_jpeg_that_lacks_its_end_is_kept_what_is_there(progressive: bool, tmp_path: Path) -> None:
+    from odd_files import noisy
+
+    whole, path = tmp_path / "whole.jpg", tmp_path / "half.jpg"
+    whole.write_bytes(noisy("JPEG", progressive=progressive, quality=95))
+    path.write_bytes(half("JPEG", progressive=progressive, quality=95))
+    with pytest.raises(PhotosError, match="truncated"):
+        trained_on(path)
+    kept, good = trained_on(path, KEEP).float(), trained_on(whole, KEEP).float()
+    assert kept.shape == good.shape
+    if not progressive:
+        assert torch.equal(kept[:, :30], good[:, :30])
+        assert kept[:, -8:].std() < 3  # grey, where nothing is there
+    else:
+        assert (kept - good).abs().mean() < 40  # rough, and the whole of it: random pixels differ by 85
+    assert look(path, "keep").problem == ""
+    assert torch.equal(LOOK.read(whole), KEEP.read(whole))
+    assert LOOK.shrink_key() != KEEP.shrink_key()
+
+
+def test_a_jpeg_is_kept_from_the_first_of_its_pixels_wherever_it_is_cut() -> None:
+    from odd_files import noisy
+
+    for progressive in (False, True):
+        content = noisy("JPEG", progressive=progressive, quality=60)
+        first = content.index(b"\xff\xda") + 2
+        for cut in (*range(first + 20, len(content) - 2, 97), *range(len(content) - 40, len(content))):
+            assert KEEP.read(content[:cut]).shape == (3, 96, 128), (progressive, cut)
+        for cut in range(0, first, 13):
+            with pytest.raises(PhotosError):
+                KEEP.read(content[:cut])
+
+
+def test_only_jpegs_are_kept() -> None:
+    for kind in ("PNG", "GIF", "WEBP", "TIFF", "BMP"):
+        with pytest.raises(PhotosError):
+            KEEP.read(half(kind))
+
+
+def test_keep_holds_for_training_checking_and_the_model_that_comes_of_it(tmp_path: Path) -> None:
+    folder, run = tmp_path / "photos", tmp_path / "run"
+    for name, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
+        for i in range(3):
+            make_photo(folder / "train" / name / f"{i}.jpg", i, color)
+    cut = folder / "train/red/cut.jpg"
+    cut.write_bytes(half("JPEG"))
+    assert answer("check", folder).returncode == 1
+    assert readable(Photos(folder), LOOK, progress=False).left_out.named.keys() == {"train/red/cut.jpg"}
+    checked = answer("check", folder, "--truncated", "keep", "--json")
+    assert (checked.returncode, json.loads(checked.stdout)["findings"]) == (0, [])
+    assert answer("check", folder).returncode == 1  # what was seen before does not count for the other rule
+    kept = answer("train", folder, *SMALL, "--run", run, "--truncated", "keep")
+    assert kept.returncode == 0, kept.stderr
+    assert Classifier.load(run).preprocess.truncated == "keep"
+    row = json.loads(answer("predict", run, cut, "--json").stdout)
+    assert "error" not in row
+    assert json.loads(answer("evaluate", run, folder / "train", "--json").stdout)["photos"] == 7
+
+
+def test_a_heic_without_its_package_is_answered_with_the_command_that_brings_it(tmp_path: Path) -> None:
+    heic = next(odd for odd in READ if odd.name == "photo.heic")
+    (tmp_path / "photo.heic").write_bytes(heic.make())
+    (tmp_path / "pillow_heif.py").write_text("raise ImportError('not installed')\n")
+    script = (
+        "import sys; from pathlib import Path; from reslab.photos.decoding.decode import decode\n"
+        "try: decode(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "photo.heic")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("PhotosError ")
+    assert "pip install 'reslab[heic]'" in done.stdout
+
+
+def test_a_sparse_file_of_a_terabyte_is_answered_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.write(photo())
+        file.truncate(2**40)
+    with pytest.raises(PhotosError, match="a file of 1,099,511,627,776 bytes"):
+        LOOK.read(path)
+
+
+def test_passes_in_metadata_and_behind_the_end_do_not_count(tmp_path: Path) -> None:
+    inside = photo(exif=b"Exif\0\0II*\0\10\0\0\0\0\0" + b"\xff\xda\0\2" * 9000)
+    for content in (inside, inside + b"\xff\xda" * 100_000):
+        assert tuple(LOOK.read(content)[:, 0, 0].tolist()) == pytest.approx(RED, abs=6)
+    assert LOOK.read(many_passes(30, 64)).shape == (3, 64, 64)
+
+
+def test_a_jpeg_too_large_for_memory_is_read_at_half_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    from odd_files import lying
+
+    from reslab.photos.decoding import limits as bounds
+    from reslab.photos.decoding.decode import decode
+
+    monkeypatch.setattr(bounds, "MOST_MEMORY", 48 * 32 * 6)
+    content = lying("JPEG", 6, quality=95)
+    monkeypatch.setattr(bounds, "IN_MEMORY", ())
+    assert decode(content).size == (16, 24)
+    with pytest.raises(PhotosError, match="of this kind take"):
+        decode(lying("PNG", 6))

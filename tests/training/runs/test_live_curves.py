@@ -1,0 +1,214 @@
+"""curves.png of a run: it shows every epoch when the run stands still, and costs little while it goes."""
+
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from reslab import History, Recipe, Run, resume
+from reslab.errors import TrainingError
+from reslab.training.runs import live_curves as curves
+from reslab.training.runs.start import begin
+from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.live_curves import PAUSE, USUAL, Curves
+
+NAME = "curves.png"
+
+
+class Hours:
+    """A clock that is set by hand; a drawing takes `drawing` seconds of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, drawing: float) -> None:
+        self.now, self.drawn, self.drawing = 1000.0, 0, drawing
+
+        def timed(history: object) -> bytes:
+            self.now += drawing
+            self.drawn += 1
+            return b"a picture"
+
+        monkeypatch.setattr(curves, "_picture", timed)
+        monkeypatch.setattr(curves.time, "monotonic", lambda: self.now)
+
+    def share(self) -> float:
+        """Of all the time, that of the drawings."""
+        return self.drawing * self.drawn / (self.now - 1000.0)
+
+
+@pytest.fixture
+def run(finished: Run, tmp_path: Path) -> Run:
+    """A finished run whose picture is gone."""
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / NAME).unlink()
+    return run
+
+
+def start(photos: Path, run: Path, recipe: Recipe) -> Run:
+    return begin(photos, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=str)
+
+
+def stopped_by(error: BaseException, run: Run) -> None:
+    with Curves(run) as shown:
+        shown.grown()
+        raise error
+
+
+def drawn_anew(run: Run, folder: Path) -> bytes:
+    """The picture of what the run's metrics hold now."""
+    copy = Run(shutil.copytree(run.folder, folder / "copy", dirs_exist_ok=True))
+    with Curves(copy, behind=True):
+        pass
+    return (copy.folder / NAME).read_bytes()
+
+
+def test_quick_epochs_share_a_drawing_and_slow_ones_have_their_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = Hours(monkeypatch, drawing=0.5)
+    with Curves(run) as shown:
+        for _ in range(int(PAUSE * USUAL)):  # one second each
+            assert not (run.folder / NAME).exists()
+            hours.now += 1.0
+            shown.grown()
+            shown.refresh()
+        assert (run.folder / NAME).read_bytes() == b"a picture"
+        assert hours.drawn == 1
+        for _ in range(1000):
+            hours.now += 1.0
+            shown.grown()
+            shown.refresh()
+        assert 0.8 / PAUSE < hours.share() <= 1 / PAUSE
+        before = hours.drawn
+        for _ in range(7):
+            hours.now += 60.0
+            shown.grown()
+            shown.refresh()
+        assert hours.drawn == before + 7
+    assert hours.drawn == before + 7  # nothing is left to draw
+
+
+def test_a_slow_drawing_waits_for_longer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = Hours(monkeypatch, drawing=3.0)
+    with Curves(run) as shown:
+        for _ in range(1000):
+            hours.now += 12.0
+            shown.grown()
+            shown.refresh()
+            shown.refresh()  # a step that brings nothing new
+        assert 0.8 / PAUSE < hours.share() <= 1 / PAUSE
+
+
+def test_a_training_of_quick_epochs_is_drawn_once_and_whole(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = []
+    draw = curves._picture
+    monkeypatch.setattr(curves, "_picture", lambda history: pictures.append(history) or draw(history))
+    run = start(photo_folder(train=20), tmp_path / "run", small)
+    for _ in epochs_of(run, progress=False, say=str):
+        assert not (run.folder / NAME).exists()
+    assert len(pictures) == 1
+    assert [len(metric.data) for metric in (pictures[0]["train_loss"], pictures[0]["val_accuracy"])] == [2, 2]
+    assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
+    assert Image.open(run.folder / NAME).size[0] > 500
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), TrainingError("the loss is nan", "why", "do"), GeneratorExit()]
+)
+def test_a_training_that_stops_shows_its_epochs(error: BaseException, run: Run, tmp_path: Path) -> None:
+    with pytest.raises(type(error)):
+        stopped_by(error, run)
+    assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
+
+
+def test_ctrl_c_after_an_epoch_leaves_its_curves_and_a_resumed_run_draws_those_that_a_kill_left_out(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = start(photo_folder(train=20), tmp_path / "run", small)
+    epochs = epochs_of(run, progress=False, say=str)
+    next(epochs)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        list(epochs)
+    assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
+    for _ in epochs_of(run, progress=False, say=str):
+        pass
+    (run.folder / "result.json").unlink()
+    (run.folder / NAME).unlink()  # as if it had been killed behind its last checkpoint
+    resume(run, progress=False, say=str)
+    assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
+
+
+def test_a_drawing_is_no_part_of_what_an_epoch_costs(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of a given time plans by what its last epochs took."""
+    monkeypatch.setattr(curves, "USUAL", -1.0)  # due at once
+    draw, drawn = curves._picture, []
+
+    def slow(history: History) -> bytes:
+        drawn.append(len(history.steps))
+        time.sleep(5.0 if len(drawn) == 1 else 0.0)
+        return draw(history)
+
+    monkeypatch.setattr(curves, "_picture", slow)
+    run = start(photo_folder(train=20), tmp_path / "run", small.with_settings(epochs=3, checkpoint_minutes=9))
+    for _ in epochs_of(run, progress=False, say=str):
+        pass
+    assert drawn == [1, 3]
+    past = torch.load(run.folder / "checkpoint", weights_only=True)["past"]
+    assert [leg["seconds"] < 5.0 for leg in past] == [True, True, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_last_drawing_stops_before_the_test(
+    number: signal.Signals,
+    small: Recipe,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Callable[[Run], dict[str, Any]],
+) -> None:
+    photos, said, draw = photo_folder(train=20, test=4), [], curves._picture
+    calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
+
+    def interrupted(history: object) -> bytes:
+        signal.raise_signal(number)
+        return b""
+
+    run = start(photos, tmp_path / "run", small)
+    monkeypatch.setattr(curves, "_picture", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resume(run, progress=False, say=said.append)
+    monkeypatch.setattr(curves, "_picture", draw)
+    assert said[-1] == f"stopped; go on with: reslab resume {run.folder}"
+    assert run.state == "interrupted"
+    resume(run, progress=False, say=str)
+    assert outcome(run) == outcome(calm)
+    assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
+
+
+def test_what_cannot_be_written_or_drawn_is_no_second_complaint(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OSError, match="full"):
+        stopped_by(OSError("full"), run)
+    assert not caplog.records
+    assert not (run.folder / NAME).exists()
+    (run.folder / "metrics.jsonl").write_text("{")
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        stopped_by(KeyboardInterrupt(), run)
+    (run.folder / "metrics.jsonl").unlink()
+    with caplog.at_level(logging.WARNING), pytest.raises(TrainingError):
+        stopped_by(TrainingError("the loss is nan", "why", "do"), run)
+    record, other = caplog.records
+    assert other.getMessage().startswith("curves.png was not drawn: ")
+    assert record.getMessage().startswith("curves.png was not drawn: ")
+    assert "metrics.jsonl" in record.getMessage()

@@ -1,0 +1,465 @@
+"""The run folder as a value: everything is read from its files, and damage is answered."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import reslab
+from reslab import Classifier, Recipe, Run, find_runs
+from reslab.errors import PhotosError, RecipeError, RunError
+from reslab.files import checked, write_json
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.loading.pixel_store import PixelFiles
+from reslab.training.runs.start import begin, build
+from reslab.training.runs.resume import epochs_of
+
+RESULT = '{{"model": "m", "epochs": {}, "best_epoch": 1, "test_accuracy": null}}'
+
+
+def test_a_run_shows_what_its_files_hold(finished: Run) -> None:
+    assert finished == Run(str(finished.folder))  # type: ignore[arg-type]
+    assert finished.state == "finished"
+    assert [row["epoch"] for row in finished.rows] == [1, 2]
+    assert finished.best in finished.rows
+    assert list(finished.history["val_accuracy"].data) == [row["val_accuracy"] for row in finished.rows]
+    assert finished.seconds == sum(row["seconds"] for row in finished.rows)
+    assert finished.about["classes"] == ["blue", "red"]
+    assert isinstance(finished.classifier, Classifier)
+    assert finished.classifier.classes == ("blue", "red")
+    assert {
+        "reslab",
+        "torch",
+        "torchvision",
+        "device",
+        "threads",
+        "git_commit",
+    } <= finished.environment.keys()
+    assert f"{finished.folder}: finished, 2/2 epochs, best val_accuracy" in str(finished)
+
+
+def test_the_photos_of_a_run_are_those_it_was_begun_with(finished: Run) -> None:
+    photos = finished.photos
+    again = reslab.Photos(photos.folder, val_fraction=0.1, seed=3)
+    assert (photos.train, photos.val, photos.test) == (again.train, again.val, again.test)
+    assert len(photos.test) == 8
+
+
+def test_the_figures_on_test_are_those_of_an_evaluation(finished: Run) -> None:
+    assert finished.result is not None
+    evaluation = finished.classifier.evaluate(finished.photos)
+    assert finished.result["test_accuracy"] == evaluation.accuracy
+    assert finished.result["test_interval"] == [evaluation.accuracy_low, evaluation.accuracy_high]
+    assert finished.classifier.figures["test_accuracy"] == evaluation.accuracy
+
+
+def test_a_start_says_what_it_found_and_what_it_did(finished: Run) -> None:
+    said = (finished.folder.parent / "said").read_text()
+    for words in (
+        "22 train, 2 val, 8 test; 2 classes: blue, red",
+        "cifar_resnet20: 269,202 parameters, on cpu; precision fp32",
+        "by this measurement",
+        f"run: {finished.folder}",
+        "Epoch 2/2  train_loss",
+        "testing on 8 photos that had no part in the training",
+    ):
+        assert words in said
+
+
+def test_a_moved_run_is_whole_and_knows_its_place(finished: Run, tmp_path: Path) -> None:
+    moved = Run(shutil.copytree(finished.folder, tmp_path / "moved"))
+    assert moved.result is not None
+    assert (moved.result["run"], moved.result["model"]) == (
+        str(moved.folder),
+        str(moved.folder / "model.safetensors"),
+    )
+    assert moved.classifier.classes == finished.classifier.classes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ask"),
+    [
+        ("run.json", "{", lambda run: run.about),
+        ("run.json", '"text"', lambda run: run.about),
+        ("run.json", '{"network": "resnet18"}', lambda run: run.about),
+        ("metrics.jsonl", '{"epoch": 1, "train_l', lambda run: run.rows),
+        ("metrics.jsonl", '{"epoch": 1}', lambda run: run.best),
+        ("metrics.jsonl", "1\n", lambda run: run.history),
+        ("photos.jsonl", '{"path": 1}', lambda run: run.photos),
+        ("photos.jsonl", None, lambda run: run.photos),
+        ("result.json", "{}", lambda run: run.state),
+        ("result.json", RESULT.format('"all"'), lambda run: run.rows),
+        ("metrics.jsonl", "", lambda run: run.rows),
+        ("environment.json", "", lambda run: run.environment),
+    ],
+)
+def test_a_damaged_file_is_named(
+    name: str, content: str | None, ask: Callable[[Run], object], finished: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / name).unlink() if content is None else (run.folder / name).write_text(content)
+    with pytest.raises(RunError) as caught:
+        ask(run)
+    assert caught.value.what == f"{run.folder / name} cannot be read"
+    assert caught.value.why
+    assert caught.value.do
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "more": 1}}, "not a measurement"),
+        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "threads": 10**6}}, "not a measurement"),
+        ({"spec": {"name": "resnet18", "num_classes": 2, "in_channels": 3}}, "it names two networks"),
+        (
+            {"spec": {"name": "cifar_resnet20", "num_classes": 10**9, "in_channels": 3}},
+            "1,000,000,000 logits",
+        ),
+        ({"spec": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 10**9}}, "spec is "),
+        ({"classes": ["red", "red"]}, "not a list of names, each once"),
+        ({"recipe": "epochs"}, "recipe is 'epochs'"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_checked_before_anything_is_built(
+    change: dict[str, object], why: str, finished: Run, tmp_path: Path
+) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / "run.json").write_text(json.dumps(run.about | change))
+    (run.folder / "result.json").unlink()
+    with pytest.raises(RunError) as caught:
+        reslab.resume(run, progress=False, say=str)
+    assert caught.value.what == f"{run.folder / 'run.json'} cannot be read"
+    assert why in caught.value.why
+
+
+def test_whole_numbers_of_any_size_among_the_metrics_are_numbers(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    rows = [row | {"val_loss": 10**30} for row in run.rows]
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert list(run.history["val_loss"].data) == [1e30, 1e30]
+
+
+def test_a_result_that_counts_other_epochs_than_there_are_is_answered(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    (run.folder / "result.json").write_text(RESULT.format(10**12))
+    with pytest.raises(RunError, match="it has not one row for every epoch"):
+        _ = run.rows
+
+
+def test_a_recipe_of_a_later_version_is_answered(finished: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
+    settings = json.loads((run.folder / "recipe.json").read_text()) | {"mixup": 0.2}
+    (run.folder / "recipe.json").write_text(json.dumps(settings))
+    with pytest.raises(RunError) as caught:
+        _ = run.recipe
+    assert caught.value.what == f"{run.folder / 'recipe.json'} cannot be followed"
+    assert "'mixup'" in caught.value.why
+    assert "environment.json" in caught.value.do
+
+
+def test_runs_are_found_oldest_first_and_a_run_is_found_by_itself(finished: Run, tmp_path: Path) -> None:
+    for name, started in (("b", "2026-01-01T00:00:00+00:00"), ("a", "2026-01-01T00:30:00+01:00"), ("c", 7)):
+        run = Run(shutil.copytree(finished.folder, tmp_path / name))
+        about = run.about | {"started": started}
+        (run.folder / "run.json").write_text(json.dumps(about))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    assert [run.folder.name for run in find_runs(tmp_path)] == ["c", "a", "b"]
+    assert list(find_runs(finished.folder)) == [finished]
+    assert list(find_runs(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "~nobody-here/run"])
+def test_what_is_no_run_is_answered(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError) as caught:
+        Run(Path(name))
+    assert caught.value.what in (f"{name} does not exist", f"{name} is no run folder")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "run"])
+def test_nothing_that_exists_is_overwritten(
+    kind: str, finished: Run, small: Recipe, tmp_path: Path, photo_folder: Callable[..., Path]
+) -> None:
+    place = tmp_path / "place"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("mine")
+    elif kind == "link":
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        place = finished.folder
+    with pytest.raises(RunError, match="exists already") as caught:
+        reslab.train(photo_folder(train=10), "cifar_resnet20", small, run=place, progress=False, say=str)
+    assert ("reslab resume" in caught.value.do) == (kind == "run")
+
+
+def test_a_failed_start_leaves_no_folder(
+    small: Recipe, tmp_path: Path, photo_folder: Callable[..., Path]
+) -> None:
+    photos = photo_folder(train=10)
+    for path in (photos / "train" / "red").iterdir():
+        path.write_bytes(b"no photo")
+    with pytest.raises(PhotosError, match=r"5 of the 5 photos of class red in .* cannot be read"):
+        reslab.train(photos, "cifar_resnet20", small, run=tmp_path / "r" / "a", progress=False, say=str)
+    assert not (tmp_path / "r" / "a").exists()
+
+
+def test_lines_for_people_go_to_standard_error_unless_a_say_is_given(
+    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = small.with_settings(epochs=1).model_dump()
+    (tmp_path / "mine.json").write_text(json.dumps(recipe))
+    photos = photo_folder(train=10)
+    reslab.train(photos, "cifar_resnet20", tmp_path / "mine.json", run=tmp_path / "run", progress=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Epoch 1/1" in err
+
+
+def test_a_photo_that_vanishes_while_it_trains_is_replaced_and_named_at_the_end(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, said = photo_folder(train=40, test=4), []
+    recipe = reslab.Recipe(epochs=2, size=16, resize=20, cache=False, precision="fp32")
+    run = begin(
+        folder, "cifar_resnet20", recipe, weights=None, run=tmp_path / "run", progress=False, say=said.append
+    )
+    gone = run.photos.train[5].path
+    for epoch in epochs_of(run, progress=False, say=said.append):
+        if epoch.epoch == 1:
+            (folder / gone).unlink()
+    assert run.result is not None
+    assert [row["path"] for row in run.result["replaced"]] == [gone]
+    assert any(gone in line and "another took its place" in line for line in said)
+
+
+BROKEN = {"train/red/a.jpg", "val/blue/b.jpg", "test/red/c.jpg"}
+
+
+@pytest.fixture
+def spoiled(photo_folder: Callable[..., Path]) -> Path:
+    """Photos in three splits, one of each BROKEN."""
+    folder = photo_folder(train=20, val=6, test=8)
+    for path in BROKEN:
+        (folder / path).write_bytes(b"no photo, " + path.encode())
+    return folder
+
+
+def test_photos_that_cannot_be_read_are_left_out_before_the_first_epoch_and_said_at_both_ends(
+    spoiled: Path, small: Recipe, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    place, say = tmp_path / "run", said.append
+    run = begin(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=say)
+    (warning,) = [text for text in said if text.startswith("WARNING")]
+    assert "left out, for they cannot be read: 3 of 37 photos, 1 of train, 1 of val, 1 of test" in warning
+    assert f"see all that is left out: reslab check {spoiled}" in warning
+    listed = (place / "photos.jsonl").read_text().splitlines()
+    assert len(listed) == 34
+    assert not {json.loads(line)["path"] for line in listed} & BROKEN
+    assert run.left_out.counts == {"train": 1, "val": 1, "test": 1}
+    assert run.left_out.named.keys() == BROKEN
+    list(epochs_of(run, progress=False, say=say))
+    assert "3 photos could not be read and had no part in this: 1 of train, 1 of val, 1 of test" in said
+    assert run.result is not None
+    assert run.result["left_out"] == run.about["left_out"] == run.left_out.as_json()
+    assert run.result["test_unread"] == 0
+    assert any("over 8 photos (epoch" in text for text in said)
+
+
+def test_who_goes_on_without_them_decodes_none_again_and_has_nothing_to_add(
+    spoiled: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    place, say = tmp_path / "run", said.append
+    run = begin(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
+    stream = epochs_of(run, progress=False, say=say)
+    next(stream)
+    stream.close()
+    for path in BROKEN:
+        os.utime(spoiled / path, (4e9, 4e9))
+    monkeypatch.setattr(PixelFiles, "read", lambda *_: pytest.fail("decoded again"))
+    list(epochs_of(run, progress=False, say=say))
+    assert run.state == "finished"
+    assert not [text for text in said if "added" in text or "WARNING" in text]
+
+
+def test_a_photo_that_is_gone_when_it_is_tested_is_counted_and_said(
+    photo_folder: Callable[..., Path], small: Recipe, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    folder, place = photo_folder(train=20, test=8), tmp_path / "run"
+    run = begin(folder, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
+    gone = folder / run.photos.test[3].path
+    for epoch in epochs_of(run, progress=False, say=said.append):
+        if epoch.epoch == 2:
+            gone.unlink()
+    assert any(f"over 7 photos; 1 could not be read: {gone}: there is no photo" in text for text in said)
+    assert run.result is not None
+    assert run.result["test_unread"] == 1
+
+
+@pytest.mark.parametrize("value", [[], {"splits": {"all": 1}, "first": []}, {"splits": {}, "first": [1]}])
+def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
+    value: object, finished: Run, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    about = json.loads((folder / "run.json").read_text()) | {"left_out": value}
+    del about["checksum"]
+    write_json(folder / "run.json", checked(about))
+    with pytest.raises(RunError, match=r"run\.json cannot be read\n  why: left_out: "):
+        _ = Run(folder).left_out
+
+
+def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
+    said: list[str] = []
+    run = begin(
+        photo_folder(train=40, test=4), "cifar_resnet20", recipe,
+        weights=None, run=tmp_path / "run", progress=False, say=said.append,
+    )  # fmt: skip
+    assert (run.recipe.time, run.epochs) == ("15s", 0)
+    assert any("about 15 s in all, by this measurement" in line for line in said)
+    stream = epochs_of(run, progress=False, say=said.append)
+    first = next(stream)
+    stream.close()  # as a kill would: what was done stays done
+    assert run.epochs == first.epochs > 1
+    rest = list(epochs_of(run, progress=False, say=said.append))
+    assert [epoch.epoch for epoch in rest] == list(range(2, len(run.rows) + 1))
+    assert run.result is not None
+    assert run.result["epochs"] == run.epochs == len(run.rows) > 1
+    assert f"finished, {run.epochs}/{run.epochs} epochs" in str(run)
+
+
+def test_a_time_that_is_over_before_the_first_epoch_is_an_answer_and_leaves_nothing(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
+    with pytest.raises(RecipeError, match="time: 0 s are left for training, and an epoch takes"):
+        begin(
+            photo_folder(train=20), "cifar_resnet20", recipe, weights=None, run=tmp_path / "run",
+            progress=False, say=str, began=time.monotonic() - 1e6,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_a_recipe_may_have_the_blocks_of_a_named_network_begin_as_the_identity(zero: bool) -> None:
+    network = build(NetworkSpec("cifar_resnet20", 2, 3), Recipe(zero_init_residual=zero))
+    last_norms = [block.bn2.weight for stage in (network.layer1, network.layer3) for block in stage]
+    assert [not weight.any() for weight in last_norms] == [zero] * 6
+
+
+def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
+    photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Picky(torch.nn.Module):
+        """Refuses the pictures of 72 pixels that a short time would have."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] % 16:
+                raise ValueError("sides have to be multiples of 16")
+            return self.fc(self.conv(x).relu().mean((2, 3)))
+
+    monkeypatch.setattr("reslab.training.epoch_plan.FEW", 1e9)  # no time is long enough
+    monkeypatch.setattr("reslab.training.time_budget.AFTER", 0.5)
+    recipe, said = reslab.Recipe(time="9s", size=128, precision="fp32"), []
+    run = reslab.train(
+        photo_folder(train=40, test=4), Picky(), recipe, run=tmp_path / "run", progress=False,
+        say=said.append,
+    )  # fmt: skip
+    assert any(", for 128 px the time is too short; about 9 s in all" in line for line in said)
+    assert {row["size"] for row in run.rows} <= {32, 48, 64}
+    assert run.result is not None
+    assert run.result["test_accuracy"] is not None
+
+
+def test_frozen_parts_without_weights_are_warned_of(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
+) -> None:
+    photos, recipe = photo_folder(train=20, test=4), small.with_settings(freeze=("conv1", "layer1"))
+    torch.save(reslab.cifar_resnet20(num_classes=2).state_dict(), tmp_path / "whole.pth")
+    state = torch.load(tmp_path / "whole.pth", weights_only=True)
+    torch.save({k: v for k, v in state.items() if not k.startswith("layer1.2.")}, tmp_path / "part.pth")
+    warned = {}
+    for weights in (None, "part.pth", "whole.pth"):
+        said: list[str] = []
+        given = None if weights is None else tmp_path / weights
+        begin(
+            photos, "cifar_resnet20", recipe,
+            weights=given, run=tmp_path / f"run {weights}", progress=False, say=said.append,
+        )  # fmt: skip
+        warned[weights] = [line for line in said if "frozen at random weights" in line]
+    assert ": conv1, layer1; give --weights" in warned[None][0]
+    assert ": layer1; give --weights" in warned["part.pth"][0]
+    assert warned["whole.pth"] == []
+
+
+def test_settings_of_networks_by_name_are_said_to_be_of_no_use_to_ones_own(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
+) -> None:
+    said: list[str] = []
+    begin(
+        photo_folder(train=20), reslab.cifar_resnet20(num_classes=2), small.with_settings(stem="small"),
+        weights=None, run=tmp_path / "run", progress=False, say=said.append,
+    )  # fmt: skip
+    assert any("stem and zero_init_residual are for networks made by name" in line for line in said)
+
+
+def test_two_runs_of_the_same_second_get_two_folders(
+    photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other takes the name after ours was chosen, as if it had been begun in the same second."""
+    from reslab.training.runs import start as module
+
+    photos, write, taken = photo_folder(train=20), module._write, []
+    monkeypatch.chdir(tmp_path)
+
+    def after_another(folder: Path, *rest: Any) -> None:
+        if not taken:
+            taken.append(folder)
+            (folder / "of another").mkdir(parents=True)
+        write(folder, *rest)
+
+    monkeypatch.setattr(module, "_write", after_another)
+    run = begin(photos, "cifar_resnet20", small, weights=None, run=None, progress=False, say=str)
+    assert run.folder != taken[0]
+    assert run.state == "interrupted"
+    assert [path.name for path in taken[0].iterdir()] == ["of another"]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_an_epoch_whose_checkpoint_was_lost_counts_where_no_time_is_left_to_do_it_again(
+    photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = reslab.Recipe(time="60s", size=16, resize=20, precision="fp32")
+    run = begin(
+        photo_folder(train=40, test=4), "cifar_resnet20", recipe,
+        weights=None, run=tmp_path / "run", progress=False, say=str,
+    )  # fmt: skip
+    stream = epochs_of(run, progress=False, say=str)
+    next(stream)
+    before = (run.folder / "checkpoint").read_bytes()
+    next(stream)
+    stream.close()
+    (run.folder / "checkpoint").write_bytes(before)  # killed after the second row and before its checkpoint
+    monkeypatch.setattr("reslab.training.epoch_plan.SLIVER", 1e9)
+    assert list(epochs_of(run, progress=False, say=str)) == []
+    assert run.state == "finished"
+    assert run.result is not None
+    assert run.result["epochs"] == len(run.rows) == 2
