@@ -39,10 +39,10 @@ from reslab import Batch, Batches, Photos, Recipe
 from reslab.hardware import cores, keep_memory, processor, waiting
 from reslab.networks.precision import parse_precision
 from reslab.photos.loading.pixel_cache import open_pixels
-from reslab.training.loop import Epoch, State, events
+from reslab.training.loop import Epoch, TrainState, training_loop
 from reslab.training.optimizer import make_optimizer
 from reslab.training.timing.autotune import measure_precision
-from reslab.training.timing.precision_cache import Measured
+from reslab.training.timing.precision_cache import MeasuredPrecision
 
 CPU = torch.device("cpu")
 SIZES, TARGET = (128, 96, 64), 1.05
@@ -158,7 +158,7 @@ def _at(size: int, batches: Batches, recipe: Recipe, options: argparse.Namespace
     return "\n".join(_judge(size, name, times, seconds) for name, times in list(seconds.items())[1:])
 
 
-def _tensors(size: int, batches: Batches, measured: Measured) -> Tensors:
+def _tensors(size: int, batches: Batches, measured: MeasuredPrecision) -> Tensors:
     """As many batches as the photos make, of the same lengths."""
     precision = parse_precision(measured.precision)
     made = [
@@ -176,16 +176,16 @@ def _tensors(size: int, batches: Batches, measured: Measured) -> Tensors:
     )
 
 
-def _training(feed: Any, recipe: Recipe, measured: Measured) -> Iterator[Any]:
+def _training(feed: Any, recipe: Recipe, measured: MeasuredPrecision) -> Iterator[Any]:
     """The events of a training without end, which validates nothing."""
     torch.manual_seed(0)
     network: nn.Module = reslab.resnet18(num_classes=2)
     precision = parse_precision(measured.precision)
     precision.place(network, CPU)
-    state = State(
+    state = TrainState(
         network, make_optimizer(network, recipe, precision), None, recipe, CPU, precision, measured.threads
     )
-    return events(state, feed, lambda network, size: (0.0, 0.0))
+    return training_loop(state, feed, lambda network, size: (0.0, 0.0))
 
 
 def _alone(batches: Batches, size: int) -> float:

@@ -98,7 +98,7 @@ def fuzz(numbers: range, seconds: float = 1e9) -> dict[str, Any]:
             done += 1
             faulthandler.dump_traceback_later(HANGS, exit=True)
             before = time.process_time()
-            trial = Trial(whole, number)
+            trial = TimedSteps(whole, number)
             fault, outcome = trial.verdict()
             used, peak = time.process_time() - before, memory(reset=True) - start
             faulthandler.cancel_dump_traceback_later()
@@ -216,7 +216,7 @@ def _listed(arguments: list[str]) -> list[str] | str:
     return out.getvalue()
 
 
-class Trial:
+class TimedSteps:
     """One damage, and what became of it."""
 
     def __init__(self, whole: Whole, number: int) -> None:

@@ -40,7 +40,7 @@ from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.augmentation import NUMBERS, draw
 from reslab.photos.loading.batches import Batch
 from reslab.photos.loading.gpu_augmentation import DevicePixels, augment_on_device
-from reslab.training.loop import State, update
+from reslab.training.loop import TrainState, update
 from reslab.training.optimizer import make_optimizer
 from reslab.training.timing.autotune import measure_precision
 
@@ -176,7 +176,7 @@ def own_step(name: str, made: Batch, size: int, device: torch.device, precision:
     chosen = parse_precision(measured.precision)
     chosen.place(network, device).train()
     optimizer = make_optimizer(network, recipe, chosen)
-    state = State(network, optimizer, None, recipe, device, chosen, threads=measured.threads)
+    state = TrainState(network, optimizer, None, recipe, device, chosen, threads=measured.threads)
     return measured.precision, lambda: update(state, made, 1e-3)
 
 
@@ -194,7 +194,7 @@ def _measure_accuracy(options: argparse.Namespace, temporary: Path, device: torc
     folder, what = options.photos, f"{options.photos}"
     if folder is None:
         folder, what = temporary / "drawn", f"{options.drawn:,} drawn cats and dogs"
-        reslab.draw(folder, train=options.drawn, test=options.drawn // 5, size=32, progress=False)
+        reslab.make_drawings(folder, train=options.drawn, test=options.drawn // 5, size=32, progress=False)
     photos = reslab.Photos(folder)
     recipe = reslab.Recipe(
         epochs=options.epochs, size=32, resize=32, progressive_resizing=False, device=str(device)
@@ -208,7 +208,7 @@ def _measure_accuracy(options: argparse.Namespace, temporary: Path, device: torc
         f"decoding and measuring took {time.perf_counter() - started:.1f} s"
     )
     started = time.perf_counter()
-    for event in reslab.events(prepared.state, prepared.train, prepared.validate(progress=False)):
+    for event in reslab.training_loop(prepared.state, prepared.train, prepared.validate(progress=False)):
         if isinstance(event, reslab.Epoch):
             seconds = time.perf_counter() - started
             print(f"  {seconds:7.1f} s  {event.val_accuracy:.4f}  {event.images_per_second:.0f} images/s")

@@ -115,7 +115,7 @@ def fastai(folder: Path, size: int, minutes: float) -> Rows:
         def after_epoch(self) -> None:
             rows.append((self.seconds, float(self.learn.recorder.values[-1][-1])))
 
-    class Trial(Callback):
+    class TimedSteps(Callback):
         """Ends after a few steps, the second half of which is timed."""
 
         started = seconds = 0.0
@@ -130,7 +130,7 @@ def fastai(folder: Path, size: int, minutes: float) -> Rows:
     def learner(callback: Callback) -> Any:
         return vision_learner(batches, resnet18, pretrained=False, metrics=accuracy, cbs=[callback])
 
-    trial = Trial()
+    trial = TimedSteps()
     learner(trial).fit(1)
     learner(Timing()).fit_one_cycle(max(1, round(60 * minutes / (trial.seconds * len(batches.train)))))
     yield from rows

@@ -36,10 +36,10 @@ import reslab
 from reslab.hardware import cores, keep_memory, multiplies_bf16, processor, waiting
 from reslab.networks.precision import CANDIDATES, parse_precision
 from reslab.photos.loading.batches import Batch
-from reslab.training.loop import State, update
+from reslab.training.loop import TrainState, update
 from reslab.training.optimizer import make_optimizer
 from reslab.training.timing.autotune import measure_precision
-from reslab.training.timing.precision_cache import Measured
+from reslab.training.timing.precision_cache import MeasuredPrecision
 
 CPU = torch.device("cpu")
 SIZES, BATCHES = (32, 64, 96, 128, 192, 256), (16, 64, 128, 256)
@@ -163,13 +163,13 @@ def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
         label_smoothing=0,
     )  # fmt: skip
     network: nn.Module = reslab.resnet18(num_classes=2)
-    measured: Measured = measure_precision(
+    measured: MeasuredPrecision = measure_precision(
         network, "resnet18", recipe, recipe.preprocess(3), 7200, CPU, lambda text: None
     )
     precision = parse_precision(measured.precision)
     precision.place(network, CPU)
     network.train()
-    state = State(
+    state = TrainState(
         network, make_optimizer(network, recipe, precision), None, recipe, CPU, precision, measured.threads
     )
     busy = ", chosen on a busy machine" if measured.busy else ""

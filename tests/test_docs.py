@@ -68,7 +68,7 @@ def name(page: Path) -> str:
 @pytest.fixture(scope="session")
 def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn once a process; every page gets a copy."""
-    return reslab.draw(tmp_path_factory.mktemp("drawn") / "photos", train=48, test=16)
+    return reslab.make_drawings(tmp_path_factory.mktemp("drawn") / "photos", train=48, test=16)
 
 
 @pytest.fixture

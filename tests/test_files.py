@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reslab import files
+from reslab import files, locks
 from reslab.errors import RunError
 
 
@@ -87,8 +87,8 @@ def test_json_carries_any_file_name(tmp_path: Path) -> None:
 def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds tmp_path."""
     code = (
-        "import sys, time, pathlib, reslab.files as f\n"
-        f"with f.only_process(pathlib.Path({str(tmp_path)!r})): print(flush=True); time.sleep(60)"
+        "import sys, time, pathlib, reslab.locks\n"
+        f"with reslab.locks.only_process(pathlib.Path({str(tmp_path)!r})): print(flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -100,8 +100,8 @@ def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_a_folder_has_one_process_and_the_error_names_it(
     holder: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
-    assert files.is_locked(tmp_path)
-    with pytest.raises(RunError) as error, files.only_process(tmp_path):
+    assert locks.is_locked(tmp_path)
+    with pytest.raises(RunError) as error, locks.only_process(tmp_path):
         pass
     assert f"process {holder.pid}" in str(error.value)
 
@@ -109,10 +109,10 @@ def test_a_folder_has_one_process_and_the_error_names_it(
 def test_the_lock_of_a_killed_process_is_no_obstacle(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
-    assert not files.is_locked(tmp_path)
-    with files.only_process(tmp_path):
-        assert files.is_locked(tmp_path)
-    assert not files.is_locked(tmp_path)
+    assert not locks.is_locked(tmp_path)
+    with locks.only_process(tmp_path):
+        assert locks.is_locked(tmp_path)
+    assert not locks.is_locked(tmp_path)
 
 
 def test_the_number_of_a_dead_owner_may_be_another_process_by_now(
@@ -121,7 +121,7 @@ def test_the_number_of_a_dead_owner_may_be_another_process_by_now(
     holder.kill()
     holder.wait()
     (tmp_path / ".lock-owner").write_text(f"process {os.getppid()}\n")  # it lives, and has no lock
-    with files.only_process(tmp_path):
+    with locks.only_process(tmp_path):
         assert f"process {os.getpid()}" in (tmp_path / ".lock-owner").read_text()
     assert not (tmp_path / ".lock-owner").exists()
 
@@ -189,13 +189,13 @@ def test_a_checksum_tells_what_was_written_from_what_is_read() -> None:
 
 
 def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), files.only_process(tmp_path):
+    with pytest.raises(ZeroDivisionError), locks.only_process(tmp_path):
         raise ZeroDivisionError
-    with files.only_process(tmp_path):
+    with locks.only_process(tmp_path):
         pass
 
 
 def test_asking_whether_a_folder_is_locked_changes_nothing(tmp_path: Path) -> None:
-    assert not files.is_locked(tmp_path)
-    assert not files.is_locked(tmp_path / "absent")
+    assert not locks.is_locked(tmp_path)
+    assert not locks.is_locked(tmp_path / "absent")
     assert os.listdir(tmp_path) == []

@@ -130,7 +130,7 @@ def test_keeping_memory_twice_harms_nothing() -> None:
 def test_a_worker_dies_with_the_process_that_started_it_and_at_once_if_that_is_dead_already() -> None:
     code = """
 import os, sys, time
-from reslab.hardware import end_with_parent, own_number
+from reslab.parallel import (end_with_parent, own_number)
 parent, late = own_number(), sys.argv[1] == "late"
 if os.fork() == 0:
     if late:

@@ -88,7 +88,7 @@ def test_a_wheel_has_everything_and_works_elsewhere(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import reslab; "
         "assert 'site' in reslab.__file__, reslab.__file__; from reslab.cli.main import main; "
-        "reslab.draw('photos', train=8, test=4); main(['train', 'photos', '--network', 'cifar_resnet20', "
+        "reslab.make_drawings('photos', train=8, test=4); main(['train', 'photos', '--network', 'cifar_resnet20', "
         "'--epochs', '1', '--size', '32', '--precision', 'fp32', '--run', 'first'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -265,7 +265,7 @@ def drawings() -> Path:
     import reslab
 
     if not (MEASURED / "drawings").exists():
-        reslab.draw(MEASURED / "drawings", size=48)
+        reslab.make_drawings(MEASURED / "drawings", size=48)
     return MEASURED / "drawings"
 
 

@@ -19,12 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import RunError
-
 UNFINISHED = r"\..+\.([0-9a-f]{8})-(\d+)-([0-9a-f]{4})\d*(\.x\w+)?\.tmp"
 
-OWNER = ".lock-owner"  # in a run folder, the process that holds it
-ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
 DAY = 86_400.0  # seconds after which what another machine left unfinished is nobody's any more
 NUMBERS = itertools.count()  # no two names are alike
 THIS = secrets.token_hex(2)  # this process, by which it knows its own from those of a dead one of its number
@@ -145,7 +141,7 @@ def _is_nobodys(path: Path, place: str, process: str, token: str) -> bool:
         with suppress(OSError):
             return time.time() - path.stat().st_mtime > DAY
         return False
-    return token != THIS if process == str(os.getpid()) else not _lives(process)
+    return token != THIS if process == str(os.getpid()) else not process_lives(process)
 
 
 def _hidden(name: str) -> str:
@@ -191,58 +187,7 @@ def _umask() -> int:
     return mask
 
 
-@contextmanager
-def only_process(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process. The lock of a process that died is no obstacle.
-
-    Raises RunError, naming the other process, if one works there.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock")
-    owner = folder / OWNER
-    try:
-        try:
-            lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
-        except Timeout:
-            if _lives(_content(owner)):
-                raise
-            lock.acquire(timeout=ORPHANS)
-        owner.unlink(missing_ok=True)  # not written into: it may be a pipe, or a link to a file outside
-        with owner.open("x") as file:
-            file.write(f"process {os.getpid()}\n")
-    except Timeout:
-        raise RunError(
-            f"{folder} is in use by another process ({_content(owner) or 'unknown'})",
-            "two processes that write one run folder would spoil each other's work",
-            "wait for it, stop it, or give this run another folder",
-        ) from None
-    except OSError as error:
-        with suppress(OSError):
-            owner.unlink(missing_ok=True)
-        lock.release()
-        raise RunError(
-            f"nothing can be written into {folder}",
-            str(not_written(error, owner, 64).strerror),
-            "make room, or check its permissions",
-        ) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def remove_dead_owner(folder: Path) -> None:
-    """Removes the name of the process that held `folder`, if it was killed before it could."""
-    owner = folder / OWNER
-    if not _lives(_content(owner)):
-        with suppress(OSError):
-            owner.unlink(missing_ok=True)
-
-
-def _lives(owner: str) -> bool:
+def process_lives(owner: str) -> bool:
     """Whether the process that the text names is there; True if it names none."""
     number = re.search(r"\d+", owner)
     try:
@@ -253,28 +198,3 @@ def _lives(owner: str) -> bool:
     except (OSError, OverflowError):  # it is there, and another user's
         return True
     return True
-
-
-def _content(path: Path) -> str:
-    try:
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
-            return ""
-        with path.open(errors="replace") as file:
-            return file.read(80).strip()
-    except OSError:
-        return ""
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a living process holds `folder`."""
-    from filelock import FileLock, Timeout
-
-    if not (folder / ".lock").is_file() or (folder / ".lock").is_symlink():  # none that reslab made
-        return False
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError):
-        return True
-    lock.release()
-    return False

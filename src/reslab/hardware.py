@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import platform
 import re
-import signal
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from .errors import RecipeError
 
@@ -25,8 +20,6 @@ if TYPE_CHECKING:
 EMULATED = 10.0  # times slower than in fp32: one with bf16 is quicker in it, one without 40 times slower
 DEVICES = ("auto", "cpu", "cuda", "mps")
 OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # torch's words, and oneDNN's
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -52,24 +45,6 @@ def choose_device(name: str = "auto") -> torch.device:
 def cores() -> int:
     """CPU cores that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
-    """`work` of every item, in order, in threads: enough in work for every core, few enough for any memory.
-
-    What `work` raises is raised at its item; what is not begun by then, or when nobody asks on, is left.
-    """
-    waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(cores())
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 8 * cores():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def processor() -> str:
@@ -167,26 +142,6 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, 2**30)
         mallopt(trim_threshold, 2**31 - 1)
-
-
-def own_number() -> int | None:
-    """The number of this process, by which a process that it starts knows it; None if another starts them."""
-    return None if multiprocessing.get_start_method() == "forkserver" else os.getpid()
-
-
-def end_with_parent(parent: int | None) -> None:
-    """From now on this process is killed when the one that started it dies, on Linux; `parent`: its number.
-
-    If that is dead already, this is the end.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1  # its number in prctl.h
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
-    if parent is not None and os.getppid() != parent:
-        os._exit(1)
 
 
 @contextmanager

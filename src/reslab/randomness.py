@@ -7,6 +7,7 @@ workers, after a restart, when one photo is left out. A keyed draw is a function
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -73,3 +74,17 @@ def torch_seeded(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
         torch.set_rng_state(cpu)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+
+
+@contextmanager
+def preserve_rng_state() -> Iterator[None]:
+    """What is drawn inside does not move anybody's random state."""
+    import torch
+
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=None if torch.cuda.is_initialized() else []):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

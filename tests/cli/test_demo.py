@@ -20,7 +20,7 @@ def reslab_demo(folder: Path) -> "subprocess.Popen[str]":
 
 @pytest.mark.slow
 def test_the_demo_trains_measures_predicts_and_says_where_all_lies(tmp_path: Path) -> None:
-    reslab.draw(tmp_path / "photos", train=40, test=12, progress=False)
+    reslab.make_drawings(tmp_path / "photos", train=40, test=12, progress=False)
     for number in ("1", "2"):  # a second call makes a second run and draws nothing anew
         out, err = reslab_demo(tmp_path).communicate()
         run = tmp_path / "runs" / number
@@ -38,7 +38,7 @@ def test_the_demo_trains_measures_predicts_and_says_where_all_lies(tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_demo_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
-    reslab.draw(tmp_path / "photos", train=200, test=12, progress=False)
+    reslab.make_drawings(tmp_path / "photos", train=200, test=12, progress=False)
     with reslab_demo(tmp_path) as demo:
         assert demo.stdout is not None
         lines = []

@@ -26,11 +26,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return reslab.draw(tmp_path_factory.mktemp("drawn") / "photos", train=600, test=200, progress=False)
+    return reslab.make_drawings(
+        tmp_path_factory.mktemp("drawn") / "photos", train=600, test=200, progress=False
+    )
 
 
 def test_the_files_are_jpegs_of_the_asked_size_in_folders_of_classes(tmp_path: Path) -> None:
-    folder = reslab.draw(tmp_path / "photos", train=8, test=4, size=64, progress=False)
+    folder = reslab.make_drawings(tmp_path / "photos", train=8, test=4, size=64, progress=False)
     counts = {
         f"{split}/{kind}": len(list((folder / split / kind).iterdir()))
         for split in ("train", "test")
@@ -58,7 +60,7 @@ def test_no_two_pictures_are_equal(drawn: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     one, again, other = (
-        bytes_of(reslab.draw(tmp_path / name, train=12, test=4, seed=seed, progress=False))
+        bytes_of(reslab.make_drawings(tmp_path / name, train=12, test=4, seed=seed, progress=False))
         for name, seed in (("one", 3), ("again", 3), ("other", 4))
     )
     assert one == again
@@ -67,8 +69,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
 
 
 def test_a_picture_does_not_depend_on_how_many_others_are_drawn(tmp_path: Path) -> None:
-    few = bytes_of(reslab.draw(tmp_path / "few", train=5, test=2, progress=False))
-    many = bytes_of(reslab.draw(tmp_path / "many", train=20, test=6, progress=False))
+    few = bytes_of(reslab.make_drawings(tmp_path / "few", train=5, test=2, progress=False))
+    many = bytes_of(reslab.make_drawings(tmp_path / "many", train=20, test=6, progress=False))
     assert len(few) == 7
     assert few.items() <= many.items()
 
@@ -77,7 +79,7 @@ def test_the_seed_of_the_caller_is_left_alone(tmp_path: Path) -> None:
     np.random.seed(0)
     expected = np.random.random()
     np.random.seed(0)
-    reslab.draw(tmp_path / "photos", train=4, test=2, progress=False)
+    reslab.make_drawings(tmp_path / "photos", train=4, test=2, progress=False)
     assert np.random.random() == expected
 
 
@@ -97,7 +99,7 @@ def test_a_folder_that_exists_is_refused_and_left_as_it_was(tmp_path: Path) -> N
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("mine")
     with pytest.raises(PhotosError) as error:
-        reslab.draw(tmp_path / "photos", train=4, test=2, progress=False)
+        reslab.make_drawings(tmp_path / "photos", train=4, test=2, progress=False)
     assert f"{tmp_path / 'photos'} exists already" in str(error.value)
     assert [path.name for path in tmp_path.rglob("*")] == ["photos", "mine.txt"]
 
@@ -105,7 +107,7 @@ def test_a_folder_that_exists_is_refused_and_left_as_it_was(tmp_path: Path) -> N
 def test_numbers_that_make_no_set_are_refused(tmp_path: Path) -> None:
     for numbers in ({"train": 3}, {"test": 1}, {"size": 31}, {"size": 1025}):
         with pytest.raises(UsageError, match="no set can be drawn"):
-            reslab.draw(tmp_path / "photos", **numbers, progress=False)
+            reslab.make_drawings(tmp_path / "photos", **numbers, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +117,7 @@ def test_a_disk_that_is_full_or_read_only_is_answered_and_nothing_stays(
 ) -> None:
     disk = small_disk(options)
     with pytest.raises(PhotosError) as error:
-        reslab.draw(disk / "photos", train=600, test=2, progress=False)
+        reslab.make_drawings(disk / "photos", train=600, test=2, progress=False)
     assert f"cannot be written to {disk / 'photos'}" in str(error.value)
     assert ("No space left" if options == "rw" else "Read-only") in str(error.value)
     assert list(disk.iterdir()) == []
@@ -124,7 +126,7 @@ def test_a_disk_that_is_full_or_read_only_is_answered_and_nothing_stays(
 def test_a_path_through_a_file_is_answered(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PhotosError, match="cannot be written"):
-        reslab.draw(tmp_path / "file" / "photos", train=4, test=2, progress=False)
+        reslab.make_drawings(tmp_path / "file" / "photos", train=4, test=2, progress=False)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
@@ -132,7 +134,7 @@ def test_a_draw_that_is_stopped_leaves_no_half_set_and_the_next_one_none_of_its_
     tmp_path: Path, stop: signal.Signals
 ) -> None:
     folder = tmp_path / "photos"
-    code = f"import reslab; reslab.draw({str(folder)!r}, train=100_000, progress=False)"
+    code = f"import reslab; reslab.make_drawings({str(folder)!r}, train=100_000, progress=False)"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
         while len(list(tmp_path.rglob("*.jpg"))) < 20 and time.monotonic() < deadline:
@@ -144,6 +146,6 @@ def test_a_draw_that_is_stopped_leaves_no_half_set_and_the_next_one_none_of_its_
         assert os.listdir(tmp_path) == []
     else:
         assert list(tmp_path.rglob("*.jpg"))
-    reslab.draw(folder, train=4, test=2, progress=False)
+    reslab.make_drawings(folder, train=4, test=2, progress=False)
     assert os.listdir(tmp_path) == ["photos"]
     assert len(bytes_of(folder)) == 6

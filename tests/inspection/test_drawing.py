@@ -154,7 +154,7 @@ class Twice(nn.Module):
     ("network", "expected"),
     [
         (lambda: nn.Sequential(Halving(3, 3, 2), Halving(3, 3, 1)), {"pooled": 1, "identity": 1}),
-        (lambda: reslab.build_resnet("cifar_resnet20", block=Twice), {"identity": 18}),
+        (lambda: reslab.create_resnet("cifar_resnet20", block=Twice), {"identity": 18}),
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)), {}),
     ],
 )

@@ -34,7 +34,7 @@ def by_hand(network: nn.Module, batch: Batch) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "resnet18"])
 def test_the_norms_are_those_of_a_backward_pass_by_hand(name: str, batch: Batch) -> None:
-    network = reslab.build_resnet(name, num_classes=10).eval()
+    network = reslab.create_resnet(name, num_classes=10).eval()
     flow = reslab.gradient_flow(network, batch)
     expected = by_hand(network, batch)
     assert sorted(flow.names) == sorted(expected)
@@ -48,7 +48,7 @@ def test_the_norms_are_those_of_a_backward_pass_by_hand(name: str, batch: Batch)
 
 @pytest.mark.parametrize(("name", "depth"), [("cifar_resnet20", 20), ("resnet18", 18), ("resnet50", 50)])
 def test_the_last_layer_is_as_deep_as_the_networks_name_says(name: str, depth: int, batch: Batch) -> None:
-    flow = reslab.gradient_flow(reslab.build_resnet(name, num_classes=10), batch)
+    flow = reslab.gradient_flow(reslab.create_resnet(name, num_classes=10), batch)
     found = dict(zip(flow.names, flow.depths, strict=True))
     assert found["conv1"] == 1
     assert found["fc"] == depth == max(flow.depths)
@@ -60,7 +60,7 @@ def test_shortcuts_keep_the_gradient_level_where_a_plain_network_lets_it_explode
     growth = {}
     for block in (None, reslab.PlainBlock):
         torch.manual_seed(0)
-        flow = reslab.gradient_flow(reslab.build_resnet("cifar_resnet56", block=block), batch)
+        flow = reslab.gradient_flow(reslab.create_resnet("cifar_resnet56", block=block), batch)
         growth[block] = flow.norms[0] / flow.norms[-2]
     assert growth[None] < 100 < 500 < growth[reslab.PlainBlock]
 

@@ -30,7 +30,7 @@ def flops(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_each_layer_agrees_with_torchinfo(name: str) -> None:
-    network, side = reslab.build_resnet(name), 64
+    network, side = reslab.create_resnet(name), 64
     taken = reslab.anatomy(network, (1, FAMILY[name].in_channels, side, side))
     info = torchinfo.summary(
         network, input_size=(1, FAMILY[name].in_channels, side, side), verbose=0, device="cpu"

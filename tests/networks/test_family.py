@@ -43,7 +43,7 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 def test_every_member_of_the_family_has_its_parameters_and_its_own_function(name: str) -> None:
     with torch.device("meta"):
         network = getattr(reslab, name)()
-        assert shapes(reslab.build_resnet(name)) == shapes(network)
+        assert shapes(reslab.create_resnet(name)) == shapes(network)
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
 
 

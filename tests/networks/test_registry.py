@@ -23,7 +23,7 @@ def small(**settings: Any) -> ResNet:
 def test_a_spec_builds_its_member_of_the_family(name: str) -> None:
     with torch.device("meta"):
         network = NetworkSpec(name, 7, 2, "small").build()
-        expected = reslab.build_resnet(name, 7, 2, stem="small")
+        expected = reslab.create_resnet(name, 7, 2, stem="small")
     assert isinstance(network, ResNet)
     assert str(network) == str(expected)
     check_name(name)

@@ -185,7 +185,7 @@ def test_counts_below_one_are_named(setting: str, value: int, refuses: Any) -> N
 
 def test_an_unknown_name_or_stem_is_answered_with_the_known_ones(refuses: Any) -> None:
     with refuses(NetworkError, "no network 'resnet19'", "did you mean 'resnet18'", "cifar_resnet110"):
-        reslab.build_resnet("resnet19")
+        reslab.create_resnet("resnet19")
     with refuses(NetworkError, "no stem 'tiny'", "'imagenet' or 'small'"):
         reslab.resnet18(stem="tiny")  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ NASTY = "<script>alert(1)<b> & 'q\".jpg"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = reslab.draw(tmp_path / "<i>photos & more", train=20, test=10)
+    folder = reslab.make_drawings(tmp_path / "<i>photos & more", train=20, test=10)
     cats = sorted((folder / "train/cat").iterdir())
     Image.open(cats[0]).resize((70, 70)).save(folder / "test/cat" / NASTY, quality=90)
     shutil.copy(cats[1], folder / "test/cat/寿司 🐈\n.jpg")

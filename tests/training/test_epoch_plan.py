@@ -15,8 +15,8 @@ from reslab import Recipe
 from reslab.errors import RecipeError
 from reslab.training.epoch_plan import (
     FEW,
-    Clock,
-    Leg,
+    EpochPlan,
+    TimeBudget,
     choose_clock,
     epochs_left,
     leg_in_time,
@@ -30,8 +30,8 @@ from reslab.training.time_budget import between, planned
 SIZES = {64: 0.4, 96: 0.4, 128: 0.2}
 
 
-def legs_of(recipe: Recipe, steps: int) -> list[Leg]:
-    past: list[Leg] = []
+def legs_of(recipe: Recipe, steps: int) -> list[EpochPlan]:
+    past: list[EpochPlan] = []
     while leg := next_leg(recipe, None, past, steps):
         past.append(leg)
     return past
@@ -60,7 +60,7 @@ def test_pictures_grow_from_half_over_three_quarters_and_never_begin_under_32_pi
 
 def simulate(
     seconds: float, first: float, noise: float, wrong: float, draw: Random
-) -> tuple[float, list[Leg]]:
+) -> tuple[float, list[EpochPlan]]:
     """A run whose epochs take `wrong` times what was measured before it, give or take `noise`."""
     costs = {size: first * (size / 64) ** 1.5 for size in SIZES}
     spent, past = 0.0, []
@@ -128,7 +128,7 @@ def test_a_time_may_have_smaller_pictures_unless_they_are_all_of_one_size():
 def test_pictures_are_as_large_as_leaves_more_than_a_few_epochs(size, minutes, more, fixed, pixel, reserve):
     recipe = Recipe(size=size, time=f"{minutes}m")
     clocks = [
-        Clock(
+        TimeBudget(
             time.monotonic() + 1e6,  # as if no second were over while this runs
             {side: fixed + pixel * side**2 for side in sizes},
             1e6 + reserve * max(sizes) / size,
@@ -150,9 +150,9 @@ def test_pictures_are_as_large_as_leaves_more_than_a_few_epochs(size, minutes, m
 
 def test_a_run_whose_clock_has_smaller_pictures_goes_on_with_them():
     recipe, began = Recipe(size=128, time="2m"), time.monotonic()
-    clock = Clock(began, {48: 15.0, 72: 20.0, 96: 30.0}, 15.0)
+    clock = TimeBudget(began, {48: 15.0, 72: 20.0, 96: 30.0}, 15.0)
     assert sizes_now(recipe, clock) == {48: 0.4, 72: 0.4, 96: 0.2}
-    past = [Leg(48, 100, 0.0, 0.3, 5, 15.0)]
+    past = [EpochPlan(48, 100, 0.0, 0.3, 5, 15.0)]
     first, second = next_leg(recipe, clock, [], 100), next_leg(recipe, clock, past, 100)
     assert first is not None
     assert second is not None
@@ -176,7 +176,9 @@ def test_a_step_of_any_size_is_told_by_those_of_two(small, more, size):
     seconds=st.floats(1, 1e4),
 )
 def test_what_is_left_counts_the_epochs_of_each_size_that_are_done(counts, seconds):
-    past = [Leg(size, 10, 0, 0, 1, 2.0) for size, n in zip(SIZES, counts, strict=True) for _ in range(n)]
+    past = [
+        EpochPlan(size, 10, 0, 0, 1, 2.0) for size, n in zip(SIZES, counts, strict=True) for _ in range(n)
+    ]
     left = epochs_left(SIZES, seconds, dict.fromkeys(SIZES, 1.0), past)
     assert sum(left.values()) == pytest.approx(seconds, rel=1e-6)
     total = min((left[s] + c) / SIZES[s] for s, c in zip(SIZES, counts, strict=True) if left[s] > 0)
@@ -186,7 +188,7 @@ def test_what_is_left_counts_the_epochs_of_each_size_that_are_done(counts, secon
 
 def test_a_plan_of_a_hundred_thousand_epochs_is_made_at_once():
     recipe = Recipe(time="24h", size=128)
-    state = SimpleNamespace(recipe=recipe, clock=Clock(time.monotonic(), dict.fromkeys(SIZES, 0.5), 10))
+    state = SimpleNamespace(recipe=recipe, clock=TimeBudget(time.monotonic(), dict.fromkeys(SIZES, 0.5), 10))
     started = time.process_time()
     plan = planned(SimpleNamespace(state=state, train=range(3)), {})
     assert time.process_time() - started < 1

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from reslab import Epoch, Photos, Recipe, Step, cifar_resnet20, events, fit, prepare
+from reslab import Epoch, Photos, Recipe, Step, cifar_resnet20, fit, prepare, training_loop
 from reslab.errors import NetworkError, RecipeError, TrainingError
 from reslab.photos.loading.batches import Batch
-from reslab.training.fit import Prepared
+from reslab.training.setup import TrainingSetup
 
 SMALL = Recipe(epochs=2, size=16, resize=18, batch_size=8, precision="fp32", label_smoothing=0, seed=3)
 
 
-def small(folder: Path, recipe: Recipe = SMALL, network: torch.nn.Module | None = None) -> Prepared:
+def small(folder: Path, recipe: Recipe = SMALL, network: torch.nn.Module | None = None) -> TrainingSetup:
     torch.manual_seed(0)
     network = network or cifar_resnet20(num_classes=2)
     return prepare(network, Photos(folder), recipe, progress=False)
@@ -26,7 +26,7 @@ def small(folder: Path, recipe: Recipe = SMALL, network: torch.nn.Module | None 
 def test_a_consumer_in_five_lines(photo_folder: Callable[..., Path]) -> None:
     prepared = small(photo_folder(train=30))
     seen = []
-    for event in events(prepared.state, prepared.train, prepared.validate(False)):
+    for event in training_loop(prepared.state, prepared.train, prepared.validate(False)):
         seen.append(type(event).__name__)
         if isinstance(event, Epoch):
             break
@@ -44,7 +44,9 @@ def test_train_loss_is_the_mean_over_images_not_over_batches(photo_folder: Calla
         total += cross_entropy(oracle(batch.images), batch.labels, reduction="sum").item()
         images += len(batch.labels)
     epochs = [
-        e for e in events(prepared.state, prepared.train, prepared.validate(False)) if isinstance(e, Epoch)
+        e
+        for e in training_loop(prepared.state, prepared.train, prepared.validate(False))
+        if isinstance(e, Epoch)
     ]
     assert epochs[0].train_loss == pytest.approx(total / images, rel=1e-5)
     assert len(epochs) == 2
@@ -88,7 +90,7 @@ def test_the_update_is_plain_sgd(smoothing: float, photo_folder: Callable[..., P
     logits = oracle(batch.images.contiguous())
     cross_entropy(logits, batch.labels, label_smoothing=smoothing).backward()
     expected = [p.detach() - 0.1 * p.grad for p in oracle.parameters() if p.grad is not None]
-    next(events(prepared.state, prepared.train, prepared.validate(False)))
+    next(training_loop(prepared.state, prepared.train, prepared.validate(False)))
     for ours, theirs in zip(prepared.state.network.parameters(), expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
@@ -99,7 +101,7 @@ def test_the_global_random_state_is_left_alone(photo_folder: Callable[..., Path]
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    for _ in events(prepared.state, prepared.train, prepared.validate(False)):
+    for _ in training_loop(prepared.state, prepared.train, prepared.validate(False)):
         pass
     assert torch.equal(torch.rand(3), expected)
 
@@ -114,7 +116,7 @@ def test_what_the_consumer_draws_does_not_change_the_training(photo_folder: Call
             for i, parameter in enumerate(network.parameters()):
                 parameter.copy_(torch.sin(torch.arange(parameter.numel()) + i).view_as(parameter) / 10)
         prepared = small(folder, network=network)
-        for _ in events(prepared.state, prepared.train, prepared.validate(False)):
+        for _ in training_loop(prepared.state, prepared.train, prepared.validate(False)):
             if disturb:
                 torch.rand(5)
         weights.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
@@ -124,7 +126,7 @@ def test_what_the_consumer_draws_does_not_change_the_training(photo_folder: Call
 def test_a_loss_that_is_not_finite_stops_with_an_answer(photo_folder: Callable[..., Path]) -> None:
     prepared = small(photo_folder(train=30), SMALL.with_settings(learning_rate=1e30))
     with pytest.raises(TrainingError) as caught:
-        list(events(prepared.state, prepared.train, prepared.validate(False)))
+        list(training_loop(prepared.state, prepared.train, prepared.validate(False)))
     for word in ("epoch 1", "step", "learning rate", "--learning-rate 1e+29"):
         assert word in str(caught.value)
 
@@ -144,7 +146,9 @@ def test_the_same_bits_for_any_number_of_workers(photo_folder: Callable[..., Pat
     folder, found = photo_folder(train=30), []
     for count in (0, workers):
         prepared = small(folder, SMALL.with_settings(workers=count))
-        losses = [e.train_loss for e in events(prepared.state, prepared.train, prepared.validate(False))]
+        losses = [
+            e.train_loss for e in training_loop(prepared.state, prepared.train, prepared.validate(False))
+        ]
         found.append((losses, prepared.state.network.state_dict()))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(a, b) for a, b in zip(found[0][1].values(), found[1][1].values(), strict=True))
@@ -153,7 +157,9 @@ def test_the_same_bits_for_any_number_of_workers(photo_folder: Callable[..., Pat
 def test_a_step_reports_the_running_mean(photo_folder: Callable[..., Path]) -> None:
     prepared = small(photo_folder(train=30))
     steps = [
-        e for e in events(prepared.state, prepared.train, prepared.validate(False)) if isinstance(e, Step)
+        e
+        for e in training_loop(prepared.state, prepared.train, prepared.validate(False))
+        if isinstance(e, Step)
     ]
     assert [s.step for s in steps if s.epoch == 1] == list(range(1, steps[0].steps + 1))
     assert all(s.images_per_second > 0 for s in steps)
@@ -178,14 +184,14 @@ def test_a_batch_is_a_pair() -> None:
 def test_a_time_without_a_clock_is_refused_and_not_ignored(photo_folder: Callable[..., Path]) -> None:
     prepared = small(photo_folder(train=30), SMALL.with_settings(time="2m"))
     with pytest.raises(RecipeError, match="time: nothing here tells when 2m are over"):
-        next(events(prepared.state, prepared.train, prepared.validate(False)))
+        next(training_loop(prepared.state, prepared.train, prepared.validate(False)))
 
 
 def test_what_a_consumer_does_with_an_epoch_counts_among_its_seconds(
     photo_folder: Callable[..., Path],
 ) -> None:
     prepared = small(photo_folder(train=30))
-    stream = events(prepared.state, prepared.train, prepared.validate(False))
+    stream = training_loop(prepared.state, prepared.train, prepared.validate(False))
     seen = []
     for event in stream:
         if isinstance(event, Epoch):
@@ -201,5 +207,5 @@ def test_memory_that_ends_in_validation_is_answered_as_in_training(photo_folder:
         raise MemoryError
 
     with pytest.raises(TrainingError, match="not enough memory for batches of 8") as caught:
-        list(events(prepared.state, prepared.train, validate))
+        list(training_loop(prepared.state, prepared.train, validate))
     assert "--batch-size 4" in caught.value.do

@@ -44,7 +44,7 @@ class Bench:
 
     def draw(self) -> None:
         if not self.folder.exists():
-            reslab.draw(self.folder, train=self.train, test=self.judged, progress=False)
+            reslab.make_drawings(self.folder, train=self.train, test=self.judged, progress=False)
 
     @property
     def every_seed(self) -> range:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reslab.datasets.drawings.dataset import draw
+from reslab.datasets.drawings.dataset import make_drawings
 from reslab.photos.folder.layout import find_photos
 from reslab.text import printable, table
 from reslab.training.recipe import Recipe
@@ -60,7 +60,7 @@ def _draw_once(photos: Path, say: Callable[[str], Any]) -> None:
         return
     say(f"drawing cats and dogs into {photos}: drawings by this program, not photos")
     try:
-        draw(photos)
+        make_drawings(photos)
     except KeyboardInterrupt:
         say("stopped: nothing was kept of the drawings; the next demo draws them anew")
         raise

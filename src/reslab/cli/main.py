@@ -157,9 +157,9 @@ def _call(arguments: list[str]) -> int:
         print(help_text())
         return 0
     if arguments[0] in ("--version", "-V"):
-        from reslab.version import VERSION
+        from reslab.version import __version__
 
-        print(f"reslab {VERSION}")
+        print(f"reslab {__version__}")
         return 0
     verb, *rest = arguments
     if verb not in VERBS:

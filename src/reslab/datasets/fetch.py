@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from reslab.errors import DownloadError, UsageError, nearest
-from reslab.hardware import on_all_cores
+from reslab.parallel import on_all_cores
 
 from .archives import fetch_archives, find_archives, unpack
 from .catalog import SETS, Item, Pixels, PublicSet

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from reslab.errors import NetworkError, UsageError
 from reslab.plots.figure_file import checked_path, save_figure
+from reslab.randomness import preserve_rng_state
 from reslab.text import table
 
-from .meta_copy import copy_with_weights, nothing_drawn
+from .meta_copy import copy_with_weights
 from .summary import anatomy
 from .tracer import PHOTO, place_of
 
@@ -81,7 +82,7 @@ def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
     for parameter in copied.parameters():
         parameter.grad = None
         parameter.requires_grad_(parameter.is_floating_point())
-    with torch.inference_mode(False), torch.enable_grad(), nothing_drawn():
+    with torch.inference_mode(False), torch.enable_grad(), preserve_rng_state():
         loss = _loss(copied, images, labels)
         loss.backward()
     norms: dict[str, float] = {}

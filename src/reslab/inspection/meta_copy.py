@@ -7,12 +7,8 @@ network that needs real numbers, since its way depends on them, is copied whole.
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,15 +60,3 @@ def _copied(network: nn.Module, memo: dict[int, Any]) -> nn.Module:
         if getattr(module, "_compiled_call_impl", None) is not None:
             module._compiled_call_impl = None
     return copied.eval()
-
-
-@contextmanager
-def nothing_drawn() -> Iterator[None]:
-    """What is drawn inside does not move anybody's random state."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=None if torch.cuda.is_initialized() else []):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])

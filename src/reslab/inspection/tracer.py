@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from reslab.errors import NetworkError
+from reslab.randomness import preserve_rng_state
 
 from .arithmetic import Window
 from .channel_axis import channel_axis, is_last
-from .meta_copy import nothing_drawn
 from .op_rules import Field, field_of, multiply_adds_of, name_of, padded, takes_shape_alone, windows_of
 
 PHOTO = -1  # the source of what comes from no layer
@@ -258,7 +258,7 @@ def record(network: nn.Module, shape: Sequence[int], gradients: bool) -> Recorde
     recorder = Recorder(network, image)
     try:
         with ExitStack() as stack:
-            stack.enter_context(nothing_drawn())
+            stack.enter_context(preserve_rng_state())
             stack.enter_context(torch.set_grad_enabled(gradients))
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda t: t))
             stack.enter_context(torch.device(device))  # what the network makes itself belongs there too

@@ -9,26 +9,19 @@ my_block.py:MyBlock           resnet18 with the block from a file of your own
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import os
-import sys
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import nn
 
 from reslab.errors import NetworkError, ReslabError, UsageError, nearest
-from reslab.inspection.meta_copy import nothing_drawn
+from reslab.randomness import preserve_rng_state
 
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
 from .registry import TORCHVISION, NetworkSpec, check_name, default_in_channels
-from .resnet import FAMILY, build_resnet
+from .resnet import FAMILY, create_resnet
+from .user_code import block_from_file
 
 BLOCKS: dict[str, Block] = {
     "basic": BasicBlock,
@@ -80,7 +73,7 @@ def _from_torchvision(text: str, num_classes: int | None, device: str) -> Named:
     check_name(text)
     spec = NetworkSpec(text, 1000 if num_classes is None else num_classes, 3)
     side = 299 if text.endswith("inception_v3") else 224
-    with nothing_drawn():
+    with preserve_rng_state():
         try:
             with torch.device(device):
                 network = spec.build()
@@ -89,65 +82,12 @@ def _from_torchvision(text: str, num_classes: int | None, device: str) -> Named:
     return Named(text, network, (3, side, side))
 
 
-def block_from_file(path: Path, name: str) -> Block:
-    """The block `name` of a Python file, which is run. Raises NetworkError."""
-    if not os.path.isfile(path):  # not Path's own, which fails where a folder above is closed to us
-        what = f"there is no file {path} that can be read"
-        raise NetworkError(what, "", "write FILE.py:Block, as in my_block.py:MyBlock")
-    module = _run(path)
-    own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
-    if not name or not callable(getattr(module, name, None)):
-        raise NetworkError(
-            f"{path} has no block '{name}'", "", f"it has {', '.join(own) or 'no classes'}: {path}:NAME"
-        )
-    block: Block = getattr(module, name)
-    return block
-
-
-def _run(path: Path) -> ModuleType:
-    """The file as a module, under a name of its own in sys.modules, where dataclasses look it up."""
-    place = path.resolve()
-    name = f"_reslab_block_{zlib.crc32(os.fsencode(place)):08x}"
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        with _neighbours_importable(place.parent):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise NetworkError(f"{path} does not run", f"{type(error).__name__}: {error}", "mend it") from error
-    return module
-
-
-@contextmanager
-def _neighbours_importable(folder: Path) -> Iterator[None]:
-    """At its top a file may import what lies beside it, as if it were run by itself.
-
-    What it found there is forgotten afterwards: the next file, from another folder, may have neighbours of
-    the same names, and would get these without a word.
-    """
-    before = {name.partition(".")[0] for name in sys.modules}
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # the file has taken it out itself
-            sys.path.remove(str(folder))
-        tops = {name for name in sys.modules if "." not in name and name not in before}
-        places = {name: getattr(sys.modules[name], "__file__", None) for name in tops}
-        beside = {n for n, p in places.items() if p in (f"{folder}/{n}.py", f"{folder}/{n}/__init__.py")}
-        for name in [name for name in sys.modules if name.partition(".")[0] in beside]:
-            del sys.modules[name]
-
-
 def _family(
     text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None, device: str
 ) -> Named:
     try:
-        with nothing_drawn(), torch.device(device):
-            network = build_resnet(name, num_classes, in_channels, block=block)
+        with preserve_rng_state(), torch.device(device):
+            network = create_resnet(name, num_classes, in_channels, block=block)
     except ReslabError:
         raise
     except Exception as error:

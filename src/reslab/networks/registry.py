@@ -12,7 +12,7 @@ from torch import nn
 from reslab.errors import NetworkError, nearest
 from reslab.randomness import torch_seeded
 
-from .resnet import FAMILY, ResNet, Stem, build_resnet
+from .resnet import FAMILY, ResNet, Stem, create_resnet
 
 TORCHVISION = "torchvision:"
 WITH_SECOND_HEAD = ("googlenet", "inception_v3")
@@ -30,7 +30,7 @@ class NetworkSpec:
     def build(self, zero_init_residual: bool = False) -> nn.Module:
         """The network with fresh weights from torch's random state. Raises NetworkError."""
         if not self.name.startswith(TORCHVISION):
-            return build_resnet(
+            return create_resnet(
                 self.name,
                 self.num_classes,
                 self.in_channels,

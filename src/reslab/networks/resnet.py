@@ -171,7 +171,7 @@ FAMILY: dict[str, Architecture] = {
 }
 
 
-def build_resnet(
+def create_resnet(
     name: str,
     num_classes: int | None = None,
     in_channels: int | None = None,
@@ -209,14 +209,14 @@ def build_resnet(
     return network
 
 
-resnet18 = partial(build_resnet, "resnet18")
-resnet34 = partial(build_resnet, "resnet34")
-resnet50 = partial(build_resnet, "resnet50")
-resnet101 = partial(build_resnet, "resnet101")
-resnet152 = partial(build_resnet, "resnet152")
-cifar_resnet20 = partial(build_resnet, "cifar_resnet20")
-cifar_resnet32 = partial(build_resnet, "cifar_resnet32")
-cifar_resnet44 = partial(build_resnet, "cifar_resnet44")
-cifar_resnet56 = partial(build_resnet, "cifar_resnet56")
-cifar_resnet110 = partial(build_resnet, "cifar_resnet110")
-textbook_resnet18 = partial(build_resnet, "textbook_resnet18")
+resnet18 = partial(create_resnet, "resnet18")
+resnet34 = partial(create_resnet, "resnet34")
+resnet50 = partial(create_resnet, "resnet50")
+resnet101 = partial(create_resnet, "resnet101")
+resnet152 = partial(create_resnet, "resnet152")
+cifar_resnet20 = partial(create_resnet, "cifar_resnet20")
+cifar_resnet32 = partial(create_resnet, "cifar_resnet32")
+cifar_resnet44 = partial(create_resnet, "cifar_resnet44")
+cifar_resnet56 = partial(create_resnet, "cifar_resnet56")
+cifar_resnet110 = partial(create_resnet, "cifar_resnet110")
+textbook_resnet18 = partial(create_resnet, "textbook_resnet18")

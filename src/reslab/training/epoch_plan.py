@@ -26,7 +26,7 @@ SLIVER = 0.1  # a last part of an epoch smaller than this is left out: validatin
 
 
 @dataclass(frozen=True)
-class Leg:
+class EpochPlan:
     """One epoch as planned: `size` of its pictures in pixels, its updates, and where in the run it lies.
 
     `start` and `end` are shares of the run, 0 to 1; `epochs` is what the whole run is planned to have;
@@ -51,7 +51,7 @@ class Leg:
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeBudget:
     """What a run of a given time needs to know.
 
     `began`: the moment, as time.monotonic() tells it, at which the run would have begun had it never been
@@ -68,7 +68,9 @@ class Clock:
         return time.monotonic() - self.began
 
 
-def next_leg(recipe: Recipe, clock: Clock | None, past: Sequence[Leg], steps: int) -> Leg | None:
+def next_leg(
+    recipe: Recipe, clock: TimeBudget | None, past: Sequence[EpochPlan], steps: int
+) -> EpochPlan | None:
     """The epoch after those of `past`, None behind the last; `steps`: updates of a whole epoch.
 
     Raises RecipeError if the recipe's time is too short for any.
@@ -79,7 +81,7 @@ def next_leg(recipe: Recipe, clock: Clock | None, past: Sequence[Leg], steps: in
     return leg_in_time(sizes_now(recipe, clock), steps, left, _learned(clock.costs, past, steps), past)
 
 
-def sizes_now(recipe: Recipe, clock: Clock | None) -> dict[int, float]:
+def sizes_now(recipe: Recipe, clock: TimeBudget | None) -> dict[int, float]:
     """The sizes of this run, see `sizes_of`; those that were chosen for its time, if it has one."""
     if clock is None:
         return sizes_of(recipe)
@@ -109,10 +111,10 @@ def sizes_in_time(recipe: Recipe) -> list[dict[int, float]]:
     return [sizes_of(recipe, size) for size in largest]
 
 
-def choose_clock(recipe: Recipe, clocks: Sequence[Clock]) -> Clock:
+def choose_clock(recipe: Recipe, clocks: Sequence[TimeBudget]) -> TimeBudget:
     """Of clocks for smaller and smaller pictures the first with more than a FEW epochs, else the last."""
 
-    def epochs(clock: Clock) -> float:
+    def epochs(clock: TimeBudget) -> float:
         an_epoch = sum(share * clock.costs[size] for size, share in sizes_now(recipe, clock).items())
         return (recipe.seconds - clock.reserve - clock.spent) / an_epoch
 
@@ -124,17 +126,17 @@ def _part(size: int, part: float) -> int:
     return max(8 * round(part * size / 8), min(size, LEAST))
 
 
-def _of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> Leg | None:
+def _of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> EpochPlan | None:
     if epoch >= recipe.epochs:
         return None
     start, end = epoch / recipe.epochs, (epoch + 1) / recipe.epochs
     sizes = sizes_of(recipe)
     reached = accumulate(sizes.values())  # the last epoch has the full size, however few there are
     size = next((s for s, share in zip(sizes, reached, strict=True) if end <= share + 1e-9), recipe.size)
-    return Leg(size, steps, start, end, recipe.epochs)
+    return EpochPlan(size, steps, start, end, recipe.epochs)
 
 
-def _learned(costs: Mapping[int, float], past: Sequence[Leg], steps: int) -> dict[int, float]:
+def _learned(costs: Mapping[int, float], past: Sequence[EpochPlan], steps: int) -> dict[int, float]:
     """The costs by what the last epoch of each size took; of a size to come, as wrong as the latest."""
     last = [past[end - 1] for end in _ends(costs, past).values() if end]
     took = {leg.size: leg.seconds * steps / leg.steps for leg in last}
@@ -142,7 +144,7 @@ def _learned(costs: Mapping[int, float], past: Sequence[Leg], steps: int) -> dic
     return {size: took.get(size, wrong * cost) for size, cost in costs.items()}
 
 
-def _ends(sizes: Iterable[int], past: Sequence[Leg]) -> dict[int, int]:
+def _ends(sizes: Iterable[int], past: Sequence[EpochPlan]) -> dict[int, int]:
     """Behind which place of `past`, which is sorted by size, the epochs of each of these sizes end.
 
     Looked up and not counted: a long run of few photos has a hundred thousand epochs, and plans before each.
@@ -151,8 +153,12 @@ def _ends(sizes: Iterable[int], past: Sequence[Leg]) -> dict[int, int]:
 
 
 def leg_in_time(
-    sizes: Mapping[int, float], steps: int, seconds: float, costs: Mapping[int, float], past: Sequence[Leg]
-) -> Leg | None:
+    sizes: Mapping[int, float],
+    steps: int,
+    seconds: float,
+    costs: Mapping[int, float],
+    past: Sequence[EpochPlan],
+) -> EpochPlan | None:
     """The epoch after `past` in a run that has `seconds` left; None if no more fits.
 
     `sizes`: ascending, with their shares of the epochs; `costs`: seconds of an epoch at each. Raises
@@ -175,11 +181,11 @@ def leg_in_time(
     start = past[-1].end if past else 0.0
     share = 1.0 if fitting - part < SLIVER else part / max(part, sum(left.values()))
     epochs = len(past) + max(1, round(sum(left.values()) + 0.5 - SLIVER))
-    return Leg(size, max(1, round(part * steps)), start, start + (1 - start) * share, epochs)
+    return EpochPlan(size, max(1, round(part * steps)), start, start + (1 - start) * share, epochs)
 
 
 def _next_size(
-    left: Mapping[int, float], past: Sequence[Leg], seconds: float, costs: Mapping[int, float]
+    left: Mapping[int, float], past: Sequence[EpochPlan], seconds: float, costs: Mapping[int, float]
 ) -> int:
     """The smallest that still has half an epoch to do; never smaller than the one before."""
     sizes = [size for size in left if not past or size >= past[-1].size]
@@ -189,7 +195,7 @@ def _next_size(
 
 
 def epochs_left(
-    sizes: Mapping[int, float], seconds: float, costs: Mapping[int, float], past: Sequence[Leg] = ()
+    sizes: Mapping[int, float], seconds: float, costs: Mapping[int, float], past: Sequence[EpochPlan] = ()
 ) -> dict[int, float]:
     """Epochs still to do by size, so that all of the run have their shares and the time is used."""
     ends = _ends(sorted(sizes), past)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -23,14 +22,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
-from reslab.errors import RecipeError, TrainingError
-from reslab.hardware import end_of_memory, reproducible, threads
+from reslab.errors import RecipeError
+from reslab.hardware import reproducible, threads
 from reslab.networks.precision import Precision
 from reslab.photos.loading.batches import Batch, Batches
 from reslab.photos.loading.replacements import Replacements
 from reslab.randomness import torch_seeded
 
-from .epoch_plan import Clock, Leg, next_leg
+from .epoch_plan import EpochPlan, TimeBudget, next_leg
+from .failures import memory_answered, not_finite
 from .optimizer import learning_rate_at, set_learning_rate, train_mode
 from .recipe import Recipe
 
@@ -38,7 +38,7 @@ Validate = Callable[[nn.Module, int], tuple[float, float]]  # the network, size 
 
 
 @dataclass
-class State:
+class TrainState:
     """Everything that a training changes. Random numbers are not part of it: they are keyed, not consumed."""
 
     network: nn.Module
@@ -53,9 +53,9 @@ class State:
     loss_sum: float = 0.0  # over the images of the present epoch, each counted once
     images: int = 0
     seconds: float = 0.0  # of training in the present epoch
-    leg: Leg | None = None  # the present epoch as planned; None between two
-    past: list[Leg] = field(default_factory=list)  # the epochs done
-    clock: Clock | None = None  # of a recipe that has a time
+    leg: EpochPlan | None = None  # the present epoch as planned; None between two
+    past: list[EpochPlan] = field(default_factory=list)  # the epochs done
+    clock: TimeBudget | None = None  # of a recipe that has a time
     replacements: Replacements = field(default_factory=Replacements)  # of photos that turned bad
     forward: Callable[[Tensor], Tensor] = field(init=False)  # the network as a training step calls it
 
@@ -108,7 +108,9 @@ class Epoch:
         return dict(vars(self))  # every epoch writes all before it, and asdict is forty times as slow
 
 
-def events(state: State, batches: Batches, validate: Validate) -> Generator[Step | Epoch, None, None]:
+def training_loop(
+    state: TrainState, batches: Batches, validate: Validate
+) -> Generator[Step | Epoch, None, None]:
     """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite.
 
     Raises RecipeError for a recipe of a given time without a clock, which `fit` and `train` start.
@@ -149,7 +151,7 @@ def events(state: State, batches: Batches, validate: Validate) -> Generator[Step
         state.past[-1] = replace(done, seconds=done.seconds + time.perf_counter() - started)
 
 
-def update(state: State, batch: Batch, learning_rate: float) -> float:
+def update(state: TrainState, batch: Batch, learning_rate: float) -> float:
     """One step of the optimizer; the loss of the batch before it."""
     images = state.precision.place_images(batch.images, state.device)
     labels = batch.labels.to(state.device)
@@ -160,7 +162,7 @@ def update(state: State, batch: Batch, learning_rate: float) -> float:
             logits = state.forward(images)
         loss = cross_entropy(logits.float(), labels, label_smoothing=state.recipe.label_smoothing)
         if not math.isfinite(value := loss.item()):
-            raise not_finite(f"the loss became {value}", state, learning_rate)
+            raise not_finite(f"the loss became {value}", state.recipe, state.epoch, state.step, learning_rate)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
@@ -169,14 +171,16 @@ def update(state: State, batch: Batch, learning_rate: float) -> float:
     return value
 
 
-def finish_epoch(state: State, validate: Validate, learning_rate: float) -> Epoch:
+def finish_epoch(state: TrainState, validate: Validate, learning_rate: float) -> Epoch:
     """Validates, starts the counters anew, and says how the epoch went."""
     assert state.leg is not None
     started = time.perf_counter()
     with threads(state.threads), memory_answered(state.recipe):
         val_loss, val_accuracy = validate(state.validated, state.leg.size)
     if not math.isfinite(val_loss):
-        raise not_finite(f"the validation loss became {val_loss}", state, learning_rate)
+        raise not_finite(
+            f"the validation loss became {val_loss}", state.recipe, state.epoch, state.step, learning_rate
+        )
     seconds = max(state.seconds, 1e-9)
     epoch = Epoch(
         epoch=state.epoch + 1,
@@ -194,21 +198,3 @@ def finish_epoch(state: State, validate: Validate, learning_rate: float) -> Epoc
     state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
     state.replacements.in_epoch = 0
     return epoch
-
-
-def not_finite(what: str, state: State, learning_rate: float) -> TrainingError:
-    """The answer to a training that has blown up."""
-    at = f"in epoch {state.epoch + 1}, step {state.step + 1}, at learning rate {learning_rate:.3g}"
-    return TrainingError(
-        f"{what} {at}",
-        "the updates were too large for this network, or its weights held such numbers from the start",
-        f"try --learning-rate {state.recipe.learning_rate / 10:.3g}, or --precision fp32, in a new run",
-    )
-
-
-def memory_answered(recipe: Recipe) -> AbstractContextManager[None]:
-    """Turns the end of the memory into a TrainingError."""
-    what = f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels"
-    fewer = f"--batch-size {recipe.batch_size // 2}, or " if recipe.batch_size > 3 else ""
-    do = f"try {fewer}a smaller --size"
-    return end_of_memory(lambda why: TrainingError(what, why, do))

@@ -18,13 +18,13 @@ def bar(items: Iterable[T], total: int, title: str, progress: bool) -> Iterator[
     yield from tqdm(items, title, total, leave=False, disable=None if progress else True, dynamic_ncols=True)
 
 
-def with_bars(events: Iterable[Step | Epoch], progress: bool) -> Iterator[Step | Epoch]:
+def with_bars(training_loop: Iterable[Step | Epoch], progress: bool) -> Iterator[Step | Epoch]:
     """`events`, with a bar for every epoch: running loss, images a second, time left."""
     from tqdm.auto import tqdm
 
     shown = None
     try:
-        for event in events:
+        for event in training_loop:
             if shown is not None and isinstance(event, Step):
                 shown.update()
             elif isinstance(event, Step):

@@ -17,13 +17,22 @@ from reslab.networks.registry import check_input
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.training.timing.autotune import measure_precision
 
-from .epoch_plan import Clock, Leg, choose_clock, epochs_left, next_leg, sizes_in_time, sizes_now, sizes_of
-from .loop import memory_answered
+from .epoch_plan import (
+    EpochPlan,
+    TimeBudget,
+    choose_clock,
+    epochs_left,
+    next_leg,
+    sizes_in_time,
+    sizes_now,
+    sizes_of,
+)
+from .failures import memory_answered
 
 if TYPE_CHECKING:
     from reslab.photos.folder.photos import Photos
 
-    from .fit import Prepared
+    from .setup import TrainingSetup
 
 KEEPING = 0.5  # seconds of an epoch for checkpoint and model file
 AFTER = 3.5  # seconds for the end of a run, its curves too, beside its test
@@ -32,7 +41,7 @@ GONE_THROUGH = 1000  # epochs; a plan of more is not gone through one by one, wh
 WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
 
 
-def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
+def estimate(prepared: TrainingSetup, name: str, loading: float) -> dict[int, float]:
     """Seconds of an epoch at each size that its pictures may have, validation included.
 
     `loading`: seconds that one batch of full size costs in this process before it reaches the network.
@@ -52,7 +61,7 @@ def estimate(prepared: Prepared, name: str, loading: float) -> dict[int, float]:
     return costs
 
 
-def _possible(prepared: Prepared, name: str) -> list[dict[int, float]]:
+def _possible(prepared: TrainingSetup, name: str) -> list[dict[int, float]]:
     """The sizes that a run may have, without those that its network does not take."""
 
     def fit(sizes: dict[int, float]) -> bool:
@@ -67,7 +76,7 @@ def _possible(prepared: Prepared, name: str) -> list[dict[int, float]]:
     return [own, *filter(fit, smaller)]
 
 
-def _step(prepared: Prepared, name: str, size: int) -> float:
+def _step(prepared: TrainingSetup, name: str, size: int) -> float:
     """Seconds of a step with pictures of this size, as the training will take it."""
     recipe, measured = prepared.state.recipe, prepared.measured
     # what a run of a given time chose by a first look is measured by whole batches, as the smaller size is
@@ -93,7 +102,9 @@ def between(steps: dict[int, float], size: int) -> float:
     return max(steps[small] + slope * (size**2 - small**2), steps[small] * min(1.0, (size / small) ** 2))
 
 
-def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Photos | None, began: float) -> None:
+def start_clock(
+    prepared: TrainingSetup, costs: Mapping[int, float], tested: Photos | None, began: float
+) -> None:
     """Gives a training of a given time its clock; `tested`: whose test split is looked at when it is over."""
     state, look = prepared.state, prepared.preprocess
     if state.recipe.time is None:
@@ -110,7 +121,7 @@ def start_clock(prepared: Prepared, costs: Mapping[int, float], tested: Photos |
     state.clock = choose_clock(
         state.recipe,
         [
-            Clock(
+            TimeBudget(
                 began,
                 {size: costs[size] for size in sizes},
                 after + looking * (max(sizes) / look.size) ** 2,
@@ -130,10 +141,10 @@ def _reading(photos: Photos, look: Preprocess) -> float:
     return (time.monotonic() - started) / max(1, len(every)) * len(photos.test) / cores()
 
 
-def planned(prepared: Prepared, costs: dict[int, float]) -> list[tuple[int, int]]:
+def planned(prepared: TrainingSetup, costs: dict[int, float]) -> list[tuple[int, int]]:
     """(size, epochs) as planned now, if every epoch takes what it is expected to."""
     state, steps = prepared.state, len(prepared.train)
-    past: list[Leg] = []
+    past: list[EpochPlan] = []
     clock = state.clock
     if clock is not None:
         seconds = state.recipe.seconds - clock.reserve - clock.spent

@@ -58,7 +58,7 @@ def test_a_photo_saved_again_smaller_or_larger_is_a_copy_and_its_neighbours_are_
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     source, folder = tmp_path / "drawn", tmp_path / "photos"
-    reslab.draw(source, train=40, test=20)
+    reslab.make_drawings(source, train=40, test=20)
     shutil.copytree(source, folder)
     cats = sorted((source / "train" / "cat").iterdir())
     for i, (scale, quality) in enumerate([(0.4, 60), (0.7, 35), (1, 20), (1.6, 90)]):

@@ -33,7 +33,7 @@ def save_again(photo: Path, copy: Path, scale: float = 0.5) -> None:
 
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
-    return reslab.draw(tmp_path / "photos", train=24, test=12)
+    return reslab.make_drawings(tmp_path / "photos", train=24, test=12)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_copies_byte_for_byte_are_known_without_decoding(
 
 
 def test_after_a_check_near_copies_are_known_too(photo_folder: Folder) -> None:
-    folder = reslab.draw(photo_folder(train=2).parent / "drawn", train=20, test=10)
+    folder = reslab.make_drawings(photo_folder(train=2).parent / "drawn", train=20, test=10)
     photo = sorted((folder / "train/cat").iterdir())[0]
     Image.open(photo).resize((60, 60)).save(folder / "test/cat/again.jpg", quality=90)
     photos = reslab.Photos(folder)

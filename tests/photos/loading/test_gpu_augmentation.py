@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reslab import Batches, Epoch, Photos, Recipe, cifar_resnet20, events, prepare
+from reslab import Batches, Epoch, Photos, Recipe, cifar_resnet20, prepare, training_loop
 from reslab.errors import PhotosError
 from reslab.hardware import threads
 from reslab.photos.loading.augmentation import NUMBERS, augment, draw
@@ -203,7 +203,7 @@ def test_a_training_from_there_is_the_training(photo_folder: Callable[..., Path]
                 pixels = DevicePixels(prepared.train.pixels, photos.train + photos.val, CPU)
                 train, val = (replace(part, pixels=pixels) for part in (prepared.train, prepared.val))
                 prepared = replace(prepared, train=train, val=val)
-            found = events(prepared.state, prepared.train, prepared.validate(False))
+            found = training_loop(prepared.state, prepared.train, prepared.validate(False))
             seen.append([(e.train_loss, e.val_loss) for e in found if isinstance(e, Epoch)])
     np.testing.assert_allclose(seen[0], seen[1], rtol=0.1 if LEVELS else 1e-3)
 

@@ -21,14 +21,14 @@ from reslab.photos.folder.photo_list import Photo
 from reslab.photos.loading.pixel_cache import cache_folder, open_pixels
 from reslab.photos.loading.pixel_store import PixelCache, PixelFiles
 from reslab.photos.loading.preprocess import Preprocess
-from reslab.photos.loading.unreadable import LeftOut, Readable, readable
+from reslab.photos.loading.unreadable import LeftOut, ReadablePhotos, readable
 
 LOOK = Preprocess(size=16, resize=20)
 Folder = Callable[..., Path]
 BAD = {"train/red/cut.jpg", "train/blue/page.jpg", "val/red/none.jpg", "test/blue/cut again.jpg"}
 
 
-def found_in(photos: Photos, **options: bool) -> Readable:
+def found_in(photos: Photos, **options: bool) -> ReadablePhotos:
     return readable(photos, LOOK, progress=False, **options)
 
 

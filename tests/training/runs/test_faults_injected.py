@@ -15,10 +15,10 @@ import pytest
 from fault_trials import faults
 from rough_machine import RoughMachine, bits, few_photos
 
-from reslab import Recipe; from reslab import ReslabError; from reslab import Run; from reslab import files; from reslab import resume
+from reslab import Recipe, ReslabError, Run, files, resume
 from reslab.errors import RunError
-from reslab.training.runs.start import begin
 from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.start import begin
 
 MEGABYTE = 2**20
 

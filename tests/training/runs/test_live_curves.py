@@ -15,9 +15,9 @@ from PIL import Image
 from reslab import History, Recipe, Run, resume
 from reslab.errors import TrainingError
 from reslab.training.runs import live_curves as curves
-from reslab.training.runs.start import begin
-from reslab.training.runs.resume import epochs_of
 from reslab.training.runs.live_curves import PAUSE, USUAL, Curves
+from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.start import begin
 
 NAME = "curves.png"
 

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 import reslab
-from reslab import Photos, Recipe, Run, Step, cifar_resnet20, events, resume
+from reslab import Photos, Recipe, Run, Step, cifar_resnet20, resume, training_loop
 from reslab.errors import ClassifierError, RunError, TrainingError
 from reslab.training.runs import checkpoint
-from reslab.training.runs.start import begin
 from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.start import begin
 
 EVERY_STEP = {"checkpoint_minutes": 1e-9}
 
@@ -465,7 +465,7 @@ def test_two_steps_that_were_saved_are_not_done_again(
         prepared = reslab.prepare(cifar_resnet20(num_classes=2), photos, small, progress=False)
         if (tmp_path / "checkpoint").exists():
             assert checkpoint.load(prepared.state, tmp_path, 0.0) == []
-        for event in events(prepared.state, prepared.train, prepared.validate(False)):
+        for event in training_loop(prepared.state, prepared.train, prepared.validate(False)):
             assert isinstance(event, Step)
             steps.append(event.step)
             if event.step in (2, 4):

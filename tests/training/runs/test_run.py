@@ -17,8 +17,8 @@ from reslab.errors import PhotosError, RecipeError, RunError
 from reslab.files import checked, write_json
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.pixel_store import PixelFiles
-from reslab.training.runs.start import begin, build
 from reslab.training.runs.resume import epochs_of
+from reslab.training.runs.start import begin, build
 
 RESULT = '{{"model": "m", "epochs": {}, "best_epoch": 1, "test_accuracy": null}}'
 

@@ -20,8 +20,8 @@ from reslab.hardware import cores, multiplies_bf16
 from reslab.networks.precision import CANDIDATES, parse_precision
 from reslab.training.muon import Muon
 from reslab.training.timing.autotune import measure_precision
-from reslab.training.timing.precision_cache import Measured
-from reslab.training.timing.timed_steps import Trial
+from reslab.training.timing.precision_cache import MeasuredPrecision
+from reslab.training.timing.timed_steps import TimedSteps
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ def busy() -> Iterator[None]:
             other.communicate()
 
 
-def measure(network: torch.nn.Module, recipe: Recipe, said: list[str] | None = None) -> Measured:
+def measure(network: torch.nn.Module, recipe: Recipe, said: list[str] | None = None) -> MeasuredPrecision:
     say = (lambda text: None) if said is None else said.append
     return measure_precision(network, "cifar_resnet20", recipe, recipe.preprocess(3), 16, CPU, say)
 
@@ -141,7 +141,7 @@ def test_a_trial_updates_in_the_format_of_the_precision_as_the_training_does(
 ) -> None:
     recipe = small.with_settings(optimizer="muon", precision=precision)
     network, dtype = cifar_resnet20(num_classes=2), parse_precision(precision).dtype
-    trial = Trial(network, recipe, parse_precision(precision), CPU)
+    trial = TimedSteps(network, recipe, parse_precision(precision), CPU)
     prepared = prepare(network, Photos(photo_folder(train=10)), recipe, progress=False)
     for optimizer in (trial.optimizer, prepared.state.optimizer):
         assert isinstance(optimizer, Muon)
@@ -254,7 +254,7 @@ def test_networks_that_differ_in_their_blocks_alone_are_measured_each(small: Rec
 @pytest.mark.parametrize("optimizer", ["muon", "sgd", "adamw"])
 def test_a_candidate_at_rest_holds_its_weights_alone_and_goes_on(small: Recipe, optimizer: str) -> None:
     recipe = small.with_settings(optimizer=optimizer)
-    trial = Trial(cifar_resnet20(num_classes=2), recipe, CANDIDATES["fp32"], CPU)
+    trial = TimedSteps(cifar_resnet20(num_classes=2), recipe, CANDIDATES["fp32"], CPU)
     images = torch.rand(4, 3, 16, 16)
     first = trial.step(images, 4)[1]
     assert len(trial.optimizer.state) > 0

@@ -51,9 +51,9 @@ def build(make: Any, text: str, *values: int) -> Any:
 
 def reference() -> Any:
     """reslab's own ResNet-18."""
-    from reslab.networks.resnet import build_resnet
+    from reslab.networks.resnet import create_resnet
 
-    return build_resnet("resnet18")
+    return create_resnet("resnet18")
 
 
 def follow(network: Any, text: str, size: int) -> Walk:

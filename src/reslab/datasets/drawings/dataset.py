@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from reslab.errors import PhotosError, UsageError
-from reslab.hardware import on_all_cores
+from reslab.parallel import on_all_cores
 from reslab.randomness import key
 
 from .animals import Kind, draw_animal
@@ -31,7 +31,7 @@ FINER = 2  # drawn so many times larger and then shrunk, which makes lines smoot
 TROUBLES = ("", "far away", "out of focus", "hidden")  # of the hard ones
 
 
-def draw(
+def make_drawings(
     folder: Path | str,
     *,
     train: int = 3000,
@@ -51,7 +51,7 @@ def draw(
         raise UsageError(
             f"no set can be drawn of {train} pictures to train and {test} to test, {size} pixels wide",
             "each kind needs two to train and one to test, and sizes go from 32 to 1024",
-            "draw(folder, train=3000, test=600, size=96)",
+            "make_drawings(folder, train=3000, test=600, size=96)",
         )
     names = [
         (split, kind, number)

@@ -26,7 +26,8 @@ from reslab.evaluation.inference import (
     stack,
     whole,
 )
-from reslab.hardware import cores, on_all_cores, threads
+from reslab.hardware import cores, threads
+from reslab.parallel import on_all_cores
 from reslab.photos.loading.preprocess import Preprocess
 
 from .backends import Answer, Engine, choose

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reslab.evaluation.inference import evaluating
 from reslab.inspection.arithmetic import ReceptiveField
 from reslab.inspection.layers import Block, Layer, both
-from reslab.inspection.meta_copy import nothing_drawn
 from reslab.inspection.summary import Anatomy
+from reslab.randomness import preserve_rng_state
 
 from .feature_maps import FeatureMaps, most_active
 
@@ -110,7 +110,7 @@ def visit(
     """
     planned = _plan(taken, dict(network.named_modules()))
     watch = _Watch(network, {stop.rows[-1].name: stop.rows[-1].channels_last for stop in planned}, count)
-    with evaluating(network), nothing_drawn(), watch.hooked(), watch:
+    with evaluating(network), preserve_rng_state(), watch.hooked(), watch:
         output = network(images)
     return tuple(_station(s, taken, watch) for s in planned if s.rows[-1].name in watch.maps), output
 

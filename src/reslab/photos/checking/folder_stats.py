@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reslab.errors import PhotosError, UsageError
-from reslab.hardware import on_all_cores
+from reslab.parallel import on_all_cores
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.folder import list_file as listing
 from reslab.photos.folder.digests import digest

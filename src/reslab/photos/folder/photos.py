@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reslab.errors import PhotosError, UsageError
-from reslab.hardware import on_all_cores
+from reslab.parallel import on_all_cores
 from reslab.text import printable
 
 from . import list_file as listing

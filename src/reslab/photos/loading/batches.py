@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from reslab.errors import PhotosError, TrainingError
-from reslab.hardware import end_with_parent, own_number
+from reslab.parallel import end_with_parent, own_number
 from reslab.photos.folder.photo_list import PhotoList
 from reslab.randomness import permutation, uniforms_of_each
 

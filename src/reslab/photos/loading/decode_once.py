@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reslab.errors import PhotosError
-from reslab.hardware import on_all_cores
+from reslab.parallel import on_all_cores
 from reslab.photos.checking.folder_stats import key_of
 from reslab.photos.checking.stats_cache import LookCache
 from reslab.photos.folder.photo_list import Photo, PhotoList, among, as_words

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reslab.errors import PhotosError
-from reslab.hardware import on_all_cores
+from reslab.parallel import on_all_cores
 from reslab.photos.folder.photo_list import Photo, PhotoList, as_words
 
 from .augmentation import Views

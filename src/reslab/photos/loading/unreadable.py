@@ -88,7 +88,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Readable:
+class ReadablePhotos:
     """Photos of which each one can be read, what is done to them, and where their pixels come from."""
 
     photos: Photos
@@ -99,7 +99,7 @@ class Readable:
 
 def readable(
     photos: Photos, preprocess: Preprocess, *, cache: bool = True, progress: bool = True
-) -> Readable:
+) -> ReadablePhotos:
     """Photos without those that cannot be read, in all three splits; each is decoded once, into the cache.
 
     The splits are cut before, so who is in which does not depend on who can be read. Raises PhotosError if
@@ -109,14 +109,14 @@ def readable(
     every = photos.train + photos.val + photos.test
     pixels, unread = open_readable(photos.folder, every, preprocess, cache=cache, progress=progress)
     if not unread:
-        return Readable(photos, preprocess, pixels)
+        return ReadablePhotos(photos, preprocess, pixels)
     bad = among(every.digests, unread)  # (N,)
     reasons = {every.path(i): unread[every.digests[i].tobytes()] for i in np.flatnonzero(bad).tolist()}
     splits = np.repeat(SPLITS, [len(photos.splits[name]) for name in SPLITS])  # (N,)
     _refuse_too_many(photos, every, splits, bad, reasons)
     counts = {name: int((bad & (splits == name)).sum()) for name in SPLITS}
     left_out = LeftOut(counts, dict(islice(reasons.items(), NAMED)))
-    return Readable(photos.without(reasons), preprocess, pixels, left_out)
+    return ReadablePhotos(photos.without(reasons), preprocess, pixels, left_out)
 
 
 def _refuse_too_many(

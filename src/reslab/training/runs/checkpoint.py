@@ -23,17 +23,20 @@ from reslab import files
 from reslab.errors import RunError
 from reslab.networks.weights.torch_pickle import HoldsCodeError
 from reslab.text import printable
+from reslab.training.failures import not_finite
+from reslab.training.loop import Epoch, TrainState
+
 from .checkpoint_schema import read_averages, read_content, read_place, read_rates
-from reslab.training.loop import Epoch, State, not_finite
 
 VERSION = 2
 NAME = "checkpoint"
 
 
-def save(state: State, epochs: Sequence[Epoch], folder: Path) -> None:
+def save(state: TrainState, epochs: Sequence[Epoch], folder: Path) -> None:
     """Writes the checkpoint, whole or not at all. TrainingError rather than keep weights that blew up."""
     if not all(math.isfinite(p.detach().sum().item()) for p in state.network.parameters()):
-        raise not_finite("a weight became inf or nan", state, state.optimizer.param_groups[0]["lr"])
+        learning_rate = state.optimizer.param_groups[0]["lr"]
+        raise not_finite("a weight became inf or nan", state.recipe, state.epoch, state.step, learning_rate)
     content = {
         "version": VERSION,
         "network": state.network.state_dict(),
@@ -55,7 +58,7 @@ def save(state: State, epochs: Sequence[Epoch], folder: Path) -> None:
     files.write(folder / NAME, buffer.getvalue())
 
 
-def load(state: State, folder: Path, began: float) -> list[Epoch]:
+def load(state: TrainState, folder: Path, began: float) -> list[Epoch]:
     """Brings `state` to where the checkpoint stands; the epochs done until then. Raises RunError.
 
     `began`: the moment, by time.monotonic(), from which the clock of a run with a given time goes on.
@@ -89,7 +92,7 @@ def _load_weights(module: nn.Module, saved: Mapping[str, Any] | None) -> None:
     module.load_state_dict(tensors)
 
 
-def _load_averages(state: State, saved: Mapping[str, Any]) -> None:
+def _load_averages(state: TrainState, saved: Mapping[str, Any]) -> None:
     """The averages are the checkpoint's; how the optimizer goes on is the recipe's, which may be edited."""
     groups = state.optimizer.state_dict()["param_groups"]
     for group, rate in zip(groups, read_rates(saved, len(groups)), strict=True):

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from reslab.networks.weights.torch_pickle import read_saved
 from reslab.photos.loading.replacements import Replacements
+from reslab.training.epoch_plan import EpochPlan, TimeBudget, sizes_in_time
 from reslab.training.loop import Epoch
-from reslab.training.epoch_plan import Clock, Leg, sizes_in_time
 from reslab.training.recipe import Recipe
+
 from .run_schema import COUNT, NUMBER, ROW, Fields, check_fields
 
 LARGEST_PROGRAM = 2**26  # bytes beside the tensors: some 300 for every epoch
@@ -66,10 +67,10 @@ def read_content(path: Path) -> dict[str, Any]:
 def read_place(content: Mapping[str, Any], recipe: Recipe) -> tuple[dict[str, Any], list[Epoch]]:
     """Where a training of `recipe` stands, as the fields of its State, and the epochs done. ValueError."""
     check_fields(content, CONTENT)
-    leg = None if content["leg"] is None else _made(Leg, content["leg"], LEG)
-    past = [_made(Leg, row, LEG) for row in _list(content["past"])]
+    leg = None if content["leg"] is None else _made(EpochPlan, content["leg"], LEG)
+    past = [_made(EpochPlan, row, LEG) for row in _list(content["past"])]
     epochs = [_made(Epoch, row, EPOCH) for row in _list(content["epochs"])]
-    clock = None if content["clock"] is None else _made(Clock, content["clock"], CLOCK)
+    clock = None if content["clock"] is None else _made(TimeBudget, content["clock"], CLOCK)
     if [epoch.epoch for epoch in epochs] != list(range(1, len(past) + 1)) or content["epoch"] != len(past):
         raise ValueError("its epochs do not follow each other")
     if content["step"] > (leg.steps if leg else 0) or content["images"] < content["step"]:
@@ -133,7 +134,7 @@ def _made(kind: Callable[..., Any], value: Any, fields: Fields) -> Any:
     return kind(**value)
 
 
-def _check_clock(clock: Clock | None, recipe: Recipe, legs: Sequence[Leg]) -> None:
+def _check_clock(clock: TimeBudget | None, recipe: Recipe, legs: Sequence[EpochPlan]) -> None:
     costs = None if clock is None else clock.costs
     if not isinstance(costs, dict) or not any(
         costs.keys() == sizes.keys() for sizes in sizes_in_time(recipe)

@@ -11,6 +11,7 @@ from reslab.errors import TrainingError
 from reslab.plots import figure as canvas_figure
 from reslab.plots.canvas import panel_of
 from reslab.plots.history import History
+
 from .run import Run
 
 log = logging.getLogger("reslab")

@@ -6,7 +6,11 @@ What cannot give the same bits says so; what would be wrong is refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import platform
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +20,14 @@ import torch
 
 from reslab.errors import ClassifierError, PhotosError, RunError
 from reslab.evaluation.model_file import MODEL_NAME, verified_header
+from reslab.hardware import cores, processor
 from reslab.photos.folder.digests import digest
-from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.layout import find_splits
 from reslab.photos.folder.photo_list import Photo
-from reslab.hardware import cores
+from reslab.photos.folder.photos import Photos
 from reslab.text import printable
-from .start import environment
 from reslab.training.recipe import Recipe
+
 from .run import Run
 
 BITS = ("reslab", "code", "torch", "torchvision", "pillow", "processor", "device", "device_name", "threads")
@@ -145,3 +149,49 @@ def _present(folder: Path) -> Iterable[str]:
         return [path for split in find_splits(folder).values() for paths in split.values() for path in paths]
     except PhotosError:  # a run may have been begun from a list that no folder would give
         return ()
+
+
+ROOMS = ("networks", "photos", "evaluation", "training")
+
+
+def environment(device: torch.device) -> Mapping[str, Any]:
+    """What the bits of a run depend on beside its recipe."""
+    import PIL
+    import torchvision
+
+    from reslab.version import __version__
+
+    return {
+        "reslab": __version__,
+        "code": _code(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+        "processor": processor(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _code() -> str:
+    """Eight digits of the sources that decide about the bits: between two releases no version tells."""
+    sums, root = 0, Path(__file__).parents[2]
+    for path in sorted([*root.glob("*.py"), *(p for room in ROOMS for p in (root / room).rglob("*.py"))]):
+        sums = zlib.crc32(path.read_bytes(), sums)
+    return f"{sums:08x}"
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that the user works in, if it is under git."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from types import FrameType
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from reslab import files
+from reslab import files, locks
 from reslab.errors import RunError, TrainingError
 from reslab.evaluation.classifier import Classifier
+from reslab.evaluation.inference import predict_logits
 from reslab.evaluation.metrics import fit_temperature
 from reslab.evaluation.model_file import MODEL_NAME
-from reslab.evaluation.inference import predict_logits
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder.photos import Photos
-from . import checkpoint
-from .start import build
-from .reproducibility import check_photos, kept_epoch, notes
-from .live_curves import Curves
-from reslab.training.fit import Prepared, find_again, prepare
-from reslab.training.loop import Epoch, Step, events, memory_answered
-from reslab.training.timing.precision_cache import Measured
+from reslab.training.failures import memory_answered
+from reslab.training.loop import Epoch, Step, training_loop
 from reslab.training.progress import with_bars
+from reslab.training.setup import TrainingSetup, find_again, prepare
+from reslab.training.timing.precision_cache import MeasuredPrecision
+
+from . import checkpoint
+from .live_curves import Curves
+from .reproducibility import check_photos, kept_epoch, notes
 from .run import Run, best_of
-
-
-@dataclass
-class Stop:
-    """Whether somebody asked the run to stop."""
-
-    asked: bool = field(default=False)
+from .start import build
+from .stop_signals import Stop, stopping
 
 
 def epochs_of(
@@ -51,11 +43,11 @@ def epochs_of(
     Ctrl-C or SIGTERM saves a checkpoint after the present step, then raises KeyboardInterrupt.
     """
     if run.state == "finished":
-        files.remove_dead_owner(run.folder)
+        locks.remove_dead_owner(run.folder)
         say(f"{run.folder} is finished: nothing to go on with")
         return
     began = time.monotonic()
-    with files.only_process(run.folder), _how_to_go_on(run, say):
+    with locks.only_process(run.folder), _how_to_go_on(run, say):
         files.remove_leftovers(run.folder)
         photos = run.photos
         prepared = _prepare_again(run, photos, network, progress, say)
@@ -108,7 +100,7 @@ def _mend_metrics(run: Run, rows: list[Epoch], say: Callable[[str], Any]) -> Non
 
 def _prepare_again(
     run: Run, photos: Photos, network: nn.Module | None, progress: bool, say: Callable[[str], Any]
-) -> Prepared:
+) -> TrainingSetup:
     about, recipe = run.about, run.recipe
     if about["spec"] is not None:
         network = build(NetworkSpec(**about["spec"]), recipe)
@@ -119,7 +111,7 @@ def _prepare_again(
             f"in Python: reslab.resume({str(run.folder)!r}, network={about['network']}(...))",
         )
     check_photos(run, photos, say)
-    name, measured = about["network"], Measured(**about["measured"])
+    name, measured = about["network"], MeasuredPrecision(**about["measured"])
     if recipe.precision != "auto":
         measured = replace(measured, precision=recipe.precision)
     found = find_again(network, photos, recipe, name=name, progress=progress)
@@ -128,7 +120,7 @@ def _prepare_again(
 
 def _train(
     run: Run,
-    prepared: Prepared,
+    prepared: TrainingSetup,
     photos: Photos,
     rows: list[Epoch],
     since: int,
@@ -137,7 +129,7 @@ def _train(
 ) -> Iterator[Epoch]:
     state = prepared.state
     saved = time.monotonic()
-    stream = events(state, prepared.train, prepared.validate(progress))
+    stream = training_loop(state, prepared.train, prepared.validate(progress))
     with stopping(say) as stop:
         with Curves(run, behind=bool(rows)) as curves, closing(stream):
             for event in _until_stopped(with_bars(stream, progress), stop):
@@ -171,7 +163,7 @@ def _until_stopped(stream: Iterator[Step | Epoch], stop: Stop) -> Iterator[Step 
             raise
 
 
-def _keep(run: Run, prepared: Prepared, photos: Photos, rows: list[Epoch], since: int) -> None:
+def _keep(run: Run, prepared: TrainingSetup, photos: Photos, rows: list[Epoch], since: int) -> None:
     """The files that grow with every epoch; the same content if an epoch is done again after a kill."""
     table = [row.as_json() for row in rows]
     if best_of(table[since - 1 :]) is table[-1]:
@@ -183,7 +175,7 @@ def _write_metrics(run: Run, table: list[dict[str, Any]]) -> None:
     files.write_json_lines(run.folder / "metrics.jsonl", map(files.checked, table))
 
 
-def _classifier(prepared: Prepared, photos: Photos, run: Run, figures: dict[str, Any]) -> Classifier:
+def _classifier(prepared: TrainingSetup, photos: Photos, run: Run, figures: dict[str, Any]) -> Classifier:
     spec = run.about["spec"]
     return Classifier(
         prepared.state.validated,
@@ -196,7 +188,7 @@ def _classifier(prepared: Prepared, photos: Photos, run: Run, figures: dict[str,
 
 
 def _finish(
-    run: Run, prepared: Prepared, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
+    run: Run, prepared: TrainingSetup, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
 ) -> None:
     """Calibrates the best model on val, reports once on test, and writes the result."""
     device = str(prepared.state.device)
@@ -234,30 +226,3 @@ def _finish(
         "replaced": replaced.rows(),
     }
     files.write_json(run.folder / "result.json", files.checked(result))
-
-
-@contextmanager
-def stopping(say: Callable[[str], Any]) -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop after the present step, the second stops at once."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    deaf = (None, signal.SIG_IGN)  # None: not Python's own; ignored: as a shell starts what is to go on alone
-    before = {number: handler for number, handler in handlers.items() if handler not in deaf}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        with suppress(RuntimeError, OSError):  # in the middle of another print; the terminal has gone
-            print("\nstopping after this step; once more to stop at once", file=sys.stderr)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reslab import files
 from reslab.errors import PhotosError, RecipeError, RunError
+from reslab.locks import is_locked
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.unreadable import LeftOut
 from reslab.plots.history import History
 from reslab.training.recipe import Recipe
+
 from .run_schema import PHOTO, RESULT, ROW, read_about, read_lines, read_object
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from reslab.evaluation.classifier import Classifier
 
 RunState = Literal["running", "interrupted", "finished"]
@@ -151,7 +151,7 @@ class Run:
     def state(self) -> RunState:
         if self.result is not None:
             return "finished"
-        return "running" if files.is_locked(self.folder) else "interrupted"
+        return "running" if is_locked(self.folder) else "interrupted"
 
     @property
     def seconds(self) -> float:
@@ -166,56 +166,6 @@ def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         return row["size"], row["val_accuracy"], -row["val_loss"], -row["epoch"]
 
     return max(rows, key=rank, default=None)
-
-
-def train(
-    photos: Photos | Path | str,
-    network: str | nn.Module = "resnet18",
-    recipe: Recipe | Path | str = "fast",
-    *,
-    weights: str | Path | None = None,
-    run: Path | str | None = None,
-    progress: bool = True,
-    say: Callable[[str], Any] | None = None,
-) -> Run:
-    """Trains a network on photos and leaves a run folder with the best model in it.
-
-    `network`: a name (resnet18, torchvision:resnet50) or a module, which is trained in place; `weights`:
-    "imagenet" or a file; `run`: a folder that must not exist yet, else runs/<date>-<name>. `say` takes each
-    line meant for people (standard error unless given). Ctrl-C saves, then raises KeyboardInterrupt.
-    """
-    from .start import begin
-    from reslab.training.optimizer import as_free_as_before
-    from reslab.training.progress import say as to_standard_error
-
-    say = say or to_standard_error
-    module = None if isinstance(network, str) else network
-    with as_free_as_before(module):
-        begun = begin(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
-        return resume(begun, network=module, progress=progress, say=say)
-
-
-def resume(
-    run: Run | Path | str,
-    *,
-    network: nn.Module | None = None,
-    progress: bool = True,
-    say: Callable[[str], Any] | None = None,
-) -> Run:
-    """Goes on with a run that was stopped, to the same bits as if it had never been.
-
-    `network`: fresh, of the same kind, if the run was begun with a module of your own.
-    """
-    from .resume import epochs_of
-    from reslab.training.optimizer import as_free_as_before
-    from reslab.training.progress import say as to_standard_error
-
-    say = say or to_standard_error
-    run = run if isinstance(run, Run) else Run(Path(run))
-    with as_free_as_before(network):
-        for epoch in epochs_of(run, network=network, progress=progress, say=say):
-            say(str(epoch))
-    return run
 
 
 def find_runs(folder: Path | str = "runs") -> Iterator[Run]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from reslab.errors import RunError
 from reslab.files import verified
+from reslab.training.timing.precision_cache import MOST_THREADS
 from reslab.untrusted import read_json, read_text
 
 LONGEST_LINE = 2**16  # characters
-MOST_THREADS = 1024  # that a run may ask for
 
 
 def _is_count(value: Any) -> bool:

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
 import shutil
-import subprocess
-import sys
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from reslab import files
 from reslab.errors import RunError
 from reslab.networks.registry import NetworkSpec, check_name, default_in_channels, short_name
 from reslab.networks.weights.load import load_pretrained
+from reslab.photos.checking.quick_check import first_look, warn
+from reslab.photos.folder.digests import digest
+from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batches import Batch, Batches
 from reslab.photos.loading.contact_sheet import show_batch
-from reslab.photos.folder.digests import digest
-from reslab.photos.checking.quick_check import first_look, warn
-from reslab.photos.folder.photos import Photos
-from reslab.photos.loading.unreadable import Readable
-from reslab.hardware import processor
+from reslab.photos.loading.unreadable import ReadablePhotos
 from reslab.randomness import torch_seeded
-from . import checkpoint
-from reslab.training.time_budget import estimate, planned, start_clock
-from reslab.training.fit import Prepared, device_of, find_readable, prepare
 from reslab.training.epoch_plan import sizes_now
 from reslab.training.recipe import Recipe
-from .run import Run, new_folder, now
+from reslab.training.setup import TrainingSetup, device_of, find_readable, prepare
+from reslab.training.time_budget import estimate, planned, start_clock
 
-ROOMS = ("networks", "photos", "evaluation", "training")
+from . import checkpoint
+from .reproducibility import environment
+from .run import Run, new_folder, now
 
 if TYPE_CHECKING:
     Say = Callable[[str], Any]
@@ -128,12 +122,12 @@ def _frozen_at_random(network: nn.Module, freeze: tuple[str, ...], given: tuple[
     ]
 
 
-def _in_process(prepared: Prepared) -> Batches:
+def _in_process(prepared: TrainingSetup) -> Batches:
     """The batches of the run, made without worker processes."""
     return replace(prepared.train, workers=0)
 
 
-def _loading(prepared: Prepared) -> float:
+def _loading(prepared: TrainingSetup) -> float:
     """Seconds that a batch of full size costs in this process; not the first, which is slower."""
     for _ in range(2):
         with closing(_in_process(prepared).epoch(0)) as batches:  # waits for what it makes ahead
@@ -143,7 +137,7 @@ def _loading(prepared: Prepared) -> float:
     return seconds
 
 
-def _plan(prepared: Prepared, name: str, costs: dict[int, float]) -> str:
+def _plan(prepared: TrainingSetup, name: str, costs: dict[int, float]) -> str:
     """What is going to be trained, and how long it will take by what a step and a batch took just now."""
     parameters = sum(p.numel() for p in prepared.state.network.parameters())
     recipe = prepared.state.recipe
@@ -167,8 +161,8 @@ def duration(seconds: float) -> str:
 
 def _write(
     folder: Path,
-    prepared: Prepared,
-    found: Readable,
+    prepared: TrainingSetup,
+    found: ReadablePhotos,
     first: Batch,
     name: str,
     spec: NetworkSpec | None,
@@ -212,46 +206,3 @@ def _remove_unfinished(runs: Path) -> None:
     for orphan in files.orphans(runs):
         if (orphan / "recipe.json").is_file():
             shutil.rmtree(orphan, ignore_errors=True)
-
-
-def environment(device: torch.device) -> Mapping[str, Any]:
-    """What the bits of a run depend on beside its recipe."""
-    import PIL
-    import torchvision
-
-    from reslab.version import VERSION
-
-    return {
-        "reslab": VERSION,
-        "code": _code(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pillow": PIL.__version__,
-        "platform": platform.platform(),
-        "processor": processor(),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "git_commit": _git_commit(),
-        "command": sys.argv,
-    }
-
-
-def _code() -> str:
-    """Eight digits of the sources that decide about the bits: between two releases no version tells."""
-    sums, root = 0, Path(__file__).parents[2]
-    for path in sorted([*root.glob("*.py"), *(p for room in ROOMS for p in (root / room).rglob("*.py"))]):
-        sums = zlib.crc32(path.read_bytes(), sums)
-    return f"{sums:08x}"
-
-
-def _git_commit() -> str | None:
-    """The commit of the folder that the user works in, if it is under git."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -10,6 +10,7 @@ from reslab.evaluation.model_file import MODEL_NAME
 from reslab.photos.folder import list_file as listing
 from reslab.photos.folder.digests import digest_or_nothing
 from reslab.photos.folder.photos import Photos
+
 from .run import Run
 
 

@@ -26,11 +26,11 @@ from reslab.hardware import cores, multiplies_bf16, processor, threads, threads_
 from reslab.networks.precision import CANDIDATES, Precision, parse_precision
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.randomness import torch_seeded
-from reslab.training.loop import memory_answered
+from reslab.training.failures import memory_answered
 from reslab.training.recipe import Recipe
 
-from .precision_cache import Measured, recall, remember
-from .timed_steps import Trial, alike, seconds_compiled
+from .precision_cache import MeasuredPrecision, recall, remember
+from .timed_steps import TimedSteps, alike, seconds_compiled
 
 STEPS = "steps 2"  # changes with what a step computes, and how: what was measured before counts no more
 SHARE = 0.03  # of the run's own time, for a measurement
@@ -49,7 +49,7 @@ def measure_precision(
     photos: int,
     device: torch.device,
     say: Callable[[str], Any],
-) -> Measured:
+) -> MeasuredPrecision:
     """What `recipe.precision` asks for, timed; for "auto" the fastest of all, remembered for the next time.
 
     Compiled steps are tried on a CUDA device only: elsewhere they gain less than compiling costs most runs.
@@ -86,7 +86,7 @@ def measure_precision(
     with torch_seeded(0, "autotune"), memory_answered(recipe):
         shape = (batch_size, preprocess.channels, recipe.size, recipe.size)
         images = torch.randn(shape)
-        trials = {p: Trial(network, recipe, p, device) for p in candidates}
+        trials = {p: TimedSteps(network, recipe, p, device) for p in candidates}
         measured = _measure(trials, images, recipe, photos, device)
         if recipe.precision == "auto" and device.type == "cuda":
             measured = _or_compiled(measured, network, recipe, images, photos, device)
@@ -111,8 +111,8 @@ def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any])
 
 
 def _measure(
-    trials: dict[Precision, Trial], images: Tensor, recipe: Recipe, photos: int, device: torch.device
-) -> Measured:
+    trials: dict[Precision, TimedSteps], images: Tensor, recipe: Recipe, photos: int, device: torch.device
+) -> MeasuredPrecision:
     few = images[: max(min(4, len(images)), min(SCREENED, recipe.epochs * photos // 400))]
     if any(p.compiled for p in trials):  # a step of another size is not compiled
         few = images
@@ -136,7 +136,7 @@ def _measure(
     return _measured(chosen, seconds, len(images), busy=not alone.now())
 
 
-def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict[Precision, float]:
+def _rounds(rivals: dict[Precision, TimedSteps], images: Tensor, left: float) -> dict[Precision, float]:
     """The best time of a step of each, in turns: of as many, from the first on, as the seconds left allow.
 
     Empty if they do not allow two, where there are several. The best and not the mean: what disturbs a step
@@ -167,7 +167,7 @@ def _rounds(rivals: dict[Precision, Trial], images: Tensor, left: float) -> dict
     return {p: min(values) for p, values in times.items()}
 
 
-def _measure_by_work(trials: dict[Precision, Trial], few: Tensor, batch_size: int) -> Measured:
+def _measure_by_work(trials: dict[Precision, TimedSteps], few: Tensor, batch_size: int) -> MeasuredPrecision:
     """By the CPU time of one thread, which other programs hardly change; then how many threads pay here."""
     everyone = torch.get_num_threads()
     work, losses = {}, {}
@@ -185,17 +185,17 @@ def _measure_by_work(trials: dict[Precision, Trial], few: Tensor, batch_size: in
                 passed[count] += trials[chosen].step(few, batch_size)[0] / 2
     count = min(counts, key=lambda count: passed[count])
     speeds = {str(p): round(batch_size / value, 1) for p, value in sorted(work.items(), key=lambda i: i[1])}
-    return Measured(str(chosen), passed[count], speeds, count, busy=True)
+    return MeasuredPrecision(str(chosen), passed[count], speeds, count, busy=True)
 
 
 def _or_compiled(
-    measured: Measured,
+    measured: MeasuredPrecision,
     network: nn.Module,
     recipe: Recipe,
     images: Tensor,
     photos: int,
     device: torch.device,
-) -> Measured:
+) -> MeasuredPrecision:
     """The same compiled, if the run is long enough to be the shorter for it."""
     plain, step = parse_precision(measured.precision), measured.seconds_per_step
     steps = _seconds_in_all(recipe, photos, len(images) / step) / step
@@ -218,9 +218,11 @@ def _alike(losses: dict[Precision, float]) -> list[Precision]:
     return [p for p in losses if alike(losses[p], exact)] or list(losses)
 
 
-def _measured(chosen: Precision, seconds: dict[Precision, float], images: int, busy: bool) -> Measured:
+def _measured(
+    chosen: Precision, seconds: dict[Precision, float], images: int, busy: bool
+) -> MeasuredPrecision:
     speeds = {str(p): round(images / s, 1) for p, s in sorted(seconds.items(), key=lambda item: item[1])}
-    return Measured(str(chosen), seconds[chosen], speeds, torch.get_num_threads(), busy)
+    return MeasuredPrecision(str(chosen), seconds[chosen], speeds, torch.get_num_threads(), busy)
 
 
 class _Alone:

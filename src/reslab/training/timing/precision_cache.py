@@ -11,12 +11,13 @@ from pydantic import TypeAdapter
 
 from reslab import files
 from reslab.networks.precision import PRECISIONS
-from reslab.training.runs.run_schema import MOST_THREADS
 from reslab.untrusted import read_text
+
+MOST_THREADS = 1024  # that a run may ask for
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPrecision:
     """What a run computes with, and the measurement: images a second for each candidate that was timed.
 
     On a busy machine they are images per second of CPU time in one thread. `threads` is 0 where nobody knows.
@@ -42,7 +43,7 @@ class Measured:
         return f"{text} busy, so {computing}, and the choice is not remembered"
 
 
-def recall(key: str) -> Measured | None:
+def recall(key: str) -> MeasuredPrecision | None:
     """What was remembered under `key`; what a killed process was about to remember goes."""
     for orphan in files.orphans(_memory().parent):
         with suppress(OSError):
@@ -50,7 +51,7 @@ def recall(key: str) -> Measured | None:
     return _known().get(key)
 
 
-def remember(key: str, measured: Measured) -> None:
+def remember(key: str, measured: MeasuredPrecision) -> None:
     """Where that cannot be written, it costs seconds the next time."""
     known = _known() | {key: measured}
     with suppress(OSError):
@@ -64,13 +65,13 @@ def _memory() -> Path:
     return Path(platformdirs.user_cache_dir("reslab")) / "precision.json"
 
 
-def _known() -> dict[str, Measured]:
+def _known() -> dict[str, MeasuredPrecision]:
     with suppress(OSError, ValueError):
-        content = TypeAdapter(dict[str, Measured]).validate_json(read_text(_memory()))
+        content = TypeAdapter(dict[str, MeasuredPrecision]).validate_json(read_text(_memory()))
         return {key: value for key, value in content.items() if _is_sound(value)}
     return {}
 
 
-def _is_sound(measured: Measured) -> bool:
+def _is_sound(measured: MeasuredPrecision) -> bool:
     known = measured.precision in PRECISIONS and 0 <= measured.threads <= MOST_THREADS
     return known and 0 <= measured.seconds_per_step < math.inf

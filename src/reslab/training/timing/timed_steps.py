@@ -22,7 +22,7 @@ COMPILING = 60.0  # seconds, a first guess at what it takes to compile a step
 STEPS = 5  # of which the fastest counts
 
 
-class Trial:
+class TimedSteps:
     """Training steps of a copy of the network in one precision."""
 
     def __init__(
@@ -86,8 +86,8 @@ def seconds_compiled(
     sizes = len(sizes_of(recipe))
     if share * seconds * steps < COMPILING:
         return None
-    exact = Trial(network, recipe, precision, device).step(images, len(images))[1]
-    trial = Trial(network, recipe, replace(precision, compiled=True), device)
+    exact = TimedSteps(network, recipe, precision, device).step(images, len(images))[1]
+    trial = TimedSteps(network, recipe, replace(precision, compiled=True), device)
     started = time.perf_counter()
     try:
         loss = trial.step(images, len(images))[1]
