@@ -188,7 +188,8 @@ def test_what_is_left_counts_the_epochs_of_each_size_that_are_done(counts, secon
 
 def test_a_plan_of_a_hundred_thousand_epochs_is_made_at_once():
     recipe = Recipe(time="24h", size=128)
-    state = SimpleNamespace(recipe=recipe, clock=TimeBudget(time.monotonic(), dict.fromkeys(SIZES, 0.5), 10))
+    budget = TimeBudget(time.monotonic(), dict.fromkeys(SIZES, 0.5), 10)
+    state = SimpleNamespace(recipe=recipe, time_budget=budget)
     started = time.process_time()
     plan = planned(SimpleNamespace(state=state, train=range(3)), {})
     assert time.process_time() - started < 1

@@ -197,7 +197,7 @@ def test_what_a_consumer_does_with_an_epoch_counts_among_its_seconds(
         if isinstance(event, Epoch):
             seen.append(event.seconds)
             time.sleep(0.3)
-    assert all(leg.seconds > 0.3 + s for leg, s in zip(prepared.state.past, seen, strict=True))
+    assert all(leg.seconds > 0.3 + s for leg, s in zip(prepared.state.past_epochs, seen, strict=True))
 
 
 def test_memory_that_ends_in_validation_is_answered_as_in_training(photo_folder: Callable[..., Path]) -> None:

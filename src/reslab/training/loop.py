@@ -53,9 +53,9 @@ class TrainState:
     loss_sum: float = 0.0  # over the images of the present epoch, each counted once
     images: int = 0
     seconds: float = 0.0  # of training in the present epoch
-    leg: EpochPlan | None = None  # the present epoch as planned; None between two
-    past: list[EpochPlan] = field(default_factory=list)  # the epochs done
-    clock: TimeBudget | None = None  # of a recipe that has a time
+    plan: EpochPlan | None = None  # the present epoch as planned; None between two
+    past_epochs: list[EpochPlan] = field(default_factory=list)  # the epochs done
+    time_budget: TimeBudget | None = None  # of a recipe that has a time
     replacements: Replacements = field(default_factory=Replacements)  # of photos that turned bad
     forward: Callable[[Tensor], Tensor] = field(init=False)  # the network as a training step calls it
 
@@ -116,11 +116,11 @@ def training_loop(
     Raises RecipeError for a recipe of a given time without a clock, which `fit` and `train` start.
     """
     recipe = state.recipe
-    if recipe.time is not None and state.clock is None:
+    if recipe.time is not None and state.time_budget is None:
         why = "its epochs are planned by a clock that fit and train start"
         raise RecipeError(f"time: nothing here tells when {recipe.time} are over", why, "give epochs instead")
-    while leg := state.leg or next_leg(recipe, state.clock, state.past, len(batches)):
-        state.leg = leg
+    while leg := state.plan or next_leg(recipe, state.time_budget, state.past_epochs, len(batches)):
+        state.plan = leg
         train_mode(state.network, recipe.freeze)
         started = time.perf_counter()
         planned = batches.epoch(state.epoch, state.step, size=leg.size, replacements=state.replacements)
@@ -147,8 +147,8 @@ def training_loop(
         started = time.perf_counter()
         yield epoch
         # what the consumer does with an epoch is part of what the next one will cost, too
-        done = state.past[-1]
-        state.past[-1] = replace(done, seconds=done.seconds + time.perf_counter() - started)
+        done = state.past_epochs[-1]
+        state.past_epochs[-1] = replace(done, seconds=done.seconds + time.perf_counter() - started)
 
 
 def update(state: TrainState, batch: Batch, learning_rate: float) -> float:
@@ -173,10 +173,10 @@ def update(state: TrainState, batch: Batch, learning_rate: float) -> float:
 
 def finish_epoch(state: TrainState, validate: Validate, learning_rate: float) -> Epoch:
     """Validates, starts the counters anew, and says how the epoch went."""
-    assert state.leg is not None
+    assert state.plan is not None
     started = time.perf_counter()
     with threads(state.threads), memory_answered(state.recipe):
-        val_loss, val_accuracy = validate(state.validated, state.leg.size)
+        val_loss, val_accuracy = validate(state.validated, state.plan.size)
     if not math.isfinite(val_loss):
         raise not_finite(
             f"the validation loss became {val_loss}", state.recipe, state.epoch, state.step, learning_rate
@@ -184,17 +184,17 @@ def finish_epoch(state: TrainState, validate: Validate, learning_rate: float) ->
     seconds = max(state.seconds, 1e-9)
     epoch = Epoch(
         epoch=state.epoch + 1,
-        epochs=state.leg.epochs,
+        epochs=state.plan.epochs,
         train_loss=state.loss_sum / state.images,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         learning_rate=learning_rate,
         seconds=seconds,
         images_per_second=state.images / seconds,
-        size=state.leg.size,
+        size=state.plan.size,
     )
-    state.past.append(replace(state.leg, seconds=seconds + time.perf_counter() - started))
-    state.leg, state.epoch, state.step = None, state.epoch + 1, 0
+    state.past_epochs.append(replace(state.plan, seconds=seconds + time.perf_counter() - started))
+    state.plan, state.epoch, state.step = None, state.epoch + 1, 0
     state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
     state.replacements.in_epoch = 0
     return epoch

@@ -118,7 +118,7 @@ def start_clock(
         seconds.append(time.monotonic() - started)
     looking = min(seconds) / len(images) * (len(tested.test if tested else ()) + len(prepared.val.photos))
     after = AFTER + (_reading(tested, look) if tested else 0.0)
-    state.clock = choose_clock(
+    state.time_budget = choose_clock(
         state.recipe,
         [
             TimeBudget(
@@ -145,7 +145,7 @@ def planned(prepared: TrainingSetup, costs: dict[int, float]) -> list[tuple[int,
     """(size, epochs) as planned now, if every epoch takes what it is expected to."""
     state, steps = prepared.state, len(prepared.train)
     past: list[EpochPlan] = []
-    clock = state.clock
+    clock = state.time_budget
     if clock is not None:
         seconds = state.recipe.seconds - clock.reserve - clock.spent
         left = epochs_left(sizes_now(state.recipe, clock), seconds, clock.costs)
@@ -155,4 +155,4 @@ def planned(prepared: TrainingSetup, costs: dict[int, float]) -> list[tuple[int,
         past.append(replace(leg, seconds=costs[leg.size] * leg.steps / steps))
         if clock is not None:
             clock = replace(clock, began=clock.began - past[-1].seconds)
-    return [(size, sum(leg.size == size for leg in past)) for size in sizes_now(state.recipe, state.clock)]
+    return [(size, sum(leg.size == size for leg in past)) for size in sizes_now(state.recipe, state.time_budget)]

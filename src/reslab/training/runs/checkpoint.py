@@ -47,9 +47,9 @@ def save(state: TrainState, epochs: Sequence[Epoch], folder: Path) -> None:
         "loss_sum": state.loss_sum,
         "images": state.images,
         "seconds": state.seconds,
-        "leg": None if state.leg is None else asdict(state.leg),
-        "past": [asdict(leg) for leg in state.past],
-        "clock": None if state.clock is None else asdict(state.clock) | {"began": -state.clock.spent},
+        "leg": None if state.plan is None else asdict(state.plan),
+        "past": [asdict(leg) for leg in state.past_epochs],
+        "clock": None if state.time_budget is None else asdict(state.time_budget) | {"began": -state.time_budget.spent},
         "replacements": asdict(state.replacements),
         "epochs": [epoch.as_json() for epoch in epochs],
     }
@@ -79,8 +79,8 @@ def load(state: TrainState, folder: Path, began: float) -> list[Epoch]:
         ) from error
     for name, value in place.items():
         setattr(state, name, value)
-    if state.clock is not None:
-        state.clock = replace(state.clock, began=began + state.clock.began)
+    if state.time_budget is not None:
+        state.time_budget = replace(state.time_budget, began=began + state.time_budget.began)
     return epochs
 
 

@@ -78,7 +78,7 @@ def read_place(content: Mapping[str, Any], recipe: Recipe) -> tuple[dict[str, An
     if recipe.time is not None:
         _check_clock(clock, recipe, past if leg is None else [*past, leg])
     names = ("epoch", "step", "loss_sum", "images", "seconds")
-    place = {name: content[name] for name in names} | {"leg": leg, "past": past, "clock": clock}
+    place = {name: content[name] for name in names} | {"plan": leg, "past_epochs": past, "time_budget": clock}
     return place | {"replacements": _made(Replacements, content["replacements"], REPLACEMENTS)}, epochs
 
 

@@ -74,7 +74,7 @@ def begin(
     costs = estimate(prepared, name, _loading(prepared))
     start_clock(prepared, costs, photos, began)
     say(_plan(prepared, name, costs))
-    first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.clock))))
+    first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.time_budget))))
     try:
         _write(folder, prepared, found, first, name, spec, weights)
     except RunError:
