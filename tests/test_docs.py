@@ -37,11 +37,7 @@ PAGES = sorted(
     if not page.is_relative_to(ROOT / ".venv")
 )
 TWINS = {
-    page: ROOT / "README.md"
-    if page.name == "README.zh.md"
-    else ROOT / "docs" / page.relative_to(ROOT / "docs/zh")
-    for page in PAGES
-    if page.name.endswith(".zh.md") or page.is_relative_to(ROOT / "docs/zh")
+    page: page.with_name(page.name.replace(".zh.md", ".md")) for page in PAGES if page.name.endswith(".zh.md")
 }
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OUTPUT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -28,7 +28,7 @@ from mistakes.bench import Bench, Figures, quick
 HERE = Path(__file__).parent
 JSON = HERE / "pitfalls.json"
 PICTURE = HERE.parent / "pictures/pitfalls/false-curve.png"
-PAGES = (HERE.parent / "pitfalls.md", HERE.parent / "zh/pitfalls.md")
+PAGES = (HERE.parent / "pitfalls.md", HERE.parent / "pitfalls.zh.md")
 
 
 @dataclass(frozen=True)
