@@ -1,45 +1,45 @@
-"""Locks on run folders: one process writes a run at a time."""
+"""Locks on run folders: one process at a time writes a run."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import RunError
-from .files import not_written, process_lives
+from .files import write_error
+from .untrusted import read_text
 
-OWNER = ".lock-owner"  # in a run folder, the process that holds it
-
-
-ORPHANS = 15.0  # seconds in which the workers of a killed process notice it, and let go of its lock
+OWNER = ".lock-owner"  # in a run folder: the name of the process that holds the lock
+ORPHANED_WORKERS_S = 15.0  # workers of a killed process hold its lock until they notice
 
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process. The lock of a process that died is no obstacle.
+    """Hold the lock of a run folder. The lock of a dead process is no obstacle.
 
-    Raises RunError, naming the other process, if one works there.
+    Raises:
+        RunError: another process holds the lock (the error names it), or `folder` cannot be written.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock")
-    owner = folder / OWNER
+    lock, owner = FileLock(folder / ".lock"), folder / OWNER
     try:
         try:
             lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
         except Timeout:
-            if process_lives(_content(owner)):
+            if process_exists(_read_owner(folder)):
                 raise
-            lock.acquire(timeout=ORPHANS)
-        owner.unlink(missing_ok=True)  # not written into: it may be a pipe, or a link to a file outside
+            lock.acquire(timeout=ORPHANED_WORKERS_S)
+        owner.unlink(missing_ok=True)  # a new file, since the old one may be a link to a file elsewhere
         with owner.open("x") as file:
             file.write(f"process {os.getpid()}\n")
     except Timeout:
         raise RunError(
-            f"{folder} is in use by another process ({_content(owner) or 'unknown'})",
-            "two processes that write one run folder would spoil each other's work",
+            f"{folder} is in use by another process ({_read_owner(folder) or 'unknown'})",
+            "two processes that write the same run would damage it",
             "wait for it, stop it, or give this run another folder",
         ) from None
     except OSError as error:
@@ -48,7 +48,7 @@ def only_process(folder: Path) -> Iterator[None]:
         lock.release()
         raise RunError(
             f"nothing can be written into {folder}",
-            str(not_written(error, owner, 64).strerror),
+            str(write_error(error, owner, 64).strerror),
             "make room, or check its permissions",
         ) from error
     try:
@@ -59,34 +59,36 @@ def only_process(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def remove_dead_owner(folder: Path) -> None:
-    """Removes the name of the process that held `folder`, if it was killed before it could."""
-    owner = folder / OWNER
-    if not process_lives(_content(owner)):
-        with suppress(OSError):
-            owner.unlink(missing_ok=True)
-
-
-def _content(path: Path) -> str:
-    try:
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
-            return ""
-        with path.open(errors="replace") as file:
-            return file.read(80).strip()
-    except OSError:
-        return ""
-
-
 def is_locked(folder: Path) -> bool:
-    """Whether a living process holds `folder`."""
+    """Check whether a process holds the lock of `folder`, without creating a file."""
     from filelock import FileLock, Timeout
 
-    if not (folder / ".lock").is_file() or (folder / ".lock").is_symlink():  # none that reslab made
+    path = folder / ".lock"
+    if not path.is_file() or path.is_symlink():  # reslab creates a regular file
         return False
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except (Timeout, OSError):
         return True
     lock.release()
     return False
+
+
+def process_exists(owner: str) -> bool:
+    """Check whether the process named in a text such as "process 123" exists. True if it names none."""
+    number = re.search(r"\d+", owner)
+    try:
+        if number:
+            os.kill(int(number[0]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # the process exists and belongs to another user
+        return True
+    return True
+
+
+def _read_owner(folder: Path) -> str:
+    with suppress(OSError, ValueError):
+        return read_text(folder / OWNER)[:80].strip()
+    return ""

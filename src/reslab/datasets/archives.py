@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reslab.errors import DownloadError
+from reslab.files import cache_path
 from reslab.untrusted import patient
 
 from .catalog import Archive, PublicSet
@@ -21,9 +22,7 @@ from .catalog import Archive, PublicSet
 
 def downloads_folder() -> Path:
     """Where archives stay once fetched, so that a second try need not fetch them again. Safe to delete."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("reslab")) / "downloads"
+    return cache_path("downloads")
 
 
 def find_archives(name: str, public: PublicSet, source: Path) -> dict[Archive, Path]:

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from reslab.errors import DownloadError, UsageError, nearest
+from reslab.files import user_path
 from reslab.parallel import on_all_cores
 
 from .archives import fetch_archives, find_archives, unpack
@@ -35,13 +36,13 @@ def get(name: str, folder: Path | str, *, source: Path | str | None = None, prog
     """
     public = _named(name)
     # os.path and not Path, which fails for ~nobody, a name too long, a folder that is closed to us
-    folder = Path(os.path.abspath(os.path.expanduser(folder)))
+    folder = Path(os.path.abspath(user_path(folder)))
     if os.path.lexists(folder):
         raise UsageError(f"{folder} exists already", "nothing is ever overwritten", "choose another folder")
     if source is None:
         found = fetch_archives(name, public, progress=progress)
     else:
-        source = Path(os.path.expanduser(source))
+        source = user_path(source)
         try:
             found = find_archives(name, public, source)
         except OSError as error:

@@ -16,6 +16,7 @@ from torch import nn
 
 from reslab.errors import ClassifierError, PhotosError
 from reslab.evaluation.fast.parallel import answer_many, are_many
+from reslab.files import user_path
 from reslab.hardware import choose_device
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder import list_file as listing
@@ -220,7 +221,7 @@ def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[
         for photo in photos.test or photos.val:
             files[photos.classes[photo.label]].append(photo.path)
     else:
-        folder = Path(os.path.expanduser(photos))
+        folder = user_path(photos)
         files = judged(folder)
     unknown = sorted(name for name, paths in files.items() if paths and name not in classes)
     if unknown:
@@ -260,7 +261,7 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         # os.path and not Path: a line of a list may be too long for a name, or begin with ~ and be no user
-        path = Path(os.path.expanduser(pattern))
+        path = user_path(pattern)
         if os.path.isdir(path):
             found |= dict.fromkeys(find_photos(path))
         elif os.path.exists(path) or not glob.has_magic(pattern):

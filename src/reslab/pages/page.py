@@ -36,7 +36,7 @@ def render(template: str, values: Mapping[str, Any], *, script: str = "") -> str
 
 def page_path(path: Path, example: str) -> Path:
     """Where a page goes; refused before any work if it cannot go there. Raises UsageError."""
-    path = Path(os.path.expanduser(path))  # not Path's own, which fails for ~nobody
+    path = files.user_path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} is no name for a page", "a page ends in .html", f"write {example}")
     is_folder = os.path.isdir(path)

@@ -14,7 +14,7 @@ import torch
 import reslab
 from reslab import Classifier, Recipe, Run, find_runs
 from reslab.errors import PhotosError, RecipeError, RunError
-from reslab.files import checked, write_json
+from reslab.files import add_checksum, write_json
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.pixel_store import PixelFiles
 from reslab.training.runs.resume import epochs_of
@@ -315,7 +315,7 @@ def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     about = json.loads((folder / "run.json").read_text()) | {"left_out": value}
     del about["checksum"]
-    write_json(folder / "run.json", checked(about))
+    write_json(folder / "run.json", add_checksum(about))
     with pytest.raises(RunError, match=r"run\.json cannot be read\n  why: left_out: "):
         _ = Run(folder).left_out
 
@@ -376,7 +376,7 @@ def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
                 raise ValueError("sides have to be multiples of 16")
             return self.fc(self.conv(x).relu().mean((2, 3)))
 
-    monkeypatch.setattr("reslab.training.epoch_plan.FEW", 1e9)  # no time is long enough
+    monkeypatch.setattr("reslab.training.epoch_plan.MIN_EPOCHS_IN_TIME", 1e9)  # no time is long enough
     monkeypatch.setattr("reslab.training.time_budget.AFTER", 0.5)
     recipe, said = reslab.Recipe(time="9s", size=128, precision="fp32"), []
     run = reslab.train(
@@ -458,7 +458,7 @@ def test_an_epoch_whose_checkpoint_was_lost_counts_where_no_time_is_left_to_do_i
     next(stream)
     stream.close()
     (run.folder / "checkpoint").write_bytes(before)  # killed after the second row and before its checkpoint
-    monkeypatch.setattr("reslab.training.epoch_plan.SLIVER", 1e9)
+    monkeypatch.setattr("reslab.training.epoch_plan.MIN_EPOCH_FRACTION", 1e9)
     assert list(epochs_of(run, progress=False, say=str)) == []
     assert run.state == "finished"
     assert run.result is not None

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from reslab.errors import PhotosError, UsageError
+from reslab.files import user_path
 from reslab.parallel import on_all_cores
 from reslab.randomness import key
 
@@ -46,7 +47,7 @@ def make_drawings(
     on its own number only. A draw that is killed leaves nothing under the name of the folder. Raises
     PhotosError if the folder exists or cannot be written, UsageError for numbers that make no set.
     """
-    folder = Path(os.path.expanduser(folder))  # not Path's own, which fails for ~nobody
+    folder = user_path(folder)
     if train < 4 or test < 2 or not 32 <= size <= 1024:
         raise UsageError(
             f"no set can be drawn of {train} pictures to train and {test} to test, {size} pixels wide",

@@ -11,6 +11,7 @@ from torch import nn
 
 from reslab.errors import NetworkError, UsageError
 from reslab.evaluation.classifier import Classifier
+from reslab.files import user_path
 from reslab.networks.from_text import CLASSES, build_named
 from reslab.networks.registry import short_name
 from reslab.networks.resnet import ResNet
@@ -46,7 +47,7 @@ def subject_of(
     """
     if isinstance(model, str | Path):
         # os.path and not Path, which fails for ~nobody, a name too long, a folder that is closed to us
-        path = Path(os.path.expanduser(model))
+        path = user_path(model)
         if os.path.isdir(path) or path.suffix == ".safetensors":
             model = Classifier.load(path, device="cpu")
         elif os.path.isfile(path) and path.suffix != ".py":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from reslab.errors import UsageError
 from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.metrics import soft_max
+from reslab.files import user_path
 from reslab.inspection.summary import anatomy
 from reslab.inspection.tracer import place_of
 from reslab.pages.page import page_path, render, sides, significant, write_page
@@ -104,7 +104,7 @@ def walk(
     """
     page = None if path is None else page_path(Path(path), "-o walk.html")
     subject = subject_of(model, weights, preprocess)
-    source = photo if isinstance(photo, bytes) else Path(os.path.expanduser(photo))
+    source = photo if isinstance(photo, bytes) else user_path(photo)
     seen, images = look(source, subject.preprocess)
     walked = _walk(subject, seen, images)
     if page is not None:

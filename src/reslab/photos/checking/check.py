@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reslab.files import user_path
 from reslab.photos.decoding.decode import Truncated
 from reslab.text import printable, table
 
@@ -66,7 +67,7 @@ class Check:
         """Writes a list of what to use to `path`, a new file; see fixing.fix. No photo is touched."""
         from .fix import fix
 
-        return fix(self, Path(os.path.expanduser(path)))
+        return fix(self, user_path(path))
 
     def __str__(self) -> str:
         if not self.findings:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reslab.errors import PhotosError, UsageError
+from reslab.files import user_path
 from reslab.parallel import on_all_cores
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.folder import list_file as listing
@@ -106,7 +107,7 @@ def find_files(source: Any) -> Files:
             files = Files(listed.folder, listed.found)
             files.listing = listed
             return files
-        folder = Path(os.path.expanduser(source))
+        folder = user_path(source)
         return Files(folder, find_splits(folder))
     raise UsageError(
         f"this is no folder of photos: {type(source).__name__}",

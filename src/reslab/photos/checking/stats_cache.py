@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from reslab.files import cache_path
+
 from .photo_stats import SIDE, Look
 
 log = logging.getLogger("reslab")
@@ -75,9 +77,7 @@ class LookCache:
 
 
 def cache_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("reslab")) / "looks"
+    return cache_path("looks")
 
 
 def _open(folder: Path | None) -> sqlite3.Connection:

@@ -59,7 +59,7 @@ class Listing:
 
 def is_list(source: Any) -> bool:
     """Whether it is a path to a file, which can be nothing else."""
-    return isinstance(source, str | os.PathLike) and os.path.isfile(os.path.expanduser(source))
+    return isinstance(source, str | os.PathLike) and os.path.isfile(files.user_path(source))
 
 
 def write(
@@ -102,7 +102,7 @@ def check_new(path: Path) -> None:
 
 def read(path: Path) -> Listing:
     """Raises PhotosError for a file that is no list, is damaged, or does not fit its folder any more."""
-    path = Path(os.path.expanduser(path))
+    path = files.user_path(path)
     try:
         with path.open("rb") as file:
             header = _header(path, file.readline(MOST_CLASSES))

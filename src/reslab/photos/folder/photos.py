@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reslab.errors import PhotosError, UsageError
+from reslab.files import user_path
 from reslab.parallel import on_all_cores
 from reslab.text import printable
 
@@ -199,7 +200,7 @@ def _find(source: Any) -> tuple[Path, dict[str, dict[str, Paths]], list[str]]:
             "expected a path or a torchvision ImageFolder",
             'give the folder that holds one folder per class: Photos("data")',
         )
-    folder = Path(os.path.expanduser(source))  # not Path's own, which fails for ~nobody
+    folder = user_path(source)
     return folder, find_splits(folder), left_out(folder)
 
 

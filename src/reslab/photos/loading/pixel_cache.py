@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from reslab import files as durable
 from reslab.errors import PhotosError
+from reslab.files import cache_path
 from reslab.photos.folder.photo_list import DIGEST, PhotoList
 from reslab.text import printable
 
@@ -42,9 +43,7 @@ NOTE = ".unread"  # beside a cache's name: the digests of what could not be read
 
 def cache_folder() -> Path:
     """Where all caches lie: the user's own cache folder, as the system names it."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("reslab")) / "pixels"
+    return cache_path("pixels")
 
 
 def open_pixels(

@@ -43,7 +43,6 @@ def epochs_of(
     Ctrl-C or SIGTERM saves a checkpoint after the present step, then raises KeyboardInterrupt.
     """
     if run.state == "finished":
-        locks.remove_dead_owner(run.folder)
         say(f"{run.folder} is finished: nothing to go on with")
         return
     began = time.monotonic()
@@ -172,7 +171,7 @@ def _keep(run: Run, prepared: TrainingSetup, photos: Photos, rows: list[Epoch], 
 
 
 def _write_metrics(run: Run, table: list[dict[str, Any]]) -> None:
-    files.write_json_lines(run.folder / "metrics.jsonl", map(files.checked, table))
+    files.write_json_lines(run.folder / "metrics.jsonl", map(files.add_checksum, table))
 
 
 def _classifier(prepared: TrainingSetup, photos: Photos, run: Run, figures: dict[str, Any]) -> Classifier:
@@ -225,4 +224,4 @@ def _finish(
         "left_out": left_out.as_json(),
         "replaced": replaced.rows(),
     }
-    files.write_json(run.folder / "result.json", files.checked(result))
+    files.write_json(run.folder / "result.json", files.add_checksum(result))

@@ -42,7 +42,7 @@ class Run:
     folder: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(os.path.expanduser(self.folder)))
+        object.__setattr__(self, "folder", files.user_path(self.folder))
         if not os.path.isfile(self.folder / "run.json"):
             what = "is no run folder" if os.path.isdir(self.folder) else "does not exist"
             raise RunError(f"{self.folder} {what}", "it has no run.json", "`reslab runs` lists the runs here")
@@ -198,7 +198,7 @@ def new_folder(run: Path | str | None, name: str) -> Path:
         while os.path.lexists(folder):
             folder, count = Path("runs") / f"{stem}-{count + 1}", count + 1
     else:
-        folder = Path(os.path.expanduser(run))  # not Path's own, which fails for ~nobody
+        folder = files.user_path(run)
     if os.path.lexists(folder):
         is_run = os.path.isfile(folder / "run.json")
         raise RunError(

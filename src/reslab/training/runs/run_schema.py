@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reslab.errors import RunError
-from reslab.files import verified
+from reslab.files import verify_checksum
 from reslab.training.timing.precision_cache import MOST_THREADS
 from reslab.untrusted import read_json, read_text
 
@@ -128,7 +128,7 @@ def _checked(text: str, fields: Fields) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"expected an object of names and values, got {reprlib.repr(content)}")
     check_fields(content, fields)
-    return verified(content)
+    return verify_checksum(content)
 
 
 def check_fields(content: Mapping[str, Any], fields: Fields) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -25,10 +24,10 @@ from reslab.photos.loading.batches import Batch, Batches
 from reslab.photos.loading.contact_sheet import show_batch
 from reslab.photos.loading.unreadable import ReadablePhotos
 from reslab.randomness import torch_seeded
-from reslab.training.epoch_plan import sizes_now
+from reslab.training.epoch_plan import image_sizes
 from reslab.training.recipe import Recipe
 from reslab.training.setup import TrainingSetup, device_of, find_readable, prepare
-from reslab.training.time_budget import estimate, planned, start_clock
+from reslab.training.time_budget import estimate_epoch_seconds, planned, start_time_budget
 
 from . import checkpoint
 from .reproducibility import environment
@@ -71,10 +70,10 @@ def begin(
     if warning := warn(first_look(photos, recipe.truncated), named):
         say(warning)
     prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
-    costs = estimate(prepared, name, _loading(prepared))
-    start_clock(prepared, costs, photos, began)
+    costs = estimate_epoch_seconds(prepared, name, _loading(prepared))
+    start_time_budget(prepared, costs, photos, began)
     say(_plan(prepared, name, costs))
-    first = next(_in_process(prepared).epoch(0, size=min(sizes_now(recipe, prepared.state.time_budget))))
+    first = next(_in_process(prepared).epoch(0, size=min(image_sizes(recipe, prepared.state.time_budget))))
     try:
         _write(folder, prepared, found, first, name, spec, weights)
     except RunError:
@@ -182,27 +181,19 @@ def _write(
         "started": now(),
     }
     try:
-        _remove_unfinished(folder.parent)
         with files.whole_folder(folder) as making:
             prepared.state.recipe.save(making / "recipe.json")
             here = environment(prepared.state.device)
-            files.write_json(making / "environment.json", files.checked(dict(here)))
+            files.write_json(making / "environment.json", files.add_checksum(dict(here)))
             files.write_json_lines(making / "photos.jsonl", photos.rows())
             about["photos_digest"] = digest(making / "photos.jsonl")
             look = prepared.preprocess
             show_batch(first, photos.classes, making / "first_batch.jpg", mean=look.mean, std=look.std)
             checkpoint.save(prepared.state, [], making)
-            files.write_json(making / "run.json", files.checked(about))
+            files.write_json(making / "run.json", files.add_checksum(about))
     except OSError as error:
         raise RunError(
             f"the run folder {folder} cannot be written",
             error.strerror or str(error),
             "make room, or choose another --run",
         ) from error
-
-
-def _remove_unfinished(runs: Path) -> None:
-    """Runs that killed processes were about to write; the name of each was its process's own choice."""
-    for orphan in files.orphans(runs):
-        if (orphan / "recipe.json").is_file():
-            shutil.rmtree(orphan, ignore_errors=True)

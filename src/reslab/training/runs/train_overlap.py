@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reslab.evaluation.classifier import judged
 from reslab.evaluation.model_file import MODEL_NAME
+from reslab.files import user_path
 from reslab.photos.folder import list_file as listing
 from reslab.photos.folder.digests import digest_or_nothing
 from reslab.photos.folder.photos import Photos
@@ -23,7 +24,7 @@ def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
     run = model.parent if model.name == MODEL_NAME else model  # a run's own file is the run
     if not os.path.isfile(run / "run.json"):
         return folder, []
-    photos, left_out, folder = Run(run).photos, Run(run).left_out, Path(os.path.expanduser(folder))
+    photos, left_out, folder = Run(run).photos, Run(run).left_out, user_path(folder)
     if _is_of(folder, photos, left_out.in_all):
         if photos.test:
             unread = left_out.counts.get("test")

@@ -45,9 +45,7 @@ class MeasuredPrecision:
 
 def recall(key: str) -> MeasuredPrecision | None:
     """What was remembered under `key`; what a killed process was about to remember goes."""
-    for orphan in files.orphans(_memory().parent):
-        with suppress(OSError):
-            orphan.unlink()
+    files.remove_leftovers(_memory().parent, files.UNFINISHED_MAX_AGE_S)
     return _known().get(key)
 
 
@@ -60,9 +58,7 @@ def remember(key: str, measured: MeasuredPrecision) -> None:
 
 
 def _memory() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("reslab")) / "precision.json"
+    return files.cache_path("precision.json")
 
 
 def _known() -> dict[str, MeasuredPrecision]:
