@@ -209,67 +209,6 @@ def test_a_border_of_ones_own_making_is_left_to_its_own_forward() -> None:
     assert row.formula == "⌊(12 + 2·1 - 3)/1⌋ + 1 = 12"
 
 
-class ChannelGate(nn.Module):
-    """Wang et al. 2020, ECA-Net: a convolution over the channels themselves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x.mean((2, 3), keepdim=True)
-        y = self.conv(y.squeeze(-1).transpose(-1, -2)).transpose(-1, -2).unsqueeze(-1)
-        return x * y.sigmoid()
-
-
-class PixelAttention(nn.Module):
-    """Zhang et al. 2019, SAGAN: every pixel looks at every other."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        flat = x.view(n, c, h * w)
-        attention = torch.bmm(flat.permute(0, 2, 1), flat).softmax(-1)
-        return x + torch.bmm(flat, attention.permute(0, 2, 1)).view(n, c, h, w)
-
-
-class AxialTurn(nn.Module):
-    """Wang et al. 2020, Axial-DeepLab: width among the batch, channels, height; and back."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x.permute(0, 3, 1, 2) * 2).permute(0, 2, 3, 1)
-
-
-class LinearOfPixels(nn.Module):
-    """As in ConvNeXt (Liu et al. 2022): channels last for a while, or to the end."""
-
-    def __init__(self, back: bool) -> None:
-        super().__init__()
-        self.linear, self.back = nn.Linear(16, 16), back
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x.permute(0, 2, 3, 1))
-        return x.permute(0, 3, 1, 2) if self.back else x
-
-
-@pytest.mark.parametrize(
-    ("block", "last"),
-    [
-        (ChannelGate(), False),
-        (PixelAttention(), False),
-        (AxialTurn(), False),
-        (LinearOfPixels(back=True), False),
-        (LinearOfPixels(back=False), True),
-    ],
-    ids=["ECA-Net", "SAGAN", "Axial-DeepLab", "ConvNeXt", "its end"],
-)
-def test_channels_are_followed_to_the_axis_where_they_are(block: nn.Module, last: bool) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Sequential(block, nn.ReLU()))
-    taken = reslab.anatomy(network, (3, 12, 10))
-    (whole,) = (found for found in taken.blocks if found.name == "1")
-    assert whole.output == taken.layers[-1].output == ((12, 10, 16) if last else (16, 12, 10))
-    assert whole.maps == taken.layers[-1].maps == (16, 12, 10)
-
-
 class Masked(nn.Module):
     """As in Swin (Liu et al. 2021): what is made in the shape of x, and of none of its values, is added."""
 

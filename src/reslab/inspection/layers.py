@@ -38,12 +38,6 @@ class Layer:
     receptive_field: ReceptiveField | None
     sources: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
-    channels_last: bool = False
-
-    @property
-    def maps(self) -> Shape | None:
-        """The output with its channels first, where they are last (H, W, C) in the network."""
-        return channels_first(self.output, self.channels_last)
 
     def as_json(self) -> dict[str, Any]:
         seen = self.receptive_field
@@ -77,12 +71,6 @@ class Block:
     last: int
     input: Shape | None
     output: Shape | None
-    channels_last: bool = False
-
-    @property
-    def maps(self) -> Shape | None:
-        """As a layer's."""
-        return channels_first(self.output, self.channels_last)
 
 
 def layers_of(
@@ -121,7 +109,6 @@ def blocks_of(spans: list[Span], places: list[int]) -> tuple[Block, ...]:
             places[s.last],
             _photo_shape(s.input),
             _photo_shape(s.output),
-            s.channels_last,
         )
         for s in spans
     )
@@ -156,7 +143,6 @@ def _layer(row: Row, parameters: int, live: int, notes: tuple[str, ...]) -> Laye
         receptive_field=_public(row.seen),
         sources=tuple(row.sources),
         notes=notes,
-        channels_last=row.channels_last,
     )
 
 
@@ -215,11 +201,6 @@ def _public(field: Field) -> ReceptiveField | None:
     if field is None:
         return None
     return ReceptiveField(*(tuple(pair) for pair in zip(*field, strict=True)))  # type: ignore[arg-type]
-
-
-def channels_first(shape: Shape | None, channels_last: bool) -> Shape | None:
-    """(H, W, C) as (C, H, W) where the channels are last; every other shape as it is."""
-    return (shape[-1], *shape[:-1]) if shape and len(shape) == 3 and channels_last else shape
 
 
 def both(value: Any) -> tuple[int, int]:

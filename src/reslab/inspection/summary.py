@@ -164,7 +164,6 @@ def _folded(name: str, layers: list[Layer], block: Block | None) -> Layer:
         inference_bytes=max(layer.inference_bytes for layer in layers),
         receptive_field=ran[-1].receptive_field,
         notes=tuple(dict.fromkeys(f"{layer.name}: {note}" for layer in layers for note in layer.notes)),
-        channels_last=whole.channels_last,
     )
 
 

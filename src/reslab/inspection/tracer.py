@@ -22,7 +22,6 @@ from reslab.errors import NetworkError
 from reslab.randomness import preserve_rng_state
 
 from .arithmetic import Window
-from .channel_axis import channel_axis, is_last
 from .op_rules import Field, field_of, multiply_adds_of, name_of, padded, takes_shape_alone, windows_of
 
 PHOTO = -1  # the source of what comes from no layer
@@ -41,7 +40,6 @@ class Known(NamedTuple):
 
     seen: Field
     row: int
-    channels: int = 1  # which axis they are
 
 
 @dataclass
@@ -60,7 +58,6 @@ class Row:
     pads: tuple[int, ...] = ()
     given: Field = None  # of its first input
     seen: Field = None
-    channels_last: bool = False
     sources: list[int] = field(default_factory=list)
     kept_bytes: int = 0
     live_bytes: int = 0
@@ -76,7 +73,6 @@ class Span:
     last: int = 0
     input: tuple[int, ...] | None = None
     output: tuple[int, ...] | None = None
-    channels_last: bool = False
 
 
 class Recorder(TorchDispatchMode):
@@ -122,7 +118,6 @@ class Recorder(TorchDispatchMode):
             tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
             entry.output = tuple(tensors[0].shape) if tensors else None
             known = self._recall(tensors[0]) if tensors else None
-            entry.channels_last = known is not None and is_last(known.channels, tensors[0])
             if isinstance(entry, Span):
                 entry.last = len(self.rows)
             elif tensors:
@@ -149,12 +144,11 @@ class Recorder(TorchDispatchMode):
         if index is not None:
             self._write(self.rows[index], index, op, args, out, found)
         for tensor in made:
-            axis = channel_axis(op, args, [known.channels for _, known in found], tensor)
             seen = field_of(op, args, [(t, known.seen) for t, known in found], tensor, self.photo)
-            known = Known(seen, found[0][1].row if index is None else index, axis)
+            known = Known(seen, found[0][1].row if index is None else index)
             self._remember(tensor, known, anew=not op.is_view)
             if index is not None and self.rows[index].module is None and tensor is made[0]:
-                self.rows[index].seen, self.rows[index].channels_last = seen, is_last(axis, tensor)
+                self.rows[index].seen = seen
         if index is not None:
             self.rows[index].live_bytes = max(self.rows[index].live_bytes, self.live)
         return out

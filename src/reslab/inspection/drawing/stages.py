@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from reslab.inspection.layers import Block, Layer, Shape, channels_first
+from reslab.inspection.layers import Block, Layer, Shape
 from reslab.inspection.summary import Anatomy
 from reslab.inspection.tracer import PHOTO
 
@@ -153,7 +153,7 @@ def _is_unit(index: int, taken: Anatomy, homes: set[int]) -> bool:
         return False
     if index in homes:
         return True
-    sizes = {layer.maps[1:] for layer in taken.layers[block.first : block.last] if layer.maps}
+    sizes = {layer.output[1:] for layer in taken.layers[block.first : block.last] if layer.output}
     return len({size for size in sizes if len(size) == 2 and size != (1, 1)}) <= 2
 
 
@@ -173,14 +173,14 @@ def _grow(taken: Anatomy, whole: list[bool], sums: list[_Sum], beside: set[int])
             block = taken.blocks[owner]
             layers = taken.layers[block.first : block.last]
             kinds = tuple(s.kind for s in sums if s.home == owner)
-            output = block.maps or next((x.maps for x in reversed(layers) if x.maps), None) or (0,)
-            given = _given(taken, block.input, block.first, block.last)
+            output = block.output or next((x.output for x in reversed(layers) if x.output), None) or (0,)
+            given = block.input
             unit = Unit(block.name, block.kind, given, output, grown.waiting, kinds, True)
             grown.units.append(unit)
             grown.waiting = 0
-        elif owner is None and i not in beside and layer.maps and _shows(layer):
-            given = _given(taken, layer.inputs[0], i, i + 1) if layer.inputs else None
-            grown.units.append(Unit(layer.name, layer.kind, given, layer.maps, grown.waiting))
+        elif owner is None and i not in beside and layer.output and _shows(layer):
+            given = layer.inputs[0] if layer.inputs else None
+            grown.units.append(Unit(layer.name, layer.kind, given, layer.output, grown.waiting))
             grown.waiting = 0
         last_owner = owner
         if i in beside:
@@ -193,13 +193,6 @@ def _grow(taken: Anatomy, whole: list[bool], sums: list[_Sum], beside: set[int])
     if grown.units and grown.waiting:
         grown.units[-1] = _with(grown.units[-1], grown.waiting)
     return grown
-
-
-def _given(taken: Anatomy, shape: Shape | None, first: int, last: int) -> Shape | None:
-    """What comes to layers first ... last - 1, with its channels first."""
-    sources = [source for layer in taken.layers[first:last] for source in layer.sources if source < first]
-    source = next(iter(sources), PHOTO)
-    return channels_first(shape, source != PHOTO and taken.layers[source].channels_last)
 
 
 def _with(unit: Unit, parameters: int) -> Unit:

@@ -109,7 +109,7 @@ def visit(
     Modes, hooks and random state of the network come back as they were.
     """
     planned = _plan(taken, dict(network.named_modules()))
-    watch = _Watch(network, {stop.rows[-1].name: stop.rows[-1].channels_last for stop in planned}, count)
+    watch = _Watch(network, {stop.rows[-1].name for stop in planned}, count)
     with evaluating(network), preserve_rng_state(), watch.hooked(), watch:
         output = network(images)
     return tuple(_station(s, taken, watch) for s in planned if s.rows[-1].name in watch.maps), output
@@ -125,7 +125,7 @@ def _plan(taken: Anatomy, modules: Mapping[str, nn.Module]) -> list[_Stop]:
         stage, _, rest = row.name.partition(".")
         begun |= bool(rest)
         place = stage if rest else "head" if begun else "stem"
-        return place, row.maps and row.maps[1:], row.name if row.name in blocks else ""
+        return place, row.output and row.output[1:], row.name if row.name in blocks else ""
 
     planned = []
     for (stage, size, block), run in groupby(taken.fold(2), group):
@@ -145,7 +145,7 @@ def _station(stop: _Stop, taken: Anatomy, watch: _Watch) -> Station:
         stage=stop.stage,
         title=stop.title,
         kind=row.kind if stop.block else "",
-        shape=row.maps or (),
+        shape=row.output or (),
         receptive_field=row.receptive_field,
         formula=next((r.formula for r in stop.rows if r.formula), ""),
         parameters=sum(r.parameters for r in stop.rows),
@@ -196,10 +196,10 @@ def _way(taken: Anatomy, index: int, block: Block) -> str:
 class _Watch(TorchDispatchMode):
     """Hooks say which module runs; the mode sees a block's own sums, in place or not, with both terms.
 
-    `wanted` are the modules whose maps are kept, and whether their channels are the last axis.
+    `wanted` are the modules whose maps are kept.
     """
 
-    def __init__(self, network: nn.Module, wanted: Mapping[str, bool], count: int) -> None:
+    def __init__(self, network: nn.Module, wanted: set[str], count: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.network, self.wanted, self.count = network, wanted, count
         self.running: list[str] = []
@@ -224,9 +224,8 @@ class _Watch(TorchDispatchMode):
         def end(module: nn.Module, args: Any, output: Any) -> None:
             self.running.pop()
             if name in self.wanted and isinstance(output, Tensor):
-                maps = output[0].movedim(-1, 0) if self.wanted[name] else output[0]  # (C, H, W)
                 # at once: an operation in place may come after it
-                self.maps[name] = most_active(maps.float().cpu().numpy(), self.count)
+                self.maps[name] = most_active(output[0].float().cpu().numpy(), self.count)  # (C, H, W)
 
         return [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
 
