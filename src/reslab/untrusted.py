@@ -1,4 +1,4 @@
-"""What strangers wrote or serve: text and JSON read with care, silence ended, what is wrong in our words."""
+"""Untrusted input: text and JSON files, slow servers, and pydantic's errors as plain messages."""
 
 from __future__ import annotations
 
@@ -15,91 +15,106 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-LARGEST_TEXT = 2**20  # bytes of a file of settings
-PATIENCE = 60.0  # seconds of silence after which a server is given up
+MAX_TEXT_BYTES = 2**20  # of a settings file
+SERVER_TIMEOUT_S = 60.0  # without a byte from the server
 
 
 def read_text(path: Path) -> str:
-    """The text of a small file. Raises OSError, or ValueError for one too large, no text or no file."""
+    """Return the text of a small file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is larger than MAX_TEXT_BYTES, not UTF-8, or not a regular file.
+    """
     status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise ValueError("it is no ordinary file")
-    if status.st_size > LARGEST_TEXT:
-        raise ValueError(f"it has {status.st_size:,} bytes, and {LARGEST_TEXT:,} are read at most")
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
+        raise ValueError("it is not a regular file")
+    if status.st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"it has {status.st_size:,} bytes, more than the limit of {MAX_TEXT_BYTES:,}")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start:,} is no UTF-8 text") from error
+        raise ValueError(f"byte {error.start:,} is not UTF-8 text") from error
 
 
 def read_json(text: bytes | str) -> Any:
-    """JSON, in which no object says a name twice. Raises ValueError in words for people, whatever it is."""
+    """Parse JSON in which no object has the same name twice.
+
+    Raises:
+        ValueError: the text is invalid; the message is for people.
+    """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_each_once)
+        return json.loads(text, object_pairs_hook=_unique_names)
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start:,} is no UTF-8 text") from error
+        raise ValueError(f"byte {error.start:,} is not UTF-8 text") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON, from line {error.lineno}, column {error.colno} on") from error
+        raise ValueError(f"it is not valid JSON: line {error.lineno}, column {error.colno}") from error
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = sorted(name for name, _ in pairs)
-        twice = next(name for name, after in zip(names, names[1:], strict=False) if name == after)
-        raise ValueError(f"it says {reprlib.repr(twice)} twice")
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise ValueError(f"it has {reprlib.repr(name)} twice")
+        content[name] = value
     return content
 
 
 @contextmanager
-def patient() -> Iterator[None]:
-    """A server that falls silent is an error after a while; torch's downloader would wait for ever.
+def server_timeout() -> Iterator[None]:
+    """Limit how long a silent server is waited for. torch's downloader has no limit of its own.
 
-    Raises ConnectionError, in words, for whatever a server or the way to it does wrong. What else is an
-    OSError is one of the disk.
+    Raises:
+        ConnectionError: the server or the network failed. Any other OSError comes from the disk.
     """
-    import http.client  # all four only here: most who read text fetch nothing
+    import http.client  # imported here since most readers of text download nothing
     import socket
     import ssl
     import urllib.error
 
-    failures = urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError
+    network_errors = (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        ConnectionError,
+        TimeoutError,
+        ssl.SSLError,
+    )
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    socket.setdefaulttimeout(SERVER_TIMEOUT_S)
     try:
         yield
-    except failures as error:
+    except network_errors as error:
         reason = str(error).strip("<>").removeprefix("urlopen error ")
         raise ConnectionError(reason or type(error).__name__) from error
     finally:
         socket.setdefaulttimeout(before)
 
 
-def faults(error: ValidationError) -> list[str]:
-    """pydantic's complaints, each as "epochs: 'x' is no whole number"."""
-    return [_fault(said) for said in error.errors(include_url=False)]
+def validation_messages(error: ValidationError) -> list[str]:
+    """Return pydantic's errors as messages such as "epochs: 'x' is not a whole number"."""
+    return [_message(details) for details in error.errors(include_url=False)]
 
 
-def shown(faults: list[str], most: int = 5) -> str:
-    """The first of them as one text: a file may hold a million."""
-    more = f"; and {len(faults) - most:,} more" if len(faults) > most else ""
-    return "; ".join(faults[:most]) + more
+def first_messages(messages: list[str], count: int = 5) -> str:
+    """Join the first `count` messages and count the rest: an invalid file may give a million."""
+    more = f"; and {len(messages) - count:,} more" if len(messages) > count else ""
+    return "; ".join(messages[:count]) + more
 
 
-def _fault(said: ErrorDetails) -> str:
-    kind, context = said["type"], said.get("ctx", {})
-    name = ".".join(str(part) for part in said["loc"])
-    if kind == "value_error":  # our own words already
+def _message(details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    name = ".".join(str(part) for part in details["loc"])
+    if kind == "value_error":  # raised by a validator of reslab, so it is a message already
         return f"{name}: {context['error']}" if name else str(context["error"])
     if kind == "missing":
         return f"{name} is missing"
-    return f"{name}: {reprlib.repr(said['input'])} {_wrong(kind, context)}"
+    return f"{name}: {reprlib.repr(details['input'])} {_problem(kind, context)}"
 
 
-def _wrong(kind: str, context: dict[str, Any]) -> str:
+def _problem(kind: str, context: dict[str, Any]) -> str:
     limits = {
         "greater_than_equal": ("is less than", "ge"),
         "greater_than": ("is not more than", "gt"),
@@ -112,21 +127,21 @@ def _wrong(kind: str, context: dict[str, Any]) -> str:
     if kind == "literal_error":
         return f"is not {context['expected']}"
     starts = {
-        "int": "is no whole number",
-        "finite": "is no finite number",
-        "float": "is no number",
-        "bool": "is neither true nor false",
+        "int": "is not a whole number",
+        "finite": "is not a finite number",
+        "float": "is not a number",
+        "bool": "is not true or false",
         "string_too_long": "is too long",
-        "string": "is no text",
-        "is_instance": "is no text",
-        "tuple": "is no list",
-        "list": "is no list",
-        "dict": "is no table of names and values",
-        "model": "is no table of names and values",
-        "dataclass": "is no table of names and values",
+        "string": "is not text",
+        "is_instance": "is not text",
+        "tuple": "is not a list",
+        "list": "is not a list",
+        "dict": "is not a table of names and values",
+        "model": "is not a table of names and values",
+        "dataclass": "is not a table of names and values",
         "too_short": "has too few entries",
         "too_long": "has too many entries",
         "extra": "is not known",
         "unexpected": "is not known",
     }
-    return next((words for start, words in starts.items() if kind.startswith(start)), "is not what it can be")
+    return next((words for start, words in starts.items() if kind.startswith(start)), "is invalid")

@@ -492,7 +492,7 @@ def test_a_file_that_is_not_there_or_not_the_published_one_is_an_answer_and_not_
 
 def test_a_server_that_falls_silent_is_given_up(publish: Publisher, tmp_path: Path) -> None:
     publish.cifar10()
-    publish.patch(foreign, "PATIENCE", 0.2)
+    publish.patch(foreign, "SERVER_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # who calls is put through, and hears nothing
         publish.patch(datasets.CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/set.tar.gz")
         with pytest.raises(DownloadError, match="could not be fetched") as caught:

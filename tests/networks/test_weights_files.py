@@ -171,7 +171,7 @@ HALF = b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"half" * 99
 @pytest.mark.parametrize("said", [b"", HALF], ids=["at once", "half way"])
 def test_a_server_that_falls_silent_is_given_up(said: bytes, server: Server, refuses: Any) -> None:
     cached = server.offer(b"never sent")
-    server.patch.setattr(foreign, "PATIENCE", 0.3)
+    server.patch.setattr(foreign, "SERVER_TIMEOUT_S", 0.3)
     open_still = []
 
     def answer(connection: socket.socket) -> None:

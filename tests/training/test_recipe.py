@@ -53,7 +53,7 @@ def test_it_is_frozen() -> None:
         ({"epoch": 3}, ["'epoch'", "did you mean 'epochs'"]),
         ({"lerning_rate": 3}, ["did you mean 'learning_rate'"]),
         ({"epochs": 0}, ["epochs: 0 is less than 1"]),
-        ({"epochs": "many"}, ["epochs: 'many' is no whole number"]),
+        ({"epochs": "many"}, ["epochs: 'many' is not a whole number"]),
         ({"optimizer": "rmsprop"}, ["optimizer", "'sgd', 'adam', 'adamw' or 'muon'"]),
         ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "adam has its own"]),
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0}, ["nesterov", "momentum"]),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reslab.errors import DownloadError
 from reslab.files import cache_path
-from reslab.untrusted import patient
+from reslab.untrusted import server_timeout
 
 from .catalog import Archive, PublicSet
 
@@ -139,7 +139,7 @@ def _fetch(name: str, public: PublicSet, archive: Archive, path: Path, progress:
         if progress and sys.stderr.isatty():
             print(f"fetching {url}", file=sys.stderr)
         try:
-            with patient():
+            with server_timeout():
                 torch.hub.download_url_to_file(url, str(path), progress=progress and sys.stderr.isatty())
         except ConnectionError as error:
             failures.append(f"{url}: {error}")

@@ -24,7 +24,7 @@ from reslab.networks.registry import NetworkSpec
 from reslab.networks.weights.safetensors_header import TensorTable, read_table
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
-from reslab.untrusted import faults, read_json, shown
+from reslab.untrusted import first_messages, read_json, validation_messages
 
 from .classifier import Classifier
 from .model_network import bare_network
@@ -158,7 +158,9 @@ def _parse(path: Path, text: str) -> Header:
     except RecursionError as error:
         raise ClassifierError(f"the header of {path} is damaged", "it is nested too deeply", again) from error
     except ValidationError as error:
-        raise ClassifierError(f"the header of {path} is damaged", shown(faults(error)), again) from error
+        raise ClassifierError(
+            f"the header of {path} is damaged", first_messages(validation_messages(error)), again
+        ) from error
     except ValueError as error:
         raise ClassifierError(f"the header of {path} is damaged", printable(str(error)), again) from error
     if len(set(header.classes)) < len(header.classes):

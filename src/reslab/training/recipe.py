@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from reslab import files
 from reslab.errors import RecipeError, nearest
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from reslab.untrusted import faults, shown
+from reslab.untrusted import first_messages, validation_messages
 
 from .recipe_presets import RECIPES, read_settings
 
@@ -261,12 +261,12 @@ def _answer(error: ValidationError) -> RecipeError:
     """pydantic's list of faults as one answer, by the names of the settings."""
     unknown = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
     said = [f"there is no setting {reprlib.repr(name)}" for name in unknown]
-    said += [fault for fault in faults(error) if not fault.endswith(" is not known")]
+    said += [fault for fault in validation_messages(error) if not fault.endswith(" is not known")]
     do = "; ".join(
         f"{reprlib.repr(name)[1:-1]}: {nearest(name[:80], Recipe.model_fields)}" for name in unknown[:3]
     )
     return RecipeError(
-        f"this recipe cannot be followed: {shown(said)}",
+        f"this recipe cannot be followed: {first_messages(said)}",
         "",
         do or "`reslab train --help` explains every setting",
     )

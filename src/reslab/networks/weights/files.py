@@ -1,63 +1,69 @@
-"""A weights file by its name or its path, and the tensors in it.
-
-Nothing in a file is ever executed: see tensor_table.py and saved_tensors.py.
-"""
+"""Read the tensors of .safetensors and .pth files, and fetch ImageNet weights. Nothing in a file is executed."""
 
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import stat
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from reslab.errors import DownloadError, WeightsError
 from reslab.text import printable
-from reslab.untrusted import patient
-
-from .safetensors_header import read_table
-from .torch_pickle import HoldsCodeError, read_saved
+from reslab.untrusted import server_timeout
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 
 
 def imagenet_url(name: str) -> str:
-    """Where torchvision keeps its default ImageNet weights of `name`. Raises WeightsError if it has none."""
+    """Return the URL of torchvision's default ImageNet weights of network `name`.
+
+    Raises:
+        WeightsError: torchvision has no weights of this name.
+    """
     import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise WeightsError(
             f"there are no ImageNet weights for '{name}'",
-            f"torchvision has some for {len(known)} networks, under its own names",
+            f"torchvision has weights for {len(known)} networks, under its own names",
             "take one of those, such as resnet18 or resnet50, or train from scratch, without weights",
         )
     return str(torchvision.models.get_model_weights(name).DEFAULT.url)
 
 
 def fetch_imagenet(name: str) -> Path:
-    """torchvision's ImageNet weights, in torch's own cache; fetched once, with a bar and a checked hash.
+    """Return torchvision's ImageNet weights of network `name` as a file in torch's cache.
 
-    Raises WeightsError if torchvision has none of this name, DownloadError if they cannot be fetched.
+    The file is downloaded once, with a progress bar, and its hash is checked.
+
+    Raises:
+        WeightsError: torchvision has no weights of this name.
+        DownloadError: the weights cannot be downloaded or stored.
     """
     url = imagenet_url(name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if os.path.exists(path):  # not Path's own, which fails where a folder above is closed to us
+    if os.path.exists(path):  # Path.exists raises where a parent folder is not readable
         return path
     by_hand = f"fetch it elsewhere and put it at {path}, or train from scratch, without weights"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with patient():
+        with server_timeout():
             # torchvision's file names end in the first eight digits of the file's SHA-256
             torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1])
     except ConnectionError as error:
         raise DownloadError(f"{url} could not be fetched", str(error), by_hand) from error
-    except RuntimeError as error:  # torch's word for a hash that does not match
+    except RuntimeError as error:  # raised by torch if the hash does not match
         raise DownloadError(
-            f"{url} did not arrive whole", f"its hash is wrong: {error}", f"try again, or {by_hand}"
+            f"{url} did not arrive complete", f"its hash is wrong: {error}", f"try again, or {by_hand}"
         ) from error
     except OSError as error:
         raise DownloadError(
@@ -66,69 +72,134 @@ def fetch_imagenet(name: str) -> Path:
     return path
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file by name, freed of wrappers such as {"state_dict": ...}.
+class StoredTensor(NamedTuple):
+    """Shape of a tensor in a file, and its dtype in safetensors' spelling (F32, BF16, I64)."""
 
-    Raises WeightsError if the file is missing, is no weights file or would execute code.
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class SafetensorsHeader:
+    """Tensors by name and metadata of a .safetensors file."""
+
+    tensors: Mapping[str, StoredTensor]
+    metadata: Mapping[str, str]
+
+
+def read_safetensors_header(path: Path) -> SafetensorsHeader:
+    """Return the names, shapes, dtypes and metadata of a .safetensors file without reading its tensors.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: the file is damaged, truncated or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
+        raise ValueError("it is not a regular file")
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: StoredTensor(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+            return SafetensorsHeader(tensors, file.metadata() or {})
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"it is damaged, truncated or not a .safetensors file ({error})") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors or .pth file by name.
+
+    Wrappers such as {"state_dict": ...} are removed. Tensors of a .pth file may be mapped from the file:
+    copy them before the file is overwritten.
+
+    Raises:
+        WeightsError: the file is missing, is not a weights file, or needs code to be executed.
     """
     if not os.path.isfile(path):
         raise WeightsError(
             f"there is no weights file {path}",
-            _what_is_there(path),
+            _why_not_a_file(path),
             "give a .safetensors or .pth file, or 'imagenet'",
         )
     try:
-        content = _read(path)
-    except HoldsCodeError as error:
+        content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pth(path)
+    except _NeedsCodeError as error:
         raise WeightsError(
             f"{path} was not loaded",
             f"it holds more than tensors ({printable(str(error))}), and loading that could execute code",
-            "where you trust its source, load it there and save only the state dict: "
+            "if you trust its source, load it there and save only the state dict: "
             "torch.save(network.state_dict(), path)",
         ) from error
-    except Exception as error:  # a damaged file raises a dozen types
-        said = printable(str(error) if isinstance(error, ValueError | OSError) else type(error).__name__)
+    except Exception as error:  # a damaged file raises many types
+        reason = printable(next(iter(str(error).splitlines()), "")) or type(error).__name__
         raise WeightsError(
-            f"{path} is no weights file that can be read",
-            f"it is empty, damaged, cut short or of another kind ({said[:300]})",
-            "fetch or save it again; known are .safetensors and what torch.save writes",
+            f"{path} is not a weights file that can be read",
+            f"it is empty, damaged, truncated or of another format ({reason[:300]})",
+            "fetch or save it again as .safetensors, or with torch.save",
         ) from error
     content = _unwrap(content)
     entries = content.items() if isinstance(content, Mapping) else ()
-    tensors = {
-        name: tensor for name, tensor in entries if isinstance(name, str) and isinstance(tensor, Tensor)
-    }
+    tensors = {name: value.detach() for name, value in entries if isinstance(name, str) and _is_dense(value)}
     if not tensors:
         raise WeightsError(
             f"{path} holds no tensors by name",
-            f"looked at the top and under {', '.join(WRAPPERS)}",
+            f"reslab looks at the top level and under {', '.join(WRAPPERS)}",
             "save the state dict: torch.save(network.state_dict(), path)",
         )
     return tensors
 
 
-def _what_is_there(path: Path) -> str:
-    """In words, in the place of a file."""
+def _why_not_a_file(path: Path) -> str:
     try:
-        return "it is a folder" if stat.S_ISDIR(os.stat(path).st_mode) else "it is no file"
+        return "it is a folder" if stat.S_ISDIR(os.stat(path).st_mode) else "it is not a regular file"
     except (FileNotFoundError, NotADirectoryError):
         return "nothing is there"
-    except (OSError, ValueError) as error:  # a folder above is closed to us, or no file can have this name
-        return f"it cannot be looked at: {getattr(error, 'strerror', None) or error}"
+    except (OSError, ValueError) as error:  # a parent folder is not readable, or the name is invalid
+        return f"it cannot be opened: {getattr(error, 'strerror', None) or error}"
 
 
-def _read(path: Path) -> Any:
-    if path.suffix != ".safetensors":
-        return read_saved(path)
+class _NeedsCodeError(Exception):
+    """A .pth file names a class or function that torch does not load; the argument is its name."""
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    read_table(path)
     return load_file(path)
 
 
+def _load_pth(path: Path) -> Any:
+    with path.open("rb") as file:
+        is_zip = file.read(4) == b"PK\3\4"  # otherwise the format before torch 1.6, which cannot be mapped
+    if is_zip:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch does not compare checksums
+                raise ValueError(f"the checksum of {damaged} is wrong")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            raise _NeedsCodeError(wanted[1]) from error
+        raise ValueError("it is not a pickle of tensors") from error
+    except RuntimeError as error:
+        if "TorchScript" in str(error):
+            raise _NeedsCodeError("TorchScript") from error
+        raise
+
+
 def _unwrap(content: Any) -> Any:
-    for _ in range(4):  # a wrapper can hold itself
+    for _ in range(4):  # a wrapper can contain itself
         inside = content if isinstance(content, Mapping) else {}
         found = [inside[name] for name in WRAPPERS if isinstance(inside.get(name), Mapping)]
         content = found[0] if found else content
     return content
+
+
+def _is_dense(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not value.is_quantized
+    )
