@@ -209,9 +209,9 @@ def test_pretrained_weights_come_in_by_one_argument(tmp_path: Path) -> None:
 
 def test_weights_that_leave_more_than_the_head_fresh_are_a_warning(partial_weights: Path) -> None:
     with pytest.warns(
-        UserWarning, match=r"92 of 122.*\n.*left as initialised: layer4 \(30 tensors\)"
+        UserWarning, match=r"92 of 122.*\n.*left as initialized: layer4 \(30 tensors\)"
     ) as seen:
         reslab.resnet18(weights=partial_weights)
     assert seen[0].filename == __file__
-    with pytest.warns(UserWarning, match="another shape, left as initialised: conv1.weight"):
+    with pytest.warns(UserWarning, match="another shape, left as initialized: conv1.weight"):
         reslab.resnet18(weights=partial_weights, stem="small")

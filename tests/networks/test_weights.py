@@ -1,4 +1,4 @@
-"""What a file's tensors become in a network: loaded, adapted, renamed, missing; and the report of it."""
+"""Loading tensors into a network: loaded, adapted, renamed, missing, and the report."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from torch.nn.functional import conv2d
 
 import reslab
 from reslab.errors import WeightsError
+from reslab.networks.input_channels import adapt_input_channels, first_convolution, input_channels
 from reslab.networks.resnet import ResNet
-from reslab.networks.weights.load import adapt_input_channels, load_into
+from reslab.networks.weights.load import load_into
 
 Tensors = dict[str, Tensor]
 
 
 def small(block: Any = reslab.BasicBlock, **settings: Any) -> ResNet:
-    """A network of two stages whose batch norms are not as they began."""
+    """Return a network of two stages whose batch norms are not at their initial values."""
     network = ResNet(block, (1, 1), (8, 16), stem_channels=8, **{"num_classes": 3, **settings})
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -37,7 +38,7 @@ def weights(network: nn.Module) -> Tensors:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def test_a_whole_file_is_loaded_whole() -> None:
+def test_a_complete_file_is_loaded_completely() -> None:
     source, target = small(), small()
     report = load_into(target, weights(source), "source.pth")
     assert report.complete
@@ -46,7 +47,7 @@ def test_a_whole_file_is_loaded_whole() -> None:
     assert all(map(torch.equal, target.state_dict().values(), source.state_dict().values()))
 
 
-def test_tensors_are_copied_and_the_callers_stay_as_they_were() -> None:
+def test_tensors_are_copied_and_the_callers_are_unchanged() -> None:
     source, target = small(num_classes=3, in_channels=3), small(in_channels=1)
     tensors = weights(source)
     tensors["linear.weight"], tensors["linear.bias"] = tensors.pop("fc.weight"), tensors.pop("fc.bias")
@@ -60,7 +61,7 @@ def test_tensors_are_copied_and_the_callers_stay_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_files_of_other_number_formats_are_loaded_into_fp32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_files_of_other_dtypes_are_loaded_into_fp32(dtype: torch.dtype, tmp_path: Path) -> None:
     source, target = small(), small(in_channels=1)
     content = {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights(source).items()}
     torch.save(content, tmp_path / "w.pth")
@@ -75,19 +76,19 @@ def test_files_of_other_number_formats_are_loaded_into_fp32(dtype: torch.dtype, 
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "model.", "backbone.", "_orig_mod.module.", "student.encoder."]
 )
-def test_prefixes_are_left_out_and_said(prefix: str) -> None:
+def test_prefixes_are_removed_and_reported(prefix: str) -> None:
     source, target = small(), small()
     tensors = {prefix + name: tensor for name, tensor in weights(source).items()}
     tensors["criterion.weight"] = torch.ones(3)
     report = load_into(target, tensors)
     assert report.complete
     assert report.prefix == prefix
-    assert f"'{prefix}' before the names in the file was left out" in str(report)
+    assert f"removed '{prefix}' from the start of the names in the file" in str(report)
     assert report.unused == ("criterion.weight",)
     assert all(map(torch.equal, target.state_dict().values(), source.state_dict().values()))
 
 
-def test_a_prefix_that_the_network_has_itself_stays() -> None:
+def test_a_prefix_that_the_network_has_too_is_kept() -> None:
     class Mine(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -100,7 +101,7 @@ def test_a_prefix_that_the_network_has_itself_stays() -> None:
     assert all(map(torch.equal, target.state_dict().values(), source.state_dict().values()))
 
 
-def test_a_head_outside_the_prefix_is_still_found() -> None:
+def test_a_head_outside_the_prefix_is_found() -> None:
     source, target = small(), small()
     tensors = {f"backbone.{k}": v for k, v in weights(source).items() if not k.startswith("fc.")}
     tensors |= {"head.weight": source.fc.weight.detach(), "head.bias": source.fc.bias.detach()}
@@ -111,20 +112,20 @@ def test_a_head_outside_the_prefix_is_still_found() -> None:
 
 @pytest.mark.parametrize("name", ["linear", "classifier", "head", "last_linear", "head.fc"])
 @pytest.mark.parametrize("order", [list, sorted, lambda names: sorted(names, reverse=True)])
-def test_a_head_of_another_name_is_matched_and_said(name: str, order: Callable[..., list[str]]) -> None:
+def test_a_head_of_another_name_is_matched_and_reported(name: str, order: Callable[..., list[str]]) -> None:
     source, target = small(), small()
     tensors = {k.replace("fc.", f"{name}.", 1): v for k, v in weights(source).items()}
-    tensors["projector.weight"] = torch.randn(16, 16)  # another matrix, of another shape
+    tensors["projector.weight"] = torch.randn(16, 16)  # a matrix of another shape
     report = load_into(target, {k: tensors[k] for k in order(tensors)})
     assert report.complete
     assert report.renamed == (("fc.weight", f"{name}.weight"), ("fc.bias", f"{name}.bias"))
-    assert f"'{name}.weight' in the file was taken for 'fc.weight' (same place, same shape)" in str(report)
+    assert f"'{name}.weight' in the file was loaded as 'fc.weight' (same place, same shape)" in str(report)
     assert f"loaded from {name}.weight" in report.table()
     assert torch.equal(target.fc.weight, source.fc.weight)
     assert torch.equal(target.fc.bias, source.fc.bias)
 
 
-def test_a_foreign_head_of_another_shape_is_left_alone_with_its_bias() -> None:
+def test_a_head_of_another_name_and_shape_is_not_loaded_nor_is_its_bias() -> None:
     target = small(num_classes=3)
     fresh = target.fc.weight.clone(), target.fc.bias.clone()
     tensors = {k: v for k, v in weights(small()).items() if not k.startswith("fc.")}
@@ -137,19 +138,21 @@ def test_a_foreign_head_of_another_shape_is_left_alone_with_its_bias() -> None:
     assert torch.equal(target.fc.bias, fresh[1])
 
 
-def test_one_channel_excites_as_three_equal_channels_did() -> None:
-    colored, grey = small(in_channels=3).eval(), small(in_channels=1).eval()
-    report = load_into(grey, weights(colored))
+def test_one_channel_gives_the_outputs_of_three_equal_channels() -> None:
+    color, gray = small(in_channels=3).eval(), small(in_channels=1).eval()
+    report = load_into(gray, weights(color))
     assert report.adapted == ("conv1.weight",)
     assert report.complete
     assert "adapted to the number of input channels: conv1.weight" in str(report)
     photo = torch.randn(2, 1, 64, 64)
-    torch.testing.assert_close(grey(photo), colored(photo.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(gray(photo), color(photo.expand(-1, 3, -1, -1)))
 
 
 @given(channels=st.sampled_from([1, 3, 4]), in_channels=st.integers(1, 9))
 @settings(max_examples=40, deadline=None)
-def test_channels_are_summed_for_one_and_else_repeated_and_scaled(channels: int, in_channels: int) -> None:
+def test_input_channels_are_summed_for_one_and_otherwise_repeated_and_scaled(
+    channels: int, in_channels: int
+) -> None:
     weight = torch.randn(5, channels, 3, 3)
     adapted = adapt_input_channels(weight, in_channels)
     assert adapted.shape == (5, in_channels, 3, 3)
@@ -165,7 +168,7 @@ def test_channels_are_summed_for_one_and_else_repeated_and_scaled(channels: int,
         torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
-def test_a_first_layer_of_another_kernel_is_not_adapted() -> None:
+def test_a_first_layer_with_another_kernel_size_is_not_adapted() -> None:
     target = small(in_channels=1, stem="small")
     fresh = target.conv1.weight.clone()
     report = load_into(target, weights(small()))
@@ -175,7 +178,7 @@ def test_a_first_layer_of_another_kernel_is_not_adapted() -> None:
     assert "conv1.weight, file (8, 3, 7, 7), network (8, 1, 3, 3)" in str(report)
 
 
-def test_the_real_partial_file_loads_everything_but_layer4(partial_weights: Path) -> None:
+def test_the_partial_file_loads_everything_but_layer4(partial_weights: Path) -> None:
     content = torch.load(partial_weights, weights_only=True)
     network = reslab.resnet18()
     before = weights(network)
@@ -187,30 +190,30 @@ def test_the_real_partial_file_loads_everything_but_layer4(partial_weights: Path
     assert set(report.missing) == {name for name in before if name.startswith("layer4")}
     assert str(report) == (
         f"{partial_weights}: 92 of 122 tensors loaded\n"
-        "  not in the file, left as initialised: layer4 (30 tensors)"
+        "  not in the file, left as initialized: layer4 (30 tensors)"
     )
 
 
-def test_the_real_partial_file_for_grey_photos_of_two_classes(partial_weights: Path) -> None:
+def test_the_partial_file_for_gray_photos_of_two_classes(partial_weights: Path) -> None:
     network = reslab.resnet18(num_classes=2, in_channels=1)
     report = reslab.load_pretrained(network, "resnet18", partial_weights)
     assert str(report) == (
         f"{partial_weights}: 90 of 122 tensors loaded\n"
         "  adapted to the number of input channels: conv1.weight\n"
-        "  not in the file, left as initialised: layer4 (30 tensors)\n"
-        "  another shape, left as initialised: fc.weight, file (1000, 512), network (2, 512)\n"
-        "  another shape, left as initialised: fc.bias, file (1000,), network (2,)"
+        "  not in the file, left as initialized: layer4 (30 tensors)\n"
+        "  another shape, left as initialized: fc.weight, file (1000, 512), network (2, 512)\n"
+        "  another shape, left as initialized: fc.bias, file (1000,), network (2,)"
     )
     rows = dict(line.split(maxsplit=1) for line in report.table().splitlines())
     assert len(rows) == 122
     assert set(rows) == set(network.state_dict())
     assert rows["conv1.weight"] == "adapted"
     assert rows["layer3.1.bn2.running_var"] == "loaded"
-    assert rows["layer4.0.conv1.weight"] == "missing: left as initialised"
-    assert rows["fc.bias"] == "other shape: file (1000,), network (2,); left as initialised"
+    assert rows["layer4.0.conv1.weight"] == "missing: left as initialized"
+    assert rows["fc.bias"] == "other shape: file (1000,), network (2,); left as initialized"
 
 
-def test_real_weights_work_in_torchvisions_network_and_ours_alike(partial_weights: Path) -> None:
+def test_pretrained_weights_give_torchvisions_outputs(partial_weights: Path) -> None:
     ours, theirs = reslab.resnet18(), torchvision.models.resnet18()
     theirs.load_state_dict(ours.state_dict())
     for network in (ours, theirs):
@@ -219,9 +222,11 @@ def test_real_weights_work_in_torchvisions_network_and_ours_alike(partial_weight
     assert torch.equal(ours.eval()(photo), theirs.eval()(photo))
 
 
-def test_many_other_shapes_are_counted_by_stage_and_listed_in_the_table(partial_weights: Path) -> None:
+def test_many_tensors_of_other_shapes_are_counted_by_stage_and_listed_in_the_table(
+    partial_weights: Path,
+) -> None:
     report = reslab.load_pretrained(reslab.resnet50(), "resnet18", partial_weights)
-    assert "another shape, left as initialised: layer1 (2 tensors), layer2 (7 tensors)" in str(report)
+    assert "another shape, left as initialized: layer1 (2 tensors), layer2 (7 tensors)" in str(report)
     assert len(str(report).splitlines()) == 3
     assert "other shape: file (1000, 512), network (1000, 2048)" in report.table()
 
@@ -234,16 +239,16 @@ def test_an_old_file_without_batch_counters_is_complete() -> None:
     assert str(report) == f"weights: {len(tensors)} of {len(tensors)} tensors loaded"
 
 
-def test_an_unneeded_second_head_is_named() -> None:
+def test_an_unused_second_head_is_reported() -> None:
     tensors = weights(small()) | {"aux.fc.weight": torch.randn(3, 5), "aux.fc.bias": torch.randn(3)}
     report = load_into(small(), tensors)
     assert report.complete
     assert report.unused == ("aux.fc.weight", "aux.fc.bias")
-    assert "in the file, but of no use here: aux (2 tensors)" in str(report)
+    assert "in the file, but not used: aux (2 tensors)" in str(report)
     assert report.table().splitlines()[-1].split() == ["aux.fc.bias", "unused"]
 
 
-def test_a_file_for_another_network_is_refused_with_both_sides_shown(tmp_path: Path, refuses: Any) -> None:
+def test_a_file_for_another_network_is_refused_and_both_are_shown(tmp_path: Path, refuses: Any) -> None:
     network = small()
     before = weights(network)
     path = tmp_path / "other.pth"
@@ -255,14 +260,14 @@ def test_a_file_for_another_network_is_refused_with_both_sides_shown(tmp_path: P
     assert all(map(torch.equal, network.state_dict().values(), before.values()))
 
 
-def test_batch_norms_that_fit_by_chance_do_not_make_a_file_fit(refuses: Any) -> None:
+def test_a_file_whose_batch_norms_alone_fit_is_refused(refuses: Any) -> None:
     with refuses(WeightsError, "fits this network"):
         load_into(small(), {"bn1.weight": torch.ones(8), "bn1.bias": torch.ones(8)})
 
 
 @given(kept=st.sets(st.sampled_from(sorted(small().state_dict()))), odd=st.sets(st.integers(0, 37)))
 @settings(max_examples=60, deadline=None)
-def test_every_tensor_of_network_and_file_is_accounted_for_once(kept: set[str], odd: set[int]) -> None:
+def test_every_tensor_of_network_and_file_is_reported_once(kept: set[str], odd: set[int]) -> None:
     source, target = small(), small()
     tensors = {name: tensor for name, tensor in weights(source).items() if name in kept | {"fc.weight"}}
     for i, name in enumerate(source.state_dict()):
@@ -291,7 +296,7 @@ def test_a_first_layer_without_channels_is_not_adapted(in_channels: int) -> None
     assert torch.equal(target.conv1.weight, fresh)
 
 
-def test_names_in_a_strangers_file_do_not_move_the_cursor(tmp_path: Path) -> None:
+def test_control_characters_in_names_of_a_file_are_escaped(tmp_path: Path) -> None:
     moves = "\x1b]0;owned\x07\x1b[2J"
     path = tmp_path / f"{moves}.safetensors"
     tensors = {k.replace("fc.", f"{moves}head.", 1): v for k, v in weights(small()).items()}
@@ -300,9 +305,17 @@ def test_names_in_a_strangers_file_do_not_move_the_cursor(tmp_path: Path) -> Non
     assert report.complete
     assert (report.prefix, report.unused) == (f"{moves}.", (f"{moves}\nx",))
     shown = r"\x1b]0;owned\x07\x1b[2J"
-    assert f"'{shown}.' before the names" in str(report)
-    assert f"'{shown}head.weight' in the file was taken for 'fc.weight'" in str(report)
-    assert f"of no use here: {shown}\\nx (1 tensor)" in str(report)
+    assert f"removed '{shown}.' from" in str(report)
+    assert f"'{shown}head.weight' in the file was loaded as 'fc.weight'" in str(report)
+    assert f"not used: {shown}\\nx (1 tensor)" in str(report)
     assert f"loaded from {shown}head.bias" in report.table()
     for text in (str(report), report.table()):
         assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_the_first_convolution_is_found_by_order_of_modules() -> None:
+    network = nn.Sequential(nn.Identity(), small(in_channels=5))
+    assert first_convolution(network) == ("1.conv1", network[1].conv1)
+    assert input_channels(network) == 5
+    assert first_convolution(nn.Linear(2, 2)) is None
+    assert (input_channels(nn.Linear(2, 2)), input_channels(nn.Linear(2, 2), default=1)) == (3, 1)

@@ -1,4 +1,4 @@
-"""Weights by name, from a real HTTP server, and files of every kind, whole and broken."""
+"""Downloading weights from an HTTP server, and reading valid and damaged weights files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import reslab
-from reslab import untrusted as foreign
+from reslab import untrusted
 from reslab.errors import DownloadError, WeightsError
-from reslab.networks.weights import files as weights_file
-from reslab.networks.weights.files import imagenet_url, read_weights
+from reslab.networks.weights import files
+from reslab.networks.weights.files import StoredTensor, imagenet_url, read_safetensors_header, read_weights
 
 
 def state() -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 class Server:
-    """A folder over HTTP, and torch's cache in another."""
+    """Serves a folder over HTTP; torch's cache is another folder."""
 
     def __init__(self, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.cache, self.patch = folder, cache, monkeypatch
@@ -49,11 +49,11 @@ class Server:
         Thread(target=self.http.serve_forever, daemon=True).start()
 
     def offer(self, content: bytes, digest: str | None = None, name: str = "") -> Path:
-        """Serves the content as resnet18's ImageNet weights; returns where it belongs in the cache."""
+        """Serve `content` as resnet18's ImageNet weights. Return its path in the cache."""
         name = name or f"resnet18-{digest or hashlib.sha256(content).hexdigest()[:8]}.pth"
         (self.folder / name).write_bytes(content)
         url = f"http://127.0.0.1:{self.http.server_port}/{name}"
-        self.patch.setattr(weights_file, "imagenet_url", lambda network: url)
+        self.patch.setattr(files, "imagenet_url", lambda network: url)
         return self.cache / "hub/checkpoints" / name
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class _Handler(SimpleHTTPRequestHandler):
         return None
 
     def log_message(self, *args: Any) -> None:
-        """Silent."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def file(tmp_path: Path) -> Callable[..., Path]:
     return save
 
 
-def test_imagenet_weights_are_fetched_once_with_a_bar_and_fill_the_network(
+def test_imagenet_weights_are_downloaded_once_with_a_progress_bar(
     server: Server, file: Callable[..., Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = torchvision.models.resnet18()
@@ -116,9 +116,7 @@ def test_imagenet_weights_are_fetched_once_with_a_bar_and_fill_the_network(
     assert len(server.requests) == 1
 
 
-def test_a_file_put_there_by_hand_is_used_without_a_network(
-    server: Server, file: Callable[..., Path]
-) -> None:
+def test_a_file_put_into_the_cache_by_hand_is_used_offline(server: Server, file: Callable[..., Path]) -> None:
     content = file(state()).read_bytes()
     cached = server.offer(content)
     server.close()
@@ -132,18 +130,18 @@ def test_a_file_put_there_by_hand_is_used_without_a_network(
 
 
 @pytest.mark.parametrize("name", ["", "cut-resnet18-{digest}.pth"])
-def test_a_download_that_is_not_the_file_leaves_nothing_behind(
+def test_an_incomplete_or_wrong_download_is_removed(
     name: str, server: Server, file: Callable[..., Path], refuses: Any
 ) -> None:
     content = file(state()).read_bytes()
     right = hashlib.sha256(content).hexdigest()[:8]
     cached = server.offer(content, digest="01234567", name=name.format(digest=right))
-    with refuses(DownloadError, "did not arrive whole", "hash", "try again", str(cached)):
+    with refuses(DownloadError, "did not arrive complete", "hash", "try again", str(cached)):
         reslab.resnet18(weights="imagenet")
     assert os.listdir(cached.parent) == []
 
 
-def test_offline_the_answer_names_what_to_fetch_and_where_to_put_it(server: Server, refuses: Any) -> None:
+def test_the_offline_error_names_the_url_and_the_path_in_the_cache(server: Server, refuses: Any) -> None:
     cached = server.offer(b"never fetched")
     (server.folder / cached.name).unlink()
     with refuses(DownloadError, "HTTP Error 404", f"put it at {cached}"):
@@ -156,7 +154,7 @@ def test_offline_the_answer_names_what_to_fetch_and_where_to_put_it(server: Serv
 
 
 def answer_once(listener: socket.socket, answer: Callable[[socket.socket], None]) -> None:
-    """Hears one request, in a thread of its own, and does with the connection what `answer` does."""
+    """Accept one connection in a thread and pass it to `answer`."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -168,21 +166,21 @@ def answer_once(listener: socket.socket, answer: Callable[[socket.socket], None]
 HALF = b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"half" * 99
 
 
-@pytest.mark.parametrize("said", [b"", HALF], ids=["at once", "half way"])
-def test_a_server_that_falls_silent_is_given_up(said: bytes, server: Server, refuses: Any) -> None:
+@pytest.mark.parametrize("sent", [b"", HALF], ids=["nothing", "half"])
+def test_a_server_that_stops_sending_times_out(sent: bytes, server: Server, refuses: Any) -> None:
     cached = server.offer(b"never sent")
-    server.patch.setattr(foreign, "SERVER_TIMEOUT_S", 0.3)
+    server.patch.setattr(untrusted, "SERVER_TIMEOUT_S", 0.3)
     open_still = []
 
     def answer(connection: socket.socket) -> None:
         open_still.append(connection)
         connection.recv(9999)
-        connection.sendall(said)
+        connection.sendall(sent)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answer_once(listener, answer)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/{cached.name}"
-        server.patch.setattr(weights_file, "imagenet_url", lambda network: url)
+        server.patch.setattr(files, "imagenet_url", lambda network: url)
         with refuses(DownloadError, f"{url} could not be fetched", "timed out", f"put it at {cached}"):
             reslab.resnet18(weights="imagenet")
     assert open_still
@@ -190,7 +188,7 @@ def test_a_server_that_falls_silent_is_given_up(said: bytes, server: Server, ref
     assert socket.getdefaulttimeout() is None
 
 
-def test_a_secure_connection_that_breaks_is_no_fault_of_the_disk(
+def test_a_broken_tls_connection_is_not_reported_as_a_disk_error(
     server: Server, tmp_path: Path, refuses: Any
 ) -> None:
     if not shutil.which("openssl"):
@@ -213,13 +211,13 @@ def test_a_secure_connection_that_breaks_is_no_fault_of_the_disk(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answer_once(listener, answer)
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/{cached.name}"
-        server.patch.setattr(weights_file, "imagenet_url", lambda network: url)
+        server.patch.setattr(files, "imagenet_url", lambda network: url)
         with refuses(DownloadError, f"{url} could not be fetched", "[SSL", f"put it at {cached}"):
             reslab.resnet18(weights="imagenet")
     assert os.listdir(cached.parent) == []
 
 
-def test_a_cache_that_cannot_be_written_is_named(
+def test_a_cache_that_cannot_be_written_is_reported(
     server: Server, tmp_path: Path, small_disk: Callable[..., Path], refuses: Any
 ) -> None:
     server.offer(os.urandom(3_000_000))
@@ -234,7 +232,7 @@ def test_a_cache_that_cannot_be_written_is_named(
     assert os.listdir(full / "hub/checkpoints") == []
 
 
-def test_the_url_is_torchvisions_and_carries_its_hash(refuses: Any) -> None:
+def test_the_url_is_torchvisions_default(refuses: Any) -> None:
     default = torchvision.models.ResNet50_Weights.DEFAULT
     assert imagenet_url("resnet50") == default.url
     assert imagenet_url("mobilenet_v3_small").endswith(".pth")
@@ -261,15 +259,15 @@ def test_safetensors_and_pth_give_the_same_tensors(tmp_path: Path, file: Callabl
         lambda s: {**s, "epoch": 7},
     ],
 )
-def test_wrappers_are_looked_into(wrap: Callable[[Any], Any], legacy: bool, tmp_path: Path) -> None:
+def test_wrappers_are_removed(wrap: Callable[[Any], Any], legacy: bool, tmp_path: Path) -> None:
     tensors = state()
     path = tmp_path / "checkpoint.pth"
     torch.save(wrap(tensors), path, _use_new_zipfile_serialization=not legacy)
     assert same(read_weights(path), tensors)
 
 
-class Leaves:
-    """Unpickled by an unguarded reader, this writes a file."""
+class MakesFolder:
+    """Makes a folder when it is unpickled without weights_only."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -282,34 +280,34 @@ def test_code_in_a_file_is_refused_and_never_runs(
     tmp_path: Path, file: Callable[..., Path], refuses: Any
 ) -> None:
     mark = tmp_path / "it ran"
-    dangerous = file({"state_dict": {**state(), "extra": Leaves(mark)}})
+    dangerous = file({"state_dict": {**state(), "extra": MakesFolder(mark)}})
     with refuses(WeightsError, "was not loaded", "mkdir", "could execute code", "state_dict()"):
         read_weights(dangerous)
     raw = tmp_path / "raw.pth"
-    raw.write_bytes(pickle.dumps({"weight": Leaves(mark)}, protocol=2))
+    raw.write_bytes(pickle.dumps({"weight": MakesFolder(mark)}, protocol=2))
     with refuses(WeightsError, str(raw)):
         read_weights(raw)
     assert not mark.exists()
-    pickle.loads(raw.read_bytes())  # the proof that it would have
+    pickle.loads(raw.read_bytes())  # without weights_only it runs
     assert mark.exists()
 
 
-def test_a_whole_pickled_network_is_refused_by_its_class(file: Callable[..., Path], refuses: Any) -> None:
+def test_a_pickled_network_is_refused_and_its_class_named(file: Callable[..., Path], refuses: Any) -> None:
     with refuses(WeightsError, "torch.nn.modules.linear.Linear", "save only the state dict"):
         read_weights(file(nn.Linear(2, 2)))
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="torch.jit has no scripts there")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
-def test_a_torchscript_program_is_refused_as_a_program(tmp_path: Path, refuses: Any) -> None:
+def test_a_torchscript_archive_is_refused(tmp_path: Path, refuses: Any) -> None:
     torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pth"))
     with refuses(WeightsError, "TorchScript", "could execute code"):
         read_weights(tmp_path / "script.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("harm", ["empty", "random", "text", "cut short"])
-def test_a_file_that_is_no_weights_file_is_named(
+@pytest.mark.parametrize("harm", ["empty", "random", "text", "truncated"])
+def test_a_file_that_is_not_a_weights_file_is_refused(
     suffix: str, harm: str, tmp_path: Path, refuses: Any
 ) -> None:
     path = tmp_path / f"weights{suffix}"
@@ -324,10 +322,10 @@ def test_a_file_that_is_no_weights_file_is_named(
         .numpy()
         .tobytes(),
         "text": b"<!DOCTYPE html>\n<html>Not found</html>\n" * 20,
-        "cut short": whole[: len(whole) // 2],
+        "truncated": whole[: len(whole) // 2],
     }[harm]
     path.write_bytes(content)
-    with refuses(WeightsError, str(path), "can be read", "cut short or of another kind"):
+    with refuses(WeightsError, str(path), "can be read", "truncated or of another format"):
         read_weights(path)
     with pytest.raises(WeightsError) as caught:
         read_weights(path)
@@ -336,13 +334,57 @@ def test_a_file_that_is_no_weights_file_is_named(
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.ones(3), {"state_dict": {}}, {}])
-def test_a_file_without_named_tensors_is_named(content: Any, file: Callable[..., Path], refuses: Any) -> None:
+def test_a_file_without_tensors_by_name_is_refused(
+    content: Any, file: Callable[..., Path], refuses: Any
+) -> None:
     with refuses(WeightsError, "holds no tensors by name", "state_dict, ", "torch.save(network.state_dict()"):
         read_weights(file(content))
 
 
-def test_a_folder_and_a_missing_file_are_told_apart(tmp_path: Path, refuses: Any) -> None:
+def test_a_folder_and_a_missing_file_have_different_errors(tmp_path: Path, refuses: Any) -> None:
     with refuses(WeightsError, str(tmp_path), "it is a folder"):
         read_weights(tmp_path)
     with refuses(WeightsError, "absent.pth", "nothing is there", "'imagenet'"):
         reslab.load_pretrained(reslab.cifar_resnet20(), "cifar_resnet20", tmp_path / "absent.pth")
+
+
+def test_a_pipe_is_refused_without_opening_it(tmp_path: Path, refuses: Any) -> None:
+    for name in ("pipe.pth", "pipe.safetensors"):
+        os.mkfifo(tmp_path / name)
+        with refuses(WeightsError, name, "not a regular file"):
+            read_weights(tmp_path / name)
+    with pytest.raises(ValueError, match="not a regular file"):
+        read_safetensors_header(tmp_path / "pipe.safetensors")
+
+
+def test_a_changed_byte_of_a_pth_file_is_detected(file: Callable[..., Path], refuses: Any) -> None:
+    path = file({"weight": torch.ones(1000)})
+    content = path.read_bytes()
+    place = content.index(torch.ones(10).numpy().tobytes())
+    path.write_bytes(content[:place] + b"\1" + content[place + 1 :])
+    with refuses(WeightsError, "checksum of weights/data/0 is wrong"):
+        read_weights(path)
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_sparse_and_meta_tensors_are_not_loaded(file: Callable[..., Path]) -> None:
+    odd = {"sparse": torch.eye(3).to_sparse(), "meta": torch.empty(3, device="meta")}
+    assert list(read_weights(file(state() | odd))) == list(state())
+
+
+def test_parameters_are_loaded_as_tensors(file: Callable[..., Path]) -> None:
+    tensors = read_weights(file(dict(nn.Linear(2, 2).named_parameters())))
+    assert {type(tensor) for tensor in tensors.values()} == {Tensor}
+
+
+def test_a_safetensors_header_is_read_without_its_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"weight": torch.ones(2, 3), "count": torch.tensor(7)}, path, {"note": "text"})
+    header = read_safetensors_header(path)
+    assert header.tensors == {"weight": StoredTensor((2, 3), "F32"), "count": StoredTensor((), "I64")}
+    assert header.metadata == {"note": "text"}
+    content = path.read_bytes()
+    for damaged in (b"", content[:30], content[:-1], content + b"x", b"<html>" * 50):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged, truncated or not a .safetensors file"):
+            read_safetensors_header(path)

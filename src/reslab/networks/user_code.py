@@ -1,8 +1,7 @@
-"""Load a block from a user's Python file."""
+"""Run a user's Python file and return a block from it."""
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 import sys
@@ -11,60 +10,70 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from reslab.errors import NetworkError
 
-from .blocks import Block
+if TYPE_CHECKING:
+    from .blocks import Block
 
 
 def block_from_file(path: Path, name: str) -> Block:
-    """The block `name` of a Python file, which is run. Raises NetworkError."""
-    if not os.path.isfile(path):  # not Path's own, which fails where a folder above is closed to us
-        what = f"there is no file {path} that can be read"
-        raise NetworkError(what, "", "write FILE.py:Block, as in my_block.py:MyBlock")
-    module = _run(path)
-    own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
+    """Run a Python file and return its class or function `name`.
+
+    Raises:
+        NetworkError: the file is missing, fails while it runs, or has no such name.
+    """
+    if not os.path.isfile(path):  # Path.is_file raises where a parent folder is not readable
+        raise NetworkError(f"there is no file {path} that can be read", "", "write it as my_block.py:MyBlock")
+    module_name = f"_reslab_block_{zlib.crc32(os.fsencode(path.resolve())):08x}"
+    try:
+        with importable(path.resolve().parent):
+            module = run_file(path, module_name)
+    except (Exception, SystemExit) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise NetworkError(f"{path} does not run", why, f"fix it: python {path} shows the line") from error
     if not name or not callable(getattr(module, name, None)):
-        raise NetworkError(
-            f"{path} has no block '{name}'", "", f"it has {', '.join(own) or 'no classes'}: {path}:NAME"
-        )
+        classes = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
+        there = f"it has {', '.join(classes) or 'no classes'}"
+        raise NetworkError(f"{path} has no block '{name}'", there, f"write {path}:NAME")
     block: Block = getattr(module, name)
     return block
 
 
-def _run(path: Path) -> ModuleType:
-    """The file as a module, under a name of its own in sys.modules, where dataclasses look it up."""
-    place = path.resolve()
-    name = f"_reslab_block_{zlib.crc32(os.fsencode(place)):08x}"
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+def run_file(path: Path, name: str) -> ModuleType:
+    """Run a Python file as the module `name`; its exceptions pass through. No __pycache__ is written."""
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
-        with _neighbours_importable(place.parent):
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        exec(code, module.__dict__)
+    except BaseException:
         del sys.modules[name]
-        raise NetworkError(f"{path} does not run", f"{type(error).__name__}: {error}", "mend it") from error
+        raise
     return module
 
 
 @contextmanager
-def _neighbours_importable(folder: Path) -> Iterator[None]:
-    """At its top a file may import what lies beside it, as if it were run by itself.
+def importable(folder: Path) -> Iterator[None]:
+    """Let a file inside the block import modules from its folder, as a script can.
 
-    What it found there is forgotten afterwards: the next file, from another folder, may have neighbours of
-    the same names, and would get these without a word.
+    These modules are removed from sys.modules on exit: a file from another folder may import modules of
+    the same names.
     """
     before = {name.partition(".")[0] for name in sys.modules}
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        with suppress(ValueError):  # the file has taken it out itself
+        with suppress(ValueError):  # the file may have removed it itself
             sys.path.remove(str(folder))
-        tops = {name for name in sys.modules if "." not in name and name not in before}
-        places = {name: getattr(sys.modules[name], "__file__", None) for name in tops}
-        beside = {n for n, p in places.items() if p in (f"{folder}/{n}.py", f"{folder}/{n}/__init__.py")}
-        for name in [name for name in sys.modules if name.partition(".")[0] in beside]:
+        new = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+        local = {
+            name
+            for name, file in new.items()
+            if name not in before and file in (f"{folder}/{name}.py", f"{folder}/{name}/__init__.py")
+        }
+        for name in [name for name in sys.modules if name.partition(".")[0] in local]:
             del sys.modules[name]

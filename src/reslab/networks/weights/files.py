@@ -1,4 +1,4 @@
-"""Read the tensors of .safetensors and .pth files, and fetch ImageNet weights. Nothing in a file is executed."""
+"""Read .safetensors and .pth files, and download ImageNet weights. Nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -174,6 +174,8 @@ def _load_pth(path: Path) -> Any:
         is_zip = file.read(4) == b"PK\3\4"  # otherwise the format before torch 1.6, which cannot be mapped
     if is_zip:
         with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise _NeedsCodeError("TorchScript")
             if damaged := archive.testzip():  # torch does not compare checksums
                 raise ValueError(f"the checksum of {damaged} is wrong")
     try:
@@ -182,10 +184,6 @@ def _load_pth(path: Path) -> Any:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             raise _NeedsCodeError(wanted[1]) from error
         raise ValueError("it is not a pickle of tensors") from error
-    except RuntimeError as error:
-        if "TorchScript" in str(error):
-            raise _NeedsCodeError("TorchScript") from error
-        raise
 
 
 def _unwrap(content: Any) -> Any:

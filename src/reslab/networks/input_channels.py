@@ -1,0 +1,38 @@
+"""First convolution of a network: its channels, and its weights for another number of channels."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
+    """Return the network's first Conv2d with its name, or None if it has no Conv2d."""
+    return next(
+        ((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None
+    )
+
+
+def input_channels(network: nn.Module, default: int = 3) -> int:
+    """Return the channels that the first convolution takes; `default` for a network without one."""
+    first = first_convolution(network)
+    return default if first is None else first[1].in_channels
+
+
+def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:
+    """Convert first-layer weights to another number of input channels.
+
+    For one channel the weights are summed, so that a gray photo excites a filter as its three equal
+    channels did. Otherwise they are repeated and scaled by C / in_channels.
+
+    Args:
+        weight: (C_out, C, K, K).
+        in_channels: number of channels of the result.
+
+    Returns:
+        Weights (C_out, in_channels, K, K).
+    """
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    channels = weight.shape[1]
+    repeats = -(-in_channels // channels)
+    return weight.repeat(1, repeats, 1, 1)[:, :in_channels] * (channels / in_channels)
