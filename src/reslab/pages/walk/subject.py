@@ -13,6 +13,7 @@ from reslab.errors import NetworkError, UsageError
 from reslab.evaluation.classifier import Classifier
 from reslab.files import user_path
 from reslab.networks.from_text import CLASSES, build_named
+from reslab.networks.input_channels import input_channels
 from reslab.networks.registry import short_name
 from reslab.networks.resnet import ResNet
 from reslab.networks.weights.load import WeightsReport, load_pretrained
@@ -63,7 +64,7 @@ def subject_of(
     if isinstance(model, Classifier):
         return _classifier(model, preprocess)
     network: Any = getattr(model, "_orig_mod", model)  # torch.compile wraps
-    usual = preprocess or _preprocess(_channels(network), _side(network))
+    usual = preprocess or _preprocess(input_channels(network), _side(network))
     said = "The weights are the network's own; nothing names its classes, so they have numbers."
     return Subject(type(network).__name__, network, usual, (), 1.0, said, meaningful=True)
 
@@ -122,11 +123,6 @@ def _imagenet(name: str) -> tuple[tuple[str, ...], Preprocess]:
     size, resize = look.crop_size[0], look.resize_size[0]
     asked = {"size": size, "resize": resize, "mean": look.mean, "std": look.std}
     return tuple(default.meta["categories"]), Preprocess.model_validate(asked)
-
-
-def _channels(network: nn.Module) -> int:
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
 
 
 def _side(network: nn.Module) -> int:
