@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from materials import WEIGHTS, make_photo, real_data
+
+from reslab.errors import ReslabError
 
 # The bits and the counts that tests expect are those of a CPU; who sets this tests with a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -59,6 +62,24 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text + "\n" == path.read_text(encoding="utf-8"), f"{path.name}: pytest --overwrite, if meant"
 
     return compare
+
+
+@pytest.fixture
+def refuses() -> Callable[..., AbstractContextManager[None]]:
+    """refuses(NetworkError, "resnet19"): the block raises it, in three parts, and with these words."""
+
+    @contextmanager
+    def check(kind: type[ReslabError], *words: str) -> Iterator[None]:
+        with pytest.raises(kind) as caught:
+            yield
+        error = caught.value
+        assert error.what
+        assert error.why
+        assert error.do
+        for word in words:
+            assert word in str(error)
+
+    return check
 
 
 @pytest.fixture
