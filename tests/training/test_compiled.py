@@ -21,7 +21,11 @@ from reslab.evaluation.classifier import Classifier
 from reslab.networks.precision import CANDIDATES, FP32, PRECISIONS, Precision, parse_precision
 from reslab.training.runs.resume import epochs_of
 from reslab.training.runs.start import begin
-from reslab.training.timing.timed_steps import COMPILING, seconds_compiled
+from reslab.training.timing.timed_steps import (
+    EXPECTED_COMPILE_S,
+    MAX_TIMING_FRACTION,
+    compiled_step_seconds,
+)
 
 CPU = torch.device("cpu")
 COMPILED = Precision(compiled=True)
@@ -125,7 +129,7 @@ WITHOUT = """
 import sys, torch, reslab
 from reslab.errors import RecipeError
 from reslab.networks.precision import FP32
-from reslab.training.timing.timed_steps import seconds_compiled
+from reslab.training.timing.timed_steps import compiled_step_seconds
 
 network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2))
 recipe = reslab.Recipe(size=16, batch_size=8, progressive_resizing=False, device="cpu")
@@ -135,7 +139,7 @@ for precision in ("fp32+compiled", "bf16+compiled"):
     except RecipeError as error:
         print(error)
 images, cpu = torch.randn(8, 3, 16, 16), torch.device("cpu")
-print(seconds_compiled(network, recipe, FP32, images, cpu, seconds=1, steps=1e9, share=0.03))
+print(compiled_step_seconds(network, recipe, FP32, cpu, images, seconds=1, steps=1e9))
 """
 
 
@@ -160,7 +164,7 @@ def test_compiling_is_tried_where_the_run_is_long_and_chosen_where_it_makes_it_s
     images = torch.randn(8, 3, 16, 16)
 
     def compiled(seconds: float, steps: float) -> float | None:
-        return seconds_compiled(Tiny(), small, FP32, images, CPU, seconds=seconds, steps=steps, share=0.03)
+        return compiled_step_seconds(Tiny(), small, FP32, CPU, images, seconds=seconds, steps=steps)
 
     assert compiled(seconds=1e3, steps=1e6) is not None  # any step is faster
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
@@ -168,5 +172,5 @@ def test_compiling_is_tried_where_the_run_is_long_and_chosen_where_it_makes_it_s
     torch._dynamo.utils.counters.clear()
     assert compiled(seconds=1e-9, steps=1e15) is None  # none is
     torch._dynamo.utils.counters.clear()
-    assert compiled(seconds=1.0, steps=COMPILING / 0.03 - 1) is None
+    assert compiled(seconds=1.0, steps=EXPECTED_COMPILE_S / MAX_TIMING_FRACTION - 1) is None
     assert not torch._dynamo.utils.counters["stats"]  # to find out would have cost too much

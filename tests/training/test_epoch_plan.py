@@ -14,25 +14,25 @@ from hypothesis import strategies as st
 from reslab import Recipe
 from reslab.errors import RecipeError
 from reslab.training.epoch_plan import (
-    FEW,
+    MIN_EPOCHS_IN_TIME,
     EpochPlan,
     TimeBudget,
-    choose_clock,
+    choose_time_budget,
     epochs_left,
-    leg_in_time,
-    next_leg,
-    sizes_in_time,
-    sizes_now,
-    sizes_of,
+    next_epoch_in_time,
+    next_epoch_plan,
+    possible_image_sizes,
+    image_sizes,
+    image_sizes,
 )
-from reslab.training.time_budget import between, planned
+from reslab.training.time_budget import interpolate_step_seconds, planned_epochs
 
 SIZES = {64: 0.4, 96: 0.4, 128: 0.2}
 
 
 def legs_of(recipe: Recipe, steps: int) -> list[EpochPlan]:
     past: list[EpochPlan] = []
-    while leg := next_leg(recipe, None, past, steps):
+    while leg := next_epoch_plan(recipe, None, past, steps):
         past.append(leg)
     return past
 
@@ -51,11 +51,11 @@ def test_fixed_epochs_cover_the_run_without_a_gap_and_end_at_full_size(epochs, s
 
 
 def test_pictures_grow_from_half_over_three_quarters_and_never_begin_under_32_pixels():
-    assert sizes_of(Recipe(size=128)) == SIZES
-    assert sizes_of(Recipe(size=128, progressive_resizing=False)) == {128: 1.0}
-    assert list(sizes_of(Recipe(size=48))) == [32, 40, 48] or list(sizes_of(Recipe(size=48))) == [32, 48]
-    assert sizes_of(Recipe(size=32)) == {32: 1.0}
-    assert sizes_of(Recipe(size=20)) == {20: 1.0}
+    assert image_sizes(Recipe(size=128)) == SIZES
+    assert image_sizes(Recipe(size=128, progressive_resizing=False)) == {128: 1.0}
+    assert list(image_sizes(Recipe(size=48))) == [32, 40, 48] or list(image_sizes(Recipe(size=48))) == [32, 48]
+    assert image_sizes(Recipe(size=32)) == {32: 1.0}
+    assert image_sizes(Recipe(size=20)) == {20: 1.0}
 
 
 def simulate(
@@ -68,7 +68,7 @@ def simulate(
         known = {leg.size: leg.seconds * 100 / leg.steps for leg in past}
         ratio = known[past[-1].size] / costs[past[-1].size] if past else 1.0
         expected = {size: known.get(size, ratio * cost) for size, cost in costs.items()}
-        leg = leg_in_time(SIZES, 100, seconds - spent, expected, past)
+        leg = next_epoch_in_time(SIZES, 100, seconds - spent, expected, past)
         if leg is None:
             return spent, past
         took = costs[leg.size] * wrong * leg.steps / 100 * draw.uniform(1 - noise, 1 + noise)
@@ -103,18 +103,18 @@ def test_the_shares_of_the_sizes_are_kept_where_there_is_time():
 
 def test_a_time_too_short_for_one_epoch_is_answered():
     with pytest.raises(RecipeError, match="time: 5 s are left for training, and an epoch takes 20 s"):
-        leg_in_time(SIZES, 100, 5, {64: 20, 96: 37, 128: 57}, [])
+        next_epoch_in_time(SIZES, 100, 5, {64: 20, 96: 37, 128: 57}, [])
 
 
 def test_a_time_may_have_smaller_pictures_unless_they_are_all_of_one_size():
-    assert [list(sizes) for sizes in sizes_in_time(Recipe(size=128, time="2m"))] == [
+    assert [list(sizes) for sizes in possible_image_sizes(Recipe(size=128, time="2m"))] == [
         [64, 96, 128],
         [48, 72, 96],
         [32, 48, 64],
     ]
-    assert [list(sizes) for sizes in sizes_in_time(Recipe(size=40, time="2m"))] == [[32, 40], [32]]
-    assert sizes_in_time(Recipe(size=128, time="2m", progressive_resizing=False)) == [{128: 1.0}]
-    assert sizes_in_time(Recipe(size=128)) == [SIZES]
+    assert [list(sizes) for sizes in possible_image_sizes(Recipe(size=40, time="2m"))] == [[32, 40], [32]]
+    assert possible_image_sizes(Recipe(size=128, time="2m", progressive_resizing=False)) == [{128: 1.0}]
+    assert possible_image_sizes(Recipe(size=128)) == [SIZES]
 
 
 @given(
@@ -133,27 +133,27 @@ def test_pictures_are_as_large_as_leaves_more_than_a_few_epochs(size, minutes, m
             {side: fixed + pixel * side**2 for side in sizes},
             1e6 + reserve * max(sizes) / size,
         )
-        for sizes in sizes_in_time(recipe)
+        for sizes in possible_image_sizes(recipe)
     ]
 
     def enough(clock):
         left = 60 * minutes - reserve * max(clock.costs) / size
-        shares = sizes_of(recipe, max(clock.costs))
-        return left > FEW * sum(share * clock.costs[side] for side, share in shares.items()) + 1
+        shares = image_sizes(recipe, max(clock.costs))
+        return left > MIN_EPOCHS_IN_TIME * sum(share * clock.costs[side] for side, share in shares.items()) + 1
 
-    chosen = choose_clock(recipe, clocks)
+    chosen = choose_time_budget(recipe, clocks)
     assert chosen in clocks
     assert not any(enough(clock) for clock in clocks[: clocks.index(chosen)])
-    longer = choose_clock(Recipe(size=size, time=f"{minutes + more}m"), clocks)
+    longer = choose_time_budget(Recipe(size=size, time=f"{minutes + more}m"), clocks)
     assert clocks.index(longer) <= clocks.index(chosen)
 
 
 def test_a_run_whose_clock_has_smaller_pictures_goes_on_with_them():
     recipe, began = Recipe(size=128, time="2m"), time.monotonic()
     clock = TimeBudget(began, {48: 15.0, 72: 20.0, 96: 30.0}, 15.0)
-    assert sizes_now(recipe, clock) == {48: 0.4, 72: 0.4, 96: 0.2}
+    assert image_sizes(recipe, clock) == {48: 0.4, 72: 0.4, 96: 0.2}
     past = [EpochPlan(48, 100, 0.0, 0.3, 5, 15.0)]
-    first, second = next_leg(recipe, clock, [], 100), next_leg(recipe, clock, past, 100)
+    first, second = next_epoch_plan(recipe, clock, [], 100), next_epoch_plan(recipe, clock, past, 100)
     assert first is not None
     assert second is not None
     assert first.size == 48
@@ -163,12 +163,12 @@ def test_a_run_whose_clock_has_smaller_pictures_goes_on_with_them():
 @given(small=st.floats(1e-3, 10), more=st.floats(-1, 10), size=st.integers(32, 256))
 def test_a_step_of_any_size_is_told_by_those_of_two(small, more, size):
     measured = {64: small, 128: max(1e-3, small + more)}
-    told = between(measured, size)
+    told = interpolate_step_seconds(measured, size)
     assert told > 0
     if more > 0:
-        assert {side: between(measured, side) for side in measured} == pytest.approx(measured)
-        assert between(measured, size + 1) >= told
-    assert between({64: small}, size) == small
+        assert {side: interpolate_step_seconds(measured, side) for side in measured} == pytest.approx(measured)
+        assert interpolate_step_seconds(measured, size + 1) >= told
+    assert interpolate_step_seconds({64: small}, size) == small
 
 
 @given(
@@ -191,7 +191,7 @@ def test_a_plan_of_a_hundred_thousand_epochs_is_made_at_once():
     budget = TimeBudget(time.monotonic(), dict.fromkeys(SIZES, 0.5), 10)
     state = SimpleNamespace(recipe=recipe, time_budget=budget)
     started = time.process_time()
-    plan = planned(SimpleNamespace(state=state, train=range(3)), {})
+    plan = planned_epochs(SimpleNamespace(state=state, train=range(3)), {})
     assert time.process_time() - started < 1
     assert sum(epochs for _, epochs in plan) == pytest.approx(2 * (86400 - 10), abs=10)
     assert [size for size, _ in plan] == list(SIZES)

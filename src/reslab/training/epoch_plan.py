@@ -1,8 +1,8 @@
-"""How a run is laid out: the picture size of each epoch, and which part of the learning-rate curve it covers.
+"""Plan of each epoch: its image size, its number of steps, and its part of the learning-rate schedule.
 
-A recipe fixes its epochs, or a time. A time gets as many epochs as fit, planned anew before each by what the
-ones before it took; the last is cut short where it would end too late. A short time gets smaller pictures: a
-few more epochs of them teach more than a few more pixels.
+A recipe fixes the number of epochs, or the time. With a time, each epoch is planned just before it starts,
+from the seconds that the epochs before it took. The last epoch is shortened if it would end too late. If the
+time allows only a few epochs, the images get smaller: more epochs help more than more pixels.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from reslab.errors import RecipeError
 
 from .recipe import Recipe
 
-GROWTH = ((1 / 2, 0.4), (3 / 4, 0.4), (1.0, 0.2))  # share of the last picture size, share of the epochs
-LEAST = 32  # pixels below which pictures do not shrink: a ResNet halves them five times
-SMALLER = (3 / 4, 1 / 2)  # of the last picture size, where the time is too short for it
-FEW = 4.0  # epochs; a time that has no more gets smaller pictures
-SLIVER = 0.1  # a last part of an epoch smaller than this is left out: validating it costs as much
+PROGRESSIVE_SIZES = ((1 / 2, 0.4), (3 / 4, 0.4), (1.0, 0.2))  # (fraction of the last size, of the epochs)
+MIN_IMAGE_SIZE = 32  # pixels; progressive resizing stays above: a ResNet halves an image five times
+SMALLER_SIZE_FRACTIONS = (3 / 4, 1 / 2)  # of the recipe's size, tried if the time is short
+MIN_EPOCHS_IN_TIME = 4.0  # a time that allows fewer gets smaller images
+MIN_EPOCH_FRACTION = 0.1  # a shorter last epoch is left out: its validation costs as much as a full one's
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch as planned: `size` of its pictures in pixels, its updates, and where in the run it lies.
+    """One planned epoch.
 
-    `start` and `end` are shares of the run, 0 to 1; `epochs` is what the whole run is planned to have;
-    `seconds` is what it took, validation included, once it is done.
+    Attributes:
+        size: side of its images, in pixels.
+        steps: number of updates.
+        start: progress of the run before the epoch, 0 to 1.
+        end: progress of the run after the epoch, 0 to 1.
+        epochs: planned number of epochs of the whole run.
+        seconds: measured duration including validation, set when the epoch is finished.
     """
 
     size: int
@@ -41,22 +46,22 @@ class EpochPlan:
     seconds: float = 0.0
 
     @property
-    def step(self) -> float:
-        """The share of the run that one update is."""
+    def progress_per_step(self) -> float:
         return (self.end - self.start) / self.steps
 
-    def done(self, step: int) -> float:
-        """The share of the run that is done before update `step` of this epoch, counted from 0."""
-        return self.start + step * self.step
+    def progress_at(self, step: int) -> float:
+        """Return the progress of the run, 0 to 1, before update `step` of this epoch, counted from 0."""
+        return self.start + step * self.progress_per_step
 
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """What a run of a given time needs to know.
+    """Time of a run whose recipe sets `time`.
 
-    `began`: the moment, as time.monotonic() tells it, at which the run would have begun had it never been
-    stopped. `costs`: seconds of an epoch at each picture size that the run has, validation included, as
-    measured before the first. `reserve`: seconds for what comes after the last.
+    Attributes:
+        began: start of the run on the clock of time.monotonic(), moved forward by pauses before a resume.
+        costs: seconds of an epoch at each image size of the run, validation included, estimated beforehand.
+        reserve: seconds kept for the work after the last epoch.
     """
 
     began: float
@@ -68,151 +73,163 @@ class TimeBudget:
         return time.monotonic() - self.began
 
 
-def next_leg(
-    recipe: Recipe, clock: TimeBudget | None, past: Sequence[EpochPlan], steps: int
+def next_epoch_plan(
+    recipe: Recipe, time_budget: TimeBudget | None, past_epochs: Sequence[EpochPlan], steps: int
 ) -> EpochPlan | None:
-    """The epoch after those of `past`, None behind the last; `steps`: updates of a whole epoch.
+    """Plan the epoch after `past_epochs`; None if the run is complete.
 
-    Raises RecipeError if the recipe's time is too short for any.
+    Args:
+        steps: updates of a full epoch.
+
+    Raises:
+        RecipeError: the recipe's time is too short for one epoch.
     """
-    if recipe.time is None or clock is None:
-        return _of_fixed_epochs(recipe, len(past), steps)
-    left = recipe.seconds - clock.reserve - clock.spent
-    return leg_in_time(sizes_now(recipe, clock), steps, left, _learned(clock.costs, past, steps), past)
+    if recipe.time is None or time_budget is None:
+        return _next_of_fixed_epochs(recipe, len(past_epochs), steps)
+    left = recipe.seconds - time_budget.reserve - time_budget.spent
+    costs = _measured_costs(time_budget.costs, past_epochs, steps)
+    return next_epoch_in_time(image_sizes(recipe, time_budget), steps, left, costs, past_epochs)
 
 
-def sizes_now(recipe: Recipe, clock: TimeBudget | None) -> dict[int, float]:
-    """The sizes of this run, see `sizes_of`; those that were chosen for its time, if it has one."""
-    if clock is None:
-        return sizes_of(recipe)
-    return next(sizes for sizes in sizes_in_time(recipe) if sizes.keys() <= clock.costs.keys())
+def image_sizes(recipe: Recipe, time_budget: TimeBudget | None = None) -> dict[int, float]:
+    """Return the training image sizes in pixels, ascending, each with its fraction of the epochs."""
+    return _sizes_up_to(recipe.size if time_budget is None else max(time_budget.costs), recipe)
 
 
-def sizes_of(recipe: Recipe, largest: int | None = None) -> dict[int, float]:
-    """Sizes of the training pictures in pixels, ascending, each with its share of the epochs.
+def possible_image_sizes(recipe: Recipe) -> list[dict[int, float]]:
+    """Return the image sizes that a run of this recipe may get: its own, then smaller ones if time is short."""
+    largest = [recipe.size]
+    if recipe.time is not None and recipe.progressive_resizing:
+        largest += [_round_size(recipe.size, fraction) for fraction in SMALLER_SIZE_FRACTIONS]
+    return [_sizes_up_to(size, recipe) for size in dict.fromkeys(largest)]
 
-    `largest`: of them, where it is not the recipe's own size.
+
+def choose_time_budget(recipe: Recipe, time_budgets: Sequence[TimeBudget]) -> TimeBudget:
+    """Return the first budget that allows more than MIN_EPOCHS_IN_TIME epochs, else the last.
+
+    Args:
+        time_budgets: ordered from large images to small ones.
     """
-    last = recipe.size if largest is None else largest
+
+    def epochs(budget: TimeBudget) -> float:
+        sizes = image_sizes(recipe, budget)
+        seconds_per_epoch = sum(fraction * budget.costs[size] for size, fraction in sizes.items())
+        return (recipe.seconds - budget.reserve - budget.spent) / seconds_per_epoch
+
+    return next((budget for budget in time_budgets if epochs(budget) > MIN_EPOCHS_IN_TIME), time_budgets[-1])
+
+
+def _sizes_up_to(largest: int, recipe: Recipe) -> dict[int, float]:
     if not recipe.progressive_resizing:
-        return {last: 1.0}
+        return {largest: 1.0}
     sizes: dict[int, float] = {}
-    for part, share in GROWTH:
-        size = last if part == 1 else _part(last, part)
-        sizes[size] = sizes.get(size, 0.0) + share
+    for fraction, epochs in PROGRESSIVE_SIZES:
+        size = largest if fraction == 1 else _round_size(largest, fraction)
+        sizes[size] = sizes.get(size, 0.0) + epochs
     return sizes
 
 
-def sizes_in_time(recipe: Recipe) -> list[dict[int, float]]:
-    """What a run of the recipe may have, as its time allows: its own sizes, behind them smaller ones."""
-    if recipe.time is None or not recipe.progressive_resizing:
-        return [sizes_of(recipe)]
-    largest = dict.fromkeys([recipe.size, *(_part(recipe.size, part) for part in SMALLER)])
-    return [sizes_of(recipe, size) for size in largest]
+def _round_size(size: int, fraction: float) -> int:
+    """Return a fraction of a size, rounded to 8 pixels and at least MIN_IMAGE_SIZE if the size is."""
+    return max(8 * round(fraction * size / 8), min(size, MIN_IMAGE_SIZE))
 
 
-def choose_clock(recipe: Recipe, clocks: Sequence[TimeBudget]) -> TimeBudget:
-    """Of clocks for smaller and smaller pictures the first with more than a FEW epochs, else the last."""
-
-    def epochs(clock: TimeBudget) -> float:
-        an_epoch = sum(share * clock.costs[size] for size, share in sizes_now(recipe, clock).items())
-        return (recipe.seconds - clock.reserve - clock.spent) / an_epoch
-
-    return next((clock for clock in clocks if epochs(clock) > FEW), clocks[-1])
-
-
-def _part(size: int, part: float) -> int:
-    """So much of a size, in steps of 8 pixels; not below LEAST, unless the size is."""
-    return max(8 * round(part * size / 8), min(size, LEAST))
-
-
-def _of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> EpochPlan | None:
+def _next_of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> EpochPlan | None:
     if epoch >= recipe.epochs:
         return None
     start, end = epoch / recipe.epochs, (epoch + 1) / recipe.epochs
-    sizes = sizes_of(recipe)
-    reached = accumulate(sizes.values())  # the last epoch has the full size, however few there are
-    size = next((s for s, share in zip(sizes, reached, strict=True) if end <= share + 1e-9), recipe.size)
+    sizes = image_sizes(recipe)
+    until = accumulate(sizes.values())  # the last epoch has the full size, even if there is only one
+    size = next((s for s, fraction in zip(sizes, until, strict=True) if end <= fraction + 1e-9), recipe.size)
     return EpochPlan(size, steps, start, end, recipe.epochs)
 
 
-def _learned(costs: Mapping[int, float], past: Sequence[EpochPlan], steps: int) -> dict[int, float]:
-    """The costs by what the last epoch of each size took; of a size to come, as wrong as the latest."""
-    last = [past[end - 1] for end in _ends(costs, past).values() if end]
-    took = {leg.size: leg.seconds * steps / leg.steps for leg in last}
-    wrong = took[past[-1].size] / costs[past[-1].size] if past else 1.0
-    return {size: took.get(size, wrong * cost) for size, cost in costs.items()}
+def _measured_costs(
+    costs: Mapping[int, float], past_epochs: Sequence[EpochPlan], steps: int
+) -> dict[int, float]:
+    """Correct the estimated costs by the last epoch of each size; later sizes by the error of the latest."""
+    last = [past_epochs[end - 1] for end in _ends_by_size(costs, past_epochs).values() if end]
+    measured = {plan.size: plan.seconds * steps / plan.steps for plan in last}
+    error = measured[past_epochs[-1].size] / costs[past_epochs[-1].size] if past_epochs else 1.0
+    return {size: measured.get(size, error * cost) for size, cost in costs.items()}
 
 
-def _ends(sizes: Iterable[int], past: Sequence[EpochPlan]) -> dict[int, int]:
-    """Behind which place of `past`, which is sorted by size, the epochs of each of these sizes end.
+def _ends_by_size(sizes: Iterable[int], past_epochs: Sequence[EpochPlan]) -> dict[int, int]:
+    """Return the index after the last epoch of each size; `past_epochs` is sorted by size.
 
-    Looked up and not counted: a long run of few photos has a hundred thousand epochs, and plans before each.
+    By bisection: a long run of few photos has a hundred thousand epochs and is planned before each.
     """
-    return {size: bisect_right(past, size, key=attrgetter("size")) for size in sizes}
+    return {size: bisect_right(past_epochs, size, key=attrgetter("size")) for size in sizes}
 
 
-def leg_in_time(
+def next_epoch_in_time(
     sizes: Mapping[int, float],
     steps: int,
     seconds: float,
     costs: Mapping[int, float],
-    past: Sequence[EpochPlan],
+    past_epochs: Sequence[EpochPlan],
 ) -> EpochPlan | None:
-    """The epoch after `past` in a run that has `seconds` left; None if no more fits.
+    """Plan the next epoch of a run that has `seconds` left; None if no further epoch fits.
 
-    `sizes`: ascending, with their shares of the epochs; `costs`: seconds of an epoch at each. Raises
-    RecipeError if not even the first epoch fits.
+    Args:
+        sizes: image sizes, ascending, with their fractions of the epochs.
+        steps: updates of a full epoch.
+        costs: seconds of a full epoch at each size.
+
+    Raises:
+        RecipeError: the first epoch does not fit.
     """
     first = costs[min(sizes)]
-    if not past and seconds < first:
+    if not past_epochs and seconds < first:
         raise RecipeError(
             f"time: {max(seconds, 0):.0f} s are left for training, and an epoch takes {first:.0f} s",
             "",
             "give more --time, or train at a smaller --size",
         )
-    left = epochs_left(sizes, seconds, costs, past)
-    size = _next_size(left, past, seconds, costs)
+    left = epochs_left(sizes, seconds, costs, past_epochs)
+    size = _next_size(left, past_epochs, seconds, costs)
     fitting = seconds / costs[size]  # epochs of this size
-    if past and fitting < SLIVER:
+    if past_epochs and fitting < MIN_EPOCH_FRACTION:
         return None
-    # between one and two epochs are halved: a rest that is too short to come would leave the curve unfinished
-    part = fitting / 2 if 1 + SLIVER <= fitting < 2 else min(1.0, fitting)
-    start = past[-1].end if past else 0.0
-    share = 1.0 if fitting - part < SLIVER else part / max(part, sum(left.values()))
-    epochs = len(past) + max(1, round(sum(left.values()) + 0.5 - SLIVER))
-    return EpochPlan(size, max(1, round(part * steps)), start, start + (1 - start) * share, epochs)
+    # the time for one to two epochs is halved: a remainder too short to run would leave the schedule unfinished
+    part = fitting / 2 if 1 + MIN_EPOCH_FRACTION <= fitting < 2 else min(1.0, fitting)
+    start = past_epochs[-1].end if past_epochs else 0.0
+    is_last = fitting - part < MIN_EPOCH_FRACTION
+    fraction = 1.0 if is_last else part / max(part, sum(left.values()))
+    epochs = len(past_epochs) + max(1, round(sum(left.values()) + 0.5 - MIN_EPOCH_FRACTION))
+    return EpochPlan(size, max(1, round(part * steps)), start, start + (1 - start) * fraction, epochs)
 
 
 def _next_size(
-    left: Mapping[int, float], past: Sequence[EpochPlan], seconds: float, costs: Mapping[int, float]
+    left: Mapping[int, float], past_epochs: Sequence[EpochPlan], seconds: float, costs: Mapping[int, float]
 ) -> int:
-    """The smallest that still has half an epoch to do; never smaller than the one before."""
-    sizes = [size for size in left if not past or size >= past[-1].size]
+    """Return the smallest size with at least half an epoch left, and not below the previous epoch's."""
+    sizes = [size for size in left if not past_epochs or size >= past_epochs[-1].size]
     due = [size for size in sizes if left[size] >= 0.5]
-    fit = [size for size in sizes if seconds >= SLIVER * costs[size]]
-    return due[0] if due else max(fit, default=sizes[0])
+    affordable = [size for size in sizes if seconds >= MIN_EPOCH_FRACTION * costs[size]]
+    return due[0] if due else max(affordable, default=sizes[0])
 
 
 def epochs_left(
-    sizes: Mapping[int, float], seconds: float, costs: Mapping[int, float], past: Sequence[EpochPlan] = ()
+    sizes: Mapping[int, float],
+    seconds: float,
+    costs: Mapping[int, float],
+    past_epochs: Sequence[EpochPlan] = (),
 ) -> dict[int, float]:
-    """Epochs still to do by size, so that all of the run have their shares and the time is used."""
-    ends = _ends(sorted(sizes), past)
-    done = {
-        size: end - before for (size, end), before in zip(ends.items(), (0, *ends.values()), strict=False)
-    }
+    """Return the epochs left at each size that use up the time and give every size its fraction of the run."""
+    ends = _ends_by_size(sorted(sizes), past_epochs)
+    done = {size: end - start for (size, end), start in zip(ends.items(), (0, *ends.values()), strict=False)}
 
     def left(total: float) -> dict[int, float]:
-        return {size: max(0.0, share * total - done[size]) for size, share in sizes.items()}
+        return {size: max(0.0, fraction * total - done[size]) for size, fraction in sizes.items()}
 
     def cost(total: float) -> float:
         return sum(epochs * costs[size] for size, epochs in left(total).items())
 
-    low, high = 0.0, len(past) + 1.0
+    low, high = 0.0, len(past_epochs) + 1.0  # epochs in total
     while cost(high) < seconds:
         high *= 2
-    for _ in range(60):  # halved until it is exact
+    for _ in range(60):  # bisect to the last digit
         middle = (low + high) / 2
         low, high = (middle, high) if cost(middle) < seconds else (low, middle)
     return left(low)

@@ -1,4 +1,4 @@
-"""How long the epochs of a training will take, by steps that are timed before the first."""
+"""Estimated duration of a training's epochs, measured before the first, and its time budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from reslab.errors import NetworkError
 from reslab.evaluation.inference import predict_logits, read_photo
 from reslab.hardware import cores, threads
-from reslab.networks.precision import parse_precision
 from reslab.networks.registry import check_input
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.training.timing.autotune import measure_precision
@@ -20,81 +19,80 @@ from reslab.training.timing.autotune import measure_precision
 from .epoch_plan import (
     EpochPlan,
     TimeBudget,
-    choose_clock,
+    choose_time_budget,
     epochs_left,
-    next_leg,
-    sizes_in_time,
-    sizes_now,
-    sizes_of,
+    image_sizes,
+    next_epoch_plan,
+    possible_image_sizes,
 )
-from .failures import memory_answered
+from .failures import translate_out_of_memory
 
 if TYPE_CHECKING:
     from reslab.photos.folder.photos import Photos
 
     from .setup import TrainingSetup
 
-KEEPING = 0.5  # seconds of an epoch for checkpoint and model file
-AFTER = 3.5  # seconds for the end of a run, its curves too, beside its test
-TRIED, READ = 32, 8  # photos by which the seconds of the test are measured; as many or fewer are read
-GONE_THROUGH = 1000  # epochs; a plan of more is not gone through one by one, which would take minutes
-WAY_IN = 1 / 3  # of a step: a pass without a way back, and without an update
+SAVING_S = 0.5  # checkpoint and model file of an epoch
+FINISHING_S = 3.5  # end of a run, with its curves and without its test
+TIMED_TEST_IMAGES = 32
+TIMED_TEST_PHOTOS = 8
+MAX_SIMULATED_EPOCHS = 1000  # the plan of a longer run is estimated at once: a simulation would take minutes
+FORWARD_FRACTION = 1 / 3  # of a training step's time: no backward pass, no update
 
 
-def estimate(prepared: TrainingSetup, name: str, loading: float) -> dict[int, float]:
-    """Seconds of an epoch at each size that its pictures may have, validation included.
+def estimate_epoch_seconds(setup: TrainingSetup, name: str, loading: float) -> dict[int, float]:
+    """Return the seconds of an epoch, validation included, at each image size that the run may use.
 
-    `loading`: seconds that one batch of full size costs in this process before it reaches the network.
+    Args:
+        name: of the network.
+        loading: seconds to load a batch of full-size images in this process.
     """
-    state = prepared.state
-    sizes = sorted({size for sizes in _possible(prepared, name) for size in sizes})
-    own = {size: _step(prepared, name, size) for size in {min(sizes_of(state.recipe)), state.recipe.size}}
+    state, recipe = setup.state, setup.state.recipe
+    steps = {size: _step_seconds(setup, name, size) for size in (min(image_sizes(recipe)), recipe.size)}
     costs = {}
-    for size in sizes:
-        step = between(own, size)
-        look, load = WAY_IN * step, loading * (size / state.recipe.size) ** 2
-        if state.recipe.workers:
-            step, look = (max(seconds, load / state.recipe.workers) for seconds in (step, look))
+    for size in sorted({size for sizes in _supported_sizes(setup, name) for size in sizes}):
+        step = interpolate_step_seconds(steps, size)
+        forward, load = FORWARD_FRACTION * step, loading * (size / state.recipe.size) ** 2
+        if recipe.workers:
+            step, forward = (max(seconds, load / recipe.workers) for seconds in (step, forward))
         else:
-            step, look = step + load, look + load
-        costs[size] = step * len(prepared.train) + look * len(prepared.val) + KEEPING
+            step, forward = step + load, forward + load
+        costs[size] = step * len(setup.train) + forward * len(setup.val) + SAVING_S
     return costs
 
 
-def _possible(prepared: TrainingSetup, name: str) -> list[dict[int, float]]:
-    """The sizes that a run may have, without those that its network does not take."""
+def _supported_sizes(setup: TrainingSetup, name: str) -> list[dict[int, float]]:
+    """Return the possible image sizes of the run that its network accepts."""
 
-    def fit(sizes: dict[int, float]) -> bool:
+    def is_supported(sizes: dict[int, float]) -> bool:
         try:
             for size in sizes:
-                check_input(prepared.state.network, name, prepared.preprocess.channels, size)
+                check_input(setup.state.network, name, setup.preprocess.channels, size)
         except NetworkError:
             return False
         return True
 
-    own, *smaller = sizes_in_time(prepared.state.recipe)
-    return [own, *filter(fit, smaller)]
+    own, *smaller = possible_image_sizes(setup.state.recipe)
+    return [own, *filter(is_supported, smaller)]
 
 
-def _step(prepared: TrainingSetup, name: str, size: int) -> float:
-    """Seconds of a step with pictures of this size, as the training will take it."""
-    recipe, measured = prepared.state.recipe, prepared.measured
-    # what a run of a given time chose by a first look is measured by whole batches, as the smaller size is
-    known = recipe.time is None or measured.busy or parse_precision(measured.precision).compiled
-    if size == recipe.size and known:
+def _step_seconds(setup: TrainingSetup, name: str, size: int) -> float:
+    """Return the seconds of a training step with images of this size."""
+    recipe, measured = setup.state.recipe, setup.measured
+    if size == recipe.size:
         return measured.seconds_per_step
     fixed = recipe.with_settings(
         size=size, resize=None, progressive_resizing=False, precision=measured.precision
     )
     with threads(measured.threads):
         return measure_precision(
-            prepared.state.network, name, fixed, prepared.preprocess, len(prepared.train.photos),
-            prepared.state.device, lambda text: None,
+            setup.state.network, name, fixed, setup.preprocess, len(setup.train.photos),
+            setup.state.device, lambda text: None,
         ).seconds_per_step  # fmt: skip
 
 
-def between(steps: dict[int, float], size: int) -> float:
-    """Seconds of a step of any size by those of two: one part grows with the area, one does not."""
+def interpolate_step_seconds(steps: Mapping[int, float], size: int) -> float:
+    """Return the seconds of a step at any image size from those at two: linear in the number of pixels."""
     small, large = min(steps), max(steps)
     if small == large:
         return steps[small]
@@ -102,57 +100,62 @@ def between(steps: dict[int, float], size: int) -> float:
     return max(steps[small] + slope * (size**2 - small**2), steps[small] * min(1.0, (size / small) ** 2))
 
 
-def start_clock(
-    prepared: TrainingSetup, costs: Mapping[int, float], tested: Photos | None, began: float
+def start_time_budget(
+    setup: TrainingSetup, costs: Mapping[int, float], photos: Photos | None, began: float
 ) -> None:
-    """Gives a training of a given time its clock; `tested`: whose test split is looked at when it is over."""
-    state, look = prepared.state, prepared.preprocess
+    """Set `setup.state.time_budget` if the recipe has a time.
+
+    Args:
+        costs: seconds of an epoch at each image size.
+        photos: their test split is evaluated after the training; None if there is no test.
+        began: time.monotonic() at the start of the run.
+    """
+    state, preprocess = setup.state, setup.preprocess
     if state.recipe.time is None:
         return
-    images = torch.zeros(min(TRIED, prepared.train.batch_size), look.channels, look.size, look.size)
+    count = min(TIMED_TEST_IMAGES, setup.train.batch_size)
+    images = torch.zeros(count, preprocess.channels, preprocess.size, preprocess.size)
     seconds = []
-    for _ in range(2):  # the first builds what it computes with
+    for _ in range(2):  # the first call is slower
         started = time.monotonic()
-        with memory_answered(state.recipe):
-            list(predict_logits(state.network, [images], state.device))  # in fp32, as the test at the end is
+        with translate_out_of_memory(state.recipe):
+            list(predict_logits(state.network, [images], state.device))  # fp32, as in the test
         seconds.append(time.monotonic() - started)
-    looking = min(seconds) / len(images) * (len(tested.test if tested else ()) + len(prepared.val.photos))
-    after = AFTER + (_reading(tested, look) if tested else 0.0)
-    state.time_budget = choose_clock(
-        state.recipe,
-        [
-            TimeBudget(
-                began,
-                {size: costs[size] for size in sizes},
-                after + looking * (max(sizes) / look.size) ** 2,
-            )
-            for sizes in sizes_in_time(state.recipe)
-            if sizes.keys() <= costs.keys()
-        ],
-    )
+    evaluating = min(seconds) / count * (len(photos.test if photos else ()) + len(setup.val.photos))
+    reserve = FINISHING_S + (_test_reading_seconds(photos, preprocess) if photos else 0.0)
+    budgets = [
+        TimeBudget(
+            began,
+            {size: costs[size] for size in sizes},
+            reserve + evaluating * (max(sizes) / preprocess.size) ** 2,
+        )
+        for sizes in possible_image_sizes(state.recipe)
+        if sizes.keys() <= costs.keys()
+    ]
+    state.time_budget = choose_time_budget(state.recipe, budgets)
 
 
-def _reading(photos: Photos, look: Preprocess) -> float:
-    """Seconds in which all cores read the test photos from their files, by a few of them."""
-    every = range(0, len(photos.test), max(1, -(-len(photos.test) // READ)))
+def _test_reading_seconds(photos: Photos, preprocess: Preprocess) -> float:
+    """Return the seconds that all cores need to read the test photos, estimated from a few."""
+    sample = range(0, len(photos.test), max(1, -(-len(photos.test) // TIMED_TEST_PHOTOS)))
     started = time.monotonic()
-    for place in every:
-        read_photo(photos.folder / photos.test[place].path, look)
-    return (time.monotonic() - started) / max(1, len(every)) * len(photos.test) / cores()
+    for index in sample:
+        read_photo(photos.folder / photos.test[index].path, preprocess)
+    return (time.monotonic() - started) / max(1, len(sample)) * len(photos.test) / cores()
 
 
-def planned(prepared: TrainingSetup, costs: dict[int, float]) -> list[tuple[int, int]]:
-    """(size, epochs) as planned now, if every epoch takes what it is expected to."""
-    state, steps = prepared.state, len(prepared.train)
-    past: list[EpochPlan] = []
-    clock = state.time_budget
-    if clock is not None:
-        seconds = state.recipe.seconds - clock.reserve - clock.spent
-        left = epochs_left(sizes_now(state.recipe, clock), seconds, clock.costs)
-        if sum(left.values()) > GONE_THROUGH:
+def planned_epochs(setup: TrainingSetup, costs: Mapping[int, float]) -> list[tuple[int, int]]:
+    """Return (image size, number of epochs) of the run, if every epoch takes its estimated time."""
+    recipe, budget, steps = setup.state.recipe, setup.state.time_budget, len(setup.train)
+    sizes = image_sizes(recipe, budget)
+    if budget is not None:
+        seconds = recipe.seconds - budget.reserve - budget.spent
+        left = epochs_left(sizes, seconds, budget.costs)
+        if sum(left.values()) > MAX_SIMULATED_EPOCHS:
             return [(size, round(epochs)) for size, epochs in left.items()]
-    while leg := next_leg(state.recipe, clock, past, steps):
-        past.append(replace(leg, seconds=costs[leg.size] * leg.steps / steps))
-        if clock is not None:
-            clock = replace(clock, began=clock.began - past[-1].seconds)
-    return [(size, sum(leg.size == size for leg in past)) for size in sizes_now(state.recipe, state.time_budget)]
+    past: list[EpochPlan] = []
+    while plan := next_epoch_plan(recipe, budget, past, steps):
+        past.append(replace(plan, seconds=costs[plan.size] * plan.steps / steps))
+        if budget is not None:
+            budget = replace(budget, began=budget.began - past[-1].seconds)
+    return [(size, sum(plan.size == size for plan in past)) for size in sizes]

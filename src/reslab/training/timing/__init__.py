@@ -1,0 +1,1 @@
+"""Choice of the fastest precision by timed training steps, cached per machine."""

@@ -1,11 +1,10 @@
-"""Training steps of a copy of the network, to know how long they take; and whether compiling them pays."""
+"""Timed training steps on a copy of a network, plain or compiled."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,87 +12,95 @@ from torch.nn.functional import cross_entropy
 
 from reslab.errors import RecipeError
 from reslab.networks.precision import Precision
-from reslab.training.epoch_plan import sizes_of
-from reslab.training.optimizer import make_optimizer, train_mode
+from reslab.training.epoch_plan import image_sizes
+from reslab.training.optimizer import make_optimizer, set_learning_rate, train_mode
 from reslab.training.recipe import Recipe
 
-ALIKE = 0.05  # of the loss in fp32; more is a bug of the library, and no rounding
-COMPILING = 60.0  # seconds, a first guess at what it takes to compile a step
-STEPS = 5  # of which the fastest counts
+TIMED_STEPS = 3  # the fastest counts: other programs only slow a step down
+MAX_LOSS_DIFFERENCE = 0.05  # relative to fp32; a larger one is a bug of a library, not rounding
+MAX_TIMING_FRACTION = 0.05  # of a run's duration, for timing its steps
+EXPECTED_COMPILE_S = 60.0
 
 
+@dataclass(frozen=True)
 class TimedSteps:
-    """Training steps of a copy of the network in one precision."""
+    """Measured steps: seconds of the fastest and of the first one at full batch size, loss of the first."""
 
-    def __init__(
-        self, network: nn.Module, recipe: Recipe, precision: Precision, device: torch.device
-    ) -> None:
-        self.network = precision.place(copy.deepcopy(network), device)
-        self.forward = precision.forward(self.network, recipe.batch_size)
-        self.optimizer = make_optimizer(self.network, recipe, precision)
-        self.precision, self.device, self.frozen = precision, device, recipe.freeze
-        for group in self.optimizer.param_groups:
-            group["lr"] = 1e-6
+    seconds: float
+    first_seconds: float
+    loss: float
 
-    def rest(self) -> None:
-        """Gives back the memory of gradients and averages until the next step; the weights it keeps."""
-        self.optimizer.zero_grad()
-        self.optimizer.state.clear()
-
-    def step(
-        self, images: Tensor, of: int, clock: Callable[[], float] = time.perf_counter
-    ) -> tuple[float, float]:
-        """(seconds, loss) of one update on made-up images; every image of class 0.
-
-        The seconds are those of a batch `of` so many: the passes grow with the images, the update does not.
-        """
-        train_mode(self.network, self.frozen)
-        started = clock()
-        placed = self.precision.place_images(images, self.device)
-        labels = torch.zeros(len(images), dtype=torch.int64, device=self.device)
-        with self.precision.compiling_answered():
-            with self.precision.autocast(self.device):
-                logits = self.forward(placed)
-            loss = cross_entropy(logits.float(), labels)
-            self.optimizer.zero_grad()
-            loss.backward()
-        value, passed = loss.item(), clock()
-        self.optimizer.step()
-        return (passed - started) * of / len(images) + clock() - passed, value
+    def has_same_loss(self, exact: TimedSteps) -> bool:
+        """Return True if the losses differ by no more than rounding."""
+        return abs(self.loss - exact.loss) <= MAX_LOSS_DIFFERENCE * max(1.0, abs(exact.loss))
 
 
-def alike(loss: float, exact: float) -> bool:
-    """Whether a loss differs from the exact one by no more than rounding."""
-    return abs(loss - exact) <= ALIKE * max(1.0, abs(exact))
-
-
-def seconds_compiled(
+def time_steps(
     network: nn.Module,
     recipe: Recipe,
     precision: Precision,
-    images: Tensor,
     device: torch.device,
+    images: Tensor,
+    batch_size: int,
+) -> TimedSteps:
+    """Time training steps of a copy of `network`: one to warm up, then TIMED_STEPS.
+
+    Args:
+        images: (N, C, H, W), N at most `batch_size`; all count as class 0.
+        batch_size: images of the step that is estimated. The passes through the network take time in
+            proportion to the images, the optimizer's update does not.
+    """
+    network = precision.place(copy.deepcopy(network), device)
+    forward = precision.forward(network, recipe.batch_size)
+    optimizer = make_optimizer(network, recipe, precision)
+    set_learning_rate(optimizer, 1e-6)
+    train_mode(network, recipe.freeze)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=device)
+
+    def step() -> tuple[float, float]:
+        started = time.perf_counter()
+        placed = precision.place_images(images, device)
+        with precision.compiling_answered():
+            with precision.autocast(device):
+                logits = forward(placed)
+            loss = cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+        value, updating = loss.item(), time.perf_counter()  # item() waits for a GPU
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        passes, update = updating - started, time.perf_counter() - updating
+        return passes * batch_size / len(images) + update, value
+
+    first_seconds, loss = step()
+    return TimedSteps(min(step()[0] for _ in range(TIMED_STEPS)), first_seconds, loss)
+
+
+def compiled_step_seconds(
+    network: nn.Module,
+    recipe: Recipe,
+    precision: Precision,
+    device: torch.device,
+    images: Tensor,
     *,
     seconds: float,
     steps: float,
-    share: float,
 ) -> float | None:
-    """Seconds of a compiled step if compiling makes a run of so many `steps` of `seconds` each shorter.
+    """Return the seconds of a compiled step if compiling shortens a run of `steps` steps of `seconds` each.
 
-    None if it does not, cannot be done or computes something else, and where the run is so short that to find
-    out would cost more than this `share` of it. Every size of picture is compiled anew.
+    None if it does not, if the step cannot be compiled or gives another loss, and without trying if compiling
+    would take more than MAX_TIMING_FRACTION of the run. Each image size is compiled separately.
     """
-    sizes = len(sizes_of(recipe))
-    if share * seconds * steps < COMPILING:
+    if MAX_TIMING_FRACTION * seconds * steps < EXPECTED_COMPILE_S:
         return None
-    exact = TimedSteps(network, recipe, precision, device).step(images, len(images))[1]
-    trial = TimedSteps(network, recipe, replace(precision, compiled=True), device)
-    started = time.perf_counter()
+    plain = time_steps(network, recipe, precision, device, images, len(images))
     try:
-        loss = trial.step(images, len(images))[1]
+        compiled = time_steps(
+            network, recipe, replace(precision, compiled=True), device, images, len(images)
+        )
     except RecipeError:
         return None
-    compiling = time.perf_counter() - started
-    fastest = min(trial.step(images, len(images))[0] for _ in range(STEPS))
-    pays = fastest * steps + compiling * sizes < seconds * steps
-    return fastest if pays and alike(loss, exact) else None
+    compiling = compiled.first_seconds * len(image_sizes(recipe))
+    pays = compiled.seconds * steps + compiling < seconds * steps
+    return compiled.seconds if pays and compiled.has_same_loss(plain) else None
