@@ -1,4 +1,4 @@
-"""Answers to the exercises: the right ones as files, the wrong ones as what people change in them."""
+"""Answers to the exercises: correct ones as files, wrong ones as changes to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reslab.course.feedback import Verdict
-from reslab.course.runner import examine
+from reslab.course.runner import run_check
 
 ANSWERS = Path(__file__).parent / "answers"
 
@@ -23,16 +23,16 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def verdict_on(tmp_path: Path) -> Callable[..., Verdict]:
-    """verdict_on(1, ("// stride", "/ stride")) -> on right1.py with that changed."""
+def check_changed(tmp_path: Path) -> Callable[..., Verdict]:
+    """check_changed(1, ("// stride", "/ stride")) -> verdict on right1.py with that text replaced."""
 
-    def examine_changed(number: int, *changes: tuple[str, str]) -> Verdict:
+    def check(number: int, *changes: tuple[str, str]) -> Verdict:
         text = (ANSWERS / f"right{number}.py").read_text(encoding="utf-8")
         for old, new in changes:
-            assert old in text, f"the right answer {number} has no {old!r}"
+            assert old in text, f"right{number}.py does not contain {old!r}"
             text = text.replace(old, new)
         path = tmp_path / "my_answer.py"
         path.write_text(text)
-        return examine(number, path)
+        return run_check(number, path)
 
-    return examine_changed
+    return check

@@ -65,10 +65,10 @@ def _explain(exercise: Exercise) -> None:
 
 def _check(number: int, file: Path) -> int:
     from reslab.course.exercises import EXERCISES
-    from reslab.course.grade import judge
+    from reslab.course.grade import grade
 
     sys.stdout.flush()  # what the reader's code prints comes after it
-    verdict = judge(number, file)
+    verdict = grade(number, file)
     if verdict.outcome == "cannot be run":
         first, *more = verdict.text.splitlines()
         raise UsageError(f"{file} cannot be checked: {first}", "; ".join(more), "mend it and ask again")

@@ -1,68 +1,69 @@
-"""What a check says of an answer: the reader's own line where it fails, the formula where it is off."""
+"""Feedback on a learner's answer: their own failing line, and the formula with the numbers put in."""
 
 from __future__ import annotations
 
 import linecache
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from reslab.inspection.arithmetic import Window
 from reslab.inspection.formula import formula as formula_of
 
-ANSWER = "answer"  # the name under which the reader's file is imported
+ANSWER = "answer"  # module name of the learner's file
 
 
 class NotSolvedError(Exception):
-    """Why an answer is not right, for the one who wrote it."""
+    """The answer is wrong. Each argument is one line for its author; empty lines are dropped."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(line for line in lines if line))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """solved: what was checked; not solved: what is wrong; cannot be run: why nothing could be checked."""
+    """Outcome of a check. `text` lists what was checked (solved), what is wrong, or why it cannot run."""
 
     outcome: Literal["solved", "not solved", "cannot be run"]
     text: str
 
 
-def formula(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> str:
-    """`⌊(56 + 2·1 - 3)/2⌋ + 1 = 28`"""
-    window = Window(kernel_size, stride, padding, dilation)
-    return formula_of((window, window), (size, size))
+def expect(condition: bool, *lines: str) -> None:
+    """Raise NotSolvedError with `lines` unless `condition` holds."""
+    if not condition:
+        raise NotSolvedError(*lines)
 
 
 def call(
-    what: str, function: Callable[..., Any], *values: Any, hint: Callable[[str], str] | None = None
+    what: str, function: Callable[..., Any], *values: Any, hint: Callable[[str], str] = lambda message: ""
 ) -> Any:
-    """function(*values), which is the reader's. Raises NotSolvedError if it fails, with `what` was called.
+    """Call the learner's function.
 
-    `hint` turns torch's words into a line about shapes, or into nothing.
+    Args:
+        what: the call as the learner would write it, for the feedback.
+        hint: turns the error's message into one more line of feedback, or "".
+
+    Raises:
+        NotSolvedError: the function raises or exits.
     """
     try:
         return function(*values)
     except (Exception, SystemExit) as error:
-        lines = [f"{what} fails", *failure(error)]
-        if hint is not None and (more := hint(str(error))):
-            lines.append(more)
-        raise NotSolvedError("\n".join(lines)) from error
+        raise NotSolvedError(f"{what} fails", *failure(error), hint(str(error))) from error
 
 
 def failure(error: BaseException) -> list[str]:
-    """Two lines: what went wrong, and the reader's line where it did."""
+    """Return the error's message and the learner's line that caused it."""
     if isinstance(error, SystemExit):
-        words = "it calls exit() instead of returning"
+        message = "it calls exit() instead of returning"
     else:
-        message = next(iter(str(error).strip().splitlines()), "")
-        words = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    lines = [words]
-    if place := place_of(error):
-        lines.append(place)
-    return lines
+        message = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    return [message, place_of(error)]
 
 
 def place_of(error: BaseException) -> str:
-    """The deepest line of the reader's file that an error went through."""
+    """Return the deepest line of the learner's file in the error's traceback, or ""."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__") == ANSWER:
             return quote(frame.f_code.co_filename, line)
@@ -75,7 +76,7 @@ def quote(path: str, line: int) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a reader wants to see it: of a tensor its shape."""
+    """Describe a value in one line: a tensor by its shape."""
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"a tensor {tuple(shape)}"
@@ -83,7 +84,17 @@ def shown(value: Any) -> str:
     return f"{text[:80]}... ({type(value).__name__})" if len(text) > 80 else text
 
 
-def expect(condition: bool, *lines: str) -> None:
-    """Raises NotSolvedError with these lines unless the condition holds."""
-    if not condition:
-        raise NotSolvedError("\n".join(line for line in lines if line))
+def formula(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> str:
+    """`⌊(56 + 2·1 - 3)/2⌋ + 1 = 28`"""
+    window = Window(kernel_size, stride, padding, dilation)
+    return formula_of((window, window), (size, size))
+
+
+def usual_mistake(
+    got: Sequence[float], mistakes: Iterable[tuple[str, Sequence[float]]], tolerance: float
+) -> str:
+    """Return the explanation of the first mistake whose values are `got`, or ""."""
+    for explanation, values in mistakes:
+        if all(abs(a - b) < tolerance for a, b in zip(got, values, strict=True)):
+            return explanation
+    return ""

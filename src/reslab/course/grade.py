@@ -1,4 +1,4 @@
-"""The check of an exercise on the reader's file, in a process of its own and with a time limit."""
+"""Grade a learner's file: run the exercise's check in a process of its own with a time limit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from reslab.errors import UsageError
 from .exercises import EXERCISES
 from .feedback import Verdict, quote
 
-SECONDS = 60.0  # that a check may take; the right answers take one to five
-IMPORT_SECONDS = 120.0  # for torch, which comes first; minutes on a slow disk
+CHECK_TIMEOUT_S = 60.0  # correct answers take one to five seconds
+IMPORT_TIMEOUT_S = 120.0  # importing torch takes minutes on a slow disk
 
 
-def judge(number: int, path: Path, seconds: float = SECONDS) -> Verdict:
-    """Whether the file at `path` solves the exercise. What the reader's code prints is printed.
+def grade(number: int, path: Path, timeout_s: float = CHECK_TIMEOUT_S) -> Verdict:
+    """Check whether the file at `path` solves exercise `number`. The file's own output is not captured.
 
-    Raises UsageError if there is no such exercise or no such file.
+    Raises:
+        UsageError: the exercise or the file does not exist.
     """
     if number not in EXERCISES:
         raise UsageError(
@@ -36,26 +37,26 @@ def judge(number: int, path: Path, seconds: float = SECONDS) -> Verdict:
         raise UsageError(
             f"there is no file {path}",
             "",
-            f"reslab exercise {number} says what to write, and starts it for you",
+            f"reslab exercise {number} shows the task and creates a file for it",
         )
     with tempfile.TemporaryDirectory() as folder:
-        verdict, hanging = Path(folder, "verdict"), Path(folder, "hanging")
-        arguments = [str(number), str(path), str(seconds), str(verdict), str(hanging)]
-        # -P: what stands in the present folder, a random.py say, must not be taken for a library
-        command = [sys.executable, "-P", "-u", "-m", f"{__package__}.inside", *arguments]
-        code = _run(command, seconds + IMPORT_SECONDS)
-        if verdict.exists():
-            return Verdict(**json.loads(verdict.read_text()))
-        if hanging.exists() and (where := hanging.read_text()):
-            return Verdict("not solved", _too_slow(seconds, path, where))
+        result, stack = Path(folder, "verdict.json"), Path(folder, "stack.txt")
+        # -P: a random.py in the current folder must not shadow the library
+        command = [sys.executable, "-P", "-u", "-m", f"{__package__}.runner"]
+        command += [str(number), str(path), str(timeout_s), str(result), str(stack)]
+        code = _run(command, timeout_s + IMPORT_TIMEOUT_S)
+        if result.exists():
+            return Verdict(**json.loads(result.read_text()))
+        if stack.exists() and (text := stack.read_text()):
+            return Verdict("not solved", _timed_out(timeout_s, path, text))
     return Verdict("not solved", _crashed(code))
 
 
-def _run(command: list[str], seconds: float) -> int:
-    """The exit code, negative for a signal. Nothing of the process survives this call."""
+def _run(command: list[str], timeout_s: float) -> int:
+    """Return the exit code, negative for a signal. Kill the process and its children afterwards."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        return process.wait(seconds)
+        return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
     finally:
@@ -64,18 +65,16 @@ def _run(command: list[str], seconds: float) -> int:
         process.wait()
 
 
-def _too_slow(seconds: float, path: Path, where: str) -> str:
-    """faulthandler writes the innermost line first."""
-    text = f"it was still at work after {seconds:g} s"
-    lines = re.findall(rf'File "{re.escape(str(path))}", line (\d+)', where)
-    if not lines:
-        return text
-    return f"{text}: an endless loop, perhaps\n{quote(str(path), int(lines[0]))}"
+def _timed_out(timeout_s: float, path: Path, stack: str) -> str:
+    text = f"it was still running after {timeout_s:g} s"
+    # faulthandler writes the innermost frame first
+    frame = re.search(rf'File "{re.escape(str(path))}", line (\d+)', stack)
+    return f"{text}: perhaps an endless loop\n{quote(str(path), int(frame[1]))}" if frame else text
 
 
 def _crashed(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "its process was killed: it took more memory or time than there is"
+        return "its process was killed: it used too much memory or time"
     if code < 0:
         return f"its process crashed ({signal.Signals(-code).name})"
     return f"it ended the process (exit code {code}) before the check was done: is there an os._exit()?"

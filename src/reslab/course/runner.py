@@ -1,6 +1,6 @@
-"""The reader's file, loaded and checked; as a program, the process of its own in which that happens.
+"""Load a learner's file and run the exercise's check on it; as a program, in a process of its own.
 
-What the reader writes may loop forever, exit or crash. None of it reaches the process that asked.
+The learner's code may loop forever, exit or crash, so `grade` runs this module as a child process.
 """
 
 from __future__ import annotations
@@ -15,47 +15,48 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 from .exercises import EXERCISES, Exercise
 from .feedback import ANSWER, NotSolvedError, Verdict, failure, quote
 
 
-def examine(number: int, path: Path) -> Verdict:
-    """Loads the file and runs the check of the exercise on it, in this process."""
+def run_check(number: int, path: Path) -> Verdict:
+    """Load the file and run the check of exercise `number` on it, in this process."""
     exercise = EXERCISES[number]
-    with _folder_importable(path.resolve().parent):
-        loaded = _load(path)
-        if isinstance(loaded, Verdict):
-            return loaded
-        if missing := [name for name in exercise.names if not callable(getattr(loaded, name, None))]:
-            return Verdict("cannot be run", _missing(path, missing[0], loaded, exercise))
-        module, _, function = exercise.check.partition(":")
-        check = getattr(import_module(f"{__package__}.{module}"), function)
+    with _importable(path.resolve().parent):
+        answer = _load(path)
+        if isinstance(answer, Verdict):
+            return answer
+        for name in exercise.names:
+            if not callable(getattr(answer, name, None)):
+                return Verdict("cannot be run", _missing(name, answer, exercise))
+        check = import_module(f"{__package__}.checks.{exercise.check}").check
         try:
-            return Verdict("solved", check(loaded))
+            return Verdict("solved", check(answer))
         except NotSolvedError as error:
             return Verdict("not solved", str(error))
 
 
 def _load(path: Path) -> ModuleType | Verdict:
-    """The file as a module; why it cannot be one, in words."""
+    """Import the file as a module. Return a Verdict if it fails."""
     module = ModuleType(ANSWER)
     module.__file__ = str(path)
     try:
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-    except SyntaxError as error:
-        line = f"\n{quote(str(path), error.lineno)}" if error.lineno else ""
-        return Verdict("cannot be run", f"it is not valid Python: {error.msg}{line}")
-    except ValueError as error:  # a null byte
-        return Verdict("cannot be run", f"it is not valid Python: {error}")
+    except (SyntaxError, ValueError) as error:  # ValueError: a null byte
+        line = getattr(error, "lineno", None)
+        where = f"\n{quote(str(path), line)}" if line else ""
+        return Verdict("cannot be run", f"it is not valid Python: {getattr(error, 'msg', error)}{where}")
     sys.modules[ANSWER] = module  # dataclasses and pickle look their module up there
     try:
         exec(code, module.__dict__)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the reader's code raises is an answer
-        return Verdict("cannot be run", "\n".join(["it fails while it is read", *failure(error)]))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  the learner's code may raise anything
+        return Verdict("cannot be run", "\n".join(["it fails on import", *failure(error)]).rstrip())
     return module
 
 
-def _missing(path: Path, name: str, module: ModuleType, exercise: Exercise) -> str:
+def _missing(name: str, module: ModuleType, exercise: Exercise) -> str:
     kind = "class" if name[0].isupper() else "function"
     own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == ANSWER and callable(v)]
     there = f"it has {', '.join(own)}" if own else "it defines no function or class"
@@ -63,8 +64,8 @@ def _missing(path: Path, name: str, module: ModuleType, exercise: Exercise) -> s
 
 
 @contextmanager
-def _folder_importable(folder: Path) -> Iterator[None]:
-    """The answer may import its neighbours, as it would if it were run by itself."""
+def _importable(folder: Path) -> Iterator[None]:
+    """Make the modules next to the learner's file importable, as when the file runs as a script."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -74,16 +75,14 @@ def _folder_importable(folder: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Arguments: number, file, seconds, where the verdict goes, where the lines go if time runs out."""
-    number, path, seconds, verdict, hanging = sys.argv[1:]
-    import torch  # before the clock starts: its import is not the reader's time
-
+    """Run one check. Arguments: exercise, file, timeout in seconds, files for the verdict and the stack."""
+    number, path, timeout_s, result, stack = sys.argv[1:]
     torch.set_num_threads(1)
-    with open(hanging, "w") as file:
-        faulthandler.dump_traceback_later(float(seconds), exit=True, file=file)
-        result = examine(int(number), Path(path))
+    with open(stack, "w") as file:
+        faulthandler.dump_traceback_later(float(timeout_s), exit=True, file=file)
+        verdict = run_check(int(number), Path(path))
         faulthandler.cancel_dump_traceback_later()
-    Path(verdict).write_text(json.dumps(asdict(result)))
+    Path(result).write_text(json.dumps(asdict(verdict)))
 
 
 if __name__ == "__main__":

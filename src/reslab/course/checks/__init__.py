@@ -1,0 +1,1 @@
+"""One check for each exercise: `check(answer)` returns what was checked or raises NotSolvedError."""

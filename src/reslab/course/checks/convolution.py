@@ -1,4 +1,4 @@
-"""Exercise 1: output_size, against what torch's own convolution returns."""
+"""Check exercise 1: output_size against the size of torch's own convolution."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from reslab.course.feedback import NotSolvedError, call, expect, formula, shown
+import torch
+
+from reslab.course.feedback import NotSolvedError, call, expect, formula, shown, usual_mistake
 
 Setting = tuple[int, int, int, int, int]  # size, kernel_size, stride, padding, dilation
 
-# from the simple to the odd, so that the first one that is wrong explains the most
+# from simple to unusual: the first wrong one is reported, and a simple one explains the most
 FIRST: list[Setting] = [
     (512, 3, 1, 1, 1),
     (512, 3, 2, 1, 1),
@@ -21,40 +23,39 @@ FIRST: list[Setting] = [
     (56, 3, 1, 2, 2),
     (32, 3, 2, 0, 2),
 ]
-DRAWN = 1000
+RANDOM_SETTINGS = 1000
 
-# what people write, and what is wrong with it
 MISTAKES: list[tuple[str, Callable[[int, int, int, int, int], float]]] = [
     (
-        "The + 1 is missing: the kernel also stands at its first place, before any step.",
+        "The + 1 is missing: the kernel's first position counts, too.",
         lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) // s,
     ),
     (
-        "The padding stands on both sides: it adds 2·p, not p.",
+        "Padding is on both sides: it adds 2·p, not p.",
         lambda n, k, s, p, d: (n + p - d * (k - 1) - 1) // s + 1,
     ),
     (
-        "Round down: a step that does not fit whole is not taken. / gives a float; // rounds down.",
+        "Round down: an incomplete last step does not count. / gives a float; // rounds down.",
         lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) / s + 1,
     ),
     (
-        "Round down, not up: a step that does not fit whole is not taken.",
+        "Round down, not up: an incomplete last step does not count.",
         lambda n, k, s, p, d: math.ceil((n + 2 * p - d * (k - 1) - 1) / s) + 1,
     ),
     (
-        "Round down, not to the nearest: a step that does not fit whole is not taken.",
+        "Round down, not to the nearest: an incomplete last step does not count.",
         lambda n, k, s, p, d: round((n + 2 * p - d * (k - 1) - 1) / s) + 1,
     ),
     (
-        "The dilation is left out: k taps with d - 1 pixels between them reach over d·(k - 1) + 1 pixels.",
+        "The dilation is left out: k taps with d - 1 pixels between them span d·(k - 1) + 1 pixels.",
         lambda n, k, s, p, d: (n + 2 * p - k) // s + 1,
     ),
     (
-        "k taps have k - 1 gaps between them: they reach over d·(k - 1) + 1 pixels, not d·k.",
+        "k taps have k - 1 gaps between them: they span d·(k - 1) + 1 pixels, not d·k.",
         lambda n, k, s, p, d: (n + 2 * p - d * k) // s + 1,
     ),
     (
-        "The stride divides everything before the floor; the + 1 comes after it.",
+        "The stride divides everything inside the floor; the + 1 comes after it.",
         lambda n, k, s, p, d: (n + 2 * p - d * (k - 1)) // s,
     ),
     (
@@ -65,8 +66,8 @@ MISTAKES: list[tuple[str, Callable[[int, int, int, int, int], float]]] = [
 
 
 def check(answer: Any) -> str:
-    """Raises NotSolvedError at the first setting where the reader's output_size is not torch's."""
-    settings = [*FIRST, *_draw(DRAWN)]
+    """Compare output_size with torch. Raise NotSolvedError at the first setting that differs."""
+    settings = [*FIRST, *_random_settings(RANDOM_SETTINGS)]
     results = []
     for setting in settings:
         result = call(_text(setting), answer.output_size, *setting)
@@ -76,32 +77,32 @@ def check(answer: Any) -> str:
             "expected a number of pixels, as an int" + (": is a return missing?" if result is None else ""),
         )
         results.append(result)
-    rights = [torchs(setting) for setting in settings]
-    wrong = [i for i, right in enumerate(rights) if results[i] != right]
-    wrong += [i for i, result in enumerate(results) if not isinstance(result, int)]
-    if wrong:
-        setting, result = settings[wrong[0]], results[wrong[0]]
-        if result == rights[wrong[0]]:
+    for setting, result in zip(settings, results, strict=True):
+        if result != torch_size(setting):
+            candidates = ((why, [wrong(*s) for s in settings]) for why, wrong in MISTAKES)
             raise NotSolvedError(
-                f"{_text(setting)} gives {result!r}, a float\nPixels are counted: // returns an int."
+                f"{_text(setting)} gives {result}",
+                f"expected {formula(*setting)}",
+                usual_mistake(results, candidates, 1e-9),
             )
-        lines = [f"{_text(setting)} gives {result}", f"expected {formula(*setting)}"]
-        lines += [why for why, wrong_formula in MISTAKES if _agrees(wrong_formula, settings, results)][:1]
-        raise NotSolvedError("\n".join(lines))
+    for setting, result in zip(settings, results, strict=True):
+        expect(
+            isinstance(result, int),
+            f"{_text(setting)} gives {result!r}, a float",
+            "Pixels are counted: // returns an int.",
+        )
     return f"equal to torch's own convolution in {len(settings):,} settings, dilation included"
 
 
-def torchs(setting: Setting) -> int:
-    """Pixels that torch's convolution returns; on the meta device, which computes shapes only."""
-    import torch
-
+def torch_size(setting: Setting) -> int:
+    """Return the number of pixels after torch's convolution, computed on the meta device."""
     size, kernel_size, stride, padding, dilation = setting
     x, kernel = torch.empty(1, 1, size, device="meta"), torch.empty(1, 1, kernel_size, device="meta")
     return torch.nn.functional.conv1d(x, kernel, None, stride, padding, dilation).shape[-1]
 
 
-def _draw(count: int) -> list[Setting]:
-    """Settings in which the kernel fits, the same at every call."""
+def _random_settings(count: int) -> list[Setting]:
+    """Draw settings in which the kernel fits, the same ones at every call."""
     draw = random.Random(1)
     found: list[Setting] = []
     while len(found) < count:
@@ -112,15 +113,8 @@ def _draw(count: int) -> list[Setting]:
     return found
 
 
-def _agrees(
-    mistake: Callable[[int, int, int, int, int], float], settings: list[Setting], results: list[Any]
-) -> bool:
-    """Whether the reader's numbers are those of the mistake, up to rounding of the last digit."""
-    return all(abs(mistake(*s) - result) < 1e-9 for s, result in zip(settings, results, strict=True))
-
-
 def _text(setting: Setting) -> str:
-    names = ("kernel_size", "stride", "padding", "dilation")
-    usual = (None, 1, 0, 1)
-    parts = [f"{name}={v}" for name, v, u in zip(names, setting[1:], usual, strict=True) if v != u]
+    """`output_size(512, kernel_size=3, stride=2, padding=1)`, without default values"""
+    names, defaults = ("kernel_size", "stride", "padding", "dilation"), (None, 1, 0, 1)
+    parts = [f"{n}={v}" for n, v, default in zip(names, setting[1:], defaults, strict=True) if v != default]
     return f"output_size({', '.join([str(setting[0]), *parts])})"

@@ -1,153 +1,171 @@
-"""Exercise 3: ResNet-18 stacked from blocks, compared with reslab's layer by layer."""
+"""Check exercise 3: ResNet-18 built from blocks, compared with reslab's layer by layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
 
 from reslab.course.feedback import NotSolvedError, call, expect, formula, shown
+from reslab.networks.resnet import create_resnet
 
-PARAMETERS = 11_689_512  # of ResNet-18 at 1,000 classes: torchvision's documentation
-
-
-@dataclass
-class Walk:
-    """What a network does on its way, in the order in which it does it."""
-
-    main: list[tuple[Any, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # layer, in, out
-    projections: list[tuple[Any, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    output: Any = None
+PARAMETERS = 11_689_512  # ResNet-18 at 1,000 classes, from torchvision's documentation
+CONVOLUTIONS = {
+    "3x3 or larger": "1 in the stem and 4 stages · 2 blocks · 2 = 17",
+    "1x1": "1 in each of layer2, 3, 4",
+}
 
 
-def check_stack(answer: Any) -> str:
-    """Raises NotSolvedError at the first convolution where the reader's network is not ResNet-18."""
-    import torch
+class LayerCall(NamedTuple):
+    """One layer with the shapes of its input and output. `projects`: it belongs to a 1x1 convolution."""
 
+    layer: Any
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    projects: bool
+
+
+def check(answer: Any) -> str:
+    """Compare resnet18 with ResNet-18. Raise NotSolvedError at the first convolution that differs."""
     torch.manual_seed(0)
-    network = build(answer.resnet18, "resnet18(1000)", 1000)
-    walk, ours = follow(network, "resnet18(1000)", 224), follow(reference(), "reslab's", 224)
-    _compare("3x3 or larger", walk.main, ours.main)
-    _compare("1x1", walk.projections, ours.projections)
-    check_output(walk.output, (2, 1000), "resnet18(1000)")
+    network, right = build(answer.resnet18, "resnet18(1000)", 1000), create_resnet("resnet18")
+    calls, output = _record(network)
+    right_calls, _ = _record(right)
+    for kind in CONVOLUTIONS:
+        _compare(kind, _convolutions(calls, kind), _convolutions(right_calls, kind))
+    check_output(output, (2, 1000), "resnet18(1000)")
     _check_count(network)
     small = build(answer.resnet18, "resnet18(2)", 2)
     for size in (32, 160):
         what = f"resnet18(2) on (2, 3, {size}, {size})"
-        output = call(what, small, torch.rand(2, 3, size, size), hint=_size_hint)
-        check_output(output, (2, 2), what)
-    _check_function(network)
+        check_output(call(what, small, torch.rand(2, 3, size, size), hint=_size_hint), (2, 2), what)
+    for layer in (nn.Conv2d, nn.BatchNorm2d, nn.Linear):
+        _copy_weights(layer.__name__, _layers(calls, layer), _layers(right_calls, layer))
+    _check_logits(network, right)
     return f"20 convolutions shape by shape, {PARAMETERS:,} parameters, logits equal to ResNet-18's"
 
 
-def build(make: Any, text: str, *values: int) -> Any:
-    """The reader's network. Raises NotSolvedError if there comes none out."""
-    from torch import nn
-
+def build(make: Any, text: str, *values: int) -> nn.Module:
+    """Call the learner's class or function. Raise NotSolvedError if it does not return a module."""
     network = call(text, make, *values)
-    expect(isinstance(network, nn.Module), f"{text} gives {shown(network)}", "expected a module")
+    expect(
+        isinstance(network, nn.Module),
+        f"{text} gives {shown(network)}",
+        "expected a module: an nn.Module, or a function that returns one",
+    )
     return network
 
 
-def reference() -> Any:
-    """reslab's own ResNet-18."""
-    from reslab.networks.resnet import create_resnet
+def check_tensor(output: Any, what: str) -> None:
+    """Raise NotSolvedError if the learner's call did not return a tensor."""
+    expect(
+        isinstance(output, Tensor), f"{what} gives {shown(output)}", "expected a tensor: is a return missing?"
+    )
 
-    return create_resnet("resnet18")
+
+def check_output(output: Any, right: tuple[int, ...], what: str) -> None:
+    """Raise NotSolvedError unless `output` is a tensor of logits of shape `right`."""
+    check_tensor(output, what)
+    expect(
+        output.shape == right,
+        f"{what} returns {tuple(output.shape)}, expected logits {right}",
+        "flatten the output of the average, nn.Flatten(), before the linear layer"
+        if output.dim() > 2
+        else "",
+    )
 
 
-def follow(network: Any, text: str, size: int) -> Walk:
-    """One pass of two pictures, with the convolutions written down."""
-    import torch
-    from torch import nn
+def _record(network: nn.Module) -> tuple[list[LayerCall], Any]:
+    """Run two images of 224 x 224 and record the layers that have weights, in order."""
+    calls: list[LayerCall] = []
 
-    walk = Walk()
+    def record(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+            projects = (
+                layer.kernel_size == (1, 1)
+                if isinstance(layer, nn.Conv2d)
+                else bool(calls) and calls[-1].projects
+            )
+            calls.append(LayerCall(layer, tuple(inputs[0].shape), tuple(output.shape), projects))
 
-    def write_down(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(layer, nn.Conv2d):
-            row = (layer, tuple(inputs[0].shape), tuple(output.shape))
-            (walk.projections if layer.kernel_size == (1, 1) else walk.main).append(row)
-
-    hooks = [module.register_forward_hook(write_down) for module in network.modules()]
+    hooks = [module.register_forward_hook(record) for module in network.modules()]
     try:
-        what = f"{text} on (2, 3, {size}, {size})"
         with torch.no_grad():
-            walk.output = call(what, network.eval(), torch.rand(2, 3, size, size), hint=lambda _: _last(walk))
+            images = torch.rand(2, 3, 224, 224)
+            what = "resnet18(1000) on (2, 3, 224, 224)"
+            output = call(what, network.eval(), images, hint=lambda _: _last_convolution(calls))
     finally:
         for hook in hooks:
             hook.remove()
-    return walk
+    return calls, output
+
+
+def _convolutions(calls: list[LayerCall], kind: str) -> list[LayerCall]:
+    return [c for c in calls if isinstance(c.layer, nn.Conv2d) and c.projects == (kind == "1x1")]
+
+
+def _layers(calls: list[LayerCall], kind: type[nn.Module]) -> list[Any]:
+    """Return the layers of a kind in order of use, those of projections last."""
+    return [c.layer for c in sorted(calls, key=lambda c: c.projects) if isinstance(c.layer, kind)]
 
 
 def _size_hint(message: str) -> str:
-    return "average over all that is left with nn.AdaptiveAvgPool2d(1), which fits every size"
+    return "average over the whole map with nn.AdaptiveAvgPool2d(1), which fits every size"
 
 
-def _last(walk: Walk) -> str:
-    rows = [*walk.main, *walk.projections]
-    if not rows:
-        return "it fails before its first convolution"
-    layer, took, gave = walk.main[-1] if walk.main else rows[-1]
-    return f"the last convolution larger than 1x1 that worked was number {len(walk.main)}: {took} -> {gave}"
+def _last_convolution(calls: list[LayerCall]) -> str:
+    found = _convolutions(calls, "3x3 or larger")
+    if not found:
+        return "it fails before its first convolution larger than 1x1"
+    shapes = f"{found[-1].input} -> {found[-1].output}"
+    return f"the last convolution larger than 1x1 that worked was number {len(found)}: {shapes}"
 
 
-def _compare(kind: str, theirs: list[Any], ours: list[Any]) -> None:
-    for number, ((mine, took, gave), (right, took_right, gave_right)) in enumerate(
-        zip(theirs, ours, strict=False), 1
-    ):
-        if (_settings(mine), took[1:], gave[1:]) == (_settings(right), took_right[1:], gave_right[1:]):
-            continue
-        lines = [
-            f"convolution {number} of those that are {kind} is {_settings(mine)}: {took} -> {gave}",
-            f"expected {_settings(right)}: {took_right} -> {gave_right}",
-            formula(took_right[-1], right.kernel_size[0], right.stride[0], right.padding[0]),
-        ]
-        lines.append(_place(kind, number))
-        raise NotSolvedError("\n".join(lines))
-    counts = {
-        "3x3 or larger": "1 in the stem and 4 stages · 2 blocks · 2 = 17",
-        "1x1": "1 in each of layer2, 3, 4",
-    }
+def _compare(kind: str, calls: list[LayerCall], right_calls: list[LayerCall]) -> None:
+    for number, (mine, right) in enumerate(zip(calls, right_calls, strict=False), 1):
+        settings, right_settings = _settings(mine.layer), _settings(right.layer)
+        layer = right.layer
+        expect(
+            (settings, mine.input[1:], mine.output[1:])
+            == (right_settings, right.input[1:], right.output[1:]),
+            f"convolution {number} of those that are {kind} is {settings}: {mine.input} -> {mine.output}",
+            f"expected {right_settings}: {right.input} -> {right.output}",
+            formula(right.input[-1], layer.kernel_size[0], layer.stride[0], layer.padding[0]),
+            _place(kind, number),
+        )
     expect(
-        len(theirs) == len(ours),
-        f"there are {len(theirs)} convolutions that are {kind}, expected {len(ours)}: {counts[kind]}",
+        len(calls) == len(right_calls),
+        f"there are {len(calls)} convolutions that are {kind}, "
+        f"expected {len(right_calls)}: {CONVOLUTIONS[kind]}",
+    )
+
+
+def _settings(layer: nn.Conv2d) -> str:
+    padding = layer.padding if isinstance(layer.padding, str) else layer.padding[0]
+    return (
+        f"{layer.in_channels} -> {layer.out_channels} channels, kernel {layer.kernel_size[0]}, "
+        f"stride {layer.stride[0]}, padding {padding}"
     )
 
 
 def _place(kind: str, number: int) -> str:
-    """Where in ResNet-18 a convolution stands."""
+    """Describe the position of a convolution in ResNet-18."""
     if kind == "1x1":
         return f"this is the projection of the first block of layer{number + 1}"
     if number == 1:
         return "this is the stem"
     stage, within = divmod(number - 2, 4)
-    rule = "; the first block of layer2, 3 and 4 has stride 2, layer1 has none" if within == 0 else ""
+    rule = (
+        "; the first block of layer2, 3 and 4 has stride 2, that of layer1 has stride 1"
+        if within == 0
+        else ""
+    )
     return f"this is convolution {within % 2 + 1} of block {within // 2 + 1} of layer{stage + 1}{rule}"
 
 
-def _settings(layer: Any) -> str:
-    (k, _), (s, _), (p, _) = layer.kernel_size, layer.stride, _pair(layer.padding)
-    return f"{layer.in_channels} -> {layer.out_channels} channels, kernel {k}, stride {s}, padding {p}"
-
-
-def _pair(padding: Any) -> Any:
-    return (padding, padding) if isinstance(padding, str) else padding
-
-
-def check_output(output: Any, right: tuple[int, ...], what: str) -> None:
-    import torch
-
-    expect(isinstance(output, torch.Tensor), f"{what} returns {shown(output)}", f"expected logits {right}")
-    expect(
-        tuple(output.shape) == right,
-        f"{what} returns {tuple(output.shape)}, expected logits {right}",
-        "flatten what the average leaves, nn.Flatten(), before the linear layer" if output.dim() > 2 else "",
-    )
-
-
-def _check_count(network: Any) -> None:
+def _check_count(network: nn.Module) -> None:
     count = sum(parameter.numel() for parameter in network.parameters())
-    difference = count - PARAMETERS
     reasons = {
         4_800: "4,800 too many is a bias for each of 4,800 output channels: bias=False before batch norm.",
         -128: "128 too few is 64 + 64: the batch norm of the stem is missing.",
@@ -156,70 +174,41 @@ def _check_count(network: Any) -> None:
         -896: "896 too few is 128 + 256 + 512: the projections have a bias in place of a batch norm.",
         -9_600: "9,600 too few: no batch norm at all.",
     }
-    near = next((text for off, text in reasons.items() if off == difference), "")
+    difference = count - PARAMETERS
     expect(
         difference == 0,
         f"resnet18(1000) has {count:,} parameters, expected {PARAMETERS:,}: {difference:+,}",
-        near or "count stem, stages and head one by one: 9,536 + 11,166,976 + 513,000",
+        reasons.get(difference, "count stem, stages and head one by one: 9,536 + 11,166,976 + 513,000"),
     )
 
 
-def _check_function(network: Any) -> None:
-    """With reslab's weights put in, layer for layer, the logits must be reslab's."""
-    import torch
-    from torch import nn
-
-    right = reference().eval()
-    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-    theirs, ours = ({kind: _in_order(n, kind) for kind in kinds} for n in (network, right))
-    for kind in theirs:
-        for number, (mine, other) in enumerate(zip(theirs[kind], ours[kind], strict=False), 1):
-            expect(
-                repr(mine).replace("bias=True", "") == repr(other).replace("bias=True", ""),
-                f"{kind.__name__} number {number} is {mine}",
-                f"expected {other}",
-            )
-            mine.load_state_dict(other.state_dict(), strict=False)
+def _copy_weights(kind: str, layers: list[Any], right_layers: list[Any]) -> None:
+    """Copy the weights of ResNet-18 into the learner's layers of one kind."""
+    for number, (mine, right) in enumerate(zip(layers, right_layers, strict=False), 1):
         expect(
-            len(theirs[kind]) == len(ours[kind]),
-            f"a pass goes through {len(theirs[kind])} layers {kind.__name__}, expected {len(ours[kind])}",
-            "every convolution is followed by a batch norm of its own, projections included",
+            repr(mine).replace("bias=True", "") == repr(right).replace("bias=True", ""),
+            f"{kind} number {number} is {mine}",
+            f"expected {right}",
         )
+        mine.load_state_dict(right.state_dict(), strict=False)
+    expect(
+        len(layers) == len(right_layers),
+        f"a pass goes through {len(layers)} layers {kind}, expected {len(right_layers)}",
+        "every convolution is followed by a batch norm of its own, projections included",
+    )
+
+
+def _check_logits(network: nn.Module, right: nn.Module) -> None:
+    """With equal weights the logits must be equal."""
     with torch.no_grad():
         x = torch.rand(2, 3, 64, 64)
-        wanted, got = right(x), network.eval()(x)
+        wanted, got = right.eval()(x), network.eval()(x)
     if torch.allclose(got, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
         return
-    lines = ["every layer has the right shape, yet with equal weights the logits are not ResNet-18's"]
+    why = "check what has no weights: ReLU after the stem's batch norm and after every sum, the max pool"
     for name, function in (("soft-max", torch.softmax), ("log-soft-max", torch.log_softmax)):
         if torch.allclose(got, function(wanted, 1), rtol=1e-3, atol=1e-4):
-            lines.append(f"they are its {name}: a network ends in logits, the loss does the rest")
-    if len(lines) == 1:
-        lines.append(
-            "look at what has no weights: ReLU after the stem's batch norm and after every sum, the max pool"
-        )
-    raise NotSolvedError("\n".join(lines))
-
-
-def _in_order(network: Any, kind: type) -> list[Any]:
-    """Layers of a kind in the order in which a pass uses them; those of projections last."""
-    import torch
-    from torch import nn
-
-    found: list[Any] = []
-    projecting = [False]
-
-    def write_down(layer: Any, inputs: Any, output: Any) -> None:
-        if isinstance(layer, nn.Conv2d):
-            projecting[0] = layer.kernel_size == (1, 1)
-        if isinstance(layer, kind):
-            found.append((projecting[0], layer))
-
-    hooks = [module.register_forward_hook(write_down) for module in network.modules()]
-    try:
-        with torch.no_grad():
-            network.eval()(torch.rand(2, 3, 64, 64))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [layer for projects, layer in sorted(found, key=lambda pair: pair[0])]
+            why = f"they are its {name}: a network ends in logits, the loss does the rest"
+    raise NotSolvedError(
+        "every layer has the right shape, yet with equal weights the logits are not ResNet-18's", why
+    )

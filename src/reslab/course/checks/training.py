@@ -1,59 +1,83 @@
-"""Exercise 5: a training loop whose figures are true."""
+"""Check exercise 5: a training loop that reports true means and trains correctly."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from reslab.course.feedback import NotSolvedError, call, expect, shown
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from reslab.course.feedback import NotSolvedError, call, expect, shown, usual_mistake
 
 EPOCHS = 3
-NO_NUMBER = "nan and inf are no figures: they come of a division by 0, or of a mean over nothing."
+BATCH_SIZES = (8, 8, 3)
+IMAGES = sum(BATCH_SIZES)  # in train and in val
+CALL = f"train(net, optimizer, train_batches, val_batches, {EPOCHS})"
 
 
-def check(answer: Any) -> str:
-    """Raises NotSolvedError at the first thing that the reader's train() does wrong."""
-    import torch
+@dataclass
+class ForwardPass:
+    """One call of the network with one batch."""
 
-    torch.manual_seed(0)
-    network = _make_network()
-    start, train, val = copy.deepcopy(network.state_dict()), _batches(0), _batches(1)
-    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
-    what = "train(net, optimizer, train_batches, val_batches, 3)"
-    rows = call(what, answer.train, network, optimizer, train, val, EPOCHS)
-    _check_form(rows, what)
-    passes = [p for p in network.passes if p.kind == "train"]
-    checks = [p for p in network.passes if p.kind == "val"]
-    _check_passes(passes, checks, len(train), len(val))
-    _check_losses(rows, passes, checks, len(train), len(val))
-    _check_weights(network, start, train)
-    return f"modes, gradients, losses and accuracy of {EPOCHS} epochs, and the weights at their end"
-
-
-class _Pass:
-    """One call of the network, as it was made."""
-
-    def __init__(self, kind: str, training: bool, gradients: bool, logits: Any, labels: Any) -> None:
-        self.kind, self.training, self.gradients = kind, training, gradients
-        self.logits, self.labels = logits, labels
+    split: str
+    training: bool
+    gradients: bool
+    logits: Tensor  # (N, 2)
+    labels: Tensor  # (N,)
 
     def loss(self) -> float:
-        from torch.nn.functional import cross_entropy
-
         return float(cross_entropy(self.logits, self.labels))
 
-    def right(self) -> int:
+    def correct(self) -> int:
         return int((self.logits.argmax(1) == self.labels).sum())
 
 
-def _batches(split: int) -> list[Any]:
-    """Batches of 8, 8 and 3 images; an image's first value names its split, its second carries its label."""
-    import torch
+class RecordingNetwork(nn.Module):
+    """A small network that records every call."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2)
+        self.passes: list[ForwardPass] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.fc(self.bn(self.conv(x)).relu().mean((2, 3)))
+        split, labels = "val" if x[0, 0, 0, 0] == 1 else "train", x[:, 0, 0, 1].long()
+        self.passes.append(
+            ForwardPass(split, self.training, torch.is_grad_enabled(), logits.detach(), labels)
+        )
+        return logits
+
+
+def check(answer: Any) -> str:
+    """Compare figures and weights with a correct loop's. Raise NotSolvedError at the first mistake."""
+    torch.manual_seed(0)
+    network = RecordingNetwork()
+    right, train, val = copy.deepcopy(network), _batches(0), _batches(1)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    rows = call(CALL, answer.train, network, optimizer, train, val, EPOCHS)
+    _check_rows(rows)
+    train_passes = [p for p in network.passes if p.split == "train"]
+    val_passes = [p for p in network.passes if p.split == "val"]
+    _check_passes(train_passes, val_passes)
+    train_epochs, val_epochs = _by_epoch(train_passes), _by_epoch(val_passes)
+    _check_loss("train_loss", [float(row[0]) for row in rows], train_epochs)
+    _check_loss("val_loss", [float(row[1]) for row in rows], val_epochs)
+    _check_accuracy([float(row[2]) for row in rows], val_epochs)
+    _check_weights(network, right, train)
+    return f"modes, gradients, losses and accuracy of {EPOCHS} epochs, and the weights after the last"
+
+
+def _batches(split: int) -> list[tuple[Tensor, Tensor]]:
+    """Draw batches. The first value of an image holds its split, the second its label."""
     generator = torch.Generator().manual_seed(split)
     out = []
-    for count in (8, 8, 3):
+    for count in BATCH_SIZES:
         images = torch.randn(count, 3, 8, 8, generator=generator)
         labels = torch.randint(2, (count,), generator=generator)
         images[:, 0, 0, 0], images[:, 0, 0, 1] = float(split), labels.float()
@@ -61,170 +85,132 @@ def _batches(split: int) -> list[Any]:
     return out
 
 
-def _make_network() -> Any:
-    """A small network that writes down how it is called."""
-    import torch
-    from torch import nn
-
-    class Observed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.bn, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2)
-            self.passes: list[_Pass] = []
-
-        def forward(self, x: Any) -> Any:
-            logits = self.fc(self.bn(self.conv(x)).relu().mean((2, 3)))
-            kind = "val" if bool(x[0, 0, 0, 0] == 1) else "train"
-            labels = x[:, 0, 0, 1].long()
-            self.passes.append(_Pass(kind, self.training, torch.is_grad_enabled(), logits.detach(), labels))
-            return logits
-
-    return Observed()
+def _by_epoch(passes: list[ForwardPass]) -> list[list[ForwardPass]]:
+    steps = len(BATCH_SIZES)
+    return [passes[i : i + steps] for i in range(0, EPOCHS * steps, steps)]
 
 
-def _check_form(rows: Any, what: str) -> None:
+def _check_rows(rows: Any) -> None:
     expect(
         isinstance(rows, list | tuple) and len(rows) == EPOCHS,
-        f"{what} gives {shown(rows)}",
+        f"{CALL} gives {shown(rows)}",
         f"expected a list of {EPOCHS} rows (train_loss, val_loss, val_accuracy), one for each epoch",
     )
     for row in rows:
         try:
-            good = len([float(value) for value in row]) == 3
+            valid = len([float(value) for value in row]) == 3
         except (TypeError, ValueError):
-            good = False
-        expect(good, f"a row is {shown(row)}", "expected three numbers: train_loss, val_loss, val_accuracy")
+            valid = False
+        expect(valid, f"a row is {shown(row)}", "expected three numbers: train_loss, val_loss, val_accuracy")
 
 
-def _check_passes(passes: list[_Pass], checks: list[_Pass], steps: int, val_steps: int) -> None:
+def _check_passes(train: list[ForwardPass], val: list[ForwardPass]) -> None:
+    steps = len(BATCH_SIZES)
     expect(
-        len(passes) == EPOCHS * steps and len(checks) == EPOCHS * val_steps,
-        f"the network saw {len(passes)} training batches and {len(checks)} validation batches in all",
-        f"expected {EPOCHS}·{steps} = {EPOCHS * steps} and {EPOCHS}·{val_steps} = {EPOCHS * val_steps}",
+        len(train) == len(val) == EPOCHS * steps,
+        f"the network saw {len(train)} training batches and {len(val)} validation batches in all",
+        f"expected {EPOCHS}·{steps} = {EPOCHS * steps} and {EPOCHS}·{steps} = {EPOCHS * steps}",
     )
     expect(
-        not any(p.training for p in checks),
+        not any(p.training for p in val),
         "validation runs in train mode",
-        "batch norm then uses the mean of the batch and not its running averages, and it changes these "
-        "averages by photos that the network must not learn from: call net.eval() before validation",
+        "batch norm then uses the mean of the batch and not its running averages, and it updates these "
+        "averages with photos that the network must not learn from: call net.eval() before validation",
     )
-    late = next((i for i, p in enumerate(passes) if not p.training), None)
+    for i, p in enumerate(train):
+        expect(
+            p.training,
+            f"training batch {i % steps + 1} of epoch {i // steps + 1} runs in eval mode",
+            "net.eval() of the last validation is still on: call net.train() at the start of each epoch",
+        )
     expect(
-        late is None,
-        f"training batch {(late or 0) % steps + 1} of epoch {(late or 0) // steps + 1} runs in eval mode",
-        "net.eval() of the last validation still holds: call net.train() at the start of each epoch",
-    )
-    expect(
-        not any(p.gradients for p in checks),
+        not any(p.gradients for p in val),
         "validation runs with gradients",
         "every activation is kept for a backward pass that never comes, which takes memory: "
         "put validation under `with torch.no_grad():`",
     )
 
 
-def _check_losses(rows: Any, passes: list[_Pass], checks: list[_Pass], steps: int, val_steps: int) -> None:
-    train = [_losses(passes[e * steps : (e + 1) * steps]) for e in range(EPOCHS)]
-    val = [_losses(checks[e * val_steps : (e + 1) * val_steps]) for e in range(EPOCHS)]
-    _check_loss("train_loss", [float(row[0]) for row in rows], train)
-    _check_loss("val_loss", [float(row[1]) for row in rows], val)
-    for epoch, row in enumerate(rows):
-        group = checks[epoch * val_steps : (epoch + 1) * val_steps]
-        right, images = sum(p.right() for p in group), sum(len(p.labels) for p in group)
-        expect(
-            abs(float(row[2]) - right / images) < 1e-6,
-            f"val_accuracy of epoch {epoch + 1} is {float(row[2]):.4f}",
-            f"{right} of {images} images are right: {right}/{images} = {right / images:.4f}",
+def _check_loss(name: str, got: list[float], epochs: list[list[ForwardPass]]) -> None:
+    losses = [[p.loss() for p in epoch] for epoch in epochs]
+    for epoch, batch_losses in enumerate(losses):
+        mean = _weighted_sum(batch_losses) / IMAGES
+        if abs(got[epoch] - mean) <= 1e-5:
+            continue
+        terms = " + ".join(f"{n}·{loss:.3f}" for n, loss in zip(BATCH_SIZES, batch_losses, strict=True))
+        why = (
+            usual_mistake(got, _loss_mistakes(losses), 1e-5)
+            if math.isfinite(got[epoch])
+            else "nan and inf are not losses: they come from a division by 0 or from a mean of nothing."
+        )
+        raise NotSolvedError(
+            f"{name} of epoch {epoch + 1} is {got[epoch]:.4f}",
+            f"expected ({terms}) / {IMAGES} = {mean:.4f}, the mean over the {IMAGES} images of this epoch",
+            why,
         )
 
 
-def _losses(group: list[_Pass]) -> list[tuple[float, int]]:
-    return [(p.loss(), len(p.labels)) for p in group]
+def _weighted_sum(batch_losses: Sequence[float]) -> float:
+    return sum(n * loss for n, loss in zip(BATCH_SIZES, batch_losses, strict=True))
 
 
-def _check_loss(name: str, got: list[float], epochs: list[list[tuple[float, int]]]) -> None:
-    right = [_mean(epoch) for epoch in epochs]
-    wrong = next((i for i in range(EPOCHS) if not abs(got[i] - right[i]) <= 1e-5), None)  # nan too
-    if wrong is None:
-        return
-    sums = " + ".join(f"{count}·{loss:.3f}" for loss, count in epochs[wrong])
-    images = sum(count for _, count in epochs[wrong])
-    lines = [
-        f"{name} of epoch {wrong + 1} is {got[wrong]:.4f}",
-        f"expected ({sums}) / {images} = {right[wrong]:.4f}, the mean over the {images} images of this epoch",
-    ]
-    why = _mistake(got, epochs) if math.isfinite(got[wrong]) else NO_NUMBER
-    raise NotSolvedError("\n".join([*lines, why]).rstrip())
-
-
-def _mistake(got: list[float], epochs: list[list[tuple[float, int]]]) -> str:
-    """Which of the usual slips gives these numbers."""
-    flat = [[row for epoch in epochs[: i + 1] for row in epoch] for i in range(EPOCHS)]
-    sums, plain = ([sum(loss * n for loss, n in rows) for rows in group] for group in (epochs, flat))
-    bare = [sum(loss for loss, _ in rows) for rows in epochs]
-    seen = [sum(n for _, n in rows) for rows in flat]
+def _loss_mistakes(losses: list[list[float]]) -> list[tuple[str, list[float]]]:
+    """Return (explanation, the loss of each epoch that this mistake gives)."""
+    steps = len(BATCH_SIZES)
+    sums, plain_sums = [_weighted_sum(epoch) for epoch in losses], [sum(epoch) for epoch in losses]
+    epochs = range(1, EPOCHS + 1)
+    total, plain_total = ([sum(values[:e]) for e in epochs] for values in (sums, plain_sums))  # since epoch 1
     reset = "Sum and counter must start at 0 in every epoch: move them into the loop over epochs."
-    weigh = (
-        "The last batch is smaller. The mean over batches counts its images more than the others: "
-        "add loss.item() * len(labels) and divide by the number of images."
-    )
-    candidates = [
-        (reset, [p / s for p, s in zip(plain, seen, strict=True)]),
+    return [
+        (reset, [total[e - 1] / (IMAGES * e) for e in epochs]),
         (
-            "Only the counter goes on from epoch to epoch: the curve then falls like 1/epoch whatever the "
-            "network learns. Set it to 0 in every epoch.",
-            [s / n for s, n in zip(sums, seen, strict=True)],
+            "The counter is never reset: the curve then falls like 1/epoch even if the network learns "
+            "nothing. Set it to 0 in every epoch.",
+            [sums[e - 1] / (IMAGES * e) for e in epochs],
         ),
-        (reset, [_bare_mean(rows) for rows in flat]),
-        (reset, [b / (len(epochs[0]) * (i + 1)) for i, b in enumerate(bare)]),
-        (reset, [p / sum(n for _, n in epochs[0]) for p in plain]),
-        (weigh, [_bare_mean(rows) for rows in epochs]),
+        (reset, [plain_total[e - 1] / (steps * e) for e in epochs]),
+        (reset, [plain_sums[e - 1] / (steps * e) for e in epochs]),
+        (reset, [value / IMAGES for value in total]),
         (
-            "This is the loss of the last batch alone.",
-            [rows[-1][0] for rows in epochs],
+            "The last batch is smaller. The mean over batches gives its images more weight than the others: "
+            "add loss.item() * len(labels) and divide by the number of images.",
+            [value / steps for value in plain_sums],
         ),
+        ("This is the loss of the last batch alone.", [epoch[-1] for epoch in losses]),
         (
-            "loss.item() is already the mean over a batch: weigh it by len(labels) before you divide by the "
-            "number of images.",
-            [b / sum(n for _, n in rows) for b, rows in zip(bare, epochs, strict=True)],
+            "loss.item() is already the mean over a batch: multiply it by len(labels) before you divide by "
+            "the number of images.",
+            [value / IMAGES for value in plain_sums],
         ),
     ]
-    for text, values in candidates:
-        if all(abs(a - b) < 1e-5 for a, b in zip(got, values, strict=True)):
-            return text
-    return ""
 
 
-def _mean(rows: list[tuple[float, int]]) -> float:
-    return sum(loss * count for loss, count in rows) / sum(count for _, count in rows)
+def _check_accuracy(got: list[float], epochs: list[list[ForwardPass]]) -> None:
+    for epoch, passes in enumerate(epochs):
+        correct = sum(p.correct() for p in passes)
+        expect(
+            abs(got[epoch] - correct / IMAGES) < 1e-6,
+            f"val_accuracy of epoch {epoch + 1} is {got[epoch]:.4f}",
+            f"{correct} of {IMAGES} images are correct: {correct}/{IMAGES} = {correct / IMAGES:.4f}",
+        )
 
 
-def _bare_mean(rows: list[tuple[float, int]]) -> float:
-    return sum(loss for loss, _ in rows) / len(rows)
-
-
-def _check_weights(network: Any, start: Any, train: list[Any]) -> None:
-    """The weights are those of a loop that starts each step from gradients of zero."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    right = _make_network()
-    right.load_state_dict(start)
+def _check_weights(network: nn.Module, right: nn.Module, train: list[tuple[Tensor, Tensor]]) -> None:
+    """Compare the weights with those of plain SGD. `right` is the network before training."""
+    trained, wanted = dict(network.named_parameters()), dict(right.named_parameters())
+    expect(
+        any(not torch.equal(trained[name], wanted[name]) for name in wanted),
+        "the weights have not changed: nothing was learned",
+        "loss.backward(), then optimizer.step()",
+    )
     optimizer = torch.optim.SGD(right.parameters(), 0.1, momentum=0.9)
     for _ in range(EPOCHS):
         for images, labels in train:
             optimizer.zero_grad()
             cross_entropy(right(images), labels).backward()
             optimizer.step()
-    moved = any(not torch.equal(p, start[name]) for name, p in network.named_parameters())
     expect(
-        moved, "the weights are what they were: nothing was learned", "loss.backward(), then optimizer.step()"
-    )
-    same = all(
-        torch.allclose(p, dict(right.named_parameters())[name], atol=1e-4)
-        for name, p in network.named_parameters()
-    )
-    expect(
-        same,
-        "the weights after 3 epochs are not those of plain SGD on these batches",
+        all(torch.allclose(trained[name], wanted[name], atol=1e-4) for name in wanted),
+        f"the weights after {EPOCHS} epochs are not those of plain SGD on these batches",
         "backward() adds to the gradients that are there: call optimizer.zero_grad() before each backward()",
     )

@@ -1,41 +1,38 @@
-"""Exercise 4: torchvision's weights carried into the reader's own network."""
+"""Check exercise 4: torchvision's weights copied into the learner's own network."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from reslab.course.feedback import NotSolvedError, call, expect
+import torch
+import torchvision
+from torch import nn
+
+from reslab.course.feedback import call, expect
 
 from .network import PARAMETERS, build, check_output
 
 
-def check_carry(answer: Any) -> str:
-    """Raises NotSolvedError unless carry() makes the reader's Network compute what torchvision's does."""
-    import torch
-
-    source, target = _trained_like(), build(answer.Network, "Network()")
+def check(answer: Any) -> str:
+    """Raise NotSolvedError unless carry() makes the learner's Network compute what torchvision's does."""
+    source, target = _trained_source(), build(answer.Network, "Network()")
     count = sum(parameter.numel() for parameter in target.parameters())
     expect(count == PARAMETERS, f"Network() has {count:,} parameters, expected ResNet-18's {PARAMETERS:,}")
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
-    call("carry(source, target)", answer.carry, source, target, hint=_order_hint)
-    after = source.state_dict()
-    changed = [name for name in before if not torch.equal(before[name], after[name])]
-    expect(
-        not changed,
-        f"carry() changes the source: {changed[0] if changed else ''}",
-        "copy from source to target",
-    )
-    _check_arrived(source, target)
+    call("carry(source, target)", answer.carry, source, target, hint=_name_hint)
+    changed = [name for name, tensor in source.state_dict().items() if not torch.equal(before[name], tensor)]
+    expect(not changed, f"carry() changes the source: {''.join(changed[:1])}", "copy from source to target")
+    _check_copied(source, target)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         wanted = source.eval()(x)
-        got = call("the network with the carried weights", target.eval(), x)
+        got = call("the network with the copied weights", target.eval(), x)
         check_output(got, (2, 1000), "Network()")
-        off = float((wanted - got).abs().max())
+        difference, largest = float((wanted - got).abs().max()), float(wanted.abs().max())
         expect(
-            off < 1e-3 * float(wanted.abs().max()),
-            f"the logits differ by up to {off:.3g}, at most {float(wanted.abs().max()):.3g} themselves",
-            "every tensor is somewhere in the target, so two of the same shape have changed places:",
+            difference < 1e-3 * largest,
+            f"the logits differ by up to {difference:.3g}; the largest is {largest:.3g}",
+            "every tensor is somewhere in the target, so two of the same shape are swapped:",
             "in a block conv1 and bn1 come first, conv2 and bn2 second; compare your map name by name",
         )
         next(source.parameters()).add_(1)
@@ -44,14 +41,11 @@ def check_carry(answer: Any) -> str:
             "source and target share their tensors: a change of the source changes the target",
             "copy the values, target_tensor.copy_(source_tensor) or load_state_dict, not the tensor itself",
         )
-    return f"all {len(before)} tensors arrived, logits equal to torchvision's, nothing shared"
+    return f"all {len(before)} tensors copied, logits equal to torchvision's, nothing shared"
 
 
-def _trained_like() -> Any:
-    """torchvision's ResNet-18 with no two tensors alike and none at its start, as after a training."""
-    import torch
-    import torchvision
-
+def _trained_source() -> nn.Module:
+    """Return torchvision's ResNet-18 with every tensor different and changed, as after training."""
     torch.manual_seed(1)
     network = torchvision.models.resnet18(weights=None)
     with torch.no_grad():
@@ -63,41 +57,32 @@ def _trained_like() -> Any:
     return network
 
 
-def _check_arrived(source: Any, target: Any) -> None:
-    import torch
-
-    there = [t for t in target.state_dict().values() if t.is_floating_point()]
-    missing = [
-        name
-        for name, tensor in source.state_dict().items()
-        if tensor.is_floating_point()
-        and not any(t.shape == tensor.shape and torch.equal(t, tensor) for t in there)
-    ]
-    if not missing:
-        return
-    total = sum(t.is_floating_point() for t in source.state_dict().values())
-    lines = [
-        f"{len(missing)} of {total} tensors of the source are nowhere in the target: "
-        f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
-    ]
+def _check_copied(source: nn.Module, target: nn.Module) -> None:
+    tensors = {name: t for name, t in source.state_dict().items() if t.is_floating_point()}
+    found = [t for t in target.state_dict().values() if t.is_floating_point()]
+    missing = [name for name, tensor in tensors.items() if not any(torch.equal(t, tensor) for t in found)]
+    why = ""
     if all("running_" in name for name in missing):
-        lines.append(
+        why = (
             "these are the buffers of batch norm: parameters() leaves them out, state_dict() has them, and "
             "in eval mode batch norm divides by them"
         )
-    elif len(missing) == total:
-        lines.append(
-            "nothing arrived: load_state_dict(..., strict=False) skips every name that it does not know"
-        )
-    raise NotSolvedError("\n".join(lines))
+    elif len(missing) == len(tensors):
+        why = "nothing arrived: load_state_dict(..., strict=False) skips every name that it does not know"
+    expect(
+        not missing,
+        f"{len(missing)} of {len(tensors)} tensors of the source are nowhere in the target: "
+        f"{', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}",
+        why,
+    )
 
 
-def _order_hint(message: str) -> str:
+def _name_hint(message: str) -> str:
     if "size of tensor" in message or "size mismatch" in message or "broadcast shape" in message:
         return (
-            "two tensors of different shapes met: the two networks list their tensors in another order, "
-            "so go by their names and not by their places"
+            "two tensors have different shapes: the two networks list their tensors in different orders, so "
+            "match them by name and not by position"
         )
     if "Missing key" in message or "Unexpected key" in message:
-        return "the names differ: give each of torchvision's names its name in the target first"
+        return "the names differ: translate each of torchvision's names to its name in the target first"
     return ""
