@@ -28,6 +28,9 @@ check: .venv/installed  ## the fast half of test: format, lint, types, layers, q
 notebooks: .venv/installed  ## the course as notebooks, in build/notebooks
 	$(BIN)/python docs/course/notebooks.py build/notebooks
 
+docs: .venv/installed  ## the documentation site, in build/site
+	$(BIN)/python docs/build_site.py
+
 wheel: .venv/installed  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
@@ -44,4 +47,4 @@ clean:  ## remove everything that make made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-.PHONY: help install demo test check notebooks wheel clean
+.PHONY: help install demo test check notebooks docs wheel clean

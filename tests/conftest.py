@@ -9,12 +9,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from materials import WEIGHTS, make_photo, real_data
 
 from reslab.errors import ReslabError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The bits and the counts that tests expect are those of a CPU; who sets this tests with a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -26,6 +30,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # the first example imports torch: how long it takes says nothing
 settings.register_profile("reslab", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("reslab")
+
+
+BROWSER_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+)
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -134,3 +144,20 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield mount
     for disk in mounted:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Closed after each module: its event loop would stand in the way of others, such as the notebooks'."""
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in BROWSER_NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(
+            f"needs a browser to look at the page, and none of {', '.join(BROWSER_NAMES)} is installed"
+        )
+    with sync_playwright() as playwright:
+        flags = [*BROWSER_FLAGS.split(), "--disable-sync", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Closed after each module: its event loop would stand in the way of others, such as the notebooks'."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"needs a browser to look at the page, and none of {', '.join(NAMES)} is installed")
-    with sync_playwright() as playwright:
-        flags = [*FLAGS.split(), "--disable-sync", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
+from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture
