@@ -38,10 +38,10 @@ def main() -> None:
             for fault in faults(machine, folder, chosen.every):
                 counted[fault.kind, fault.error, fault.outcome] += 1
                 wrong += bool(fault.wrong)
-                if fault.said not in shown or fault.wrong:
-                    told = f"{fault.kind} {fault.number} {fault.error}: {fault.said}"
-                    print(f"{told}\n{fault.wrong or ''}", flush=True)
-                shown.add(fault.said)
+                if fault.message not in shown or fault.wrong:
+                    line = f"{fault.kind} {fault.number} {fault.error}: {fault.message}"
+                    print(f"{line}\n{fault.wrong or ''}", flush=True)
+                shown.add(fault.message)
     rows = [[*key, str(times)] for key, times in sorted(counted.items())]
     print(table(["call", "error", "outcome", "times"], rows, "lllr"))
     print(f"\n{sum(counted.values())} faults in {time.monotonic() - started:.0f} s; wrong: {wrong}")

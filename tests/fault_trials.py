@@ -1,6 +1,6 @@
-"""Call N of a kind fails; then the training is resumed: what was said, and what that cost.
+"""Let call N of a kind fail, then resume the training: the error message, and the result.
 
-The method of SQLite's testers (sqlite.org/testing.html, section 3): for every N, until a pass is clean.
+The method of SQLite's tests (sqlite.org/testing.html, section 3): for every N, until a pass has no failure.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kill_trials import RECIPE
-from rough_machine import KINDS, RoughMachine, bits, names
+from rough_machine import KINDS, RoughMachine, names, run_results
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One call that failed: "answered" by an error in words, or "borne", since it was of no weight."""
+    """A call that failed: "reported" by a ReslabError, or "tolerated" since it did not matter."""
 
     kind: str
     number: int
     error: str
     outcome: str
-    said: str
-    wrong: tuple[str, ...]  # what must not be
+    message: str
+    wrong: tuple[str, ...]  # violated requirements
 
 
 def faults(machine: RoughMachine, folder: Path, every: int = 1) -> Iterator[Fault]:
-    """Every call of every kind fails with every error; with `every` > 1 only each so many-th of all that."""
+    """Let every call of every kind fail with every error, or only each `every`-th of these combinations."""
     calm, root, trial = folder / "calm", folder / "failing", 0
-    assert machine.run(calm, RECIPE) == 0, machine.said()
+    assert machine.run(calm, RECIPE) == 0, machine.report()
     calls = dict(zip(KINDS, machine.page.counts, strict=True))
     for kind in KINDS:
         for error in ERRORS:
@@ -41,42 +41,44 @@ def faults(machine: RoughMachine, folder: Path, every: int = 1) -> Iterator[Faul
                 if trial % every == 0 and (fault := _trial(machine, calm, root, kind, number, error)):
                     yield fault
                 shutil.rmtree(root, ignore_errors=True)
-            assert _trial(machine, calm, root, kind, 2 * calls[kind], error) is None  # a clean pass
+            assert (
+                _trial(machine, calm, root, kind, 2 * calls[kind], error) is None
+            )  # no call is left that could fail
             shutil.rmtree(root)
 
 
 def _trial(machine: RoughMachine, calm: Path, root: Path, kind: str, number: int, error: int) -> Fault | None:
-    """None if the run has not so many calls."""
+    """Return None if the run has fewer calls."""
     code = machine.run(root, RECIPE, fault=(kind, number, error))
     reached = machine.page.counts[KINDS.index(kind)] >= number
-    report, wrong = machine.said(), []
+    report, wrong = machine.report(), []
     if not reached:
         return None
-    said = "\n".join(report.get("error", []))
+    message = "\n".join(report.get("error", []))
     if code == 2:
-        wrong += _faults_of_the_answer(report["error"], root, kind, error)
+        wrong += _message_problems(report["error"], root, kind, error)
     elif code != 0:
         wrong.append(report.get("traceback", f"exit code {code}"))
     elif (left := names(root) - names(calm)) and kind != "mkdir":
         wrong.append(f"left behind: {sorted(left)}")
     if code != 0 and (code := machine.run(root, RECIPE)) != 0:
-        wrong.append(f"not resumed: {machine.said()}")
-    elif bits(root / "run") != bits(calm / "run"):
-        wrong.append("other bits")
-    elif said and (left := names(root) - names(calm)):
+        wrong.append(f"not resumed: {machine.report()}")
+    elif run_results(root / "run") != run_results(calm / "run"):
+        wrong.append("other results")
+    elif message and (left := names(root) - names(calm)):
         wrong.append(f"left behind: {sorted(left)}")
-    outcome = "answered" if said else "borne"
-    return Fault(kind, number, errno.errorcode[error], outcome, said, tuple(wrong))
+    outcome = "reported" if message else "tolerated"
+    return Fault(kind, number, errno.errorcode[error], outcome, message, tuple(wrong))
 
 
-def _faults_of_the_answer(answer: list[str], root: Path, kind: str, error: int) -> list[str]:
-    what, why, do = answer
+def _message_problems(parts: list[str], root: Path, kind: str, error: int) -> list[str]:
+    what, why, do = parts
     wrong = []
     if str(root) not in what:
         wrong.append(f"no path in: {what}")
     if not why or not do:
-        wrong.append(f"no why or no next step: {answer}")
+        wrong.append(f"no why or no next step: {parts}")
     full = error == errno.ENOSPC and "written" in what  # a disk that is full can still be read
     if full and ("No space left" not in why or (kind == "write" and "bytes are" not in why)):
-        wrong.append(f"a full disk is not called so: {why}")
+        wrong.append(f"a full disk is not named: {why}")
     return wrong

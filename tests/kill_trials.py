@@ -1,4 +1,4 @@
-"""A short training is killed at some instant and resumed: where it died, and what that cost."""
+"""Kill a short training at a random instant and resume it: where it was killed, and what that cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rough_machine import KINDS, RoughMachine, bits, kill, names, steps_done, wait_until
+from rough_machine import KINDS, RoughMachine, kill, names, run_results, steps_done, wait_until
+
+from reslab.files import UNFINISHED
 
 RECIPE = {"epochs": 2, "size": 16, "resize": 18, "batch_size": 8, "precision": "fp32", "seed": 3}
 EVERY_STEP = {"checkpoint_minutes": 1e-9}
@@ -20,18 +22,18 @@ SLOW = 4000  # microseconds for every 64 KiB: a checkpoint takes 0.2 s
 
 @dataclass(frozen=True)
 class Death:
-    """What a kill -9 met, and what came of it."""
+    """A kill -9: where it happened, and the result after resuming."""
 
     place: str  # "in a write of checkpoint", "at the start", "between"
     interval: int  # steps from one checkpoint to the next
     repeated: int = 0  # steps done twice
-    same: bool = False  # every bit of weights, optimizer, metrics and best epoch is the undisturbed run's
-    left: frozenset[str] = frozenset()  # files and folders that an undisturbed run has not
+    same: bool = False  # weights, optimizer, metrics and best epoch equal those of the uninterrupted run
+    left: frozenset[str] = frozenset()  # files and folders that the uninterrupted run does not have
 
 
 @dataclass(frozen=True)
 class Calm:
-    """The undisturbed run that the others are measured by."""
+    """The uninterrupted run that the others are compared with."""
 
     root: Path
     recipe: dict[str, Any]
@@ -43,15 +45,15 @@ class Calm:
     def of(cls, machine: RoughMachine, root: Path, recipe: dict[str, Any], interval: int) -> Calm:
         started = time.monotonic()
         code = machine.run(root, recipe)
-        assert code == 0, machine.said()
+        assert code == 0, machine.report()
         seconds = time.monotonic() - started
         return cls(root, recipe, interval, seconds, machine.page.counts[KINDS.index("write")])
 
 
 def deaths(machine: RoughMachine, folder: Path, count: int, seed: int = 0) -> Iterator[Death]:
-    """`count` kills; every fourth is inside a write, every second run saves after each step.
+    """Kill `count` runs, every fourth inside a write. Every second run saves after each step.
 
-    The other runs save at the end of an epoch alone, so that a kill has something to lose.
+    The other runs save only at the end of an epoch, so that a kill loses steps.
     """
     dice = random.Random(seed)
     steps = 3  # in an epoch of 22 photos
@@ -62,7 +64,7 @@ def deaths(machine: RoughMachine, folder: Path, count: int, seed: int = 0) -> It
     numbers = itertools.count()
     for trial in range(count):
         death = None
-        while death is None:  # a run may be done before its time has come
+        while death is None:  # a run may end before it is killed
             root = folder / f"killed{next(numbers)}"
             chosen = calm[trial % 2]
             death = (
@@ -86,7 +88,7 @@ def _any_time(machine: RoughMachine, calm: Calm, root: Path, dice: random.Random
 
 
 def _in_a_write(machine: RoughMachine, calm: Calm, root: Path, dice: random.Random) -> Death | None:
-    """While the bytes of one of its writes go out, slowly."""
+    """Kill a run during one of its writes, which are slow."""
     writing, number = 1 + KINDS.index("write"), dice.randrange(1, calm.writes + 1)
     process, counts = machine.start(root, calm.recipe, slow=SLOW), machine.page.counts
     if not wait_until(lambda: counts[writing - 1] >= number and machine.page.inside == writing, process):
@@ -103,7 +105,7 @@ def _in_a_write(machine: RoughMachine, calm: Calm, root: Path, dice: random.Rand
 def _place(machine: RoughMachine, root: Path) -> str:
     if machine.page.inside:
         name = Path(machine.page.path.decode()).name
-        name = name.removeprefix(".").rsplit(".", 2)[0] if name.endswith(".tmp") else name
+        name = name.removeprefix(".").rsplit(".", 2)[0] if name.endswith(UNFINISHED) else name
         name = "a cache" if "cache" in Path(machine.page.path.decode()).relative_to(root).parts else name
         return f"in a {KINDS[machine.page.inside - 1]} of {name}"
     if not (root / "run" / "run.json").exists():
@@ -118,10 +120,10 @@ def _epochs(root: Path) -> int:
 
 def _resumed(machine: RoughMachine, calm: Calm, root: Path, death: Death) -> Death:
     code = machine.run(root, calm.recipe)
-    assert code == 0, (death, machine.said())
+    assert code == 0, (death, machine.report())
     return replace(
         death,
         repeated=steps_done(root) - steps_done(calm.root),
-        same=bits(root / "run") == bits(calm.root / "run"),
+        same=run_results(root / "run") == run_results(calm.root / "run"),
         left=frozenset(names(root) ^ names(calm.root)),
     )

@@ -1,6 +1,6 @@
-/* A rough machine, for LD_PRELOAD: below one folder it fails call number N of a kind, or writes very slowly.
+/* Fault injection for LD_PRELOAD: below one folder, call number N of a kind fails, or writes are slow.
 
-   Everything is set and read through one page that a file backs, so that it outlives the process. */
+   Settings and counters are in one page mapped from a file, so that they outlive the process. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,18 +19,18 @@ enum { OPEN, WRITE, FSYNC, RENAME, MKDIR, KINDS };
 struct page {
     int counts[KINDS]; /* calls below the root so far */
     int kind, number, error; /* call `number` of this kind fails with errno `error`; 0: none */
-    int slow; /* microseconds that every `chunk` bytes take; 0: as fast as it goes */
+    int slow; /* microseconds that every `chunk` bytes take; 0: full speed */
     int chunk;
-    int inside; /* 1 + the kind of the call that is going on */
+    int inside; /* 1 + the kind of the running call */
     char root[1024];
     char path[1024]; /* of that call, or of the one that failed */
 };
 
 static struct page *page;
-static char watched[1024]; /* descriptors below the root; one each */
+static char watched[1024]; /* 1 for a descriptor below the root */
 static char names[1024][256];
 
-/* From now on, in this process. */
+/* Start in this process. */
 void rough_machine(const char *file) {
     int fd = open(file, O_RDWR);
     page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

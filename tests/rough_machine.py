@@ -1,7 +1,7 @@
-"""A rough machine: calls that fail, writes that crawl, and processes that die, all of it real.
+"""Fault injection: system calls that fail, slow writes, and killed processes, all of them real.
 
 `RoughMachine` is a process that has imported everything and forks a child for every task, under the shim
-rough_machine.c. What the child does below `root` (its run and its cache) is at the mercy of a `Page`.
+rough_machine.c. A `Page` controls what happens to the calls of the child below `root` (its run and cache).
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from typing import Any
 
 from materials import make_photo
 
+from reslab import locks
+from reslab.files import UNFINISHED
+
 KINDS = ("open", "write", "fsync", "rename", "mkdir")
 TIMES = ("seconds", "images_per_second", "run", "model")
 NETWORK = "cifar_resnet20"
@@ -29,7 +32,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class Page(ctypes.Structure):
-    """What the shim is told and tells; the same layout as in rough_machine.c."""
+    """Settings and counters of the shim; the same layout as in rough_machine.c."""
 
     _fields_ = (
         ("counts", ctypes.c_int * len(KINDS)),
@@ -45,7 +48,7 @@ class Page(ctypes.Structure):
 
 
 def compiled(folder: Path) -> Path | str:
-    """The shim as a library; where it cannot be made, why."""
+    """Compile the shim. Return the library, or the reason why it cannot be compiled."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not sys.platform.startswith("linux"):
         return "needs Linux and a C compiler, to make calls fail"
@@ -59,7 +62,7 @@ def compiled(folder: Path) -> Path | str:
 
 
 def ready(folder: Path) -> RoughMachine | str:
-    """A machine in `folder`, with photos to train on; where none can be made, why."""
+    """Start a machine in `folder`, with photos to train on. Return it, or the reason why it cannot start."""
     library = compiled(folder)
     return (
         library if isinstance(library, str) else RoughMachine(library, folder, few_photos(folder / "photos"))
@@ -67,10 +70,10 @@ def ready(folder: Path) -> RoughMachine | str:
 
 
 class RoughMachine:
-    """Starts children that train on `photos`, one at a time; `folder` is for its own files."""
+    """Start children that train on `photos`, one at a time. `folder` holds the machine's own files."""
 
     def __init__(self, library: Path, folder: Path, photos: Path) -> None:
-        self.folder, self.report = folder, folder / "report.json"
+        self.folder, self.report_file = folder, folder / "report.json"
         (folder / "page").write_bytes(bytes(ctypes.sizeof(Page)))
         self.file = (folder / "page").open("r+b")
         self.page = Page.from_buffer(mmap.mmap(self.file.fileno(), 0))
@@ -82,7 +85,9 @@ class RoughMachine:
             env=os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"},
         )
         assert self.server.stdout is not None
-        assert self.server.stdout.readline() == "ready\n"  # what follows is timed, without the imports
+        assert (
+            self.server.stdout.readline() == "ready\n"
+        )  # everything is imported, so that children are timed without it
 
     def __enter__(self) -> RoughMachine:
         return self
@@ -100,12 +105,14 @@ class RoughMachine:
         fault: tuple[str, int, int] | None = None,
         slow: int = 0,
     ) -> int:
-        """A child that begins or goes on with `root`/run; its process id.
+        """Start a child that trains or resumes `root`/run. Return its process id.
 
-        `fault`: (kind, number, errno) of the call that fails. `slow`: microseconds for every 64 KiB.
+        Args:
+            fault: (kind, number, errno) of the call that fails.
+            slow: microseconds for every 64 KiB written.
         """
         root.mkdir(exist_ok=True)
-        self.report.unlink(missing_ok=True)
+        self.report_file.unlink(missing_ok=True)
         ctypes.memset(ctypes.addressof(self.page), 0, ctypes.sizeof(Page))
         self.page.root, self.page.slow, self.page.chunk = os.fsencode(root) + b"/", slow, 65536
         if fault is not None:
@@ -113,17 +120,17 @@ class RoughMachine:
         return int(self._ask({"root": str(root), "recipe": recipe}))
 
     def wait(self) -> int:
-        """Until the child has ended: its exit code, -9 if it was killed."""
+        """Wait for the child. Return its exit code, -9 if it was killed."""
         return int(self._ask({}))
 
     def run(self, *arguments: Any, **options: Any) -> int:
-        """A child from its start to its end."""
+        """Start a child and wait for it."""
         self.start(*arguments, **options)
         return self.wait()
 
-    def said(self) -> dict[str, Any]:
-        """What the child reports of itself: steps done, lines said, the error it ended with."""
-        return json.loads(self.report.read_text())
+    def report(self) -> dict[str, Any]:
+        """Return what the child reported: the lines it printed and the error that ended it."""
+        return json.loads(self.report_file.read_text())
 
     def _ask(self, order: dict[str, Any]) -> str:
         assert self.server.stdin is not None
@@ -134,7 +141,7 @@ class RoughMachine:
 
 
 def few_photos(folder: Path) -> Path:
-    """24 tiny photos to train on and 4 to test: an epoch of three steps of eight."""
+    """Create 24 tiny photos to train on and 4 to test on: an epoch of three steps of eight."""
     for number in range(28):
         split = "train" if number < 24 else "test"
         label, color = (("blue", (60, 90, 170)), ("red", (170, 90, 60)))[number % 2]
@@ -143,12 +150,12 @@ def few_photos(folder: Path) -> Path:
 
 
 def has_ended(process: int) -> bool:
-    """Whether a child that nobody waits for yet has come to its end."""
+    """Check whether a child has ended, before it is waited for."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def bits(run: Path) -> dict[str, Any]:
-    """Every bit that a run leaves, but for times and places."""
+def run_results(run: Path) -> dict[str, Any]:
+    """Return everything that a run leaves and that must be reproducible: all but times and paths."""
     import torch
     from safetensors.torch import load_file
 
@@ -172,30 +179,32 @@ def bits(run: Path) -> dict[str, Any]:
 
 
 def names(root: Path) -> set[str]:
-    """Every file and folder below `root`, hidden ones as well, but for two that come and go in a cache."""
+    """List the files and folders below `root`, except those that may differ between two runs."""
     found = {str(path.relative_to(root)) for path in root.rglob("*")}
     return {
         name
         for name in found
-        if name != "cache/reslab/precision.json"  # only where nothing else keeps the machine busy
-        and not (name.startswith("cache/") and name.endswith(".lock"))  # empty
+        if name != "cache/reslab/precision.json"
+        and not (name.startswith("cache/") and name.endswith((".lock", UNFINISHED)))
+        and not (name.startswith(".run.") and UNFINISHED in name)  # removed after a day
+        and not name.endswith(locks.OWNER)  # of a process killed after its last write
     }
 
 
 def steps_done(root: Path) -> int:
-    """Updates that all children of this root have done together."""
+    """Count the training steps of all children of this root."""
     return len((root.parent / f"{root.name}.steps").read_text())
 
 
 def _serve(library: str, folder: Path, photos: Path) -> None:
-    """Forks a child for every order; waits for it when it is asked to."""
+    """Fork a child for every order, and wait for it when asked to."""
     import torch
 
     from reslab import Recipe, train
 
     torch.set_num_threads(1)
     once = Recipe(epochs=1, size=16, batch_size=8, precision="fp32", cache=False)
-    train(photos, NETWORK, once, run=folder / "first", progress=False, say=str)  # imports all there is
+    train(photos, NETWORK, once, run=folder / "first", progress=False, say=str)  # imports everything
     shim, process = ctypes.CDLL(library), 0
     print("ready", flush=True)
     for line in sys.stdin:
@@ -213,7 +222,7 @@ def _child(order: dict[str, Any], folder: Path, photos: Path, arm: Callable[[], 
     from reslab import Recipe, ReslabError, resume, train
     from reslab.training import loop
 
-    root, report = Path(order["root"]), {"said": []}
+    root, report = Path(order["root"]), {"lines": []}
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")
     counter = os.open(root.parent / f"{root.name}.steps", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     update = loop.update
@@ -224,7 +233,7 @@ def _child(order: dict[str, Any], folder: Path, photos: Path, arm: Callable[[], 
         return value
 
     loop.update = counted
-    options = {"progress": False, "say": report["said"].append}
+    options = {"progress": False, "say": report["lines"].append}
     code = 1
     try:
         arm()
@@ -248,7 +257,7 @@ def kill(process: int) -> None:
 
 
 def wait_until(ready: Callable[[], bool], process: int) -> bool:
-    """Looks again and again; False if the child has ended before."""
+    """Wait until `ready()` is true. Return False if the child ends first."""
     while not ready():
         if has_ended(process):
             return False

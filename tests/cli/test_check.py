@@ -38,7 +38,7 @@ def test_what_spoils_a_training_is_1_and_what_does_not_is_0(
     assert (code, err) == (1, "")
     assert "leak           1  yes                test/red/copy.jpg" in out
     assert out.endswith(
-        f"\nfirst mend what spoils a training, or leave it out: reslab check {folder} --fix LIST\n"
+        f"\nnext:  fix what spoils a training, or leave it out: reslab check {folder} --fix LIST\n"
     )
 
 
@@ -129,11 +129,11 @@ def test_a_list_is_trained_on_and_judged_on(
 
     code, out, err = reslab_here("train", folder, *small, "--run", tmp_path / "with the leak")
     assert code == 0, err
-    assert "WARNING: left out, for they cannot be read: 1 of 30 photos, 1 of train\n" in out
+    assert "WARNING: skipping 1 of 30 photos that cannot be read: 1 of train\n" in out
     assert "WARNING: leak: 1 photo in two splits" in out
     assert "not an image" not in out  # which is said already
     assert f"reslab check {folder} --fix list.jsonl; reslab train list.jsonl" in out
-    assert "1 photo could not be read and had no part in this: 1 of train\n" in out
+    assert "skipped 1 photo that could not be read: 1 of train\n" in out
     code, out, err = reslab_here("train", new, *small, "--run", run)
     assert code == 0, err
     assert "WARNING" not in out

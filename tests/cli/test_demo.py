@@ -19,13 +19,13 @@ def reslab_demo(folder: Path) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.slow
-def test_the_demo_trains_measures_predicts_and_says_where_all_lies(tmp_path: Path) -> None:
+def test_the_demo_trains_evaluates_predicts_and_names_the_files(tmp_path: Path) -> None:
     reslab.make_drawings(tmp_path / "photos", train=40, test=12, progress=False)
-    for number in ("1", "2"):  # a second call makes a second run and draws nothing anew
+    for number in ("1", "2"):  # a second call trains a second run on the same drawings
         out, err = reslab_demo(tmp_path).communicate()
         run = tmp_path / "runs" / number
         assert "Traceback" not in err
-        assert f"using the drawings that are in {tmp_path / 'photos'}" in out
+        assert f"using the drawings in {tmp_path / 'photos'}" in out
         assert "12 test; 2 classes: cat, dog" in out
         assert out.count("Epoch ") == reslab.Run(run).recipe.epochs
         assert out.count(str(tmp_path / "photos" / "test" / "cat" / "000")) == 3
@@ -37,7 +37,7 @@ def test_the_demo_trains_measures_predicts_and_says_where_all_lies(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_demo_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interrupted_demo_names_the_command_to_resume(tmp_path: Path) -> None:
     reslab.make_drawings(tmp_path / "photos", train=200, test=12, progress=False)
     with reslab_demo(tmp_path) as demo:
         assert demo.stdout is not None
@@ -52,7 +52,7 @@ def test_a_demo_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
     assert reslab.Run(run).state == "interrupted"
 
 
-def test_a_demo_that_is_interrupted_while_it_draws_keeps_nothing(tmp_path: Path) -> None:
+def test_a_demo_interrupted_while_drawing_keeps_no_file(tmp_path: Path) -> None:
     with reslab_demo(tmp_path) as demo:
         deadline = time.monotonic() + 60
         while not list(tmp_path.rglob("*.jpg")) and time.monotonic() < deadline:
@@ -60,12 +60,12 @@ def test_a_demo_that_is_interrupted_while_it_draws_keeps_nothing(tmp_path: Path)
         demo.send_signal(signal.SIGINT)
         out, err = demo.communicate()
     assert demo.returncode == 130
-    assert "nothing was kept of the drawings" in out
+    assert "no drawings were kept" in out
     assert "Traceback" not in err
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_written_is_answered(small_disk: Callable[..., Path]) -> None:
+def test_a_read_only_folder_gives_a_message(small_disk: Callable[..., Path]) -> None:
     disk = small_disk("ro")
     with reslab_demo(disk / "demo") as demo:
         _, err = demo.communicate()

@@ -4,9 +4,6 @@ import csv
 import io
 import json
 import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,10 +165,3 @@ def test_an_empty_name_does_not_mean_every_photo_here(model: Path, reslab_here: 
     code, out, err = reslab_here("predict", model, "")
     assert (code, out) == (2, "")
     assert err.startswith("error: an empty name among the photos")
-
-
-def test_without_standard_input_there_is_no_list(model: Path, tmp_path: Path) -> None:
-    command = shlex.join([sys.executable, "-m", "reslab", "predict", str(model), "-"])
-    done = subprocess.run(f"{command} <&-", shell=True, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: no photos in -\n")

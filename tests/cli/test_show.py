@@ -172,7 +172,7 @@ def test_a_model_file_is_shown_as_it_was_trained(tmp_path: Path, capsys: pytest.
     reslab.Classifier(spec.build(), ("cat", "dog"), preprocess, spec).save(path)
     for given in (path, tmp_path):
         assert "a photo of 3x40x40" in told(capsys, "show", str(given))
-    assert "the file says how many" in refused(capsys, "show", str(path), "--num-classes", "3")
+    assert "the file has its own classes" in refused(capsys, "show", str(path), "--num-classes", "3")
 
 
 def test_a_walk_goes_through_the_weights_of_a_file(
@@ -184,7 +184,7 @@ def test_a_walk_goes_through_the_weights_of_a_file(
     said = told(capsys, "walk", "cifar_resnet20", str(photo), "--weights", str(weights), "-o", str(page))
     walked = reslab.walk("cifar_resnet20", photo, weights=weights)
     best = walked.scores[0]
-    assert said.startswith(f"{walked}\n\n{walked.weights}\nIt comes out as {best.name}, with")
+    assert said.startswith(f"{walked}\n\n{walked.weights}\nPrediction: {best.name}, with")
     assert f"{best.probability:.3f}." in said
     assert str(walked) != str(reslab.walk("cifar_resnet20", photo))
     assert page.read_text().startswith("<!DOCTYPE html>")
@@ -222,10 +222,10 @@ def test_show_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("conv 10000000001 --kernel 3", "the size 10000000001 is too much"),
-        ("conv 8 --kernel 3x100000000000000000000", "--kernel 3x100000000000000000000 is too much"),
+        ("conv 10000000001 --kernel 3", "the size 10000000001 is too large"),
+        ("conv 8 --kernel 3x100000000000000000000", "--kernel 3x100000000000000000000 is too large"),
         ("conv 8 --kernel 3 --channels 3:10000001", "go up to 10,000,000"),
-        ("show resnet18 --input 3x9999999999x9999999999", "--input 3x9999999999x9999999999 is too much"),
+        ("show resnet18 --input 3x9999999999x9999999999", "--input 3x9999999999x9999999999 is too large"),
         (
             "show torchvision:resnet18 --num-classes 99999999999999999999",
             "--num-classes 99999999999999999999",

@@ -1,4 +1,4 @@
-"""Kinds of arguments that the verbs share."""
+"""Types of arguments that the verbs share: flags without a negative, and whole numbers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from cyclopts import Parameter, Token
 from reslab.errors import UsageError
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]  # without a --no-json
-MOST = 10_000_000  # pixels of a side, channels, classes; a mark for each of them still fits into memory
+MAX_SIZE = 10_000_000  # pixels of a side, channels or classes; one mark for each still fits into memory
 
 
 def check_size(name: str, text: str, *numbers: int) -> None:
-    """Raises UsageError for numbers that are beyond any picture and any network."""
-    if max(numbers) > MOST:
+    """Raise UsageError if one of `numbers` is larger than any image or network."""
+    if max(numbers) > MAX_SIZE:
         raise UsageError(
-            f"{name} {text} is too much",
-            "no picture and no network comes near it",
-            f"sizes, channels and classes go up to {MOST:,}",
+            f"{name} {text} is too large",
+            f"sizes, channels and classes go up to {MAX_SIZE:,}",
+            "give a smaller number",
         )
 
 
 def whole_number(_: Any, tokens: Sequence[Token]) -> int:
-    """The number of the word; cyclopts itself would round 1.5 to 2 without a word."""
+    """Convert a word to an integer. cyclopts itself would round 1.5 to 2."""
     (token,) = tokens
     try:
         return int(token.value)
     except ValueError:
         raise UsageError(
-            f"{token.keyword or 'the number'} {token.value}: this is no whole number",
-            "it counts things, or names one by its number",
-            "give one without a point, such as 3",
+            f"{token.keyword or 'the number'} {token.value} is not a whole number", "", "give one such as 3"
         ) from None
 
 

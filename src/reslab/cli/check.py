@@ -1,16 +1,15 @@
-"""LOOK: check."""
+"""The verb `check`: find problems in a folder of photos."""
 
 from __future__ import annotations
 
 import json as json_
-import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from .arguments import Flag
-from .main import tell
+from .output import tell
 
 
 def check(
@@ -22,40 +21,38 @@ def check(
     truncated: Literal["refuse", "keep"] = "refuse",
     json: Flag = False,
 ) -> int:
-    """What is wrong with a folder of photos: files, copies, leaks between splits, classes, names.
+    """Find problems in a folder of photos: bad files, duplicates, leaks between splits, classes, names.
 
     Example: reslab check photos --report check.html
 
     Example: reslab check photos --fix list.jsonl; reslab train list.jsonl
 
-    Looks at every photo and changes none. A second check decodes only what is new. The exit code is 1 if a
-    finding would spoil a training, else 0; with --fix, if something would that no list can mend.
+    This reads every photo and changes none. A second check decodes only new photos.
+    The exit code is 1 if a finding would spoil a training, else 0. With --fix it is
+    1 if the list still has such a finding.
 
-    Parameters
-    ----------
-    folder
-        a folder with train/ (and val/, test/), a folder of classes, or a list that --fix wrote
-    fix
-        a new file that lists which photos to use, for train and evaluate: without those that cannot be
-        decoded, both sides of contradictions, the copies of leaks outside of test, and duplicates
-    report
-        a page with every kind of finding, explained, with pictures; replaced if it is there
-    truncated
-        keep: as in train, use what is there of a JPEG that lacks its end
-    json
-        one JSON object on standard output, every finding in it
+    The list leaves out photos that cannot be decoded, both sides of contradictions,
+    leaked copies outside of test, and duplicates.
+
+    Args:
+        folder: a folder with train/ (and val/, test/), a folder of classes, or a list from --fix
+        fix: write a new file that lists the photos to use, for train and evaluate
+        report: write a page that explains every finding, with photos; an existing one is replaced
+        truncated: keep: use the part of a JPEG that is there, as train does with the same flag
+        json: one JSON object with every finding on standard output
     """
+    from reslab.files import user_path
     from reslab.pages import check_report
     from reslab.pages.page import page_path
-    from reslab.photos.checking import check as faults
-    from reslab.photos.folder import list_file as listing
+    from reslab.photos.checking.check import check as check_photos
+    from reslab.photos.folder import list_file
     from reslab.text import printable
 
-    fix = None if fix is None else Path(os.path.expanduser(fix))  # not Path's own, which fails for ~nobody
     page = None if report is None else page_path(report, "--report check.html")
     if fix is not None:
-        listing.check_new(fix)  # before the work
-    checked = faults.check(folder, truncated=truncated)
+        fix = user_path(fix)
+        list_file.check_new(fix)
+    checked = check_photos(folder, truncated=truncated)
     if page is not None:
         check_report.write(checked, page)
     fixed = None if fix is None else checked.fix(fix)
@@ -69,14 +66,12 @@ def check(
     if fixed is not None:
         say(f"list: {fixed}")
     spoils = checked.spoils_training if fixed is None else fixed.spoils_training
-    named = shlex.quote(str(folder if fix is None else fix))
-    named += " --truncated keep" if truncated == "keep" else ""
+    source = printable(shlex.quote(str(folder if fix is None else fix)))
+    source += " --truncated keep" if truncated == "keep" else ""
     if spoils and fixed is not None:
-        say("next:  mend what no list can, then check again")
+        say("next:  fix the findings that a list cannot fix, then check again")
     elif spoils and not json:
-        print(
-            f"first mend what spoils a training, or leave it out: reslab check {printable(named)} --fix LIST"
-        )
+        say(f"next:  fix what spoils a training, or leave it out: reslab check {source} --fix LIST")
     elif not json or fixed is not None:
-        say(f"next:  reslab train {printable(named)}")
+        say(f"next:  reslab train {source}")
     return int(spoils)

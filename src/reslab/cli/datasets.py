@@ -1,4 +1,4 @@
-"""LOOK: get."""
+"""The verb `get`: download a public data set."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from pathlib import Path
 
 
 def get(name: str, folder: Path, /, *, source: Path | None = None) -> None:
-    """A public data set as a photo folder, with train/ and test/ and one folder per class.
+    """Download a public data set as a photo folder: train/ and test/ with one folder per class.
 
     Example: reslab get fashion-mnist data/fashion-mnist
 
-    Parameters
-    ----------
-    name
-        fashion-mnist, oxford-pets, oxford-pets-cats-dogs, cifar10, imagenette, flowers102
-    folder
-        where it goes; must not exist yet
-    source
-        a folder that holds the data set's own archives, where there is no network
+    Args:
+        name: fashion-mnist, oxford-pets, oxford-pets-cats-dogs, cifar10, imagenette, flowers102
+        folder: a new folder for the photos
+        source: read the data set's archives from this folder instead of downloading them
     """
-    from reslab.datasets import fetch as download
+    from reslab.datasets import fetch
     from reslab.text import printable
 
-    made = download.get(name, folder, source=source)
-    print(download.describe(name))
-    print(f"photos: {printable(str(made))}\nnext:   {printable(download.next_command(name, made))}")
+    photos = fetch.get(name, folder, source=source)
+    print(fetch.describe(name))
+    print(f"photos: {printable(str(photos))}\nnext:   {printable(fetch.next_command(name, photos))}")

@@ -1,4 +1,4 @@
-"""The whole way on the embedded set: draw, train, measure, predict, and what to do next."""
+"""The verb `demo`: draw photos, train, evaluate, predict, and name the next commands."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from reslab.datasets.drawings.dataset import make_drawings
-from reslab.photos.folder.layout import find_photos
+from reslab.files import user_path
 from reslab.text import printable, table
 from reslab.training.recipe import Recipe
-from reslab.training.runs.resume import epochs_of
-from reslab.training.runs.run import Run
-from reslab.training.runs.start import begin, duration
 
-from .train import show_curves, speaker
+from .output import show_curves, write_line
 
-# A narrow network learns the shapes of drawings in fewer steps than a wide one: resnet18 was still guessing
-# after three epochs of such a set. The stem of larger pictures makes it quick at this size.
+if TYPE_CHECKING:
+    from reslab.training.runs.run import Run
+
+# A narrow network learns the shapes of drawings in fewer steps than a wide one: resnet18 was still at chance
+# after three epochs. The ImageNet stem makes it fast at 80 pixels.
 NETWORK = "cifar_resnet20"
 RECIPE = Recipe(
     epochs=24,
@@ -38,65 +36,82 @@ RECIPE = Recipe(
 )
 
 
-def run_demo(folder: Path) -> None:
-    """Draws into `folder`/photos unless they are there, trains into a new `folder`/runs/N."""
-    started, say = time.monotonic(), speaker(as_json=False)
-    folder = Path(os.path.expanduser(folder))  # not Path's own, which fails for ~nobody
+def demo(*, folder: Path = Path("reslab-demo")) -> None:
+    """Train a network on drawn cats and dogs, evaluate it and predict, in a few minutes.
+
+    Example: reslab demo
+
+    Args:
+        folder: where the drawings and the runs go
+    """
+    from reslab.training.runs.resume import epochs_of
+    from reslab.training.runs.start import begin, duration
+
+    started = time.monotonic()
+    folder = user_path(folder)
     photos, runs = folder / "photos", folder / "runs"
-    _draw_once(photos, say)
+    _draw_once(photos)
     number = 1 + max((int(path.name) for path in runs.glob("*") if path.name.isdigit()), default=0)
-    run = begin(photos, NETWORK, RECIPE, weights=None, run=runs / str(number), progress=True, say=say)
-    for epoch in epochs_of(run, progress=True, say=say):
-        say(str(epoch))
+    run = begin(photos, NETWORK, RECIPE, weights=None, run=runs / str(number), progress=True, say=_say)
+    for epoch in epochs_of(run, progress=True, say=_say):
+        _say(str(epoch))
     show_curves(run)
-    _predict_some(run, photos / "test", say)
-    _say_what_next(run, photos, say)
-    say(f"\nThe demo took {duration(time.monotonic() - started)}.")
+    _predict_some(run, photos / "test")
+    _say_what_next(run, photos)
+    _say(f"\nThe demo took {duration(time.monotonic() - started)}.")
 
 
-def _draw_once(photos: Path, say: Callable[[str], Any]) -> None:
-    if os.path.exists(photos):  # not Path.exists: that raises if a folder above it is closed to us
-        say(f"using the drawings that are in {photos}")
+def _say(text: str) -> None:
+    write_line(text, sys.stdout)
+
+
+def _draw_once(photos: Path) -> None:
+    if os.path.exists(photos):  # Path.exists may raise for a closed folder
+        _say(f"using the drawings in {photos}")
         return
-    say(f"drawing cats and dogs into {photos}: drawings by this program, not photos")
+    from reslab.datasets.drawings.dataset import make_drawings
+
+    _say(f"drawing cats and dogs into {photos}: drawings by this program, not photos")
     try:
         make_drawings(photos)
     except KeyboardInterrupt:
-        say("stopped: nothing was kept of the drawings; the next demo draws them anew")
+        _say("stopped: no drawings were kept; the next demo starts over")
         raise
 
 
-def _predict_some(run: Run, folder: Path, say: Callable[[str], Any]) -> None:
-    """Six drawings from the test split, of which the network has seen none."""
+def _predict_some(run: Run, folder: Path) -> None:
+    """Classify six drawings of the test split."""
+    from reslab.photos.folder.layout import find_photos
+
     found = find_photos(folder)
-    shown = found[:: max(1, len(found) // 6)][:6]
+    chosen = found[:: max(1, len(found) // 6)][:6]
     rows = [
         [str(path), p.label or "", f"{p.probability:.3f}", "" if p.label == path.parent.name else "wrong"]
-        for path, p in zip(shown, run.classifier.predict_all(shown), strict=True)
+        for path, p in zip(chosen, run.classifier.predict_all(chosen), strict=True)
     ]
-    say("\nsix drawings that the network had not seen:\n")
-    say(table(["drawing", "taken for", "probability", ""], rows, "llrl"))
+    _say("\nsix drawings of the test split, which the network was not trained on:\n")
+    _say(table(["drawing", "prediction", "probability", ""], rows, "llrl"))
 
 
-def _say_what_next(run: Run, photos: Path, say: Callable[[str], Any]) -> None:
+def _say_what_next(run: Run, photos: Path) -> None:
     result, command = run.result or {}, _command()
-    place, drawings = shlex.quote(str(run.folder)), shlex.quote(str(photos))
-    say(f"\n{result['test_accuracy']:.1%} of the test drawings are recognised. Where everything lies:\n")
+    run_folder, drawings = shlex.quote(str(run.folder)), shlex.quote(str(photos))
+    _say(f"\n{result['test_accuracy']:.1%} of the test drawings are classified correctly. The files:\n")
     rows = [
         [str(photos), "the drawings, in train/cat, train/dog, test/cat, test/dog"],
-        [str(run.folder), "the run: settings, splits, figures, checkpoint"],
+        [str(run.folder), "the run: settings, splits, metrics, checkpoint"],
         [str(run.folder / "curves.png"), "loss and accuracy by epoch"],
-        [str(run.folder / "first_batch.jpg"), "the first batch, as the network saw it"],
+        [str(run.folder / "first_batch.jpg"), "the first batch, as the network receives it"],
         [str(run.folder / "model.safetensors"), "the best network, with its classes and preprocessing"],
     ]
-    say(_columns(rows))
-    say("\nWhat to do next:\n")
+    _say(_columns(rows))
+    _say("\nWhat to do next:\n")
     rows = [
-        [f"{command} predict {place} {drawings}/test/dog", "what is on each of these"],
-        [f"{command} evaluate {place} {drawings}", "accuracy by class"],
+        [f"{command} predict {run_folder} {drawings}/test/dog", "classify these drawings"],
+        [f"{command} evaluate {run_folder} {drawings}", "accuracy by class"],
         [f"{command} train FOLDER", "the same with your own photos, in one folder per class"],
     ]
-    say(_columns(rows))
+    _say(_columns(rows))
 
 
 def _columns(rows: list[list[str]]) -> str:
@@ -105,7 +120,7 @@ def _columns(rows: list[list[str]]) -> str:
 
 
 def _command() -> str:
-    """How this program is called from here: `make demo` runs it from a .venv that no PATH knows."""
+    """Return how this program was called: `make demo` runs it from a .venv that is not on the PATH."""
     if shutil.which("reslab"):
         return "reslab"
     if Path(sys.argv[0]).name == "reslab":

@@ -1,4 +1,4 @@
-"""JUDGE: evaluate, predict."""
+"""The verbs `evaluate` and `predict`."""
 
 from __future__ import annotations
 
@@ -16,30 +16,25 @@ from reslab.errors import UsageError
 from reslab.text import table
 
 from .arguments import Flag
-from .main import tell
+from .output import tell
 
 if TYPE_CHECKING:
     from reslab.evaluation.classifier import Prediction
 
 
 def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = "auto") -> None:
-    """Accuracy with its 95 % interval and per class, on every photo of a folder of classes.
+    """Measure accuracy on a folder of classes: overall with a 95 % interval, and by class.
 
     Example: reslab evaluate runs/first photos/test
 
-    Photos that cannot be read are left out, counted and named.
+    Photos that cannot be read are skipped, counted and named. For the folder that
+    a run was trained on, this measures the run's own test split.
 
-    Parameters
-    ----------
-    model
-        a run folder (its best model) or a model file
-    folder
-        a folder of classes, one with test/, or a list from reslab check --fix; for what a run was trained on,
-        its own test split
-    json
-        one JSON object on standard output
-    device
-        auto, cpu, cuda, mps
+    Args:
+        model: a run folder (its best model) or a model file
+        folder: a folder of classes, one with test/, or a list from reslab check --fix
+        json: one JSON object on standard output
+        device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier
     from reslab.training.runs.train_overlap import photos_for
@@ -49,10 +44,7 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
     for note in notes:
         tell(f"note: {note}")
     evaluation = classifier.evaluate(photos)
-    if json:
-        print(json_.dumps(evaluation.as_json()), flush=True)
-    else:
-        print(f"{evaluation}\n\n{evaluation.table()}", flush=True)
+    print(json_.dumps(evaluation.as_json()) if json else f"{evaluation}\n\n{evaluation.table()}")
 
 
 def predict(
@@ -64,55 +56,49 @@ def predict(
     csv: Flag = False,
     device: str = "auto",
 ) -> int:
-    """What is on these photos: files, folders, globs, or - for a list on standard input, one path a line.
+    """Classify photos: files, folders, globs, or - for a list on standard input, one path per line.
 
     Example: reslab predict runs/first cat.jpg holiday/ 'more/*.png'
 
-    A photo that cannot be read gets a row with the reason, and the rest go on.
+    A photo that cannot be read gets a row with the reason.
 
     From 256 photos on, a CPU may compute in bf16: logits within 2 % of the
     largest one, labels always the network's own.
 
-    Parameters
-    ----------
-    model
-        a run folder (its best model) or a model file
-    photos
-        files, folders, globs, or -
-    json
-        one JSON object a photo
-    csv
-        comma-separated, with a column per class
-    device
-        auto, cpu, cuda, mps
+    Args:
+        model: a run folder (its best model) or a model file
+        photos: files, folders, globs, or -
+        json: one JSON object per photo
+        csv: comma-separated, with a column per class
+        device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier, expand
 
-    for pattern in photos:  # a hyphen alone is let through, and with it what was meant as a flag
+    for pattern in photos:  # allow_leading_hyphen lets - through, and mistyped flags with it
         if pattern.startswith("-") and pattern != "-" and not os.path.lexists(pattern):
             raise UsageError(f"there is no flag and no photo {pattern}", "", "see reslab predict --help")
     if "" in photos:
         raise UsageError(
-            "an empty name among the photos", "it would mean the whole of this folder", "give . for that"
+            "an empty name among the photos", "it would mean this whole folder", "give . for this folder"
         )
     if json and csv:
-        raise UsageError("--json and --csv at once", "one output has one form", "leave one of them away")
+        raise UsageError("--json and --csv together", "the output has one format", "leave one of them out")
     classifier = Classifier.load(model, device=device)
     paths = expand(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
     predictions = classifier.predict_all(paths)
     if json:
-        answered = _write_json(predictions)
+        readable = _write_json(predictions)
     elif csv:
-        answered = _write_csv(predictions, classifier.classes)
+        readable = _write_csv(predictions, classifier.classes)
     else:
-        answered = _write_table(list(predictions))
-    return 0 if answered else 2
+        readable = _write_table(list(predictions))
+    return 0 if readable else 2
 
 
 def _listed(patterns: list[str]) -> list[str]:
-    """The patterns, with - replaced by the lines of standard input."""
+    """Replace - by the lines of standard input."""
     out = []
     for pattern in patterns:
         if pattern == "-":
@@ -123,27 +109,27 @@ def _listed(patterns: list[str]) -> list[str]:
 
 
 def _write_json(predictions: Iterable[Prediction]) -> int:
-    """Each as its batch is done; how many photos were answered."""
-    answered = 0
+    """Print each prediction when its batch is done. Return the number of readable photos."""
+    readable = 0
     for prediction in predictions:
         print(json_.dumps(prediction.as_json()), flush=True)
-        answered += prediction.error is None
-    return answered
+        readable += prediction.error is None
+    return readable
 
 
 def _write_csv(predictions: Iterable[Prediction], classes: tuple[str, ...]) -> int:
-    answered = 0
+    readable = 0
     plain = csv.writer(sys.stdout, lineterminator="\n")
     quoted = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL, lineterminator="\n")
     plain.writerow(["path", "label", "probability", *classes, "error"])
     for p in predictions:
-        shares = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
+        by_class = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
         probability = "" if p.probability is None else f"{p.probability:.6f}"
-        writer = quoted if "\r" in p.path else plain  # the plain one leaves it bare
-        writer.writerow([p.path, p.label or "", probability, *shares, p.error or ""])
+        writer = quoted if "\r" in p.path else plain  # with this lineterminator, \r alone is not quoted
+        writer.writerow([p.path, p.label or "", probability, *by_class, p.error or ""])
         sys.stdout.flush()
-        answered += p.error is None
-    return answered
+        readable += p.error is None
+    return readable
 
 
 def _write_table(predictions: list[Prediction]) -> int:

@@ -1,4 +1,4 @@
-"""LOOK: conv, show."""
+"""The verbs `conv` (one formula) and `show` (every layer of a network)."""
 
 from __future__ import annotations
 
@@ -38,40 +38,27 @@ def conv(
     groups: Whole = 1,
     json: Flag = False,
 ) -> None:
-    """The formula of a convolution with the numbers put in, and where the kernel stands.
+    """Calculate the output size of a convolution: the formula with your numbers, and a sketch of the kernel.
 
     Example: reslab conv 224 --kernel 7 --stride 2 --padding 3
 
     Sizes are one number for both axes, or HEIGHTxWIDTH: reslab conv 32x48 --kernel 3x5 --padding 1x2
 
-    Parameters
-    ----------
-    size
-        pixels that go in
-    kernel
-        its size
-    stride
-        pixels from one position to the next [1; with --pool the kernel's size]
-    padding
-        pixels added on every side
-    dilation
-        pixels from one tap of the kernel to the next
-    output_padding
-        with --transposed: pixels added to the output
-    transposed
-        a transposed convolution, which makes larger
-    pool
-        pooling instead of a convolution
-    ceil
-        with --pool: round up instead of down
-    channels
-        IN:OUT, for parameters and multiply-adds: 3:64
-    groups
-        with --channels: groups of channels that do not see each other
-    json
-        one JSON object on standard output
+    Args:
+        size: input pixels
+        kernel: kernel size
+        stride: pixels between two positions of the kernel [1; with --pool the kernel size]
+        padding: pixels added on every side
+        dilation: pixels between two taps of the kernel
+        output_padding: with --transposed: pixels added to the output
+        transposed: a transposed convolution, which enlarges
+        pool: pooling instead of a convolution
+        ceil: with --pool: round up instead of down
+        channels: IN:OUT, for parameters and multiply-adds, such as 3:64
+        groups: with --channels: groups of channels that are convolved separately
+        json: one JSON object on standard output
     """
-    from reslab.inspection import convolution_text as sketch
+    from reslab.inspection import convolution_text
     from reslab.inspection.arithmetic import convolution_kind, windows
 
     both = windows(
@@ -84,16 +71,16 @@ def conv(
         ceil_mode=ceil,
     )
     pixels = _pair("the size", size)
-    between = None if channels is None else _pair("--channels", channels, ":")
-    if pool and between:
-        raise UsageError("--channels with --pool", "pooling has no weights", "leave one of them away")
-    if groups != 1 and between is None:
-        why, do = "groups divide the channels and change no size", "give --channels as well, as in 64:64"
+    in_and_out = None if channels is None else _pair("--channels", channels, ":")
+    if pool and in_and_out:
+        raise UsageError("--channels with --pool", "pooling has no weights", "leave one of them out")
+    if groups != 1 and in_and_out is None:
+        why, do = "groups divide the channels and change no size", "give --channels as well, such as 64:64"
         raise UsageError(f"--groups {groups} without --channels", why, do)
     if json:
-        print(json_.dumps(sketch.facts(both, pixels, between, groups)))
+        print(json_.dumps(convolution_text.facts(both, pixels, in_and_out, groups)))
     else:
-        print(sketch.explain(both, pixels, between, groups, _width()))
+        print(convolution_text.explain(both, pixels, in_and_out, groups, _columns()))
         print("\nnext:  reslab show resnet18   every layer of a network, with its formula")
 
 
@@ -110,7 +97,7 @@ def show(
     output_width: float | None = None,
     json: Flag = False,
 ) -> None:
-    """A network taken apart: every layer's formula, shape, cost and receptive field. Two: side by side.
+    """List every layer of a network: formula, shape, cost and receptive field. Compare two side by side.
 
     Example: reslab show resnet18 --input 3x224x224
 
@@ -118,60 +105,53 @@ def show(
 
     Example: reslab show resnet18 -o resnet18.svg
 
-    What can be shown: resnet18 and the family; torchvision:NAME; resnet18:plain, the network with another
-    block (basic, bottleneck, plain, preactivation, textbook); TextbookBlock, a block alone, or
-    TextbookBlock:64,64,1 with its in_channels, out_channels and stride; my_block.py:MyBlock, resnet18 with
-    a block of your own; a model file or a run folder.
+    Networks: resnet18 and its family; torchvision:NAME; resnet18:plain for another
+    block (basic, bottleneck, plain, preactivation, textbook); my_block.py:MyBlock
+    for resnet18 with a block of your own; TextbookBlock for a block alone, or
+    TextbookBlock:64,64,1 with its in_channels, out_channels and stride; a model
+    file or a run folder.
 
-    Parameters
-    ----------
-    network
-        what to show
-    other
-        what to put beside it, differences marked
-    input
-        a photo's CHANNELSxHEIGHTxWIDTH [what the network is made for]
-    num_classes
-        outputs of the last layer, which a block alone does not have [the network's own]
-    depth
-        1 shows stages, 2 blocks, 3 what is in them
-    width
-        columns of the table [the terminal's]
-    output
-        a picture instead of the table: stages to scale, shortcuts over them; .svg, .pdf or .png
-    output_width
-        the picture's width in millimetres [85, a column; 170 is a page]
-    json
-        one JSON object on standard output, every layer in it; for two networks a list of two
+    Args:
+        network: the network to show
+        other: a second network to compare with; differences are marked
+        input: CHANNELSxHEIGHTxWIDTH of an image [the network's usual size]
+        num_classes: outputs of the last layer; not for a block alone [the network's own]
+        depth: 1 shows stages, 2 blocks, 3 the layers inside the blocks
+        width: columns of the table [the terminal's]
+        output: draw a picture instead: stages to scale, with shortcuts; .svg, .pdf or .png
+        output_width: width of the picture in millimeters [85, a column; 170 is a page]
+        json: one JSON object with every layer on standard output; a list of two for two networks
     """
     if output is None and output_width is not None:
         raise UsageError("--output-width without --output", "it is the picture's width", "give -o net.svg")
     if output is not None and other is not None:
-        raise UsageError("a picture of two networks", "a picture shows one", "give -o with each of them")
+        raise UsageError("--output with two networks", "a picture shows one", "give -o with each of them")
     if output is not None and json:
-        raise UsageError("--output with --json", "one is a picture, the other a table", "ask twice")
+        raise UsageError(
+            "--output with --json", "one is a picture, the other a table", "leave one of them out"
+        )
     shape = None if input is None else _shape(input)
     if num_classes is not None:
         check_size("--num-classes", str(num_classes), num_classes)
-    named = [text for text in (network, other) if text is not None]
+    names = [text for text in (network, other) if text is not None]
     if output is not None:
         _draw(network, shape, num_classes, output, output_width)
-        print(f"\nnext:  {_command(named, input=input, num_classes=num_classes)}   the same in numbers")
+        print(f"\nnext:  {_command(names, input=input, num_classes=num_classes)}   the same in numbers")
         return
-    again = _command(named, input=input, num_classes=num_classes, width=width)
-    shown = [_anatomy(text, shape, num_classes) for text in named]
-    columns = width if width is not None else _width()
+    anatomies = [_anatomy(text, shape, num_classes) for text in names]
+    columns = width if width is not None else _columns()
     if json:
-        objects = [taken.as_json() for taken in shown]
+        objects = [each.as_json() for each in anatomies]
         print(json_.dumps(objects[0] if other is None else objects))
-    elif other is None:
-        print(shown[0].table(columns, depth))
-        print(f"\nnext:  {_next(shown[0], depth, again)}")
+        return
+    if other is None:
+        print(anatomies[0].table(columns, depth))
     else:
         from reslab.inspection.compare import side_by_side
 
-        print(side_by_side(shown[0], shown[1], columns, depth))
-        print(f"\nnext:  {_next(shown[0], depth, again)}")
+        print(side_by_side(anatomies[0], anatomies[1], columns, depth))
+    command = _command(names, input=input, num_classes=num_classes, width=width)
+    print(f"\nnext:  {_next(anatomies[0], depth, command)}")
 
 
 def _draw(
@@ -181,22 +161,22 @@ def _draw(
     from reslab.plots.figure_file import checked_path
 
     checked_path(output)
-    millimetres = COLUMN if width is None else width
-    draw_anatomy(_anatomy(text, shape, num_classes), output, millimetres)
-    print(f"{printable(str(output))}: {printable(text)}, {millimetres:g} mm wide")
+    millimeters = COLUMN if width is None else width
+    draw_anatomy(_anatomy(text, shape, num_classes), output, millimeters)
+    print(f"{printable(str(output))}: {printable(text)}, {millimeters:g} mm wide")
 
 
 def _command(networks: Sequence[str], **flags: object) -> str:
-    """The words that show the same again; flags that are None were not given."""
+    """Return the command that shows the same again. Flags that are None are left out."""
     words = [*networks]
     for name, value in flags.items():
         words += [] if value is None else ["--" + name.replace("_", "-"), str(value)]
     return f"reslab show {printable(shlex.join(words))}"
 
 
-def _next(shown: Anatomy, depth: int, command: str) -> str:
-    if len(shown.fold(depth + 1)) > len(shown.fold(depth)):
-        return f"{command} --depth {depth + 1}   what is inside the rows"
+def _next(anatomy: Anatomy, depth: int, command: str) -> str:
+    if len(anatomy.fold(depth + 1)) > len(anatomy.fold(depth)):
+        return f"{command} --depth {depth + 1}   the layers inside these rows"
     return "reslab conv 224 --kernel 7 --stride 2 --padding 3   one formula"
 
 
@@ -204,49 +184,51 @@ def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) ->
     from reslab.inspection.summary import anatomy
 
     path = Path(text)
-    # not Path's own is_dir, which fails for a name that is too long or below a folder that is closed to us
-    if os.path.isdir(path) or path.suffix == ".safetensors":
+    if os.path.isdir(path) or path.suffix == ".safetensors":  # Path.is_dir may raise for a closed folder
         from reslab.evaluation.classifier import Classifier
 
         if num_classes is not None:
-            raise UsageError("--num-classes with a model file", "the file says how many", "leave it out")
+            raise UsageError(
+                "--num-classes with a model file", "the file has its own classes", "leave it out"
+            )
         classifier = Classifier.load(path, device="cpu")
         usual = (classifier.preprocess.channels, *[classifier.preprocess.size] * 2)
         return anatomy(classifier.network, shape or usual, name=text)
     from reslab.networks.from_text import build_named
 
-    # a network with another first layer only where the family can be built that way
+    # torchvision's networks cannot be built with another number of input channels
     channels = shape[0] if shape is not None and not text.startswith("torchvision:") else None
     named = build_named(text, num_classes, channels)
     return anatomy(named.network, shape or named.input, name=named.name)
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """3x224x224 -> (3, 224, 224)"""
+    """3x224x224 -> (3, 224, 224)."""
     try:
         numbers = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:
         numbers = ()
     if len(numbers) != 3 or min(numbers) < 1:
-        raise UsageError(f"--input '{text}' is no photo's shape", "", "CHANNELSxHEIGHTxWIDTH: 3x224x224")
+        raise UsageError(
+            f"--input '{text}' is not the shape of an image", "", "give CHANNELSxHEIGHTxWIDTH: 3x224x224"
+        )
     check_size("--input", text, *numbers)
     return numbers
 
 
 def _pair(name: str, text: str, sign: str = "x") -> tuple[int, int]:
-    """3 -> (3, 3), 3x5 -> (3, 5)"""
-    parts = text.lower().split(sign)
+    """3 -> (3, 3), 3x5 -> (3, 5)."""
     try:
-        numbers = [int(part) for part in parts]
+        numbers = [int(part) for part in text.lower().split(sign)]
     except ValueError:
         numbers = []
     if sign == ":" and len(numbers) == 1 or len(numbers) not in (1, 2):
-        form = "IN:OUT, as in 3:64" if sign == ":" else "one whole number, or HEIGHTxWIDTH as in 3x5"
-        raise UsageError(f"{name} '{text}' is not what was expected", "", f"give {form}")
+        form = "IN:OUT, such as 3:64" if sign == ":" else "one whole number, or HEIGHTxWIDTH such as 3x5"
+        raise UsageError(f"{name} '{text}' cannot be read", "", f"give {form}")
     check_size(name, text, *numbers)
     return numbers[0], numbers[-1]
 
 
-def _width() -> int:
-    """Columns of the terminal; 80 into a pipe."""
+def _columns() -> int:
+    """Return the width of the terminal; 80 into a pipe."""
     return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80

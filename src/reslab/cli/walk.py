@@ -1,4 +1,4 @@
-"""LOOK: walk."""
+"""The verb `walk`: a page that follows one photo through a network."""
 
 from __future__ import annotations
 
@@ -18,36 +18,31 @@ def walk(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("walk.html"),
     weights: str | None = None,
 ) -> None:
-    """One photo's way through a network, as a page: feature maps, receptive fields, what each block adds.
+    """Follow one photo through a network, on a page: feature maps, receptive fields, and each block's part.
 
     Example: reslab walk runs/first cat.jpg -o walk.html
 
     Example: reslab walk resnet18 cat.jpg --weights imagenet
 
-    Parameters
-    ----------
-    model
-        a run folder (its best model), a model file, or a network's name: resnet18, torchvision:resnet50,
-        resnet18:plain, my_block.py:MyBlock
-    photo
-        the photo
-    output
-        the page, one file that needs no network access; replaced if it is there
-    weights
-        for a network's name: imagenet or a weights file [random weights]
+    Args:
+        model: a run folder (its best model), a model file, or a network, such as resnet18
+        photo: an image file
+        output: the page, one file that works offline; an existing one is replaced
+        weights: for a network's name: imagenet or a weights file [random weights]
     """
-    from reslab.pages.walk.walk import walk as pass_through
+    from reslab.files import user_path
+    from reslab.pages.walk.walk import walk as create_walk
     from reslab.text import printable
 
-    walked = pass_through(model, photo, output, weights=weights)
-    print(walked)
-    print(f"\n{walked.weights}")
-    if walked.refused:
-        print(walked.refused)
-    elif walked.meaningful:
-        best = walked.scores[0]
-        print(f"It comes out as {printable(best.name)}, with a probability of {best.probability:.3f}.")
-    size = os.path.getsize(os.path.expanduser(output)) / 1e6
-    print(f"page: {printable(str(output))} ({size:.1f} MB), one file; open it in a browser")
-    named = printable(shlex.quote(model))
-    print(f"next: reslab show {named}   every layer of the same network, with its formula")
+    page = create_walk(model, photo, output, weights=weights)
+    print(page)
+    print(f"\n{page.weights}")
+    if page.refused:
+        print(page.refused)
+    elif page.meaningful:
+        best = page.scores[0]
+        print(f"Prediction: {printable(best.name)}, with probability {best.probability:.3f}.")
+    megabytes = os.path.getsize(user_path(output)) / 1e6
+    print(f"page: {printable(str(output))} ({megabytes:.1f} MB), one file; open it in a browser")
+    name = printable(shlex.quote(model))
+    print(f"next: reslab show {name}   every layer of the same network, with its formula")
