@@ -103,7 +103,7 @@ def run(content: bytes) -> None:
     folder.mkdir(exist_ok=True)
     for name in ("run.json", "environment.json", "metrics.jsonl", "photos.jsonl", "result.json"):
         (folder / name).write_bytes(content)
-    asked = ("about", "environment", "photos", "left_out", "rows", "best", "history", "result", "state")
+    asked = ("about", "environment", "photos", "skipped", "rows", "best", "history", "result", "state")
     for name in asked:
         with contextlib.suppress(RunError):
             getattr(Run(folder), name)
@@ -201,7 +201,7 @@ def _runs() -> Iterable[bytes]:
         "spec": {"name": "resnet18", "num_classes": 2, "in_channels": 3, "stem": None},
         "classes": ["cat", "dog"],
         "photos": "/photos",
-        "left_out": {"count": 1, "splits": {"train": 1}, "first": [{"path": "a.jpg", "why": "it is empty"}]},
+        "skipped": {"count": 1, "splits": {"train": 1}, "first": [{"path": "a.jpg", "why": "it is empty"}]},
         "recipe": {"epochs": 3},
         "measured": {"precision": "fp32", "seconds_per_step": 0.1, "images_per_second": {"fp32": 10.0}},
         "started": "2026-01-01T00:00:00+00:00",
@@ -232,7 +232,7 @@ def _checkpoints() -> Iterable[bytes]:
             "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(4)}}, "param_groups": [{"lr": 0.1}]},
             "epochs": [row],
         }
-        | {"replacements": {"in_epoch": 0, "in_all": 1, "named": {"a.jpg": "gone"}}, "clock": None}
+        | {"replacements": {"in_epoch": 0, "total": 1, "reasons": {"a.jpg": "gone"}}, "clock": None}
         | place
     )
 

@@ -54,7 +54,7 @@ ASKED = (
     "environment",
     "recipe",
     "photos",
-    "left_out",
+    "skipped",
     "rows",
     "epochs",
     "best",

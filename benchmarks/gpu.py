@@ -37,7 +37,7 @@ from torch.nn.functional import cross_entropy
 import reslab
 from reslab.networks.precision import parse_precision
 from reslab.networks.registry import NetworkSpec
-from reslab.photos.loading.augmentation import NUMBERS, draw
+from reslab.photos.loading.augmentation import NUMBERS_PER_PHOTO, draw_views
 from reslab.photos.loading.batches import Batch
 from reslab.photos.loading.gpu_augmentation import DevicePixels, augment_on_device
 from reslab.training.loop import TrainState, update
@@ -185,8 +185,8 @@ def augmented(batch: int, size: int, device: torch.device) -> Step:
     look = reslab.Preprocess(size=size, resize=size * 8 // 7, color_jitter=0.2)
     shape = (3, look.resize, look.resize * 4 // 3)
     photos = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(batch)]
-    numbers = np.random.default_rng(0).random((batch, NUMBERS))
-    views = draw(look, np.array([shape[1:]] * batch), numbers)
+    numbers = np.random.default_rng(0).random((batch, NUMBERS_PER_PHOTO))
+    views = draw_views(look, np.array([shape[1:]] * batch), numbers)
     return lambda: look.normalize(augment_on_device(look, photos, views))
 
 

@@ -238,10 +238,10 @@ def test_photos_that_cannot_be_read_are_left_out_of_an_evaluation_and_named(
     found = red_or_blue().evaluate(folder)
     assert found.unread_first[0][0] == str(broken)
     assert replace(found, unread=0, unread_first=()) == expected
-    assert str(found).startswith(f"{expected}; 1 could not be read: {broken}: it is none of JPEG")
+    assert str(found).startswith(f"{expected}; 1 could not be read: {broken}: its format is not one of JPEG")
     (folder / "red" / "empty.jpg").write_bytes(b"")
     found = red_or_blue().evaluate(folder)
-    assert f"over 6 photos; 2 could not be read, the first: {broken}: it is none of" in str(found)
+    assert f"over 6 photos; 2 could not be read, the first: {broken}: its format is not one of" in str(found)
     said = json.loads(json.dumps(found.as_json()))
     assert (said["photos"], said["unread"]) == (6, 2)
     assert [row["path"] for row in said["unread_first"]] == [str(broken), str(folder / "red" / "empty.jpg")]

@@ -25,7 +25,7 @@ from reslab.photos.folder.layout import find_photos
 from reslab.photos.folder.photo_list import Photo, PhotoList
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.preprocess import Preprocess
-from reslab.photos.loading.unreadable import readable
+from reslab.photos.loading.unreadable import skip_unreadable
 
 LOOK = Preprocess(size=16, resize=2048)
 UNREAD = {"empty file", "not an image", "truncated", "unreadable"}
@@ -207,11 +207,11 @@ def test_a_training_is_one_without_the_files_that_cannot_be_read(written: Path, 
         outcomes.append((figures, result["test_accuracy"], trained.temperature, tensors, listed))
         count = len(REFUSED) + 6 if name == "mixed" else 0
         by_split = f": {len(REFUSED)} of train, 2 of val, 4 of test"
-        assert (f"{count} photos could not be read and had no part in this{by_split}" in done.stdout) == (
+        assert (f"skipped {count} photos that could not be read{by_split}" in done.stdout) == (
             count > 0
         )
-        assert ("WARNING: left out" in done.stdout) == (count > 0)
-        assert result["left_out"]["count"] == count
+        assert ("WARNING: skipping" in done.stdout) == (count > 0)
+        assert result["skipped"]["count"] == count
     assert outcomes[0] == outcomes[1]
     judged = json.loads(answer("evaluate", run, tmp_path / "mixed/test", "--json").stdout)
     assert (judged["photos"], judged["unread"], judged["accuracy"]) == (10, 4, result["test_accuracy"])
@@ -312,13 +312,13 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monke
             make_photo(tmp_path / "photos/train" / name / f"{i}.jpg", i, color)
     folder, locked = tmp_path / "photos", tmp_path / "photos/train/red/1.jpg"
     check(folder, progress=False)  # imports, as does the next, what a stranger may not read
-    readable(Photos(folder), LOOK, progress=False)
+    skip_unreadable(Photos(folder), LOOK, progress=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir(mode=0o777)
     (tmp_path / "cache").chmod(0o777)
     locked.chmod(0)
-    left_out = as_stranger(lambda: readable(Photos(folder), LOOK, progress=False).left_out)
-    assert "named={'train/red/1.jpg': \"[Errno 13] Permission denied" in left_out
+    skipped = as_stranger(lambda: skip_unreadable(Photos(folder), LOOK, progress=False).skipped)
+    assert "reasons={'train/red/1.jpg': \"[Errno 13] Permission denied" in skipped
     assert f"{locked} cannot be read as a photo" in as_stranger(lambda: LOOK.read(locked))
     found = as_stranger(lambda: [(f.kind, f.path) for f in check(folder, progress=False).findings])
     assert "('unreadable', 'train/red/1.jpg')" in found
@@ -387,7 +387,7 @@ def test_keep_holds_for_training_checking_and_the_model_that_comes_of_it(tmp_pat
     cut = folder / "train/red/cut.jpg"
     cut.write_bytes(half("JPEG"))
     assert answer("check", folder).returncode == 1
-    assert readable(Photos(folder), LOOK, progress=False).left_out.named.keys() == {"train/red/cut.jpg"}
+    assert skip_unreadable(Photos(folder), LOOK, progress=False).skipped.reasons.keys() == {"train/red/cut.jpg"}
     checked = answer("check", folder, "--truncated", "keep", "--json")
     assert (checked.returncode, json.loads(checked.stdout)["findings"]) == (0, [])
     assert answer("check", folder).returncode == 1  # what was seen before does not count for the other rule
@@ -424,7 +424,7 @@ def test_a_sparse_file_of_a_terabyte_is_answered_at_once(tmp_path: Path) -> None
     with path.open("wb") as file:
         file.write(photo())
         file.truncate(2**40)
-    with pytest.raises(PhotosError, match="a file of 1,099,511,627,776 bytes"):
+    with pytest.raises(PhotosError, match="the file has 1,099,511,627,776 bytes"):
         LOOK.read(path)
 
 
@@ -438,12 +438,12 @@ def test_passes_in_metadata_and_behind_the_end_do_not_count(tmp_path: Path) -> N
 def test_a_jpeg_too_large_for_memory_is_read_at_half_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     from odd_files import lying
 
-    from reslab.photos.decoding import limits as bounds
+    from reslab.photos.decoding import limits
     from reslab.photos.decoding.decode import decode
 
-    monkeypatch.setattr(bounds, "MOST_MEMORY", 48 * 32 * 6)
+    monkeypatch.setattr(limits, "MAX_DECODING_BYTES", 48 * 32 * 6)
     content = lying("JPEG", 6, quality=95)
-    monkeypatch.setattr(bounds, "IN_MEMORY", ())
+    monkeypatch.setattr(limits, "READ_WHOLE", ())
     assert decode(content).size == (16, 24)
     with pytest.raises(PhotosError, match="of this kind take"):
         decode(lying("PNG", 6))

@@ -101,7 +101,7 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(
         losses.append([epoch.train_loss for epoch in fit(network, folder, small, progress=False)])
         assert len(caplog.messages) == (bad is not None)
     assert losses[0] == losses[1]
-    assert "1 of 27 photos, 1 of train\n  train/red/bad.jpg: it is none of JPEG" in caplog.text
+    assert "1 of 27 photos that cannot be read: 1 of train\n  train/red/bad.jpg: its format is not one of JPEG" in caplog.text
     training = prepare(cifar_resnet20(num_classes=2), Photos(folder), small, progress=False)
     assert len(training.train.photos) == 20
 

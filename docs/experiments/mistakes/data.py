@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 import reslab
 from reslab.errors import PhotosError
+from reslab.photos.loading.augmentation import training_transform
 from reslab.photos.loading.pixel_cache import open_pixels
 
 from .bench import (
@@ -94,9 +95,12 @@ def decoding(bench: Bench) -> Figures:
     prepare = v2.Compose([v2.RandomResizedCrop(size), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     photos = ImageFolder(str(folder), prepare)
     decode = _milliseconds(lambda: [photos[i] for i in range(len(photos))], len(photos))
-    ours, look = reslab.Photos(folder), reslab.Preprocess(size=size, resize=256)
-    pixels = open_pixels(ours.folder, ours.train, look, progress=False)
-    cached = _milliseconds(lambda: [look.training(pixels.read(p)) for p in ours.train], len(ours.train))
+    ours, preprocess = reslab.Photos(folder), reslab.Preprocess(size=size, resize=256)
+    pixels, transform = (
+        open_pixels(ours.folder, ours.train, preprocess, progress=False),
+        training_transform(preprocess),
+    )
+    cached = _milliseconds(lambda: [transform(pixels.read(p)) for p in ours.train], len(ours.train))
     network = small_resnet()
     optimizer = torch.optim.SGD(network.parameters(), 0.01)
     batch, labels = torch.rand(8, 3, size, size), torch.zeros(8, dtype=torch.int64)

@@ -68,10 +68,6 @@ def with_exif(orientation: int, sides: tuple[int, int] | None = None, **options:
     return photo_bytes(exif=exif.tobytes(), **options)
 
 
-def xmp(orientation: int) -> bytes:
-    return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
-
-
 def srgb() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -83,21 +79,15 @@ def lab() -> bytes:
 ODD: dict[str, tuple[bytes, str]] = {
     "orientation": (with_exif(9), "EXIF orientation 9"),
     "twice": (with_exif(6, (50, 60)), "turned twice: EXIF orientation 6 and 50 x 60 pixels"),
-    "two": (with_exif(1, xmp=xmp(6)), "EXIF orientation 1 and XMP orientation 6"),
     "exif": (photo_bytes(exif=b"Exif\0\0no such thing"), "EXIF is damaged"),
-    "profile": (photo_bytes(icc_profile=b"no profile"), "colour profile is damaged; it is read as sRGB"),
-    "space": (photo_bytes(icc_profile=lab()), "is for Lab, and the photo is RGB"),
-    "fax": (photo_bytes(dpi=(204, 98)), "no squares: 204 across and 98 down"),
-    "fax.png": (photo_bytes("PNG", dpi=(98, 204)), "no squares"),
+    "profile": (photo_bytes(icc_profile=b"no profile"), "color profile is damaged; it is read as sRGB"),
+    "space": (photo_bytes(icc_profile=lab()), "is for Lab, but the photo is RGB"),
 }
 ORDINARY: dict[str, bytes] = {
-    "upright": with_exif(1, (60, 50), xmp=xmp(1)),
+    "upright": with_exif(1, (60, 50)),
     "unknown": with_exif(0),
     "lying": with_exif(6, (60, 50)),
-    "lying in XMP alone": photo_bytes(xmp=xmp(8)),
     "sRGB": photo_bytes(icc_profile=srgb()),
-    "dense": photo_bytes(dpi=(300, 300)),
-    "no density": photo_bytes(dpi=(0, 1)),
 }
 
 

@@ -20,9 +20,16 @@ from odd_files import BLUE, GREEN, READ, RED, REFUSED, YELLOW, Odd, corners, fla
 from PIL import Image, ImageCms, features
 
 from reslab.errors import PhotosError
-from reslab.photos.decoding import limits as bounds
-from reslab.photos.decoding.decode import ENOUGH, FORMATS, LONGEST, SUFFIXES, Truncated, decode
-from reslab.photos.decoding.limits import MOST_PIXELS
+from reslab.photos.decoding import limits
+from reslab.photos.decoding.decode import (
+    FORMATS,
+    MAX_ASPECT_RATIO,
+    MIN_REDUCED_OVERSIZE,
+    SUFFIXES,
+    Truncated,
+    decode,
+)
+from reslab.photos.decoding.limits import MAX_PIXELS
 
 
 def color_of(content: bytes) -> tuple[int, int, int]:
@@ -178,13 +185,13 @@ JPEG = saved(corners(), "JPEG")
 LARGE = saved(corners().resize((480, 320)), "JPEG")
 BAD = {
     "nothing": (b"", "zero bytes"),
-    "text": (b"this is no photo\n" * 50, "it is none of JPEG, PNG"),
+    "text": (b"this is no photo\n" * 50, "its format is not one of JPEG, PNG"),
     "half a JPEG": (LARGE[: len(LARGE) // 2], "image file is truncated"),
     "half a PNG": (saved(corners(), "PNG")[:90], "truncated|unexpected end|broken"),
     "half a GIF": (saved(corners(), "GIF")[:60], "truncated|not processed|EOF"),
-    "half a WebP": (saved(corners(), "WEBP")[:60], "decod|truncated|none of|image"),
+    "half a WebP": (saved(corners(), "WEBP")[:60], "decod|truncated|not one of|image"),
     "the head of a JPEG": (JPEG[:20], "it begins as a JPEG does"),
-    "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is none of"),
+    "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "its format is not one of"),
 }
 
 
@@ -223,9 +230,11 @@ def test_a_decompression_bomb_is_refused_by_its_size_and_not_tried() -> None:
     header = struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
     content += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + b"\0\0\0\x01IDAT\0" + struct.pack(">I", 0)
-    with pytest.raises(PhotosError, match=r"not decoded\n  why: 20000 x 20000 pixels; more than 250,000,000"):
+    with pytest.raises(
+        PhotosError, match=r"not decoded\n  why: it has 20000 x 20000 pixels; the limit is 250,000,000"
+    ):
         decode(content)
-    assert side * side > MOST_PIXELS
+    assert side * side > MAX_PIXELS
 
 
 def test_pillows_own_limit_of_size_is_no_limit_here_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +256,7 @@ def test_postscript_never_reaches_ghostscript(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "photo.jpg"
     path.write_bytes(POSTSCRIPT)
     for photo in (path, POSTSCRIPT):
-        with pytest.raises(PhotosError, match="it is none of JPEG"):
+        with pytest.raises(PhotosError, match="its format is not one of JPEG"):
             decode(photo)
     assert not (tmp_path / "was-called").exists()
     with Image.open(path) as opened, contextlib.suppress(OSError):
@@ -279,7 +288,7 @@ def test_a_pipe_a_device_and_a_folder_are_answered_at_once(tmp_path: Path) -> No
     os.mkfifo(pipe)
     link.symlink_to(pipe)
     for path in (pipe, link, Path("/dev/zero"), Path("/dev/null")):
-        assert in_time(path).why == "it is no file, but a pipe or a device"
+        assert in_time(path).why == "it is a pipe or a device, not a file"
     assert in_time(tmp_path).why == "it is a folder"
 
 
@@ -333,12 +342,12 @@ def test_a_jpeg_is_reduced_as_far_as_enough_is_left_and_its_sides_allow(
     by = sides[0] // seen.width
     assert by in (1, 2, 4, 8)
     assert (seen.width * by, seen.height * by) == sides
-    assert by == 1 or min(seen.size) >= ENOUGH * shrunk_to
+    assert by == 1 or min(seen.size) >= MIN_REDUCED_OVERSIZE * shrunk_to
     if by == 1:
         assert seen.tobytes() == decode(photo).tobytes()
     more = [n for n in (2, 4, 8) if n > by and all(side % n == 0 for side in sides)]
-    if max(sides) <= LONGEST * min(sides):
-        assert all(min(sides) / n < ENOUGH * shrunk_to for n in more)
+    if max(sides) <= MAX_ASPECT_RATIO * min(sides):
+        assert all(min(sides) / n < MIN_REDUCED_OVERSIZE * shrunk_to for n in more)
     else:
         assert by == 1
 
@@ -409,7 +418,7 @@ def test_a_damaged_jpeg_is_read_or_refused_alike_with_and_without_reduction() ->
 
 def test_a_jpeg_that_is_too_large_is_halved_or_reduced_further(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = saved(corners(8), "JPEG")
-    monkeypatch.setattr(bounds, "MOST_MEMORY", 384 * 256 * 6)
+    monkeypatch.setattr(limits, "MAX_DECODING_BYTES", 384 * 256 * 6)
     assert decode(photo).size == (192, 128)
     assert decode(photo, shrunk_to=40).size == (192, 128)
     assert decode(photo, shrunk_to=10).size == (48, 32)

@@ -13,7 +13,7 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from reslab.photos.loading.augmentation import NUMBERS, Views, augment, draw
+from reslab.photos.loading.augmentation import NUMBERS_PER_PHOTO, Views, augment, draw_views
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, Preprocess
 from reslab.randomness import uniforms_of_each
 
@@ -23,11 +23,11 @@ CHANCE = 1e-3  # p below which two samples count as different; the draws are the
 LEVELS = 0 if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else 1
 
 
-def drawn(look: Preprocess, height: int, width: int) -> Views:
+def drawn(preprocess: Preprocess, height: int, width: int) -> Views:
     """As Batches draws, for DRAWS photos of one size."""
     things = np.random.default_rng(0).integers(0, 2**64, (DRAWS, 2), np.uint64)
-    numbers = uniforms_of_each(0, "augmentation", 0, things=things, count=NUMBERS)
-    return draw(look, np.tile([height, width], (DRAWS, 1)), numbers)
+    numbers = uniforms_of_each(0, "augmentation", 0, things=things, count=NUMBERS_PER_PHOTO)
+    return draw_views(preprocess, np.tile([height, width], (DRAWS, 1)), numbers)
 
 
 @pytest.mark.parametrize("size", [(146, 195), (195, 146), (146, 146), (40, 120)])
@@ -54,10 +54,10 @@ def test_parts_are_drawn_as_by_random_resized_crop(size: tuple[int, int], least:
 
 
 def test_half_of_the_photos_are_mirrored_and_none_if_so_asked() -> None:
-    look = Preprocess(size=32, resize=40)
-    mirrored = int(drawn(look, 40, 50).flips.sum())
+    preprocess = Preprocess(size=32, resize=40)
+    mirrored = int(drawn(preprocess, 40, 50).flips.sum())
     assert chisquare([mirrored, DRAWS - mirrored]).pvalue > CHANCE
-    assert not drawn(look.model_copy(update={"horizontal_flip": False}), 40, 50).flips.any()
+    assert not drawn(preprocess.model_copy(update={"horizontal_flip": False}), 40, 50).flips.any()
 
 
 @pytest.mark.parametrize("jitter", [0.2, 1.0])
@@ -98,15 +98,15 @@ def test_from_the_same_draws_come_the_pixels_of_torchvisions_functions(
     sizes: list[tuple[int, int]], size: int, channels: int, jitter: float, pixel_by_pixel: bool, seed: int
 ) -> None:
     grey = {"mean": GREY_MEAN, "std": GREY_STD} if channels == 1 else {}
-    look = Preprocess(size=size, resize=size, channels=channels, color_jitter=jitter, **grey)
+    preprocess = Preprocess(size=size, resize=size, channels=channels, color_jitter=jitter, **grey)
     generator = np.random.default_rng(seed)
     photos = [torch.from_numpy(generator.integers(0, 256, (channels, *s), np.uint8)) for s in sizes]
-    views = draw(look, np.array(sizes), generator.random((len(sizes), NUMBERS)))
+    views = draw_views(preprocess, np.array(sizes), generator.random((len(sizes), NUMBERS_PER_PHOTO)))
     if pixel_by_pixel:  # as from the cache: all channels of a pixel together
         given_ones = [photo.permute(1, 2, 0).contiguous().permute(2, 0, 1) for photo in photos]
     else:
         given_ones = photos
-    for i, (image, photo) in enumerate(zip(augment(look, given_ones, views), photos, strict=True)):
+    for i, (image, photo) in enumerate(zip(augment(preprocess, given_ones, views), photos, strict=True)):
         top, left, height, width = views.boxes[i].tolist()
         theirs = functional.resized_crop(photo, top, left, height, width, [size, size], antialias=True)
         for which in views.orders[i].tolist() if jitter else ():

@@ -20,13 +20,13 @@ from reslab.photos.loading.pixel_cache import PixelFiles, open_pixels
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.photos.loading.replacements import Replacements
 
-LOOK = Preprocess(size=16, resize=20, color_jitter=0.3)
+PREPROCESS = Preprocess(size=16, resize=20, color_jitter=0.3)
 
 
 def batches(folder: Path, count: int | None = None, **options: object) -> Batches:
     photos = Photos(folder)
     settings = {"batch_size": 8, "augment": True, "seed": 3, **options}
-    return Batches(photos.train[:count], PixelFiles(folder, LOOK), LOOK, **settings)  # type: ignore[arg-type]
+    return Batches(photos.train[:count], PixelFiles(folder, PREPROCESS), PREPROCESS, **settings)  # type: ignore[arg-type]
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -39,11 +39,11 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 def test_a_batch_is_normalised_images_with_their_labels(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=30)
     photos = Photos(folder)
-    (first, *_) = Batches(photos.val, PixelFiles(folder, LOOK), LOOK, 8).epoch()
+    (first, *_) = Batches(photos.val, PixelFiles(folder, PREPROCESS), PREPROCESS, 8).epoch()
     assert (first.images.shape, first.images.dtype) == ((len(photos.val), 3, 16, 16), torch.float32)
     assert first.labels.dtype == torch.int64
     for image, label, photo in zip(first.images, first.labels, photos.val, strict=True):
-        seen = LOOK.normalize(LOOK.evaluation(LOOK.read(photos.path(photo)))[None])[0]
+        seen = PREPROCESS.normalize(PREPROCESS.evaluation(PREPROCESS.read(photos.path(photo)))[None])[0]
         assert torch.equal(image, seen)
         assert label == photo.label
 
@@ -58,9 +58,9 @@ def test_any_number_of_workers_gives_the_same_bits(workers: int, photo_folder: C
 def test_from_the_cache_come_the_same_bits(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=40)
     photos = Photos(folder)
-    pixels = open_pixels(folder, photos.train, LOOK, progress=False)
+    pixels = open_pixels(folder, photos.train, PREPROCESS, progress=False)
     for workers in (0, 2):
-        cached = Batches(photos.train, pixels, LOOK, 8, augment=True, seed=3, workers=workers)
+        cached = Batches(photos.train, pixels, PREPROCESS, 8, augment=True, seed=3, workers=workers)
         assert same(list(cached.epoch(1)), list(batches(folder).epoch(1)))
 
 
@@ -80,14 +80,17 @@ def test_every_epoch_and_every_seed_has_an_order_and_alterations_of_its_own(
     for other in (batches(folder).epoch(1), batches(folder, seed=4).epoch(0)):
         assert not same(list(batches(folder).epoch(0)), list(other))
     one = Photos(folder).train[:1]
-    views = [next(Batches(one, PixelFiles(folder, LOOK), LOOK, 1, True).epoch(e)).images for e in range(4)]
+    views = [
+        next(Batches(one, PixelFiles(folder, PREPROCESS), PREPROCESS, 1, True).epoch(e)).images
+        for e in range(4)
+    ]
     assert all(not torch.equal(views[0], view) for view in views[1:])
 
 
 def altered(folder: Path, photos: list[Photo], epoch: int) -> dict[str, torch.Tensor]:
     """What each photo of one batch looks like, by its digest; a batch of them is told apart by label."""
     renumbered = PhotoList.of(Photo(p.path, i, p.digest) for i, p in enumerate(photos))
-    made = Batches(renumbered, PixelFiles(folder, LOOK), LOOK, 64, augment=True, seed=3)
+    made = Batches(renumbered, PixelFiles(folder, PREPROCESS), PREPROCESS, 64, augment=True, seed=3)
     (batch,) = made.epoch(epoch)
     return {photos[int(i)].digest: image for i, image in zip(batch.labels, batch.images, strict=True)}
 
@@ -164,7 +167,9 @@ def test_a_bad_photo_is_an_answer_that_names_it_also_from_a_worker(
     made = batches(folder, augment=augment, workers=workers)
     bad = folder / made.photos[-1].path
     bad.write_bytes(b"no photo")
-    with pytest.raises(PhotosError, match=f"^{bad} cannot be read as a photo\n  why: it is none of JPEG"):
+    with pytest.raises(
+        PhotosError, match=f"^{bad} cannot be read as a photo\n  why: its format is not one of JPEG"
+    ):
         list(made.epoch())
 
 
@@ -194,7 +199,7 @@ def test_a_photo_that_vanishes_is_replaced_by_the_same_other_one_and_counted(
     (one, counted), (other, _), (rest, _) = runs
     assert same(one, other)
     assert same(one[3:], rest)
-    assert (counted.in_epoch, counted.in_all, list(counted.named)) == (1, 1, [gone.path])
+    assert (counted.in_epoch, counted.total, list(counted.reasons)) == (1, 1, [gone.path])
     assert gone.path in str(counted)
     pairs = zip(torch.cat([b.images for b in one]), torch.cat([b.images for b in whole]), strict=True)
     different = sum(not torch.equal(a, b) for a, b in pairs)

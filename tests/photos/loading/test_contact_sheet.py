@@ -24,12 +24,12 @@ GREY = Preprocess(size=28, resize=28, channels=1, mean=GREY_MEAN, std=GREY_STD)
 COLORS = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10)]
 
 
-def flat(count: int, look: Preprocess = RGB) -> tuple[torch.Tensor, torch.Tensor]:
+def flat(count: int, preprocess: Preprocess = RGB) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` pictures of one colour each, normalised; the label is the number of the colour."""
     labels = torch.arange(count) % len(COLORS)
-    colors = torch.tensor(COLORS, dtype=torch.uint8)[labels, : look.channels]
-    images = colors[:, :, None, None].expand(-1, -1, look.size, look.size)
-    return look.normalize(images), labels
+    colors = torch.tensor(COLORS, dtype=torch.uint8)[labels, : preprocess.channels]
+    images = colors[:, :, None, None].expand(-1, -1, preprocess.size, preprocess.size)
+    return preprocess.normalize(images), labels
 
 
 def caption(sheet: Image.Image, column: int, side: int = 64) -> Image.Image:
@@ -55,8 +55,8 @@ def test_each_picture_stands_in_its_place_with_its_colour() -> None:
 
 @pytest.mark.parametrize(("side", "shown"), [(8, 64), (28, 64), (100, 100), (224, 160)])
 def test_small_pictures_are_shown_larger_and_large_ones_smaller(side: int, shown: int) -> None:
-    look = Preprocess(size=side, resize=side)
-    assert show_batch(flat(1, look)).size == (shown + 2 * MARGIN, shown + CAPTION + 2 * MARGIN)
+    preprocess = Preprocess(size=side, resize=side)
+    assert show_batch(flat(1, preprocess)).size == (shown + 2 * MARGIN, shown + CAPTION + 2 * MARGIN)
 
 
 def test_a_small_picture_keeps_its_pixels_sharp() -> None:

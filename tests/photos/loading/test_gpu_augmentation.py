@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from reslab import Batches, Epoch, Photos, Recipe, cifar_resnet20, prepare, training_loop
 from reslab.errors import PhotosError
 from reslab.hardware import threads
-from reslab.photos.loading.augmentation import NUMBERS, augment, draw
+from reslab.photos.loading.augmentation import NUMBERS_PER_PHOTO, augment, draw_views
 from reslab.photos.loading.gpu_augmentation import (
     DevicePixels,
     augment_on_device,
@@ -32,7 +32,7 @@ from reslab.photos.loading.preprocess import Preprocess
 from reslab.photos.loading.replacements import Replacements
 
 CPU = torch.device("cpu")
-LOOK = Preprocess(size=16, resize=20)
+PREPROCESS = Preprocess(size=16, resize=20)
 # elsewhere torchvision resizes in floating point, which rounds once and not twice
 LEVELS = 0 if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else 1
 # the last bit of a colour depends on how torch goes through the memory; it may decide about a level, which
@@ -40,16 +40,18 @@ LEVELS = 0 if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else
 COLOURS = 3
 
 
-def made(folder: Path, look: Preprocess = LOOK, *, augmented: bool = True) -> tuple[Batches, Batches]:
+def made(
+    folder: Path, preprocess: Preprocess = PREPROCESS, *, augmented: bool = True
+) -> tuple[Batches, Batches]:
     """The same batches from the cache and from a device that is the CPU."""
     photos = Photos(folder)
-    cache = open_pixels(folder, photos.train, look, progress=False)
+    cache = open_pixels(folder, photos.train, preprocess, progress=False)
     assert isinstance(cache, PixelCache)
-    usual = Batches(photos.train, cache, look, 8, augmented, 3)
+    usual = Batches(photos.train, cache, preprocess, 8, augmented, 3)
     return usual, replace(usual, pixels=DevicePixels(cache, photos.train, CPU))
 
 
-def looks() -> st.SearchStrategy[Preprocess]:
+def preprocesses() -> st.SearchStrategy[Preprocess]:
     def build(size: int, more: int, channels: int, **settings: float | bool) -> Preprocess:
         mean, std = (0.5,) * channels, (0.2,) * channels
         return Preprocess(size=size, resize=size + more, channels=channels, mean=mean, std=std, **settings)
@@ -68,39 +70,45 @@ def looks() -> st.SearchStrategy[Preprocess]:
 
 @settings(max_examples=60)
 @given(
-    looks(), st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=5), st.data()
+    preprocesses(),
+    st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=5),
+    st.data(),
 )
 def test_photos_of_any_size_become_what_they_become_on_the_cpu(
-    look: Preprocess, sizes: list[tuple[int, int]], data: st.DataObject
+    preprocess: Preprocess, sizes: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     contrast = data.draw(st.sampled_from([0.1, 1.0]))
     photos = [
-        torch.from_numpy((contrast * generator.integers(0, 256, (look.channels, *size))).astype(np.uint8))
+        torch.from_numpy(
+            (contrast * generator.integers(0, 256, (preprocess.channels, *size))).astype(np.uint8)
+        )
         for size in sizes
     ]
-    views = draw(look, np.array(sizes), generator.random((len(sizes), NUMBERS)))
-    pairs = [(augment(look, photos, views), augment_on_device(look, photos, views))]
-    expected = torch.stack([look.evaluation(photo) for photo in photos])
-    pairs.append((expected, evaluate_on_device(look, photos)))
+    views = draw_views(preprocess, np.array(sizes), generator.random((len(sizes), NUMBERS_PER_PHOTO)))
+    pairs = [(augment(preprocess, photos, views), augment_on_device(preprocess, photos, views))]
+    expected = torch.stack([preprocess.evaluation(photo) for photo in photos])
+    pairs.append((expected, evaluate_on_device(preprocess, photos)))
     for usual, here in pairs:
         assert (here.dtype, here.shape) == (torch.uint8, usual.shape)
-        most = COLOURS if look.color_jitter and usual is not expected else LEVELS
+        most = COLOURS if preprocess.color_jitter and usual is not expected else LEVELS
         assert (usual.int() - here.int()).abs().max() <= most
 
 
 def test_batches_of_real_photos_are_the_same_at_every_size(cats_dogs_natural: Path) -> None:
     photos = Photos(cats_dogs_natural)
-    look = Preprocess(size=128, resize=144, color_jitter=0.2)
+    preprocess = Preprocess(size=128, resize=144, color_jitter=0.2)
     few = photos.train[::20]
-    cache = open_pixels(photos.folder, few, look, progress=False)
+    cache = open_pixels(photos.folder, few, preprocess, progress=False)
     for augmented in (True, False):
-        usual = Batches(few, cache, look, 16, augmented, 3)
+        usual = Batches(few, cache, preprocess, 16, augmented, 3)
         here = replace(usual, pixels=DevicePixels(cache, few, CPU))
         for size in (128, 64, 32):
             for a, b in zip(usual.epoch(1, size=size), here.epoch(1, size=size), strict=True):
                 assert torch.equal(a.labels, b.labels)
-                different = (look.denormalize(a.images).int() - look.denormalize(b.images).int()).abs()
+                different = (
+                    preprocess.denormalize(a.images).int() - preprocess.denormalize(b.images).int()
+                ).abs()
                 assert different.max() <= (1 if augmented else LEVELS)
                 assert different.float().mean() < 1e-4 or LEVELS
 
@@ -113,34 +121,34 @@ def test_an_epoch_is_that_of_the_cpu_and_goes_on_at_any_step(
     whole = list(here.epoch(2))
     for a, b in zip(usual.epoch(2), whole, strict=True):
         assert torch.equal(a.labels, b.labels)
-        assert (a.images - b.images).abs().max() <= 1.01 * LEVELS / 255 / min(LOOK.std)
+        assert (a.images - b.images).abs().max() <= 1.01 * LEVELS / 255 / min(PREPROCESS.std)
     for step in range(len(whole) + 1):
         for a, b in zip(here.epoch(2, step), whole[step:], strict=True):
             assert torch.equal(a.images, b.images)
 
 
 def test_a_photo_looks_alike_in_any_company(photo_folder: Callable[..., Path]) -> None:
-    look = LOOK.model_copy(update={"color_jitter": 0.3})
+    preprocess = PREPROCESS.model_copy(update={"color_jitter": 0.3})
     usual, here = made(photo_folder(train=30))
     photos = [here.pixels.read(photo) for photo in here.photos]
     photos.append(torch.randint(0, 256, (3, 97, 20), dtype=torch.uint8))
     sizes = np.array([photo.shape[1:] for photo in photos])
-    views = draw(look, sizes, np.random.default_rng(0).random((len(photos), NUMBERS)))
-    together = augment_on_device(look, photos, views)
+    views = draw_views(preprocess, sizes, np.random.default_rng(0).random((len(photos), NUMBERS_PER_PHOTO)))
+    together = augment_on_device(preprocess, photos, views)
     for i, photo in enumerate(photos):
         own = type(views)(*(column[i : i + 1] for column in views))
-        assert torch.equal(augment_on_device(look, [photo], own)[0], together[i])
+        assert torch.equal(augment_on_device(preprocess, [photo], own)[0], together[i])
 
 
 @pytest.mark.parametrize("random_crop", [True, False])
 def test_everything_is_computed_where_the_photos_are(random_crop: bool) -> None:
-    look = LOOK.model_copy(update={"random_crop": random_crop, "color_jitter": 0.3})
+    preprocess = PREPROCESS.model_copy(update={"random_crop": random_crop, "color_jitter": 0.3})
     photos = [torch.empty(3, 20, side, dtype=torch.uint8, device="meta") for side in (20, 31)]
-    numbers = np.random.default_rng(0).random((2, NUMBERS))
-    views = draw(look, np.array([photo.shape[1:] for photo in photos]), numbers)
-    images = augment_on_device(look, photos, views)
-    assert images.device.type == look.normalize(images).device.type == "meta"
-    for at in (look, look.at(8)):
+    numbers = np.random.default_rng(0).random((2, NUMBERS_PER_PHOTO))
+    views = draw_views(preprocess, np.array([photo.shape[1:] for photo in photos]), numbers)
+    images = augment_on_device(preprocess, photos, views)
+    assert images.device.type == preprocess.normalize(images).device.type == "meta"
+    for at in (preprocess, preprocess.at(8)):
         assert evaluate_on_device(at, photos).device.type == "meta"
 
 
@@ -177,7 +185,7 @@ def test_what_could_not_be_read_is_replaced_and_counted_in_every_epoch(
         )
         assert all(torch.equal(a.labels, b.labels) for a, b in pairs)
     assert counted == expected
-    assert (counted.in_all, list(counted.named)) == (2, [gone.path])
+    assert (counted.total, list(counted.reasons)) == (2, [gone.path])
     with pytest.raises(PhotosError, match=gone.path):
         list(replace(here, augment=False).epoch())
 
@@ -187,7 +195,7 @@ def test_without_a_cuda_device_or_a_cache_the_photos_stay_where_they_are(
 ) -> None:
     usual, _ = made(photo_folder(train=12))
     assert keep_on_device(usual.pixels, usual.photos, CPU) is usual.pixels
-    files = open_pixels(usual.pixels.files.folder, usual.photos, LOOK, cache=False)  # type: ignore[attr-defined]
+    files = open_pixels(usual.pixels.files.folder, usual.photos, PREPROCESS, cache=False)  # type: ignore[attr-defined]
     assert keep_on_device(files, usual.photos, torch.device("cuda")) is files
 
 

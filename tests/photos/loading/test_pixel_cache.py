@@ -34,7 +34,7 @@ from reslab.photos.loading.pixel_cache import (
 )
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, Preprocess
 
-LOOK = Preprocess(size=16, resize=20)
+PREPROCESS = Preprocess(size=16, resize=20)
 GREY = Preprocess(size=16, resize=20, channels=1, mean=GREY_MEAN, std=GREY_STD)
 
 
@@ -43,12 +43,12 @@ def photos_in(folder: Path) -> PhotoList:
     return PhotoList.of(Photo(str(p.relative_to(folder)), 0, digest(p)) for p in found)
 
 
-def opened(folder: Path, look: Preprocess = LOOK, **options: bool) -> Pixels:
-    return open_pixels(folder, photos_in(folder), look, progress=False, **options)
+def opened(folder: Path, preprocess: Preprocess = PREPROCESS, **options: bool) -> Pixels:
+    return open_pixels(folder, photos_in(folder), preprocess, progress=False, **options)
 
 
-def agree(pixels: Pixels, folder: Path, look: Preprocess = LOOK) -> bool:
-    files = PixelFiles(folder, look)
+def agree(pixels: Pixels, folder: Path, preprocess: Preprocess = PREPROCESS) -> bool:
+    files = PixelFiles(folder, preprocess)
     return all(torch.equal(pixels.read(photo), files.read(photo)) for photo in photos_in(folder))
 
 
@@ -60,22 +60,22 @@ def caches() -> list[str]:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=5, unique=True),
-    look=st.sampled_from([LOOK, GREY, LOOK.model_copy(update={"color_jitter": 0.3})]),
+    preprocess=st.sampled_from([PREPROCESS, GREY, PREPROCESS.model_copy(update={"color_jitter": 0.3})]),
 )
 def test_the_network_sees_the_same_bits_with_and_without_it(
-    sizes: list[tuple[int, int]], look: Preprocess, tmp_path_factory: pytest.TempPathFactory
+    sizes: list[tuple[int, int]], preprocess: Preprocess, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("photos")
     for i, (width, height) in enumerate(sizes):
         pixels = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.jpg")
-    cached, files = opened(folder, look), opened(folder, look, cache=False)
+    cached, files = opened(folder, preprocess), opened(folder, preprocess, cache=False)
     assert isinstance(cached, PixelCache)
     assert isinstance(files, PixelFiles)
     for photo in photos_in(folder):
         one, other = cached.read(photo), files.read(photo)
         assert torch.equal(one, other)
-        assert torch.equal(look.evaluation(one), look.evaluation(other))
+        assert torch.equal(preprocess.evaluation(one), preprocess.evaluation(other))
 
 
 def test_it_is_built_once_and_then_no_photo_is_opened(photo_folder: Callable[..., Path]) -> None:
@@ -85,7 +85,7 @@ def test_it_is_built_once_and_then_no_photo_is_opened(photo_folder: Callable[...
     expected = [first.read(photo) for photo in photos]
     for path in folder.rglob("*.jpg"):
         path.write_bytes(b"no photo any more")
-    again = open_pixels(folder, photos, LOOK, progress=False)
+    again = open_pixels(folder, photos, PREPROCESS, progress=False)
     assert all(torch.equal(again.read(p), pixels) for p, pixels in zip(photos, expected, strict=True))
     assert len(caches()) == 1
     expected[0].zero_()  # what is read may be written to, and the cache does not change
@@ -128,17 +128,17 @@ def test_another_shrinking_has_another_cache_and_another_size_does_not(
 ) -> None:
     folder = photo_folder(train=8)
     opened(folder)
-    opened(folder, LOOK.model_copy(update={"size": 8, "color_jitter": 0.2}))
+    opened(folder, PREPROCESS.model_copy(update={"size": 8, "color_jitter": 0.2}))
     assert len(caches()) == 1
-    for look in (GREY, LOOK.model_copy(update={"resize": 24})):
-        assert agree(opened(folder, look), folder, look)
+    for preprocess in (GREY, PREPROCESS.model_copy(update={"resize": 24})):
+        assert agree(opened(folder, preprocess), folder, preprocess)
     assert len(caches()) == 3
 
 
 def test_without_cache_nothing_is_written(photo_folder: Callable[..., Path], own_cache: Path) -> None:
     folder = photo_folder(train=8)
     assert isinstance(opened(folder, cache=False), PixelFiles)
-    assert isinstance(open_pixels(folder, PhotoList.of([]), LOOK), PixelFiles)
+    assert isinstance(open_pixels(folder, PhotoList.of([]), PREPROCESS), PixelFiles)
     assert list(own_cache.iterdir()) == []
 
 
@@ -245,8 +245,8 @@ def test_a_build_that_is_killed_leaves_nothing_that_looks_whole(photo_folder: Ca
     assert left
     assert all(name.startswith(".") for name in left)
     photos = Photos(folder)
-    pixels = open_pixels(folder, photos.train, LOOK, progress=False)
-    files = PixelFiles(folder, LOOK)
+    pixels = open_pixels(folder, photos.train, PREPROCESS, progress=False)
+    files = PixelFiles(folder, PREPROCESS)
     assert isinstance(pixels, PixelCache)
     assert all(torch.equal(pixels.read(photo), files.read(photo)) for photo in photos.train)
     assert not [name for name in caches() if name.startswith(".")]
@@ -364,7 +364,7 @@ def test_photos_that_all_have_to_be_read_are_refused_if_one_cannot_be(
         opened(folder)
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(f"12 of 30 photos cannot be read, the first is {folder}/train/")
-    assert lines[1].startswith("  why: it is none of JPEG")
+    assert lines[1].startswith("  why: its format is not one of JPEG")
     assert lines[-1].endswith(f"leave out what cannot be read: reslab check {folder} --fix list.jsonl")
     for path in paths[:12]:
         path.unlink()
@@ -376,7 +376,7 @@ def test_photos_that_all_have_to_be_read_are_refused_if_one_cannot_be(
 def test_of_nothing_but_photos_that_cannot_be_read_there_is_no_cache(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no photo")
     for _ in range(2):
-        pixels, unread = open_readable(tmp_path, photos_in(tmp_path), LOOK, progress=False)
+        pixels, unread = open_readable(tmp_path, photos_in(tmp_path), PREPROCESS, progress=False)
         assert isinstance(pixels, PixelFiles)
         assert len(unread) == 1
     assert [name for name in caches() if not name.endswith((".lock", ".unread"))] == []

@@ -19,9 +19,10 @@ from torchvision.transforms.v2 import functional
 
 from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import decode
+from reslab.photos.loading.augmentation import training_transform
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
-LOOK = Preprocess(size=32, resize=40)
+PREPROCESS = Preprocess(size=32, resize=40)
 GREY = Preprocess(size=28, resize=28, channels=1, mean=GREY_MEAN, std=GREY_STD)
 SIDES = st.integers(1, 120)
 
@@ -31,8 +32,8 @@ def noise(width: int, height: int, seed: int = 0, channels: int = 3) -> Image.Im
     return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
 
 
-def seen(look: Preprocess, image: Image.Image) -> torch.Tensor:
-    return look.normalize(look.evaluation(look.shrink(image))[None])[0]
+def seen(preprocess: Preprocess, image: Image.Image) -> torch.Tensor:
+    return preprocess.normalize(preprocess.evaluation(preprocess.shrink(image))[None])[0]
 
 
 @given(st.integers(40, 150), st.integers(40, 150), st.integers(0, 9))
@@ -47,7 +48,7 @@ def test_evaluation_is_torchvisions_resize_crop_and_normalize(width: int, height
     )
     image = noise(width, height, seed)
     if max(width, height) <= 3 * min(width, height):  # beyond, the ends are cut off first
-        assert torch.allclose(seen(LOOK, image), theirs(image), atol=1e-5)
+        assert torch.allclose(seen(PREPROCESS, image), theirs(image), atol=1e-5)
 
 
 def test_grey_evaluation_is_torchvisions(photo_folder: Callable[..., Path]) -> None:
@@ -69,23 +70,28 @@ def test_grey_evaluation_is_torchvisions(photo_folder: Callable[..., Path]) -> N
 def test_a_small_photo_is_enlarged_as_torchvision_does_within_its_rounding() -> None:
     image = noise(20, 30)
     theirs = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32), transforms.PILToTensor()])
-    found = LOOK.evaluation(LOOK.shrink(image)).int()
+    found = PREPROCESS.evaluation(PREPROCESS.shrink(image)).int()
     assert (found - theirs(image).int()).abs().max() <= 2
 
 
-@given(SIDES, SIDES, st.sampled_from([LOOK, GREY, LOOK.model_copy(update={"random_crop": False})]))
+@given(
+    SIDES, SIDES, st.sampled_from([PREPROCESS, GREY, PREPROCESS.model_copy(update={"random_crop": False})])
+)
 def test_every_size_of_photo_comes_to_the_size_that_the_network_sees(
-    width: int, height: int, look: Preprocess
+    width: int, height: int, preprocess: Preprocess
 ) -> None:
-    pixels = look.shrink(noise(width, height, channels=look.channels))
-    for transform in (look.evaluation, look.training):
+    pixels = preprocess.shrink(noise(width, height, channels=preprocess.channels))
+    for transform in (preprocess.evaluation, training_transform(preprocess)):
         images = transform(pixels)
-        assert (images.shape, images.dtype) == ((look.channels, look.size, look.size), torch.uint8)
+        assert (images.shape, images.dtype) == (
+            (preprocess.channels, preprocess.size, preprocess.size),
+            torch.uint8,
+        )
 
 
 @given(SIDES, SIDES)
 def test_shrinking_never_enlarges_and_bounds_the_longer_side(width: int, height: int) -> None:
-    _, h, w = LOOK.shrink(noise(width, height)).shape
+    _, h, w = PREPROCESS.shrink(noise(width, height)).shape
     assert h <= height
     assert w <= width
     assert min(h, w) == min(40, width, height)
@@ -95,21 +101,21 @@ def test_shrinking_never_enlarges_and_bounds_the_longer_side(width: int, height:
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 1000), (1000, 1), (5, 4000)])
 def test_the_oddest_shapes_keep_their_colour(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, (200, 100, 50))
-    for transform in (LOOK.evaluation, LOOK.training):
-        pixels = transform(LOOK.shrink(image))
+    for transform in (PREPROCESS.evaluation, training_transform(PREPROCESS)):
+        pixels = transform(PREPROCESS.shrink(image))
         assert pixels.flatten(1).unique(dim=1).tolist() == [[200], [100], [50]]
 
 
 def test_of_a_very_long_photo_the_middle_counts() -> None:
     image = Image.new("RGB", (1000, 50), "black")
     image.paste("white", (425, 0, 575, 50))
-    assert LOOK.shrink(image).min() > 250
+    assert PREPROCESS.shrink(image).min() > 250
 
 
 def test_evaluation_is_always_the_same_and_draws_nothing() -> None:
-    pixels = LOOK.shrink(noise(70, 50))
+    pixels = PREPROCESS.shrink(noise(70, 50))
     state, before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    assert torch.equal(LOOK.evaluation(pixels), LOOK.evaluation(pixels))
+    assert torch.equal(PREPROCESS.evaluation(pixels), PREPROCESS.evaluation(pixels))
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
@@ -117,14 +123,14 @@ def test_evaluation_is_always_the_same_and_draws_nothing() -> None:
 def test_training_is_decided_by_torchs_random_state_alone() -> None:
     import random
 
-    look = LOOK.model_copy(update={"color_jitter": 0.4})
-    pixels = look.shrink(noise(70, 50))
+    preprocess = PREPROCESS.model_copy(update={"color_jitter": 0.4})
+    pixels = preprocess.shrink(noise(70, 50))
 
     def draw(seed: int, other: int) -> torch.Tensor:
         random.seed(other)
         np.random.seed(other)  # noqa: NPY002
         torch.manual_seed(seed)
-        return look.training(pixels)
+        return training_transform(preprocess)(pixels)
 
     assert torch.equal(draw(1, 2), draw(1, 3))
     assert not torch.equal(draw(1, 2), draw(2, 2))
@@ -132,10 +138,10 @@ def test_training_is_decided_by_torchs_random_state_alone() -> None:
 
 def test_each_setting_of_training_does_what_it_says() -> None:
     still = Preprocess(size=32, resize=40, random_crop=False, horizontal_flip=False)
-    pixels = LOOK.shrink(noise(70, 50))
-    assert torch.equal(still.training(pixels), still.evaluation(pixels))
+    pixels = PREPROCESS.shrink(noise(70, 50))
+    assert torch.equal(training_transform(still)(pixels), still.evaluation(pixels))
     flips = still.model_copy(update={"horizontal_flip": True})
-    outcomes = [flips.training(pixels) for _ in range(60)]
+    outcomes = [training_transform(flips)(pixels) for _ in range(60)]
     mirrored = [torch.equal(image, still.evaluation(pixels).flip(-1)) for image in outcomes]
     assert 10 < sum(mirrored) < 50
     assert all(
@@ -145,20 +151,20 @@ def test_each_setting_of_training_does_what_it_says() -> None:
     )
     jitter = still.model_copy(update={"color_jitter": 0.5})
     gray = torch.full((3, 40, 40), 100, dtype=torch.uint8)
-    assert len({int(jitter.training(gray)[0, 0, 0]) for _ in range(20)}) > 5
+    assert len({int(training_transform(jitter)(gray)[0, 0, 0]) for _ in range(20)}) > 5
     whole = Preprocess(size=32, resize=40, min_crop_area=1.0, horizontal_flip=False)
-    square = LOOK.shrink(noise(40, 40))
-    assert torch.equal(whole.training(square), functional.resize(square, [32, 32], antialias=True))
+    square = PREPROCESS.shrink(noise(40, 40))
+    assert torch.equal(training_transform(whole)(square), functional.resize(square, [32, 32], antialias=True))
 
 
 def test_denormalize_undoes_normalize() -> None:
-    for look, channels in ((LOOK, 3), (GREY, 1)):
+    for preprocess, channels in ((PREPROCESS, 3), (GREY, 1)):
         images = torch.randint(0, 256, (2, channels, 8, 8), dtype=torch.uint8)
-        assert look.normalize(images).dtype == torch.float32
-        assert torch.equal(look.denormalize(look.normalize(images)), images)
+        assert preprocess.normalize(images).dtype == torch.float32
+        assert torch.equal(preprocess.denormalize(preprocess.normalize(images)), images)
 
 
-LOOKS = st.builds(
+VALUES = st.builds(
     Preprocess,
     size=st.integers(1, 100),
     resize=st.integers(100, 8192),
@@ -171,17 +177,17 @@ LOOKS = st.builds(
 )
 
 
-@given(LOOKS)
-def test_a_value_survives_json_and_pickle(look: Preprocess) -> None:
-    assert Preprocess.model_validate_json(look.model_dump_json()) == look
-    assert pickle.loads(pickle.dumps(look)) == look
-    assert hash(copy.deepcopy(look)) == hash(look)
+@given(VALUES)
+def test_a_value_survives_json_and_pickle(preprocess: Preprocess) -> None:
+    assert Preprocess.model_validate_json(preprocess.model_dump_json()) == preprocess
+    assert pickle.loads(pickle.dumps(preprocess)) == preprocess
+    assert hash(copy.deepcopy(preprocess)) == hash(preprocess)
 
 
 def test_a_changed_copy_transforms_by_its_own_settings() -> None:
-    assert LOOK.evaluation(LOOK.shrink(noise(50, 50))).shape == (3, 32, 32)
-    smaller = LOOK.model_copy(update={"size": 20})
-    assert smaller.evaluation(LOOK.shrink(noise(50, 50))).shape == (3, 20, 20)
+    assert PREPROCESS.evaluation(PREPROCESS.shrink(noise(50, 50))).shape == (3, 32, 32)
+    smaller = PREPROCESS.model_copy(update={"size": 20})
+    assert smaller.evaluation(PREPROCESS.shrink(noise(50, 50))).shape == (3, 20, 20)
 
 
 @pytest.mark.parametrize(
@@ -206,27 +212,27 @@ def test_settings_that_contradict_or_do_not_exist_are_refused_by_name(
 
 def test_it_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        LOOK.size = 64  # type: ignore[misc]
+        PREPROCESS.size = 64  # type: ignore[misc]
 
 
 def test_only_what_reading_depends_on_is_in_the_key_of_the_cache() -> None:
-    same = LOOK.model_copy(update={"size": 20, "color_jitter": 0.5, "mean": (0.1, 0.1, 0.1)})
-    assert same.shrink_key() == LOOK.shrink_key()
-    assert LOOK.model_copy(update={"resize": 41}).shrink_key() != LOOK.shrink_key()
-    assert GREY.model_copy(update={"resize": 40}).shrink_key() != LOOK.shrink_key()
+    same = PREPROCESS.model_copy(update={"size": 20, "color_jitter": 0.5, "mean": (0.1, 0.1, 0.1)})
+    assert same.shrink_key() == PREPROCESS.shrink_key()
+    assert PREPROCESS.model_copy(update={"resize": 41}).shrink_key() != PREPROCESS.shrink_key()
+    assert GREY.model_copy(update={"resize": 40}).shrink_key() != PREPROCESS.shrink_key()
 
 
 def test_reading_what_is_no_photo_is_answered(tmp_path: Path) -> None:
     with pytest.raises(PhotosError, match="cannot be read as a photo"):
-        LOOK.read(b"no photo")
+        PREPROCESS.read(b"no photo")
 
 
 def off(photo: bytes, side: int, truncated: Literal["refuse", "keep"] = "refuse") -> np.ndarray:
     """Grey levels between what is read, decoded at reduced scale, and what is shrunken from the whole."""
-    look = Preprocess(size=side, resize=side, truncated=truncated)
+    preprocess = Preprocess(size=side, resize=side, truncated=truncated)
     whole = decode(photo, truncated=truncated)
     assert decode(photo, truncated=truncated, shrunk_to=side).width < whole.width
-    return (look.read(photo).int() - look.shrink(whole).int()).abs().numpy().ravel()
+    return (preprocess.read(photo).int() - preprocess.shrink(whole).int()).abs().numpy().ravel()
 
 
 @pytest.mark.parametrize(
@@ -292,12 +298,12 @@ def test_even_stripes_and_noise_are_read_to_some_grey_levels(side: int) -> None:
 def test_a_photo_that_is_not_far_larger_is_read_to_the_bit(size: tuple[int, int]) -> None:
     """Below 2 x 2.9 times 40, of a side that no reduction divides, and so long that its ends are cut off."""
     photo = saved(noise(*size), "JPEG")
-    assert torch.equal(LOOK.read(photo), LOOK.shrink(decode(photo)))
+    assert torch.equal(PREPROCESS.read(photo), PREPROCESS.shrink(decode(photo)))
 
 
 def test_what_a_large_photo_is_read_to_has_the_size_that_the_whole_would_have() -> None:
     for width, height in ((4032, 3024), (3000, 4000), (1736, 1160), (2160, 960)):
         photo = saved(Image.new("L", (width, height)), "JPEG")
         for side in (33, 64, 73, 146):
-            look = Preprocess(size=side, resize=side)
-            assert look.read(photo).shape == look.shrink(Image.new("RGB", (width, height))).shape
+            preprocess = Preprocess(size=side, resize=side)
+            assert preprocess.read(photo).shape == preprocess.shrink(Image.new("RGB", (width, height))).shape

@@ -21,15 +21,15 @@ from reslab.photos.folder.photo_list import Photo
 from reslab.photos.loading.pixel_cache import cache_folder, open_pixels
 from reslab.photos.loading.pixel_store import PixelCache, PixelFiles
 from reslab.photos.loading.preprocess import Preprocess
-from reslab.photos.loading.unreadable import LeftOut, ReadablePhotos, readable
+from reslab.photos.loading.unreadable import ReadablePhotos, SkippedPhotos, skip_unreadable
 
-LOOK = Preprocess(size=16, resize=20)
+PREPROCESS = Preprocess(size=16, resize=20)
 Folder = Callable[..., Path]
 BAD = {"train/red/cut.jpg", "train/blue/page.jpg", "val/red/none.jpg", "test/blue/cut again.jpg"}
 
 
 def found_in(photos: Photos, **options: bool) -> ReadablePhotos:
-    return readable(photos, LOOK, progress=False, **options)
+    return skip_unreadable(photos, PREPROCESS, progress=False, **options)
 
 
 def paths(photos: Photos) -> dict[str, list[str]]:
@@ -66,11 +66,11 @@ def test_they_are_left_out_of_every_split_and_named_with_the_reason(spoiled: Pat
     assert paths(found.photos) == expected
     assert found.photos.classes == photos.classes
     assert "20 train, 6 val, 8 test" in str(found.photos)
-    assert found.left_out.counts == {"train": 2, "val": 1, "test": 1}
-    assert found.left_out.named.keys() == BAD
-    assert "truncated" in found.left_out.named["test/blue/cut again.jpg"]
-    assert "none of JPEG" in found.left_out.named["train/blue/page.jpg"]
-    files = PixelFiles(spoiled, LOOK)
+    assert found.skipped.counts == {"train": 2, "val": 1, "test": 1}
+    assert found.skipped.reasons.keys() == BAD
+    assert "truncated" in found.skipped.reasons["test/blue/cut again.jpg"]
+    assert "not one of JPEG" in found.skipped.reasons["train/blue/page.jpg"]
+    files = PixelFiles(spoiled, PREPROCESS)
     for split in found.photos.splits.values():
         assert all(torch.equal(found.pixels.read(photo), files.read(photo)) for photo in split)
 
@@ -79,7 +79,7 @@ def test_where_all_can_be_read_nothing_changes(photo_folder: Folder) -> None:
     photos = Photos(photo_folder(train=20, test=8))
     found = found_in(photos)
     assert found.photos is photos
-    assert found.left_out == LeftOut()
+    assert found.skipped == SkippedPhotos()
 
 
 def test_who_is_in_which_split_does_not_depend_on_who_can_be_read(tmp_path: Path) -> None:
@@ -104,17 +104,17 @@ def test_the_verdict_is_the_same_without_a_cache_on_a_full_disk_and_after_a_chec
     photos = Photos(spoiled)
     first = found_in(photos)
     bare = found_in(photos, cache=False)
-    assert (bare.photos, bare.left_out) == (first.photos, first.left_out)
+    assert (bare.photos, bare.skipped) == (first.photos, first.skipped)
     assert isinstance(bare.pixels, PixelFiles)
     reslab.check(photos, progress=False)
     decoded.clear()
     checked = found_in(photos, cache=False)
     assert checked.photos == first.photos
-    assert checked.left_out.named.keys() == BAD
+    assert checked.skipped.reasons.keys() == BAD
     assert decoded == []
     monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk()))
     full = found_in(photos)
-    assert (full.photos, full.left_out) == (first.photos, first.left_out)
+    assert (full.photos, full.skipped) == (first.photos, first.skipped)
     assert [message.split(":")[0] for message in caplog.messages] == ["no cache"]
 
 
@@ -126,12 +126,12 @@ def test_a_second_start_and_a_run_without_them_decode_no_good_photo_again(
     assert len(decoded) == 38
     decoded.clear()
     second = found_in(photos)
-    assert (second.photos, second.left_out) == (first.photos, first.left_out)
+    assert (second.photos, second.skipped) == (first.photos, first.skipped)
     assert isinstance(second.pixels, PixelCache)
     assert set(decoded) == BAD
     decoded.clear()
     kept = first.photos
-    pixels = open_pixels(spoiled, kept.train + kept.val + kept.test, LOOK, progress=False)
+    pixels = open_pixels(spoiled, kept.train + kept.val + kept.test, PREPROCESS, progress=False)
     for path in BAD:
         (spoiled / path).unlink()
     assert found_in(Photos(spoiled)).photos == kept
@@ -150,10 +150,10 @@ def test_what_has_been_mended_is_used_again(spoiled: Path, monkeypatch: pytest.M
             return read(self, photo)
 
         patch.setattr(PixelFiles, "read", without_a_decoder)
-        assert found_in(photos).left_out.in_all == 5
+        assert found_in(photos).skipped.total == 5
     for _ in range(2):
         found = found_in(photos)
-        assert found.left_out.named.keys() == BAD
+        assert found.skipped.reasons.keys() == BAD
         assert isinstance(found.pixels, PixelCache)
 
 
@@ -172,10 +172,10 @@ def test_a_damaged_note_of_what_cannot_be_read_changes_no_verdict(
     note = max(cache_folder().glob("*.unread"), key=lambda path: path.stat().st_mtime_ns)
     note.write_bytes(note.read_bytes()[:keep] + content)
     again = found_in(photos)
-    assert (again.photos, again.left_out) == (first.photos, first.left_out)
+    assert (again.photos, again.skipped) == (first.photos, first.skipped)
     note.unlink()
     os.mkfifo(note)
-    assert found_in(photos).left_out == first.left_out
+    assert found_in(photos).skipped == first.skipped
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_where_most_of_a_class_or_a_split_cannot_be_read_the_training_is_refused
         found_in(Photos(folder))
     assert what in caught.value.what
     assert "more than half" in caught.value.why
-    assert "it is none of JPEG" in caught.value.why
+    assert "its format is not one of JPEG" in caught.value.why
     assert f"reslab check {folder}" in caught.value.do
 
 
@@ -216,7 +216,7 @@ def test_of_a_few_photos_more_than_half_may_be_left_out_but_not_all_of_a_split(p
     for split in ("val", "test"):
         for i, name in enumerate(("blue/000.jpg", "red/001.jpg")):
             (folder / split / name).write_bytes(f"no photo {split} {i}".encode())
-    assert found_in(Photos(folder)).left_out.counts == {"train": 0, "val": 2, "test": 2}
+    assert found_in(Photos(folder)).skipped.counts == {"train": 0, "val": 2, "test": 2}
     (folder / "test/blue/002.jpg").write_bytes(b"no photo")
     with pytest.raises(PhotosError, match="3 of the 3 photos of test in"):
         found_in(Photos(folder))
@@ -227,8 +227,8 @@ def test_equal_files_are_all_left_out(photo_folder: Folder) -> None:
     for name in ("train/red/a.jpg", "train/blue/b.jpg", "test/red/c.jpg"):
         (folder / name).write_bytes(b"<html>404</html>")
     found = found_in(Photos(folder))
-    assert found.left_out.in_all == 3
-    assert {path.split("/")[-1] for path in found.left_out.named} == {"a.jpg", "b.jpg", "c.jpg"}
+    assert found.skipped.total == 3
+    assert {path.split("/")[-1] for path in found.skipped.reasons} == {"a.jpg", "b.jpg", "c.jpg"}
 
 
 def test_a_list_that_names_them_is_like_the_folder(spoiled: Path, tmp_path: Path) -> None:
@@ -237,12 +237,12 @@ def test_a_list_that_names_them_is_like_the_folder(spoiled: Path, tmp_path: Path
     listing.write(tmp_path / "list.jsonl", spoiled, photos.classes, rows, len(rows))
     by_list, by_folder = found_in(Photos(tmp_path / "list.jsonl")), found_in(photos)
     assert paths(by_list.photos) == paths(by_folder.photos)
-    assert by_list.left_out == by_folder.left_out
+    assert by_list.skipped == by_folder.skipped
 
 
 def test_what_is_said_is_short_and_names_the_way_to_all(spoiled: Path) -> None:
     found = found_in(Photos(spoiled))
-    lines = found.left_out.warning(found.photos, "photos").splitlines()
+    lines = found.skipped.warning(found.photos, "photos").splitlines()
     total = 38
     assert lines[0] == (
         f"WARNING: left out, for they cannot be read: 4 of {total} photos, 2 of train, 1 of val, 1 of test"
@@ -253,7 +253,7 @@ def test_what_is_said_is_short_and_names_the_way_to_all(spoiled: Path) -> None:
     assert lines[5] == "  --truncated keep uses what is there of a JPEG that lacks its end"
     goes_on = "  the training goes on with 20 train, 6 val, 8 test; to see all that is left out: "
     assert lines[6] == f"{goes_on}reslab check photos"
-    assert str(found.left_out) == (
+    assert str(found.skipped) == (
         "4 photos could not be read and had no part in this: 2 of train, 1 of val, 1 of test"
     )
 
@@ -263,9 +263,9 @@ def test_what_is_said_is_short_and_names_the_way_to_all(spoiled: Path) -> None:
     named=st.dictionaries(st.text(), st.text()),
 )
 def test_it_is_read_back_to_an_equal_value(counts: dict[str, int], named: dict[str, str]) -> None:
-    left_out = LeftOut(counts, named)
-    assert LeftOut.from_json(left_out.as_json()) == left_out
-    assert left_out.as_json()["count"] == left_out.in_all
+    skipped = SkippedPhotos(counts, named)
+    assert SkippedPhotos.from_json(skipped.as_json()) == skipped
+    assert skipped.as_json()["count"] == skipped.total
 
 
 JSON = st.recursive(
@@ -283,8 +283,8 @@ JSON = st.recursive(
 @given(value=JSON)
 def test_whatever_a_run_folder_says_is_left_out_or_an_answer(value: object) -> None:
     try:
-        left_out = LeftOut.from_json(value)
+        skipped = SkippedPhotos.from_json(value)
     except ValueError:
         return
-    assert isinstance(str(left_out), str)
-    assert left_out == LeftOut() or LeftOut.from_json(left_out.as_json()) == left_out
+    assert isinstance(str(skipped), str)
+    assert skipped == SkippedPhotos() or SkippedPhotos.from_json(skipped.as_json()) == skipped

@@ -1,4 +1,4 @@
-"""One photo looked at once: what its file is, how bright it is, and a fingerprint of what it shows."""
+"""Statistics of one photo: its format, brightness and metadata, and a fingerprint of its content."""
 
 from __future__ import annotations
 
@@ -6,47 +6,51 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from reslab.errors import PhotosError
-from reslab.photos.decoding.decode import Truncated, decode, readable_formats, undisturbed
-from reslab.photos.decoding.metadata import MOST_PAGES, count_pages, oddities
+from reslab.photos.decoding.decode import Truncated, decode, quiet_pillow, readable_formats
+from reslab.photos.decoding.metadata import oddities
 
 from . import findings
+from .findings import Finding
 
-if TYPE_CHECKING:
-    from .findings import Finding
-
-SIDE = 16  # of the thumbnail that pixels are compared by
-HASHED = 32  # side of what imagehash.phash takes its cosine transform of
-FEW = 1 / 50  # of the pixels, at either end of the brightness, that do not count
-DARK, BRIGHT = 40, 220  # a picture is under-exposed if all that counts is darker than the first
-SPREAD = 8  # grey levels: nothing that counts differs by more in a blank picture
-ENOUGH = 256  # shorter side that all this is seen at as well as at a photo's own
-DOUBT = 40  # grey levels between a reduced photo and a finding, so that averages of its pixels can tell
-LONGEST = 4  # times its width that a picture may be high before its shape is a finding
-ENDS_EARLY = re.compile(r"truncat|unexpected end|not enough|premature", re.IGNORECASE)
-MANY_PAGES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # in an MPO the others are the same photo once more
-Header = tuple[str, int, str, tuple[int, int] | None]  # format, frames, oddities, sides
+THUMBNAIL_SIDE = 16  # pixels
+HASH_SIDE = 32  # pixels, the input of imagehash.phash
+IGNORED_FRACTION = 1 / 50  # of the pixels: half of it the darkest, half the brightest
+DARK_LEVEL, BRIGHT_LEVEL = 40, 220  # grey levels: darker photos are under-exposed, brighter ones over-exposed
+BLANK_SPREAD = 8  # grey levels between the darkest and the brightest pixel of a blank photo
+REDUCED_SIDE = 256  # pixels of the shorter side at which large JPEGs are decoded
+REDUCED_MARGIN = 40  # grey levels: nearer to a finding, a large JPEG is decoded again at full size
+MAX_ASPECT_RATIO = 4
+TRUNCATED_REASON = re.compile(r"truncat|unexpected end|not enough|premature", re.IGNORECASE)
+MULTI_FRAME_FORMATS = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # the frames of an MPO show the same photo
+Header = tuple[str, bool, str, tuple[int, int] | None]  # format, animated, oddities, size
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is kept of a photo: a few numbers, and no pixels but a thumbnail.
+class PhotoStats:
+    """Statistics of one photo.
 
-    `darkest`, `brightest`: grey levels 0 to 255 that all pixels but FEW lie between, `spread`: the largest
-    such distance of the three colours. `odd`: what is strange in its metadata. `phash`: 64 bits;
-    `thumbnail`: SIDE x SIDE bytes of grey. `problem`: what keeps it from being decoded, as a kind of
-    finding, with its `reason`; "" if nothing.
+    Attributes:
+        format: Pillow's name, JPEG for the MPO files of phones.
+        animated: whether the file has several frames or pages.
+        darkest: grey level that at most IGNORED_FRACTION / 2 of the pixels are below.
+        brightest: grey level that at most IGNORED_FRACTION / 2 of the pixels are above.
+        spread: the same distance, the largest of the three colors.
+        phash: perceptual hash, 64 bits.
+        odd: problems of the metadata, as text.
+        thumbnail: THUMBNAIL_SIDE x THUMBNAIL_SIDE grey levels.
+        problem: kind of the finding if the photo cannot be decoded, else "".
+        reason: why it cannot be decoded.
     """
 
     format: str = ""
     width: int = 0
     height: int = 0
-    frames: int = 1
+    animated: bool = False
     darkest: int = 0
     brightest: int = 255
     spread: int = 255
@@ -56,95 +60,92 @@ class Look:
     problem: str = ""
     reason: str = ""
 
-    @property
-    def blank(self) -> bool:
-        return not self.problem and self.spread <= SPREAD
 
+def compute_stats(path: Path, truncated: Truncated = "refuse") -> PhotoStats:
+    """Decode a photo as training does and measure it. A photo that cannot be decoded gets a `problem`.
 
-def look(path: Path, truncated: Truncated = "refuse") -> Look:
-    """Decodes a photo, as training does: a large JPEG at reduced scale, unless its brightness is in doubt.
-
-    What cannot be decoded is no error, but a Look with a problem.
+    A large JPEG is decoded at reduced scale. This averages noise away, so if its brightness is close to a
+    finding, the photo is decoded again at full size.
     """
     try:
         if path.stat().st_size == 0:
-            return Look(problem=findings.Empty.kind, reason="zero bytes")
-        image = decode(path, truncated=truncated, shrunk_to=ENOUGH)
-        header = _header(path)
-        seen = _seen(header, image)
-        if image.width < seen.width and _in_doubt(seen):
-            seen = _seen(header, decode(path, truncated=truncated))
-        return seen
+            return PhotoStats(problem=findings.Empty.kind, reason="zero bytes")
+        image = decode(path, truncated=truncated, shrunk_to=REDUCED_SIDE)
+        header = _read_header(path)
+        stats = _measure(header, image)
+        if image.width < stats.width and _is_borderline(stats):
+            stats = _measure(header, decode(path, truncated=truncated))
+        return stats
     except PhotosError as error:
-        return Look(problem=_problem(error.why), reason=error.why or error.what)
+        return PhotoStats(problem=_problem(error.why), reason=error.why or error.what)
     except OSError as error:
-        return unreadable(error.strerror or str(error))
+        return unreadable_stats(error.strerror or str(error))
 
 
-def _seen(header: Header, image: Image.Image) -> Look:
-    """`image` may be a reduced one."""
-    format_, frames, odd, sides = header
-    shorter, longer = sorted(sides or image.size)
+def unreadable_stats(reason: str) -> PhotoStats:
+    return PhotoStats(problem=findings.Unreadable.kind, reason=reason)
+
+
+def _measure(header: Header, image: Image.Image) -> PhotoStats:
+    """Measure an image, which may be reduced: its own size is in the header."""
+    format_, animated, odd, size = header
+    shorter, longer = sorted(size or image.size)
     width, height = (longer, shorter) if image.width > image.height else (shorter, longer)
     grey = image.convert("L")
-    darkest, brightest = _ends(grey.histogram())
-    colours = np.array(image.histogram()).reshape(3, 256)
-    spread = max(bright - dark for dark, bright in map(_ends, colours.tolist()))
+    darkest, brightest = _percentiles(grey.histogram())
+    colors = np.array(image.histogram()).reshape(3, 256)
+    spread = max(bright - dark for dark, bright in map(_percentiles, colors.tolist()))
     phash, thumbnail = _fingerprint(grey)
-    return Look(format_, width, height, frames, darkest, brightest, spread, phash, odd, thumbnail)
+    return PhotoStats(format_, width, height, animated, darkest, brightest, spread, phash, odd, thumbnail)
 
 
-def _in_doubt(seen: Look) -> bool:
-    """Whether its brightness is to be seen at every pixel: in a large photo noise is averaged out."""
-    return seen.spread <= SPREAD + DOUBT or seen.brightest <= DARK + DOUBT or seen.darkest >= BRIGHT - DOUBT
+def _is_borderline(stats: PhotoStats) -> bool:
+    return (
+        stats.spread <= BLANK_SPREAD + REDUCED_MARGIN
+        or stats.brightest <= DARK_LEVEL + REDUCED_MARGIN
+        or stats.darkest >= BRIGHT_LEVEL - REDUCED_MARGIN
+    )
 
 
-def unreadable(reason: str) -> Look:
-    return Look(problem=findings.Unreadable.kind, reason=reason)
-
-
-def faults_of(seen: Look, suffix: str) -> list[tuple[type[Finding], str]]:
-    """What is wrong with one photo by itself, and why; `suffix` is that of its name."""
-    if seen.problem:
-        return [(next(kind for kind in findings.KINDS if kind.kind == seen.problem), seen.reason)]
+def photo_findings(stats: PhotoStats, suffix: str) -> list[tuple[type[Finding], str]]:
+    """Return (kind, why) for each problem of a single photo; `suffix` is that of its name."""
+    if stats.problem:
+        return [(next(kind for kind in findings.KINDS if kind.kind == stats.problem), stats.reason)]
     found: list[tuple[type[Finding], str]] = []
-    if seen.blank:
-        found.append((findings.Blank, f"98 % of it within {seen.spread + 1} of 256 levels in every colour"))
-    elif seen.brightest <= DARK:
-        found.append((findings.UnderExposed, f"98 % of it darker than {seen.brightest + 1} of 255"))
-    elif seen.darkest >= BRIGHT:
-        found.append((findings.OverExposed, f"98 % of it brighter than {seen.darkest - 1} of 255"))
-    if max(seen.width, seen.height) > LONGEST * min(seen.width, seen.height):
-        found.append((findings.Stretched, f"{seen.width} x {seen.height} pixels"))
-    if seen.frames > 1:
-        count = f"more than {MOST_PAGES:,}" if seen.frames > MOST_PAGES else f"{seen.frames}"
-        found.append((findings.Animated, f"{count} frames or pages; the first is used"))
-    if seen.odd:
-        found.append((findings.OddMetadata, seen.odd))
-    meant = _format_of(suffix.lower())
-    if seen.format and meant not in ("", seen.format):
-        found.append((findings.WrongSuffix, f"a {seen.format} called {suffix}"))
+    if stats.spread <= BLANK_SPREAD:
+        found.append((findings.Blank, f"98 % of it within {stats.spread + 1} of 256 levels in every color"))
+    elif stats.brightest <= DARK_LEVEL:
+        found.append((findings.UnderExposed, f"98 % of it darker than {stats.brightest + 1} of 255"))
+    elif stats.darkest >= BRIGHT_LEVEL:
+        found.append((findings.OverExposed, f"98 % of it brighter than {stats.darkest - 1} of 255"))
+    if max(stats.width, stats.height) > MAX_ASPECT_RATIO * min(stats.width, stats.height):
+        found.append((findings.Stretched, f"{stats.width} x {stats.height} pixels"))
+    if stats.animated:
+        found.append((findings.Animated, "several frames or pages; the first is used"))
+    if stats.odd:
+        found.append((findings.OddMetadata, stats.odd))
+    if stats.format and _format_of(suffix.lower()) not in ("", stats.format):
+        found.append((findings.WrongSuffix, f"a {stats.format} named {suffix}"))
     return found
 
 
 def _problem(reason: str) -> str:
-    if ENDS_EARLY.search(reason):
+    if TRUNCATED_REASON.search(reason):
         return findings.Truncated.kind
-    none = reason.startswith("it is none of")
-    return (findings.NotAnImage if none else findings.Unreadable).kind
+    unknown = reason.startswith("its format is not one of")
+    return (findings.NotAnImage if unknown else findings.Unreadable).kind
 
 
-def _header(path: Path) -> Header:
-    """The format is JPEG for what phones add a second view to, the sides are of what alone may be reduced."""
+def _read_header(path: Path) -> Header:
+    """Return (format, animated, oddities, size); size is None unless the format can be decoded reduced."""
     try:
-        with undisturbed, Image.open(path, formats=readable_formats()) as file:
+        with quiet_pillow, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
-            sides = file.size if name in ("JPEG", "MPO") else None
-            odd = "; ".join(oddities(file))
-            frames = count_pages(file) if name in MANY_PAGES else 1
-            return "JPEG" if name == "MPO" else name, frames, odd, sides
+            size = file.size if name in ("JPEG", "MPO") else None
+            animated = name in MULTI_FRAME_FORMATS and bool(getattr(file, "is_animated", False))
+            return "JPEG" if name == "MPO" else name, animated, "; ".join(oddities(file)), size
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
-        return "", 1, "", None
+        return "", False, "", None
 
 
 @cache
@@ -152,16 +153,17 @@ def _format_of(suffix: str) -> str:
     return Image.registered_extensions().get(suffix, "")
 
 
-def _ends(histogram: list[int]) -> tuple[int, int]:
-    """The levels below and above which at most FEW / 2 of the pixels lie."""
-    shares = np.cumsum(histogram) / sum(histogram)
-    return int(np.searchsorted(shares, FEW / 2)), int(np.searchsorted(shares, 1 - FEW / 2))
+def _percentiles(histogram: list[int]) -> tuple[int, int]:
+    """Return the levels that at most IGNORED_FRACTION / 2 of the pixels are below, and above."""
+    cumulated = np.cumsum(histogram) / sum(histogram)
+    low, high = IGNORED_FRACTION / 2, 1 - IGNORED_FRACTION / 2
+    return int(np.searchsorted(cumulated, low)), int(np.searchsorted(cumulated, high))
 
 
 def _fingerprint(grey: Image.Image) -> tuple[int, bytes]:
     import imagehash
 
-    small = grey.resize((HASHED, HASHED), Image.Resampling.LANCZOS)
+    small = grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS)
     bits = np.packbits(imagehash.phash(small).hash.ravel())
-    thumbnail = small.resize((SIDE, SIDE), Image.Resampling.BOX)
+    thumbnail = small.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return int.from_bytes(bits.tobytes()), thumbnail.tobytes()

@@ -1,0 +1,1 @@
+"""Decode photo files of any format safely into sRGB images."""

@@ -1,4 +1,4 @@
-"""Whatever a file counts its colours in -> sRGB, 8 bits each, with what is transparent over white."""
+"""Convert an image of any color mode to 8-bit sRGB, with transparency over white."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-SCALES = (255, 65_535)  # what white may be in numbers of 32 bits, beside 1 in those with a point
+WHITE_LEVELS = (255, 65_535)  # possible values of white in 32-bit images; floats may also use 1
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """RGB by the file's own colour profile if it has one, with transparency over white.
+    """Convert to RGB by the file's color profile if it has one, with transparency over white.
 
-    16 bits keep their upper 8. Numbers of 32 bits say nowhere what white is: in a file of whole numbers it is
-    the first of 255 and 65,535 that none exceeds, with a decimal point 1 comes before them, and beyond it is
-    the largest number there. Below 0 and not a number are black.
+    16-bit images keep their upper 8 bits. 32-bit images do not state the value of white: it is the smallest
+    of 255 and 65,535 that no pixel exceeds (for floats, of 1, 255 and 65,535), else their largest pixel.
+    Negative pixels and NaN become black.
     """
     if image.mode in ("I", "F"):
-        return Image.fromarray(_grey(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_scale_to_uint8(np.asarray(image))).convert("RGB")
     if image.mode.startswith("I;16"):
-        return Image.fromarray(_upper_bits(image)).convert("RGB")
+        return Image.fromarray(_upper_byte(image)).convert("RGB")
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     if image.mode != "RGBA":
@@ -34,22 +34,18 @@ def to_srgb(image: Image.Image) -> Image.Image:
     return white
 
 
-def _grey(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """int32 or float32 (H, W) -> uint8 (H, W)"""
-    if whole := values.dtype.kind != "f":
-        largest = float(values.max())
-    else:
-        finite = np.isfinite(values)
-        largest = float(values.max(where=finite, initial=0))
-    scales = SCALES if whole else (1, *SCALES)
-    white = next((scale for scale in scales if largest <= scale), largest)
+def _scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """int32 or float32 (H, W) -> uint8 (H, W)."""
+    levels = (1, *WHITE_LEVELS) if values.dtype.kind == "f" else WHITE_LEVELS
+    largest = float(values.max(where=np.isfinite(values), initial=0))
+    white = next((level for level in levels if largest <= level), largest)
     grey = values.astype(np.float32)
     np.nan_to_num(grey, copy=False, posinf=white, neginf=0)
     grey *= np.float32(255 / white)
     return np.rint(grey.clip(0, 255, out=grey), out=grey).astype(np.uint8)
 
 
-def _upper_bits(image: Image.Image) -> NDArray[np.uint8]:
+def _upper_byte(image: Image.Image) -> NDArray[np.uint8]:
     values = np.asarray(image)
     grey = (values >> 8).astype(np.uint8)
     if isinstance(clear := image.info.get("transparency"), int):
@@ -66,7 +62,7 @@ def _apply_profile(image: Image.Image) -> Image.Image:
                 image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            converted = None  # a broken profile is common, and the picture is good without it
+            converted = None  # broken profiles are common; the image is good without
         if converted is not None:
             return converted
     return image if image.mode == "RGB" else image.convert("RGB")

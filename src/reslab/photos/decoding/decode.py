@@ -1,4 +1,4 @@
-"""One file -> one upright sRGB image, whatever the file is."""
+"""Decode one file into one upright sRGB or grey image."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from reslab.errors import PhotosError
 
 from .color import to_srgb
-from .limits import TooCostly, check_file, check_image
+from .limits import LimitExceeded, check_file, check_image
 
-# A closed list: left to itself, Pillow would hand a PostScript file named .jpg to Ghostscript.
+# A closed list: Pillow by itself would pass a PostScript file named .jpg to Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "HEIF")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
     *(".heic", ".heif"),
 )
-STARTS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8"}
-MOST_BOXES = 1000  # parts of an AVIF or HEIC; a few are usual
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # brands in the head of such a file
-UPRIGHT = {
+MAGIC_BYTES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8"}
+MAX_BOXES = 1000  # of an AVIF or HEIC file; a few are usual
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+TRANSPOSES = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,8 +38,10 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 Truncated = Literal["refuse", "keep"]
-ENOUGH = 2.9  # times `shrunk_to` that is left of a photo; 3 would leave out a quarter of 3000 px for 256
-LONGEST = 3  # times its shorter side that a reduced photo may be long
+MIN_REDUCED_OVERSIZE = (
+    2.9  # a reduced photo keeps this many times `shrunk_to`; 3 would exclude 3000 px for 256
+)
+MAX_ASPECT_RATIO = 3  # longer side over shorter side, after preprocessing
 
 
 def decode(
@@ -50,49 +52,52 @@ def decode(
     *,
     name: Path | str = "the photo",
 ) -> Image.Image:
-    """The first frame of a photo, turned upright by its EXIF orientation, in sRGB or grey, alpha over white.
+    """Decode the first frame of a photo, upright by its EXIF orientation, transparency over white.
 
-    A JPEG whose end is missing is refused, or what is there of it is kept, the rest grey.
+    A JPEG at least MIN_REDUCED_OVERSIZE times larger than `shrunk_to` is decoded at 1/8, 1/4 or 1/2 of its
+    width and height (libjpeg's scaled DCT). Other photos are decoded at full size. After shrinking with PIL's
+    BILINEAR, the pixels of 440 real photos differ from those of the full size by 0.1 to 0.5 of 256 grey
+    levels on average, 99.9 % of them by at most 3, all by at most 8 (99.7 % and 10 for 4:2:2 chroma).
+    Synthetic worst cases, stripes of 5 to 10 pixels, differ by up to 17.
 
-    `shrunk_to`: the shorter side, in pixels, that the caller will shrink the photo to. A JPEG of ENOUGH times
-    as much after it is then decoded at 1/8, 1/4 or 1/2 of its width and height (libjpeg's scaled DCT), every
-    other photo at its full size, to the bit. Shrunken by PIL's BILINEAR, the pixels of 440 real photos then
-    differ from those of the full size by 0.1 to 0.5 of 256 grey levels on average and 99.9 % of them by no
-    more than 3, none by more than 8; 99.7 % and 10 where colours are halved in one direction only (4:2:2).
-    Made worst cases, stripes of 5 to 10 pixels, differ by up to 17.
+    Args:
+        photo: path or content of the file.
+        mode: "RGB" for sRGB, "L" for grey.
+        truncated: "refuse" a JPEG whose end is missing, or "keep" what is there and fill the rest with grey.
+        shrunk_to: shorter side in pixels that the caller shrinks the photo to.
+        name: name of the content in errors.
 
-    Raises PhotosError naming the file if it is missing, no image, damaged, or would cost more than bounds.py
-    allows: the same files, whatever `shrunk_to` is. `name`: what it calls bytes.
+    Raises:
+        PhotosError: the file is missing, not an image, damaged, or exceeds a limit of limits.py. `shrunk_to`
+            does not affect which files are refused.
     """
     name = str(name if isinstance(photo, bytes) else photo)
     try:
-        with undisturbed, _opened(photo) as file:
+        with quiet_pillow, _open(photo) as file:
             try:
                 image = _read(file, shrunk_to)
             except OSError as error:
-                if truncated == "refuse" or not _is_cut_jpeg(file, error):
+                if truncated == "refuse" or not _is_truncated_jpeg(file, error):
                     raise
-                image = _read_what_is_there(file, shrunk_to)
+                image = _read_truncated_jpeg(file, shrunk_to)
             return image if image.mode == mode else image.convert(mode)
     except PhotosError:
         raise
     except FileNotFoundError:
         raise PhotosError(f"there is no photo {name}", "", "check the path") from None
-    except TooCostly as refusal:
-        raise PhotosError(
-            f"{name} is not decoded", str(refusal), "make it smaller, or save it anew"
-        ) from None
+    except LimitExceeded as error:
+        raise PhotosError(f"{name} is not decoded", str(error), "shrink it, or save it again") from None
     except Exception as error:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
         raise PhotosError(
             f"{name} cannot be read as a photo", _reason(error), "remove or replace it"
         ) from error
 
 
-class _Undisturbed:
-    """Pillow without its remarks on metadata and its own limit of size, while any thread decodes.
+class _QuietPillow:
+    """Context manager: no warnings and no size limit of Pillow while any thread decodes.
 
-    Both are states of the whole process: threads that each saved and restored them would restore each
-    other's, and leave the process without warnings. So the first one in saves and the last one out restores.
+    Both are global. Threads that saved and restored them independently would restore each other's changes, so
+    the first to enter saves and the last to leave restores.
     """
 
     def __init__(self) -> None:
@@ -104,7 +109,7 @@ class _Undisturbed:
                 self.restore.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
                 self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = None  # bounds.py looks instead
+                Image.MAX_IMAGE_PIXELS = None  # limits.py checks instead
             self.inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -114,126 +119,124 @@ class _Undisturbed:
                 self.restore.close()
 
 
-undisturbed = _Undisturbed()
+quiet_pillow = _QuietPillow()
 
 
 def readable_formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow can open."""
+    """Return the FORMATS that the installed Pillow can open."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @contextmanager
-def _opened(photo: Path | bytes) -> Iterator[BinaryIO]:
-    """Raises OSError for what is there and no file: to open a named pipe would wait for ever.
+def _open(photo: Path | bytes) -> Iterator[BinaryIO]:
+    """Open a regular file. Raises OSError for other files: opening a named pipe would block forever.
 
-    Pillow gets the open file and never its name: by name it would map the file into memory, and a file that
-    is cut off meanwhile would then end the process.
+    Pillow gets an open file rather than a path. It would map a path into memory, and a file truncated
+    meanwhile would then kill the process.
     """
     if isinstance(photo, bytes):
         yield io.BytesIO(photo)
         return
-    kind = photo.stat().st_mode
-    if not stat.S_ISREG(kind):
-        raise OSError("it is a folder" if stat.S_ISDIR(kind) else "it is no file, but a pipe or a device")
+    file_mode = photo.stat().st_mode
+    if not stat.S_ISREG(file_mode):
+        raise OSError("it is a folder" if stat.S_ISDIR(file_mode) else "it is a pipe or a device, not a file")
     with photo.open("rb") as file:
         yield file
 
 
 def _read(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
-    image, turn = _read_lying(file, shrunk_to)  # lets go of the file's own pixels: two copies, not three
-    return image if turn is None else image.transpose(turn)
+    image, transpose = _read_unturned(file, shrunk_to)  # frees the file's own pixels before the transpose
+    return image if transpose is None else image.transpose(transpose)
 
 
-def _read_lying(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, Image.Transpose | None]:
+def _read_unturned(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, Image.Transpose | None]:
     check_file(file)
     head = file.read(64)
     file.seek(0)
     if not head:
         raise OSError("zero bytes")
-    if head[4:8] == b"ftyp" and any(brand in head[8 : int.from_bytes(head[:4], "big")] for brand in HEIC):
-        _learn_heic()
+    brands = head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
+    if any(brand in brands for brand in HEIC_BRANDS):
+        _register_heic()
     try:
         image = Image.open(file, formats=readable_formats())
     except Exception as error:  # noqa: BLE001  see decode
-        raise _explained(file, head, error) from error
+        raise _explain(file, head, error) from error
     reduction = check_image(image, file)
     if shrunk_to is not None and image.format in ("JPEG", "MPO"):
         reduction = max(reduction, _reduction(*image.size, shrunk_to))
     if reduction > 1:
         image.draft("", (image.width // reduction, image.height // reduction))
     image.load()
-    # Only now: a TIFF turns itself while it is loaded, and says so.
-    return to_srgb(image), _turn(image)
+    return to_srgb(image), _transpose(image)  # after load: Pillow turns a TIFF then, and updates its EXIF
 
 
 def _reduction(width: int, height: int, shrunk_to: int) -> int:
-    """8, 4, 2 or 1: by how much a JPEG may be reduced so that it makes no difference.
+    """Return the reduction of a JPEG that does not change the result: 8, 4, 2 or 1.
 
-    It divides both sides: what is left over would be mixed with what fills up the last block. A long photo
-    stays whole, for Preprocess cuts it to LONGEST at a whole pixel.
+    It must divide both sides: libjpeg would mix the rest with the padding of the last block. Long photos are
+    not reduced, because preprocessing cuts them to MAX_ASPECT_RATIO at a whole pixel.
     """
     shorter, longer = sorted((width, height))
-    if longer > LONGEST * shorter:
+    if longer > MAX_ASPECT_RATIO * shorter:
         return 1
-    left = ENOUGH * shrunk_to
-    return next((by for by in (8, 4, 2) if width % by == height % by == 0 and shorter >= by * left), 1)
+    least = MIN_REDUCED_OVERSIZE * shrunk_to
+    return next((by for by in (8, 4, 2) if width % by == height % by == 0 and shorter >= by * least), 1)
 
 
-def _explained(file: BinaryIO, head: bytes, error: Exception) -> Exception:
-    """The error, in better words where the head says what the file was meant to be."""
+def _explain(file: BinaryIO, head: bytes, error: Exception) -> Exception:
+    """Return a clearer error if the first bytes show the intended format."""
     if head[8:12] == b"WEBP" or head[4:8] == b"ftyp":
-        size, whole = file.seek(0, os.SEEK_END), _whole_size(file, head)
-        if whole > size:
-            return OSError(f"image file is truncated ({size:,} of {whole:,} bytes)")
-    kind = next((name for name, start in STARTS.items() if head.startswith(start)), None)
+        size, expected = file.seek(0, os.SEEK_END), _expected_size(file, head)
+        if expected > size:
+            return OSError(f"image file is truncated ({size:,} of {expected:,} bytes)")
+    kind = next((name for name, start in MAGIC_BYTES.items() if head.startswith(start)), None)
     if isinstance(error, UnidentifiedImageError) and kind:
-        return OSError(f"it begins as a {kind} does, and its head is damaged or not all there")
+        return OSError(f"it begins as a {kind} does, but its header is damaged or incomplete")
     return error
 
 
-def _whole_size(file: BinaryIO, head: bytes) -> int:
-    """How long a WebP, AVIF or HEIC says it is."""
+def _expected_size(file: BinaryIO, head: bytes) -> int:
+    """Return the size that a WebP, AVIF or HEIC file should have by its headers, in bytes."""
     if head[:4] == b"RIFF":
         return 8 + int.from_bytes(head[4:8], "little")
-    place = 0
-    for _ in range(MOST_BOXES):
-        file.seek(place)
+    end = 0
+    for _ in range(MAX_BOXES):
+        file.seek(end)
         box = file.read(16)
         size = int.from_bytes(box[:4] if box[:4] != b"\0\0\0\1" else box[8:16], "big")
         if len(box) < 8 or size < 8:
             break
-        place += size
-    return place
+        end += size
+    return end
 
 
-def _learn_heic() -> None:
+def _register_heic() -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise OSError(
-            "it is a HEIC, which needs pillow-heif, which is not installed: pip install 'reslab[heic]'"
-        ) from None
+        raise OSError("a HEIC file needs pillow-heif, which is missing: pip install 'reslab[heic]'") from None
     pillow_heif.register_heif_opener()
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """By the EXIF orientation alone: exif_transpose fails where any other entry is damaged."""
+def _transpose(image: Image.Image) -> Image.Transpose | None:
+    """Read the EXIF orientation alone: ImageOps.exif_transpose fails if any other entry is damaged."""
     try:
-        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001  the picture is good without its metadata
+        return TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  the pixels are good without the metadata
         return None
 
 
-def _is_cut_jpeg(file: BinaryIO, error: OSError) -> bool:
+def _is_truncated_jpeg(file: BinaryIO, error: OSError) -> bool:
     file.seek(0)
-    return file.read(3) == b"\xff\xd8\xff" and "truncated" in str(error)
+    return file.read(3) == MAGIC_BYTES["JPEG"] and "truncated" in str(error)
 
 
-def _read_what_is_there(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
-    """A cut JPEG with an end put to it: libjpeg then gives what came before, a rough whole if it can.
+def _read_truncated_jpeg(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
+    """Append an end marker, so that libjpeg decodes what is there.
 
-    Not Pillow's own LOAD_TRUNCATED_IMAGES: that holds for all threads at once.
+    Pillow's own LOAD_TRUNCATED_IMAGES is global, so it would affect other threads.
     """
     file.seek(0)
     content = file.read()
@@ -241,12 +244,12 @@ def _read_what_is_there(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
     for end in (len(content), last_scan, content.rfind(b"\xff\xc4", 0, last_scan)):
         try:
             return _read(io.BytesIO(content[: max(end, 0)] + b"\xff\xd9"), shrunk_to)
-        except OSError as error:  # the cut lies in a table or the head of a scan: then without that
+        except OSError as error:  # the cut is inside a table or a scan header: retry without it
             failure = error
     raise failure
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"it is none of {', '.join(FORMATS)}"
+        return f"its format is not one of {', '.join(FORMATS)}"
     return str(error) or type(error).__name__

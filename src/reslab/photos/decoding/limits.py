@@ -1,8 +1,7 @@
-"""What decoding one photo may cost, in memory and in time, looked at before it is decoded.
+"""Limits on memory and time for decoding one photo, checked before it is decoded.
 
-A decoder at work cannot be stopped from outside: it runs in C, in a thread. So what is refused is what would
-take long or need much: each limit stands for a way to build a small file that does, and the figures of
-benchmarks/worst_photos.py say what the worst file within the limits costs.
+A decoder runs in C and cannot be stopped. Each limit stands for a way to build a small file that takes long
+or needs much memory. benchmarks/worst_photos.py measures the worst files within the limits.
 """
 
 from __future__ import annotations
@@ -13,88 +12,87 @@ from typing import BinaryIO
 
 from PIL import Image
 
-MOST_FILE = 2**30  # bytes of a file
-MOST_PIXELS = 250_000_000
-MOST_MEMORY = 2**30  # bytes that decoding may take, by the two tables below
-MOST_SCANS = 1_000  # passes of a JPEG over its picture; programs write about ten
-MOST_SCANNED = 4_000_000_000  # pixels of a JPEG times its passes
-MOST_CHUNKS = 200_000  # of a PNG
-MOST_PIECES = 200_000  # strips or tiles of a TIFF
-MOST_RUN_LENGTH = 10_000_000  # pixels of a BMP with run lengths, which Pillow decodes in Python
+MAX_FILE_BYTES = 2**30
+MAX_PIXELS = 250_000_000
+MAX_DECODING_BYTES = 2**30  # estimated by the two tables below
+MAX_JPEG_SCANS = 1_000  # programs write about ten
+MAX_JPEG_SCAN_PIXELS = 4_000_000_000  # pixels times scans
+MAX_PNG_CHUNKS = 200_000
+MAX_TIFF_TILES = 200_000  # strips or tiles
+MAX_BMP_RLE_PIXELS = 10_000_000  # Pillow decodes run lengths in Python
 
-# Bytes a pixel at the peak, measured: what the decoder holds, and what the way to sRGB holds.
-DECODER = {"WEBP": 22, "AVIF": 16, "HEIF": 16, "TIFF": 8}
-SEVERAL_PASSES = 12  # a JPEG's coefficients, which wait for the last pass
-TO_SRGB = {"RGBA": 14, "LA": 16, "PA": 16, "P": 14, "F": 19, "I": 19}
-PLAIN = 8
-IN_MEMORY = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")  # formats whose file is read whole
+# Peak bytes per pixel, measured: of the decoder by format, and of the conversion to sRGB by mode.
+DECODER_BYTES = {"WEBP": 22, "AVIF": 16, "HEIF": 16, "TIFF": 8}
+DEFAULT_DECODER_BYTES = 4
+MULTI_SCAN_JPEG_BYTES = 12  # the coefficients wait for the last scan
+CONVERSION_BYTES = {"RGBA": 14, "LA": 16, "PA": 16, "P": 14, "F": 19, "I": 19}
+DEFAULT_CONVERSION_BYTES = 8
+READ_WHOLE = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")  # formats whose file is held in memory
 
 
-class TooCostly(Exception):  # noqa: N818  an answer, not an error of the program
-    """Why a photo is not decoded, in words."""
+class LimitExceeded(Exception):  # noqa: N818  the reason for an answer, not an error of the program
+    """The reason a photo is not decoded."""
 
 
 def check_file(file: BinaryIO) -> None:
-    """What the bytes alone say, before Pillow sees them. Raises TooCostly."""
+    """Check size and structure of a file before Pillow opens it. Raises LimitExceeded."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size > MOST_FILE:
-        raise TooCostly(f"a file of {size:,} bytes; more than {MOST_FILE:,} are not decoded")
+    if size > MAX_FILE_BYTES:
+        raise LimitExceeded(f"the file has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}")
     head = file.read(8)
     if head == b"\x89PNG\r\n\x1a\n":
-        _check_chunks(file)
+        _check_png_chunks(file)
     elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        _check_directory(file, head)
+        _check_tiff_tiles(file, head)
     file.seek(0)
 
 
 def check_image(image: Image.Image, file: BinaryIO) -> int:
-    """What the header says, before the pixels are decoded. Raises TooCostly.
+    """Check an opened image by its header, before its pixels are decoded. Raises LimitExceeded.
 
-    Returns what width and height must be divided by: 2 for a JPEG of one pass that is too large, else 1.
+    Returns:
+        The factor to reduce width and height by: 2 for a JPEG of one scan that needs too much memory, else 1.
     """
     width, height = image.size
-    pixels, passes, reduction = width * height, 1, 1
-    if pixels > MOST_PIXELS:
-        raise TooCostly(f"{width} x {height} pixels; more than {MOST_PIXELS:,} pixels are not decoded")
+    pixels, scans, reduction = width * height, 1, 1
+    size = f"{width} x {height} pixels"
+    if pixels > MAX_PIXELS:
+        raise LimitExceeded(f"it has {size}; the limit is {MAX_PIXELS:,} pixels")
     if image.format in ("JPEG", "MPO"):
-        passes = _count_passes(file)
-        if passes > MOST_SCANS or pixels * passes > MOST_SCANNED:
-            raise TooCostly(
-                f"a JPEG of {passes:,} passes over {width} x {height} pixels; about ten are usual"
-            )
-        if passes == 1 and _memory(image, file, passes) > MOST_MEMORY:
+        scans = _count_scans(file)
+        if scans > MAX_JPEG_SCANS or pixels * scans > MAX_JPEG_SCAN_PIXELS:
+            raise LimitExceeded(f"it is a JPEG with {scans:,} scans of {size}; about ten scans are usual")
+        if scans == 1 and _decoding_bytes(image, file, scans) > MAX_DECODING_BYTES:
             reduction = 2
     tile = getattr(image, "tile", None)
-    if tile and tile[0][0] == "bmp_rle" and pixels > MOST_RUN_LENGTH:
-        raise TooCostly(
-            f"a BMP of run lengths with {width} x {height} pixels; more than {MOST_RUN_LENGTH:,} pixels "
-            "are not decoded"
-        )
-    if (needed := _memory(image, file, passes, reduction)) > MOST_MEMORY:
-        raise TooCostly(
-            f"{width} x {height} pixels of this kind take {needed / 2**20:,.0f} MiB to decode; "
-            f"more than {MOST_MEMORY / 2**20:,.0f} are not used"
+    if tile and tile[0][0] == "bmp_rle" and pixels > MAX_BMP_RLE_PIXELS:
+        raise LimitExceeded(f"it is a run-length BMP of {size}; the limit is {MAX_BMP_RLE_PIXELS:,} pixels")
+    if (needed := _decoding_bytes(image, file, scans, reduction)) > MAX_DECODING_BYTES:
+        raise LimitExceeded(
+            f"{size} of this kind take {needed / 2**20:,.0f} MiB to decode; "
+            f"the limit is {MAX_DECODING_BYTES / 2**20:,.0f} MiB"
         )
     return reduction
 
 
-def _memory(image: Image.Image, file: BinaryIO, passes: int, reduction: int = 1) -> int:
+def _decoding_bytes(image: Image.Image, file: BinaryIO, scans: int, reduction: int = 1) -> int:
     kind = image.format or ""
-    decoder = SEVERAL_PASSES if passes > 1 else DECODER.get(kind, 4)
-    whole = file.seek(0, os.SEEK_END) if kind in IN_MEMORY else 0
+    decoder = MULTI_SCAN_JPEG_BYTES if scans > 1 else DECODER_BYTES.get(kind, DEFAULT_DECODER_BYTES)
+    conversion = CONVERSION_BYTES.get(image.mode, DEFAULT_CONVERSION_BYTES)
+    file_bytes = file.seek(0, os.SEEK_END) if kind in READ_WHOLE else 0
     pixels = -(-image.width // reduction) * -(-image.height // reduction)
-    return pixels * max(decoder, TO_SRGB.get(image.mode, PLAIN)) + whole
+    return pixels * max(decoder, conversion) + file_bytes
 
 
-def _count_passes(file: BinaryIO) -> int:
-    """Starts of a scan in a JPEG, as libjpeg finds them: not those in its metadata or behind its end."""
+def _count_scans(file: BinaryIO) -> int:
+    """Count the scans of a JPEG as libjpeg does, without those in its metadata or after its end."""
     file.seek(0)
     content = file.read()
     found = content.count(b"\xff\xda")
     if found < 2:
         return found
-    passes, at = 0, 2
+    scans, at = 0, 2
     while (at := content.find(b"\xff", at)) >= 0:
         while content[at : at + 1] == b"\xff":
             at += 1
@@ -104,33 +102,35 @@ def _count_passes(file: BinaryIO) -> int:
             break
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # no segment follows
             continue
-        passes += marker == 0xDA
+        scans += marker == 0xDA
         at += int.from_bytes(content[at : at + 2], "big")
-    return passes
+    return scans
 
 
-def _check_chunks(file: BinaryIO) -> None:
-    for _ in range(MOST_CHUNKS):
+def _check_png_chunks(file: BinaryIO) -> None:
+    for _ in range(MAX_PNG_CHUNKS):
         head = file.read(8)
         if len(head) < 8 or head[4:] == b"IEND":
             return
         file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-    raise TooCostly(f"a PNG of more than {MOST_CHUNKS:,} chunks")
+    raise LimitExceeded(f"it is a PNG with more than {MAX_PNG_CHUNKS:,} chunks")
 
 
-def _check_directory(file: BinaryIO, head: bytes) -> None:
-    """The first page's strips or tiles: Pillow makes an object of each. What is damaged is left to Pillow."""
+def _check_tiff_tiles(file: BinaryIO, head: bytes) -> None:
+    """Check the strips or tiles of the first page, which become Pillow objects. Ignores damage."""
     order, big = "<" if head[:2] == b"II" else ">", b"+" in head[2:4]
-    counts, entry = ("Q", "HHQ8x") if big else ("H", "HHI4x")
+    offset, count, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
     start = file.read(8) if big else head[4:]
-    if len(start) < struct.calcsize(order + ("Q" if big else "I")):
+    if len(start) < struct.calcsize(order + offset):
         return
-    file.seek(min(struct.unpack(order + ("Q" if big else "I"), start)[0], MOST_FILE))
-    number = file.read(struct.calcsize(order + counts))
-    if len(number) < struct.calcsize(order + counts):
+    file.seek(min(struct.unpack(order + offset, start)[0], MAX_FILE_BYTES))
+    number = file.read(struct.calcsize(order + count))
+    if len(number) < struct.calcsize(order + count):
         return
     size = struct.calcsize(order + entry)
-    entries = file.read(min(struct.unpack(order + counts, number)[0], 0xFFFF) * size)
-    for tag, _, count in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
-        if tag in (273, 324) and count > MOST_PIECES:  # StripOffsets, TileOffsets
-            raise TooCostly(f"a TIFF of {count:,} strips or tiles; more than {MOST_PIECES:,} are not decoded")
+    entries = file.read(min(struct.unpack(order + count, number)[0], 0xFFFF) * size)
+    for tag, _, tiles in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
+        if tag in (273, 324) and tiles > MAX_TIFF_TILES:  # StripOffsets, TileOffsets
+            raise LimitExceeded(
+                f"it is a TIFF with {tiles:,} strips or tiles; the limit is {MAX_TIFF_TILES:,}"
+            )

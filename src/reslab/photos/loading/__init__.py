@@ -1,0 +1,1 @@
+"""Load photos: preprocessing, cache, augmentation, batches."""

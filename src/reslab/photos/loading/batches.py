@@ -1,7 +1,7 @@
-"""Photos -> (images, labels), resumable at any step, one batch ahead.
+"""Batches: photos to (images, labels), resumable at any step, prepared one batch ahead.
 
-What an image looks like in an epoch depends on (seed, epoch, image) alone, so that the number of workers and
-a restart in mid-epoch change nothing.
+The augmentation of an image depends on (seed, epoch, photo) alone, so the number of workers and a restart in
+the middle of an epoch change nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reslab.parallel import end_with_parent, own_number
 from reslab.photos.folder.photo_list import PhotoList
 from reslab.randomness import permutation, uniforms_of_each
 
-from .augmentation import NUMBERS, augment, draw
+from .augmentation import NUMBERS_PER_PHOTO, augment, draw_views
 from .gpu_augmentation import DevicePixels, augment_on_device, evaluate_on_device
 from .pixel_store import Pixels
 from .preprocess import Preprocess
@@ -35,7 +35,12 @@ from .replacements import Replacements, read_or_replace
 
 
 class Batch(NamedTuple):
-    """images: float32 (N, channels, size, size), normalised, where the pixels are; labels: int64 (N,), CPU"""
+    """One batch: `for images, labels in batches.epoch()`.
+
+    Attributes:
+        images: float32 (N, channels, size, size), normalized, on the device of the pixels.
+        labels: int64 (N,), on the CPU.
+    """
 
     images: Tensor
     labels: Tensor
@@ -43,11 +48,20 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Batches:
-    """One split of photos in batches, as often as asked for, at any epoch and step.
+    """One split of photos in batches, for any epoch and from any step.
 
-    With `augment` in an order and under transforms that belong to (seed, epoch); without, in the order of the
-    files and never altered. A last batch of one image joins the one before it: batch norm needs two. The next
-    batch is made while the present one is looked at: by a thread, or by `workers` processes.
+    A thread prepares the next batch, or `workers` processes do.
+
+    Args:
+        photos: photos of one split.
+        pixels: source of their pixels, from `pixel_cache.open_pixels`.
+        preprocess: size, normalization and augmentation of the images.
+        batch_size: images per batch. In training, a last batch of one image is merged into the batch before
+            it, because batch norm needs two.
+        augment: shuffle and augment by (seed, epoch), for training. Otherwise the batches follow the order of
+            `photos`, and every image is the centre crop.
+        seed: seed of order and augmentation.
+        workers: processes that prepare batches; 0 for a thread of this process.
     """
 
     photos: PhotoList
@@ -59,9 +73,10 @@ class Batches:
     workers: int = 0
 
     def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
         count, size = len(self.photos), self.batch_size
-        joins = self.augment and count > size > 1 and count % size == 1
-        return -(-count // size) - joins
+        merge_last = self.augment and count > size > 1 and count % size == 1
+        return -(-count // size) - merge_last
 
     def epoch(
         self,
@@ -71,108 +86,115 @@ class Batches:
         size: int | None = None,
         replacements: Replacements | None = None,
     ) -> Generator[Batch, None, None]:
-        """The batches of `epoch` from `first_step` on, `size` pixels wide if not the preprocessing's size.
+        """Yield the batches of an epoch.
 
-        Raises PhotosError if a photo cannot be read; with `replacements` another one takes its place and is
-        counted there, until they are too many.
+        Args:
+            epoch: number of the epoch, from 0.
+            first_step: first batch to yield, from 0.
+            size: side of the images in pixels; that of the preprocessing by default.
+            replacements: count photos that cannot be read here, and use others in their place.
+
+        Raises:
+            PhotosError: a photo cannot be read, or more photos than `replacements` allows.
+            TrainingError: a worker process died.
         """
-        look = self.preprocess if size is None else self.preprocess.at(size)
-        steps = _Steps(self, look, epoch, replacements is not None)
+        preprocess = self.preprocess if size is None else self.preprocess.at(size)
+        steps = _EpochSteps(self, preprocess, epoch, replacements is not None)
         wanted = range(first_step, len(self))
         made = _from_workers(steps, wanted) if self.workers else _one_ahead(steps.__getitem__, wanted)
-        with closing(made):  # else an error would keep it, and its thread might be the one that ends it
+        with closing(made):  # an error's traceback would keep the generator and its thread alive
             for item in made:
                 if isinstance(item, PhotosError):
                     raise item
                 for path, why in item.replaced:
                     assert replacements is not None
                     replacements.add(path, why, len(self.photos))
-                yield Batch(look.normalize(item.images), item.labels)
+                yield Batch(preprocess.normalize(item.images), item.labels)
 
 
-class _Made(NamedTuple):
-    """A batch as a worker hands it over: uint8 images; what was replaced, as (path, why)."""
+class _RawBatch(NamedTuple):
+    """A batch before normalization, as a worker sends it: uint8 images; replaced photos as (path, why)."""
 
     images: Tensor
     labels: Tensor
     replaced: tuple[tuple[str, str], ...]
 
 
-class _Steps(Dataset[Any]):
-    """The steps of one epoch: an item is a whole batch, or the PhotosError that prevented it."""
+class _EpochSteps(Dataset[Any]):
+    """The steps of one epoch. An item is a whole batch, or the PhotosError that prevented it."""
 
-    def __init__(self, batches: Batches, look: Preprocess, epoch: int, replace: bool) -> None:
-        self.batches, self.look, self.epoch, self.replace = batches, look, epoch, replace
+    def __init__(self, batches: Batches, preprocess: Preprocess, epoch: int, replace: bool) -> None:
+        self.batches, self.preprocess, self.epoch, self.replace = batches, preprocess, epoch, replace
         count = len(batches.photos)
-        drawn = batches.augment
-        self.order = permutation(batches.seed, "order", epoch, count=count) if drawn else np.arange(count)
+        shuffle = batches.augment
+        self.order = permutation(batches.seed, "order", epoch, count=count) if shuffle else np.arange(count)
 
-    def __getitem__(self, step: int) -> _Made | PhotosError:
+    def __getitem__(self, step: int) -> _RawBatch | PhotosError:
         size, last = self.batches.batch_size, step == len(self.batches) - 1
         indices = self.order[step * size : None if last else (step + 1) * size]
         try:
             return self._make(indices)
         except PhotosError as error:
-            return error  # a worker can return it whole, but not raise it whole
+            return error  # a worker would raise it as a RuntimeError
 
-    def _make(self, indices: NDArray[np.int64]) -> _Made:
+    def _make(self, indices: NDArray[np.int64]) -> _RawBatch:
         batches = self.batches
         pixels, labels, replaced = [], [], []
         for index in indices:
-            wanted = batches.photos[int(index)]
+            photo = batches.photos[int(index)]
             if self.replace:
-                read, photo, why = read_or_replace(
-                    batches.pixels.read, wanted, batches.photos, batches.seed, self.epoch
+                read, used, error = read_or_replace(
+                    batches.pixels.read, photo, batches.photos, batches.seed, self.epoch
                 )
-                replaced += [] if why is None else [(wanted.path, why.why or why.what)]
+                if error is not None:
+                    replaced.append((photo.path, error.why or error.what))
             else:
-                read, photo = batches.pixels.read(wanted), wanted
+                read, used = batches.pixels.read(photo), photo
             pixels.append(read)
-            labels.append(photo.label)
-        images = self._augmented(pixels, indices) if batches.augment else self._unaltered(pixels)
-        return _Made(images, torch.tensor(labels), tuple(replaced))
+            labels.append(used.label)
+        images = self._augment(pixels, indices) if batches.augment else self._evaluate(pixels)
+        return _RawBatch(images, torch.tensor(labels), tuple(replaced))
 
-    def _augmented(self, pixels: Sequence[Tensor], indices: NDArray[np.int64]) -> Tensor:
+    def _augment(self, pixels: Sequence[Tensor], indices: NDArray[np.int64]) -> Tensor:
         things = self.batches.photos.digests[indices].view(np.uint64)  # (N, 2)
         numbers = uniforms_of_each(
-            self.batches.seed, "augmentation", self.epoch, things=things, count=NUMBERS
+            self.batches.seed, "augmentation", self.epoch, things=things, count=NUMBERS_PER_PHOTO
         )
         sizes = np.array([photo.shape[1:] for photo in pixels], np.int64)  # (N, 2)
-        views = draw(self.look, sizes, numbers)
-        if isinstance(self.batches.pixels, DevicePixels):
-            return augment_on_device(self.look, pixels, views)
-        return augment(self.look, pixels, views)
+        views = draw_views(self.preprocess, sizes, numbers)
+        on_device = isinstance(self.batches.pixels, DevicePixels)
+        return (augment_on_device if on_device else augment)(self.preprocess, pixels, views)
 
-    def _unaltered(self, pixels: Sequence[Tensor]) -> Tensor:
+    def _evaluate(self, pixels: Sequence[Tensor]) -> Tensor:
         if isinstance(self.batches.pixels, DevicePixels):
-            return evaluate_on_device(self.look, pixels)
-        return torch.stack([self.look.evaluation(photo) for photo in pixels])
+            return evaluate_on_device(self.preprocess, pixels)
+        return torch.stack([self.preprocess.evaluation(photo) for photo in pixels])
 
 
 def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Generator[Any, None, None]:
-    """`make` of every step, in order; a thread makes the next one meanwhile, and is gone when we are."""
+    """Yield `make(step)` of each step, while a thread makes the next one."""
     pool = ThreadPoolExecutor(1, "batches")
     try:
         ahead = [pool.submit(make, step) for step in steps[:1]]
         for step in steps:
-            now = ahead.pop().result()
+            made = ahead.pop().result()
             if step != steps[-1]:
                 ahead.append(pool.submit(make, step + 1))
-            yield now
+            yield made
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Generator[Any, None, None]:
-    """Each step from one of the processes, in order. Raises TrainingError if one of them died."""
+def _from_workers(steps: _EpochSteps, wanted: Sequence[int]) -> Generator[Any, None, None]:
+    """Yield the wanted steps in order from worker processes. Raises TrainingError if one of them died."""
     loader = DataLoader(
         steps,
         batch_size=None,  # a step is a batch already
         sampler=wanted,
         num_workers=steps.batches.workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=partial(_begin_worker, own_number()),
-        generator=torch.Generator(),  # otherwise it would draw from the global random state
+        collate_fn=_unchanged,
+        worker_init_fn=partial(_start_worker, own_number()),
+        generator=torch.Generator(),  # otherwise it draws from the global random state
     )
     try:
         yield from loader
@@ -180,28 +202,27 @@ def _from_workers(steps: _Steps, wanted: Sequence[int]) -> Generator[Any, None, 
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            "a process that prepares batches has died",
-            f"{error}; most often the memory was full",
+            "a process that prepares batches died",
+            f"{error}; the usual reason is a lack of memory",
             "use fewer --workers; 0 prepares batches in this process",
         ) from error
 
 
-def _as_it_is(made: Any) -> Any:
-    return made
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
-def _begin_worker(parent: int | None, _: int) -> None:
-    """Ctrl-C and a first SIGTERM reach every process of a group: what they mean, the parent decides.
+def _start_worker(parent: int | None, _: int) -> None:
+    """Set up a worker process: it ends with its parent and leaves Ctrl-C and the first SIGTERM to it.
 
-    A killed parent ends its workers at once, also one that has just begun, which torch would leave waiting.
-    A connection that ends on the way needs no traceback.
+    A connection that the parent closes prints no traceback.
     """
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
-    def say(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not issubclass(kind, EOFError | ConnectionError):
             sys.__excepthook__(kind, error, trace)
 
-    sys.excepthook = say
+    sys.excepthook = excepthook

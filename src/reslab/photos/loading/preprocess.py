@@ -1,19 +1,13 @@
-"""One Preprocess value, from which the training and the evaluation transform follow (torchvision v2).
-
-A photo goes through two steps. `shrink` needs no randomness and is what the cache keeps; `evaluation` or
-`training` makes of it what the network sees. The same photo gives the same bits everywhere.
-"""
+"""Preprocess: how a photo becomes the network's input, the same in training and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reslab.photos.decoding.decode import LONGEST, Truncated, decode
+from reslab.photos.decoding.decode import MAX_ASPECT_RATIO, Truncated, decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,19 +18,41 @@ GREY_MEAN, GREY_STD = (0.449,), (0.226,)
 
 
 class Preprocess(BaseModel):
-    """What is done to a photo before the network sees it; sizes in pixels."""
+    """Preprocessing of photos: a frozen value, used by training, evaluation, prediction and export.
+
+    A photo goes through three steps. `read` decodes and shrinks it, which is what the cache keeps.
+    `evaluation` resizes it and takes the centre crop; a training takes `augmentation.training_transform`
+    instead. `normalize` turns a batch of images into the network's input.
+
+    Args:
+        size: side of the square image that the network gets, in pixels.
+        resize: shorter side before the centre crop, in pixels; at least `size`.
+        channels: 3 for sRGB, 1 for grey.
+        truncated: "refuse" a JPEG whose end is missing, or "keep" what is there of it.
+        mean: mean of each channel, of pixels from 0 to 1. ImageNet's by default.
+        std: standard deviation of each channel.
+        random_crop: train on a random crop, else on the centre crop.
+        min_crop_area: smallest random crop, as a fraction of the photo's area.
+        horizontal_flip: mirror half of the photos in training.
+        color_jitter: largest relative change of brightness, contrast and saturation in training.
+
+    Raises:
+        pydantic.ValidationError: a value is out of range, or mean and std do not have one number per channel.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size: int = Field(ge=1, le=4096, description="side of the square that the network sees")
+    size: int = Field(ge=1, le=4096, description="side of the network's input in pixels")
     resize: int = Field(ge=1, le=8192, description="shorter side before the centre crop")
     channels: Literal[1, 3] = Field(3, description="3: sRGB, 1: grey")
-    truncated: Truncated = Field("refuse", description="keep: what is there of a JPEG that lacks its end")
+    truncated: Truncated = Field("refuse", description="keep: what is there of a JPEG whose end is missing")
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    random_crop: bool = Field(True, description="training: a random part of the photo, else the centre")
-    min_crop_area: float = Field(0.35, gt=0, le=1, description="training: smallest part, share of the area")
-    horizontal_flip: bool = Field(True, description="training: mirrored in half of the cases")
+    random_crop: bool = Field(True, description="training: a random crop, else the centre crop")
+    min_crop_area: float = Field(
+        0.35, gt=0, le=1, description="training: smallest crop, fraction of the area"
+    )
+    horizontal_flip: bool = Field(True, description="training: mirror half of the photos")
     color_jitter: float = Field(0.0, ge=0, le=1, description="training: brightness, contrast, saturation")
 
     @model_validator(mode="after")
@@ -48,16 +64,19 @@ class Preprocess(BaseModel):
         return self
 
     def shrink(self, image: Image.Image) -> Tensor:
-        """uint8 (channels, H, W) with the shorter side `resize`; never enlarged.
+        """Shrink a decoded photo to a shorter side of `resize` pixels; small photos are never enlarged.
 
-        Very long photos keep three times their shorter side, around the centre.
+        A long photo is first cut to three times its shorter side, around the centre.
+
+        Returns:
+            uint8 (channels, H, W).
         """
         import numpy as np
         import torch
         from PIL import Image
 
         width, height = image.size
-        limit = LONGEST * min(width, height)
+        limit = MAX_ASPECT_RATIO * min(width, height)
         if max(width, height) > limit:
             left, top = _margin(width, limit), _margin(height, limit)
             image = image.crop((left, top, left + min(width, limit), top + min(height, limit)))
@@ -69,47 +88,71 @@ class Preprocess(BaseModel):
         return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
     def read(self, photo: Path | bytes, name: Path | str = "the photo") -> Tensor:
-        """Decodes and shrinks one photo: uint8 (channels, H, W). Raises PhotosError, which names it.
+        """Decode and shrink one photo.
 
-        What `shrink` makes of a large JPEG, but for a level or two: see `decode` about `shrunk_to`.
+        A large JPEG is decoded at reduced scale. Its pixels differ from `shrink(decode(photo))` by a grey
+        level or two, see `decode`.
+
+        Args:
+            photo: path or content of the file.
+            name: name of the content in errors.
+
+        Returns:
+            uint8 (channels, H, W).
+
+        Raises:
+            PhotosError: the photo cannot be read.
         """
         mode: Literal["RGB", "L"] = "RGB" if self.channels == 3 else "L"
         return self.shrink(decode(photo, mode, self.truncated, self.resize, name=name))
 
-    @property
-    def evaluation(self) -> Callable[[Tensor], Tensor]:
-        """uint8 (channels, H, W) -> uint8 (channels, size, size): resized, centre crop. Always the same."""
-        return partial(_evaluation, self)
+    def evaluation(self, pixels: Tensor) -> Tensor:
+        """Resize the shorter side to `resize` and take the centre crop. Uses no randomness.
 
-    @property
-    def training(self) -> Callable[[Tensor], Tensor]:
-        """uint8 (channels, H, W) -> uint8 (channels, size, size), drawing from torch's random state."""
-        return partial(_training, self)
+        Gives the pixels of torchvision's Resize and CenterCrop, mostly without importing torchvision.
+
+        Args:
+            pixels: uint8 (channels, H, W), as `read` returns them.
+
+        Returns:
+            uint8 (channels, size, size).
+        """
+        if min(pixels.shape[1:]) != self.resize:
+            from torchvision.transforms.v2 import functional as F
+
+            pixels = F.resize(pixels, [self.resize], antialias=True)
+        top, left = (_margin(side, self.size) for side in pixels.shape[1:])
+        return pixels[:, top : top + self.size, left : left + self.size]
 
     def at(self, size: int) -> Preprocess:
-        """The same look at another size, from the same cached pixels; `resize` keeps its proportion."""
+        """Return the same preprocessing at another size, for the same cache; `resize` scales with it."""
         resize = max(size, round(self.resize * size / self.size))
         return self.model_copy(update={"size": size, "resize": resize})
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 (N, channels, H, W) -> float32 in the same layout, each channel minus its mean, over its
-        deviation."""
+        """Subtract the mean of each channel and divide by its standard deviation.
+
+        Args:
+            images: uint8 (N, channels, H, W).
+
+        Returns:
+            float32 (N, channels, H, W), in the memory layout of `images`.
+        """
         import torch
 
         mean = torch.tensor(self.mean, device=images.device) * 255  # (channels,)
         std = torch.tensor(self.std, device=images.device) * 255
-        # in place: a block of a new size costs more to obtain than to fill
-        made = images.to(torch.float32, copy=True)
-        rows = made.permute(0, 2, 3, 1)  # (N, H, W, channels)
+        normalized = images.to(torch.float32, copy=True)  # then in place: new memory costs more than the sums
+        rows = normalized.permute(0, 2, 3, 1)  # (N, H, W, channels)
         if self.channels > 1 and rows.is_contiguous():  # whole rows: four times as fast as pixel by pixel
             width = images.shape[3]
             rows.flatten(2).sub_(mean.repeat(width)).div_(std.repeat(width))
         else:
-            made.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
-        return made
+            normalized.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
+        return normalized
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """float32 (N, channels, H, W) as the network sees them -> uint8, for people."""
+        """Undo `normalize`: float32 (N, channels, H, W) -> uint8 (N, channels, H, W)."""
         import torch
 
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
@@ -117,31 +160,11 @@ class Preprocess(BaseModel):
         return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def shrink_key(self) -> str:
-        """Everything that `read` depends on: two values with the same key share a cache."""
+        """Return the settings that `read` depends on. Values with the same key share a cache."""
         kept = ", truncated kept" if self.truncated == "keep" else ""
         return f"shrink 3, shorter side {self.resize}, {self.channels} channels{kept}"
 
 
-def _evaluation(look: Preprocess, pixels: Tensor) -> Tensor:
-    """What torchvision's Resize and CenterCrop make of it, bit by bit, and mostly without importing them."""
-    if min(pixels.shape[1:]) != look.resize:
-        from torchvision.transforms.v2 import functional as F
-
-        pixels = F.resize(pixels, [look.resize], antialias=True)
-    top, left = (_margin(side, look.size) for side in pixels.shape[1:])
-    return pixels[:, top : top + look.size, left : left + look.size]
-
-
 def _margin(side: int, kept: int) -> int:
-    """Pixels before the middle part of a side, rounded as torchvision rounds; 0 where all is kept."""
+    """Pixels before a centre crop, rounded as torchvision rounds; 0 if the side is not longer."""
     return max(0, round((side - kept) / 2))
-
-
-def _training(look: Preprocess, pixels: Tensor) -> Tensor:
-    import numpy as np
-    import torch
-
-    from .augmentation import NUMBERS, augment, draw
-
-    numbers = torch.rand(1, NUMBERS, dtype=torch.float64).numpy()
-    return augment(look, [pixels], draw(look, np.array([pixels.shape[1:]]), numbers))[0]

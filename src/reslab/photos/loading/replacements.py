@@ -1,7 +1,6 @@
-"""A photo that turns bad in the middle of a training: replaced by another, counted, and named at the end.
+"""Replace photos that become unreadable during training, and count them.
 
-Only where a network learns. Where it is measured nothing is replaced or left out: a figure over other photos
-could not be compared with the epoch before, and the best epoch is chosen by comparing.
+Validation and test replace nothing: their figures must always cover the same photos.
 """
 
 from __future__ import annotations
@@ -16,71 +15,86 @@ from reslab.randomness import key
 from reslab.text import printable
 
 T = TypeVar("T")
-SHARE = 0.01  # of an epoch's photos may be replaced, and one in any case
-IN_A_ROW = 10  # replacements of one photo that fail as well: then it is not the photos
-NAMED = 100  # photos that are kept by name
+MAX_REPLACED_FRACTION = 0.01  # of an epoch's photos; one is always allowed
+MAX_CANDIDATES = 10  # tries for one photo: if all fail, the disk is the problem
+MAX_REASONS = 100  # photos to keep by name
+MAX_SHOWN = 10
+ADVICE = "check the disk or the network that holds the photos, and restore the missing ones"
 
 
 @dataclass
 class Replacements:
-    """How many photos were replaced in a training so far, and which: part of its State."""
+    """Count of the photos replaced so far in a training, part of its TrainState.
+
+    Attributes:
+        in_epoch: replacements in the present epoch.
+        total: replacements in the whole training.
+        reasons: path and reason of the first MAX_REASONS photos.
+    """
 
     in_epoch: int = 0
-    in_all: int = 0
-    named: dict[str, str] = field(default_factory=dict)  # path -> why, the first NAMED
+    total: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, path: str, why: str, photos: int) -> None:
-        """Counts one. Raises PhotosError if that makes too many for an epoch of `photos`."""
-        self.in_epoch, self.in_all = self.in_epoch + 1, self.in_all + 1
-        if len(self.named) < NAMED:
-            self.named.setdefault(path, why)
-        if self.in_epoch > max(1, int(SHARE * photos)):
+        """Count one replacement. Raises PhotosError if these are too many for an epoch of `photos`."""
+        self.in_epoch, self.total = self.in_epoch + 1, self.total + 1
+        if len(self.reasons) < MAX_REASONS:
+            self.reasons.setdefault(path, why)
+        if self.in_epoch > max(1, int(MAX_REPLACED_FRACTION * photos)):
             raise PhotosError(
                 f"{self.in_epoch:,} of {photos:,} photos had to be replaced in this epoch, the last is "
                 f"{printable(path)}",
-                f"{why}; with more than {SHARE:.0%} of them replaced, a training would be one of other data",
-                "look after the disk or the network that holds the photos, and put back what is lost",
+                f"{why}; with more than {MAX_REPLACED_FRACTION:.0%} replaced, the training data would change",
+                ADVICE,
             )
 
     def __str__(self) -> str:
-        if not self.in_all:
+        if not self.total:
             return "no photo had to be replaced"
-        lines = [f"  {printable(path)}: {printable(why)}" for path, why in list(self.named.items())[:10]]
-        if len(self.named) > 10:
-            lines.append(f"  and {len(self.named) - 10}{' or more' * (len(self.named) == NAMED)} others")
-        return "\n".join(
-            [f"{self.in_all:,} times a photo could not be read and another took its place:", *lines]
-        )
+        lines = [f"{self.total:,} times a photo could not be read and another was used in its place:"]
+        reasons = list(self.reasons.items())
+        lines += [f"  {printable(path)}: {printable(why)}" for path, why in reasons[:MAX_SHOWN]]
+        if len(reasons) > MAX_SHOWN:
+            lines.append(
+                f"  and {len(reasons) - MAX_SHOWN}{' or more' * (len(reasons) == MAX_REASONS)} others"
+            )
+        return "\n".join(lines)
 
     def rows(self) -> list[dict[str, str]]:
-        """What result.json says: {"path", "why"}, at most NAMED."""
-        return [{"path": path, "why": why} for path, why in self.named.items()]
+        """Return the rows of result.json: {"path", "why"}, at most MAX_REASONS."""
+        return [{"path": path, "why": why} for path, why in self.reasons.items()]
 
 
 def read_or_replace(
     read: Callable[[Photo], T], photo: Photo, photos: PhotoList, seed: int, epoch: int
 ) -> tuple[T, Photo, PhotosError | None]:
-    """What `read` makes of the photo, or of one that takes its place; which it was; why, if another.
+    """Read a photo, or another one in its place.
 
-    Which one is decided by (seed, epoch, photo): not by the order of reading, the process, or a restart.
-    Raises PhotosError if one after the other cannot be read.
+    The replacement depends on (seed, epoch, photo) alone, so workers and restarts do not change it.
+
+    Returns:
+        The result of `read`, the photo that was read, and the error of the first if it is another one.
+
+    Raises:
+        PhotosError: neither the photo nor MAX_CANDIDATES others can be read.
     """
     first: PhotosError | None = None
-    for one in _candidates(photo, photos, seed, epoch):
+    for candidate in _candidates(photo, photos, seed, epoch):
         try:
-            return read(one), one, first
+            return read(candidate), candidate, first
         except PhotosError as error:
             first = first or error
             last = error
     assert first is not None
     raise PhotosError(
         first.what,
-        f"{first.why}; nor could any of {IN_A_ROW} others in its place, the last: {last.what}",
-        "look after the disk or the network that holds the photos, and put back what is lost",
+        f"{first.why}; {MAX_CANDIDATES} others in its place cannot be read either, the last: {last.what}",
+        ADVICE,
     )
 
 
 def _candidates(photo: Photo, photos: PhotoList, seed: int, epoch: int) -> Iterator[Photo]:
     yield photo
-    for number in range(IN_A_ROW):
+    for number in range(MAX_CANDIDATES):
         yield photos[key(seed, f"replacement {photo.digest}", epoch, number) % len(photos)]
