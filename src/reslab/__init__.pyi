@@ -5,6 +5,7 @@ from .datasets.fetch import get as get
 from .errors import ReslabError as ReslabError
 from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import Prediction as Prediction
+from .evaluation.classifier import load as load
 from .evaluation.metrics import Evaluation as Evaluation
 from .inspection.arithmetic import ReceptiveField as ReceptiveField
 from .inspection.arithmetic import multiply_adds as multiply_adds
@@ -21,7 +22,9 @@ from .networks.blocks import Bottleneck as Bottleneck
 from .networks.blocks import PlainBlock as PlainBlock
 from .networks.blocks import PreActivationBlock as PreActivationBlock
 from .networks.blocks import TextbookBlock as TextbookBlock
+from .networks.from_text import create_network as create_network
 from .networks.precision import Precision as Precision
+from .networks.registry import list_networks as list_networks
 from .networks.resnet import ResNet as ResNet
 from .networks.resnet import cifar_resnet20 as cifar_resnet20
 from .networks.resnet import cifar_resnet32 as cifar_resnet32
@@ -54,7 +57,7 @@ from .plots.history import History as History
 from .training.fit import fit as fit
 from .training.loop import Epoch as Epoch
 from .training.loop import Step as Step
-from .training.loop import TrainState as TrainState
+from .training.state import TrainState as TrainState
 from .training.loop import training_loop as training_loop
 from .training.recipe import Recipe as Recipe
 from .training.runs.run import Run as Run

@@ -209,8 +209,8 @@ def test_looking_draws_no_random_number(capsys: pytest.CaptureFixture[str]) -> N
         ("torchvision:alexnet --input 1x224x224", "it takes 3 channels, not 1"),
         ("cifar_resnet20 --width 20", "give 40 or more"),
         ("nowhere.py:Block", "there is no file nowhere.py"),
-        ("TextbookBlock --num-classes 7", "--num-classes with a block alone"),
-        ("resnet18 BasicBlock:8,8,1 --num-classes 7", "--num-classes with a block alone"),
+        ("TextbookBlock --num-classes 7", "num_classes=7 for a single block"),
+        ("resnet18 BasicBlock:8,8,1 --num-classes 7", "num_classes=7 for a single block"),
     ],
 )
 def test_show_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

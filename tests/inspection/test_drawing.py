@@ -19,7 +19,7 @@ import reslab
 from reslab.cli.main import run
 from reslab.errors import NetworkError, UsageError
 from reslab.inspection.drawing.draw import draw_anatomy, network_figure
-from reslab.networks.from_text import build_named
+from reslab.networks.from_text import network_from_text
 
 NAMES = ["resnet18", "resnet50", "resnet152", "cifar_resnet20", "cifar_resnet110", "textbook_resnet18"]
 NAMES += ["resnet18:plain", "resnet18:preactivation", "TextbookBlock", "torchvision:vgg11"]
@@ -28,8 +28,8 @@ NAMES += ["torchvision:resnet34", "torchvision:efficientnet_b0", "torchvision:go
 
 @cache
 def taken(name: str) -> reslab.Anatomy:
-    named = build_named(name)
-    return reslab.anatomy(named.network, named.input, name=name)
+    named = network_from_text(name, meta=True)
+    return reslab.anatomy(named.network, named.input_shape, name=name)
 
 
 def shortcuts(file: Path) -> Counter[tuple[str, bool]]:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import reslab
 from reslab.errors import NetworkError, ReslabError
-from reslab.networks.from_text import build_named
+from reslab.networks.from_text import network_from_text
 from reslab.networks.resnet import FAMILY
 
 OTHERS = ["vgg11_bn", "mobilenet_v3_small", "densenet121", "efficientnet_b0", "googlenet", "regnet_y_400mf"]
@@ -54,11 +54,11 @@ def test_each_layer_agrees_with_torchinfo(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*FAMILY, *(f"torchvision:{name}" for name in OTHERS)])
 def test_totals_agree_with_torchs_own_counters(name: str) -> None:
-    named = build_named(name)
-    taken = reslab.anatomy(named.network, named.input)
+    named = network_from_text(name, meta=True)
+    taken = reslab.anatomy(named.network, named.input_shape)
     parameters = sum(p.numel() for p in named.network.parameters())
     assert taken.parameters == parameters == sum(layer.parameters for layer in taken.layers)
-    assert 2 * taken.multiply_adds == flops(named.network, named.input)
+    assert 2 * taken.multiply_adds == flops(named.network, named.input_shape)
     assert taken.complete
     for depth in (1, 2, 3, 9):
         folded = taken.fold(depth)
@@ -71,8 +71,8 @@ def test_totals_agree_with_torchs_own_counters(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_table_is_the_one_that_people_have_seen(name: str, golden: Callable[[str, str], None]) -> None:
-    named = build_named(name)
-    taken = reslab.anatomy(named.network, named.input, name=name)
+    named = network_from_text(name, meta=True)
+    taken = reslab.anatomy(named.network, named.input_shape, name=name)
     assert max(map(len, str(taken).splitlines())) <= 80
     golden(f"show_{name}.txt", str(taken))
 
@@ -88,8 +88,8 @@ def test_the_wide_table_and_the_layers_are_the_ones_that_people_have_seen(golden
     [("alexnet", 195), ("vgg16", 212), ("inception_v3", 1311), ("densenet121", 2071), ("resnet50", 427)],
 )
 def test_receptive_fields_are_the_published_ones(name: str, field: int) -> None:
-    named = build_named(f"torchvision:{name}")
-    layers = reslab.anatomy(named.network, named.input).layers
+    named = network_from_text(f"torchvision:{name}", meta=True)
+    layers = reslab.anatomy(named.network, named.input_shape).layers
     largest = max(f.size for layer in layers if (f := layer.receptive_field) and f.jump != (0, 0))
     assert largest == (field, field)
 

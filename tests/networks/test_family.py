@@ -1,7 +1,9 @@
-"""The family, member by member, judged by torchvision as an independent oracle."""
+"""The networks of the family against torchvision's."""
 
 from __future__ import annotations
 
+import pickle
+import pydoc
 from math import sqrt
 from typing import Any
 
@@ -40,7 +42,7 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_every_member_of_the_family_has_its_parameters_and_its_own_function(name: str) -> None:
+def test_every_network_has_its_number_of_parameters_and_its_function(name: str) -> None:
     with torch.device("meta"):
         network = getattr(reslab, name)()
         assert shapes(reslab.create_resnet(name)) == shapes(network)
@@ -48,7 +50,7 @@ def test_every_member_of_the_family_has_its_parameters_and_its_own_function(name
 
 
 @pytest.mark.parametrize("name", IMAGENET)
-def test_state_dict_is_torchvisions_key_by_key(name: str) -> None:
+def test_the_state_dict_is_torchvisions(name: str) -> None:
     for settings_ in ({}, {"num_classes": 7}):
         with torch.device("meta"):
             ours, theirs = getattr(reslab, name)(**settings_), oracle(name, **settings_)
@@ -60,14 +62,12 @@ def test_state_dict_is_torchvisions_key_by_key(name: str) -> None:
     ("name", "size"),
     [("resnet18", 75), ("resnet34", 64), ("resnet50", 64), ("resnet101", 32), ("resnet152", 32)],
 )
-def test_logits_are_torchvisions_bit_by_bit_when_weights_are_carried_over_both_ways(
-    name: str, size: int
-) -> None:
+def test_the_same_weights_give_torchvisions_logits_exactly(name: str, size: int) -> None:
     x = torch.randn(2, 3, size, size)
     ours, theirs = getattr(reslab, name)(), oracle(name)
     for source, target in ((theirs, ours), (ours, theirs)):
         for parameter in source.parameters():
-            if parameter.dim() == 1:  # those that start as 0 and 1
+            if parameter.dim() == 1:  # batch norms and biases, which start as 0 and 1
                 parameter.data.add_(torch.randn_like(parameter) / 10)
         target.load_state_dict(source.state_dict())
         with torch.no_grad():
@@ -78,7 +78,7 @@ def test_logits_are_torchvisions_bit_by_bit_when_weights_are_carried_over_both_w
         assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
 
 
-def test_gradients_are_torchvisions_too() -> None:
+def test_gradients_are_torchvisions() -> None:
     ours, theirs = reslab.resnet18(num_classes=5), oracle("resnet18", num_classes=5)
     theirs.load_state_dict(ours.state_dict())
     x, y = torch.randn(4, 3, 48, 48), torch.tensor([0, 4, 2, 2])
@@ -90,7 +90,7 @@ def test_gradients_are_torchvisions_too() -> None:
 
 @pytest.mark.parametrize("zero_init_residual", [False, True])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_the_same_seed_gives_torchvisions_fresh_weights(name: str, zero_init_residual: bool) -> None:
+def test_the_same_seed_gives_torchvisions_initial_weights(name: str, zero_init_residual: bool) -> None:
     torch.manual_seed(5)
     ours = getattr(reslab, name)(zero_init_residual=zero_init_residual)
     torch.manual_seed(5)
@@ -110,3 +110,17 @@ def test_convolutions_start_normal_with_variance_two_over_fan_out(name: str) -> 
             within = (values.abs() < expected).float().mean().item()  # 68.27 % of a normal distribution
             assert within == pytest.approx(0.6827, abs=5 * sqrt(0.6827 * 0.3173 / n)), label
             assert module.bias is None or not module.bias.any(), label
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_help_shows_the_signature_with_the_networks_defaults(name: str) -> None:
+    function, row = getattr(reslab, name), FAMILY[name]
+    text = pydoc.plain(pydoc.render_doc(function))
+    assert (
+        f"{name}(num_classes: 'int' = {row.num_classes}, in_channels: 'int' = {row.in_channels}, *, " in text
+    )
+    assert f"stem: 'Stem' = '{row.stem}'" in text
+    assert f"{row.title}: (N, in_channels, H, W) -> logits (N, num_classes). {row.source}." in text
+    for part in ("Args:", "weights: ", "Raises:", "WeightsError: "):
+        assert f"    {part}" in text
+    assert pickle.loads(pickle.dumps(function)) is function

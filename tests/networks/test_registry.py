@@ -1,4 +1,4 @@
-"""Networks by name, ours and torchvision's, and the check that pictures fit them."""
+"""Networks by name, the family's and torchvision's, and the check of their input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 import reslab
 from reslab.errors import NetworkError
-from reslab.networks.registry import NetworkSpec, check_input, check_name, default_in_channels, short_name
+from reslab.networks.registry import (
+    NetworkSpec,
+    check_input,
+    check_name,
+    default_in_channels,
+    list_networks,
+    short_name,
+)
 from reslab.networks.resnet import FAMILY, ResNet
 
 
@@ -20,7 +27,7 @@ def small(**settings: Any) -> ResNet:
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_a_spec_builds_its_member_of_the_family(name: str) -> None:
+def test_a_spec_builds_a_network_of_the_family(name: str) -> None:
     with torch.device("meta"):
         network = NetworkSpec(name, 7, 2, "small").build()
         expected = reslab.create_resnet(name, 7, 2, stem="small")
@@ -29,14 +36,14 @@ def test_a_spec_builds_its_member_of_the_family(name: str) -> None:
     check_name(name)
 
 
-def test_the_textbooks_network_reads_one_channel_and_the_others_three() -> None:
+def test_only_the_textbooks_network_takes_one_channel_by_default() -> None:
     assert default_in_channels("textbook_resnet18") == 1
     assert default_in_channels("resnet50") == default_in_channels("torchvision:vgg11") == 3
     assert short_name("torchvision:vgg11") == "vgg11"
     assert short_name("resnet18") == "resnet18"
 
 
-def test_zero_init_reaches_the_network() -> None:
+def test_a_spec_passes_zero_init_residual_on() -> None:
     network: Any = NetworkSpec("resnet18", 2, 3).build(zero_init_residual=True)
     assert not network.layer1[0].bn2.weight.any()
 
@@ -44,7 +51,7 @@ def test_zero_init_reaches_the_network() -> None:
 @pytest.mark.parametrize(
     "name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "googlenet", "inception_v3"]
 )
-def test_torchvisions_own_networks_build_and_give_one_tensor_of_logits_also_in_training(name: str) -> None:
+def test_torchvisions_networks_return_one_tensor_of_logits_also_in_train_mode(name: str) -> None:
     spec = NetworkSpec(f"torchvision:{name}", 5, 3)
     check_name(spec.name)
     network = spec.build()
@@ -55,7 +62,7 @@ def test_torchvisions_own_networks_build_and_give_one_tensor_of_logits_also_in_t
     assert logits.shape == (2, 5)
 
 
-def test_torchvisions_resnet_through_this_door_is_ours_bit_by_bit() -> None:
+def test_torchvisions_resnet18_has_the_same_initial_weights() -> None:
     torch.manual_seed(1)
     theirs = NetworkSpec("torchvision:resnet18", 4, 3).build()
     torch.manual_seed(1)
@@ -65,14 +72,14 @@ def test_torchvisions_resnet_through_this_door_is_ours_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_networks_whose_weights_expect_other_means_turn_the_images_themselves(name: str) -> None:
+def test_networks_whose_weights_expect_other_means_renormalize_the_images(name: str) -> None:
     network: Any = NetworkSpec(f"torchvision:{name}", 5, 3).build()
     black = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
     turned = network._transform_input(black.view(1, 3, 1, 1))
     torch.testing.assert_close(turned, torch.full((1, 3, 1, 1), -1.0))
 
 
-def test_unknown_names_are_answered_with_the_nearest(refuses: Any) -> None:
+def test_the_error_for_an_unknown_name_shows_the_nearest(refuses: Any) -> None:
     with refuses(NetworkError, "no network 'resnet19'", "did you mean 'resnet18'", "torchvision:NAME"):
         check_name("resnet19")
     with refuses(NetworkError, "no network 'resnet19'"):
@@ -80,7 +87,7 @@ def test_unknown_names_are_answered_with_the_nearest(refuses: Any) -> None:
     words = ("no classifier 'mobilenet_v9'", "did you mean 'torchvision:mobilenet_v2'", "and others")
     with refuses(NetworkError, *words):
         check_name("torchvision:mobilenet_v9")
-    with refuses(NetworkError, "no classifier 'fcn_resnet50'"):  # a network, and no classifier
+    with refuses(NetworkError, "no classifier 'fcn_resnet50'"):  # a segmentation network
         NetworkSpec("torchvision:fcn_resnet50", 2, 3).build()
 
 
@@ -92,10 +99,8 @@ def test_unknown_names_are_answered_with_the_nearest(refuses: Any) -> None:
         (NetworkSpec("torchvision:resnet18", 2, 3), True),
     ],
 )
-def test_torchvisions_networks_are_taken_as_they_are(
-    spec: NetworkSpec, zero_init: bool, refuses: Any
-) -> None:
-    with refuses(NetworkError, "as torchvision made it", "3 input channels", "--network resnet18"):
+def test_torchvisions_networks_cannot_be_changed(spec: NetworkSpec, zero_init: bool, refuses: Any) -> None:
+    with refuses(NetworkError, "as torchvision defines it", "3 input channels", "--network resnet18"):
         spec.build(zero_init)
 
 
@@ -105,19 +110,19 @@ def test_a_network_without_classes_is_refused(name: str, refuses: Any) -> None:
         NetworkSpec(name, 0, 3).build()
 
 
-def test_pictures_smaller_than_the_stride_are_refused_and_larger_ones_pass(refuses: Any) -> None:
+def test_images_smaller_than_the_stride_are_refused(refuses: Any) -> None:
     network = reslab.resnet18(num_classes=2)
     assert network.total_stride == 32
     for size in (32, 33, 96):
         check_input(network, "resnet18", 3, size)
-    with refuses(NetworkError, "pictures of 31 pixels are too small for resnet18", "--size 32 or more"):
+    with refuses(NetworkError, "images of 31 pixels are too small for resnet18", "--size 32 or more"):
         check_input(network, "resnet18", 3, 31)
     check_input(reslab.cifar_resnet20(), "cifar_resnet20", 3, 4)
-    with refuses(NetworkError, "pictures of 3 pixels", "--size 4 or more"):
+    with refuses(NetworkError, "images of 3 pixels", "--size 4 or more"):
         check_input(reslab.cifar_resnet20(), "cifar_resnet20", 3, 3)
 
 
-def test_what_torch_says_about_a_picture_is_passed_on_as_the_reason(refuses: Any) -> None:
+def test_torchs_error_is_the_reason(refuses: Any) -> None:
     with refuses(NetworkError, "(1, 32, 32)", "expected input", "to have 3 channels, but got 1"):
         check_input(small(), "mine", 1, 32)
     vgg = NetworkSpec("torchvision:vgg11", 2, 3).build()
@@ -135,9 +140,9 @@ class Raises(nn.Module):
 
 
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("first\nsecond"), IndexError("no axis 7")])
-def test_a_users_network_that_fails_is_answered_whatever_it_raises(error: Exception, refuses: Any) -> None:
+def test_an_error_of_a_users_network_is_the_reason(error: Exception, refuses: Any) -> None:
     reason = (str(error) or "AssertionError").splitlines()[0]
-    with refuses(NetworkError, "mine does not take pictures", f"why: {reason}\n"):
+    with refuses(NetworkError, "mine does not accept images", f"why: {reason}\n"):
         check_input(Raises(error), "mine", 3, 32)
 
 
@@ -149,7 +154,7 @@ def test_a_users_network_that_fails_is_answered_whatever_it_raises(error: Except
         (nn.LSTM(32, 4), "tuple"),
     ],
 )
-def test_what_is_not_logits_is_named(network: nn.Module, found: str, refuses: Any) -> None:
+def test_outputs_that_are_not_logits_are_refused(network: nn.Module, found: str, refuses: Any) -> None:
     if isinstance(network, nn.LSTM):
         network = nn.Sequential(nn.Flatten(1, 2), network)
     with refuses(NetworkError, "does not return logits", f"(N, num_classes), got {found}"):
@@ -157,7 +162,7 @@ def test_what_is_not_logits_is_named(network: nn.Module, found: str, refuses: An
 
 
 class Restless(nn.Module):
-    """Draws at random and counts, in eval mode too."""
+    """Changes its buffers and draws random numbers in eval mode, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +176,7 @@ class Restless(nn.Module):
 
 
 @pytest.mark.parametrize("size", [32, 96])
-def test_a_network_that_was_checked_is_as_it_was_before(size: int) -> None:
+def test_the_check_restores_modes_buffers_and_random_state(size: int) -> None:
     network = nn.Sequential(Restless(), small(), nn.Linear(3, 2))
     network[1].layer1.eval()  # mixed modes
     network[1].layer1[0].bn2.train()
@@ -193,3 +198,10 @@ def test_a_network_that_was_checked_is_as_it_was_before(size: int) -> None:
     assert torch.equal(network[1].fc.weight.grad, torch.ones_like(network[1].fc.weight))
     assert [p.requires_grad for p in network[1].fc.parameters()] == [True, False]
     assert torch.is_grad_enabled()
+
+
+def test_networks_are_listed_by_pattern() -> None:
+    assert reslab.list_networks() == sorted(FAMILY)
+    assert list_networks("*resnet1??") == ["cifar_resnet110", "resnet101", "resnet152"]
+    assert list_networks("torchvision:vgg1?") == [f"torchvision:vgg{n}" for n in (11, 13, 16, 19)]
+    assert list_networks("nothing*") == []

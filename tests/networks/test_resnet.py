@@ -1,8 +1,9 @@
-"""The network as a sequence of layers, any size of it, and the answers to sizes that make none."""
+"""ResNet as a sequence of layers, of any size, and the errors for invalid sizes."""
 
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 from math import ceil
 from pathlib import Path
@@ -27,7 +28,7 @@ def small(block: Any = reslab.BasicBlock, **settings: Any) -> ResNet:
 @pytest.mark.parametrize(
     "block", [reslab.BasicBlock, reslab.Bottleneck, reslab.PreActivationBlock, reslab.TextbookBlock]
 )
-def test_with_zero_init_gradients_reach_every_parameter_after_the_first_step(block: Any) -> None:
+def test_with_zero_init_every_parameter_has_a_gradient_after_the_first_step(block: Any) -> None:
     torch.manual_seed(0)
     network = small(block, zero_init_residual=True)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -37,12 +38,12 @@ def test_with_zero_init_gradients_reach_every_parameter_after_the_first_step(blo
         cross_entropy(network(x), y).backward()
         optimizer.step()
     for name, parameter in network.named_parameters():
-        if not name.endswith("bias"):  # a bias before a batch norm is taken out by it: no gradient, rightly
+        if not name.endswith("bias"):  # a bias before a batch norm has no gradient: the mean is subtracted
             assert parameter.grad is not None
             assert parameter.grad.abs().max() > 1e-7, name
 
 
-def test_a_network_is_its_layers_one_after_the_other() -> None:
+def test_a_network_is_a_sequence_of_its_layers() -> None:
     network = reslab.resnet18(num_classes=4).eval()
     names = [
         "conv1",
@@ -85,9 +86,10 @@ def test_slices_are_plain_sequences_that_share_the_layers() -> None:
     assert len(network[20:]) == 0
 
 
-def test_a_copy_of_a_network_is_a_network_of_its_own() -> None:
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_a_copy_of_a_network_has_weights_of_its_own(duplicate: Any) -> None:
     network = small().eval()
-    twin = copy.deepcopy(network)
+    twin = duplicate(network)
     x = torch.randn(2, 3, 32, 32)
     assert type(twin) is ResNet
     assert twin.total_stride == network.total_stride

@@ -73,7 +73,7 @@ def test_the_consumer_stops_when_it_likes(small: Recipe, photo_folder: Callable[
         (Own(), {"freeze": ("heads",)}, RecipeError, "did you mean 'head'"),
         (nn.Conv2d(3, 2, 3), {}, NetworkError, "does not return logits"),
         (Own(3), {"size": 8, "resize": 8, "device": "cuda:77"}, RecipeError, "device 'cuda:77' is not there"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), {}, NetworkError, "does not take pictures of shape"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), {}, NetworkError, "does not accept images of shape"),
     ],
     ids=["all frozen", "no part", "no logits", "no device", "no fit"],
 )

@@ -157,11 +157,11 @@ def show(
 def _draw(
     text: str, shape: Sequence[int] | None, num_classes: int | None, output: Path, width: float | None
 ) -> None:
-    from reslab.inspection.drawing.draw import COLUMN, draw_anatomy
+    from reslab.inspection.drawing.draw import COLUMN_MM, draw_anatomy
     from reslab.plots.figure_file import checked_path
 
     checked_path(output)
-    millimeters = COLUMN if width is None else width
+    millimeters = COLUMN_MM if width is None else width
     draw_anatomy(_anatomy(text, shape, num_classes), output, millimeters)
     print(f"{printable(str(output))}: {printable(text)}, {millimeters:g} mm wide")
 
@@ -194,12 +194,12 @@ def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) ->
         classifier = Classifier.load(path, device="cpu")
         usual = (classifier.preprocess.channels, *[classifier.preprocess.size] * 2)
         return anatomy(classifier.network, shape or usual, name=text)
-    from reslab.networks.from_text import build_named
+    from reslab.networks.from_text import network_from_text
 
     # torchvision's networks cannot be built with another number of input channels
     channels = shape[0] if shape is not None and not text.startswith("torchvision:") else None
-    named = build_named(text, num_classes, channels)
-    return anatomy(named.network, shape or named.input, name=named.name)
+    named = network_from_text(text, num_classes, channels, meta=True)
+    return anatomy(named.network, shape or named.input_shape, name=named.name)
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -1,12 +1,17 @@
-"""Residual blocks and their shortcuts. Read them from the top; resnet.py stacks them into networks.
+"""Residual blocks and their shortcuts; resnet.py stacks them into networks.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (the paper), and Identity Mappings in
-Deep Residual Networks, 2016 (pre-activation). A block is any callable (in_channels, out_channels, stride) ->
-module. It decides its own shortcut from these three numbers; nobody has to keep a flag in step with them.
+The paper: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015.
+Pre-activation: the same authors, "Identity Mappings in Deep Residual Networks", 2016.
 
-A block may tell its network two things: by a method `zero_init_residual` how it starts as its shortcut, and
-by `leaves_sum_bare = True` that what leaves it still needs a batch norm and a ReLU. The network initialises
-every convolution once the blocks are made, so a block's own choice belongs into the method.
+A block is any callable (in_channels, out_channels, stride) -> module that maps
+(N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride), sides rounded up. It chooses its own shortcut
+from these three numbers. Two members are optional:
+
+    zero_init_residual()            method: initialize the block so that it starts as its shortcut
+    ends_without_activation = True  the network adds a batch norm and a ReLU after the last block
+
+ResNet initializes the convolutions of a block after its constructor has run. A block that needs other initial
+weights sets them in `zero_init_residual`. In the comments C' is out_channels and s the stride.
 """
 
 from __future__ import annotations
@@ -23,19 +28,19 @@ Shortcut = Literal["A", "B", "C"]
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """(N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride), rounded up as everywhere below"""
+    """3x3 convolution with padding: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """(N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)"""
+    """1x1 convolution: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=bias)
 
 
 class ZeroPad(nn.Module):
-    """Shortcut A (the paper, section 3.3): every stride-th pixel, the new channels filled with zeros.
+    """Shortcut A: every stride-th pixel, new channels filled with zeros. It has no parameters.
 
-    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride), without a parameter.
+    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride). The paper, section 3.3.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -43,8 +48,8 @@ class ZeroPad(nn.Module):
         if out_channels < in_channels:
             raise NetworkError(
                 f"shortcut A cannot go from {in_channels} to {out_channels} channels",
-                "it adds channels of zeros and cannot take any away",
-                "use shortcut B or C, which project",
+                "it can only add channels",
+                "use shortcut B or C, which are 1x1 convolutions",
             )
         self.new_channels, self.stride = out_channels - in_channels, stride
 
@@ -54,15 +59,16 @@ class ZeroPad(nn.Module):
 
 
 def make_shortcut(in_channels: int, out_channels: int, stride: int, option: Shortcut) -> nn.Module | None:
-    """What runs beside the block; None is the identity. Options of the paper, section 4.1:
+    """Return the shortcut of a block, or None for the identity. The paper, section 4.1, has three options.
 
-    A: identity, padded with zeros where the shape changes; B: projection where the shape changes;
-    C: projection everywhere.
+    A: zero padding where the shape changes, otherwise the identity.
+    B: a projection (1x1 convolution and batch norm) where the shape changes, otherwise the identity.
+    C: a projection in every block.
     """
-    same = in_channels == out_channels and stride == 1
+    same_shape = in_channels == out_channels and stride == 1
     if option not in ("A", "B", "C"):
         raise NetworkError(f"there is no shortcut '{option}'", "the paper has three", "use 'A', 'B' or 'C'")
-    if same and option != "C":
+    if same_shape and option != "C":
         return None
     if option == "A":
         return ZeroPad(in_channels, out_channels, stride)
@@ -70,9 +76,18 @@ def make_shortcut(in_channels: int, out_channels: int, stride: int, option: Shor
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (the paper, figure 5 left).
+    """Two 3x3 convolutions and a shortcut: the block of ResNet-18 and ResNet-34. The paper, figure 5 left.
 
     (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution and of the shortcut.
+        shortcut: "A", "B" or "C", see `make_shortcut`.
+
+    Raises:
+        NetworkError: unknown shortcut, or shortcut A with fewer output than input channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, shortcut: Shortcut = "B"):
@@ -87,27 +102,39 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
         x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))
-        return self.relu(x + identity)
+        x = self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
+        return self.relu(x + identity)  # (N, C', H/s, W/s)
 
     def zero_init_residual(self) -> None:
-        """The block starts as the identity (Goyal 2017, section 5.1)."""
+        """Set the last batch norm's weight to 0, so that the block starts as its shortcut.
+
+        Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+        """
         nn.init.zeros_(self.bn2.weight)
 
 
 class Bottleneck(nn.Module):
-    """1x1 down to a quarter of the channels, 3x3, 1x1 up again (the paper, figure 5 right).
+    """1x1, 3x3, 1x1 convolution and a shortcut: the block from ResNet-50 on. The paper, figure 5 right.
 
-    The stride sits in the 3x3 convolution, as in torchvision ("ResNet v1.5"), not in the first 1x1 as in
-    the paper. (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
+    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
 
-    Raises NetworkError unless out_channels is a multiple of 4.
+    The 3x3 convolution works on out_channels / 4 channels. It has the stride, as in torchvision
+    ("ResNet v1.5"); in the paper the first 1x1 convolution has it.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, a multiple of 4.
+        stride: of the 3x3 convolution and of the shortcut.
+        shortcut: "A", "B" or "C", see `make_shortcut`.
+
+    Raises:
+        NetworkError: out_channels is not a multiple of 4, or the shortcut is impossible.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, shortcut: Shortcut = "B"):
         super().__init__()
-        width, rest = divmod(out_channels, 4)
-        if width < 1 or rest:
+        width, remainder = divmod(out_channels, 4)
+        if width < 1 or remainder:
             raise NetworkError(
                 f"a bottleneck cannot have {out_channels} output channels",
                 "its 3x3 convolution works on a quarter of them",
@@ -127,21 +154,34 @@ class Bottleneck(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))  # (N, C'/4, H, W)
         x = self.relu(self.bn2(self.conv2(x)))  # (N, C'/4, H/s, W/s)
         x = self.bn3(self.conv3(x))  # (N, C', H/s, W/s)
-        return self.relu(x + identity)
+        return self.relu(x + identity)  # (N, C', H/s, W/s)
 
     def zero_init_residual(self) -> None:
-        """The block starts as the identity (Goyal 2017, section 5.1)."""
+        """Set the last batch norm's weight to 0, so that the block starts as its shortcut.
+
+        Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+        """
         nn.init.zeros_(self.bn3.weight)
 
 
 class PreActivationBlock(nn.Module):
-    """Batch norm and ReLU before each convolution, nothing after the sum (He 2016, figure 1b).
+    """Batch norm and ReLU before each of two 3x3 convolutions, and a shortcut. He et al. 2016, figure 1b.
 
-    What leaves the last block is not normalised, so ResNet puts a batch norm and a ReLU behind it.
     (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
+
+    No activation follows the sum. ResNet adds a batch norm and a ReLU after the last block.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution and of the shortcut.
+        shortcut: "A", "B" or "C", see `make_shortcut`.
+
+    Raises:
+        NetworkError: unknown shortcut, or shortcut A with fewer output than input channels.
     """
 
-    leaves_sum_bare = True
+    ends_without_activation = True
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, shortcut: Shortcut = "B"):
         super().__init__()
@@ -155,18 +195,26 @@ class PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
         x = self.conv1(self.relu(self.bn1(x)))  # (N, C', H/s, W/s)
-        x = self.conv2(self.relu(self.bn2(x)))
-        return x + identity
+        x = self.conv2(self.relu(self.bn2(x)))  # (N, C', H/s, W/s)
+        return x + identity  # (N, C', H/s, W/s)
 
     def zero_init_residual(self) -> None:
-        """Here the last convolution: behind a batch norm of zeros the ReLU would pass no gradient, ever."""
+        """Set the last convolution's weight to 0, so that the block starts as its shortcut.
+
+        A batch norm weight of 0 would not do: the ReLU after it would never pass a gradient.
+        """
         nn.init.zeros_(self.conv2.weight)
 
 
 class PlainBlock(nn.Module):
-    """BasicBlock without its shortcut: the network that the paper compares with (section 3.3).
+    """BasicBlock without a shortcut: the block of the plain networks in the paper, section 3.3.
 
     (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -179,20 +227,26 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        return self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn2(self.conv2(x)))  # (N, C', H/s, W/s)
 
 
 class TextbookBlock(nn.Module):
-    """The tutorials' dialect (Dive into Deep Learning, section 8.6): convolutions with a bias, and `conv3`
-    as a projection without batch norm. (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
+    """BasicBlock as textbooks write it: convolutions with a bias, `conv3` as projection without batch norm.
+
+    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride). Dive into Deep Learning, section 8.6.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution and of the projection.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        same = in_channels == out_channels and stride == 1
+        same_shape = in_channels == out_channels and stride == 1
         self.conv1 = conv3x3(in_channels, out_channels, stride, bias=True)
         self.conv2 = conv3x3(out_channels, out_channels, bias=True)
-        self.conv3 = None if same else conv1x1(in_channels, out_channels, stride, bias=True)
+        self.conv3 = None if same_shape else conv1x1(in_channels, out_channels, stride, bias=True)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU()
@@ -200,9 +254,12 @@ class TextbookBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.conv3 is None else self.conv3(x)  # (N, C', H/s, W/s)
         x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))
-        return self.relu(x + identity)
+        x = self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
+        return self.relu(x + identity)  # (N, C', H/s, W/s)
 
     def zero_init_residual(self) -> None:
-        """The block starts as its shortcut (Goyal 2017, section 5.1)."""
+        """Set the last batch norm's weight to 0, so that the block starts as its shortcut.
+
+        Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+        """
         nn.init.zeros_(self.bn2.weight)

@@ -1,10 +1,10 @@
-"""What a person writes to name something to look at: a network, a network with another block, a block.
+"""Build a network or a block from the text that names it, as the command line and create_network take it.
 
 resnet18  torchvision:vgg16   a network by its name
 resnet18:plain                with another block: basic, bottleneck, plain, preactivation, textbook
-TextbookBlock                 a block alone, as the first of a stage: 64 to 128 channels, stride 2
-TextbookBlock:64,64,1         the same with its three numbers: in_channels, out_channels, stride
-my_block.py:MyBlock           resnet18 with the block from a file of your own
+my_block.py:MyBlock           resnet18 with a block from your own file, which is run
+TextbookBlock                 a single block, as the first of a stage: 64 to 128 channels, stride 2
+TextbookBlock:64,64,1         the same with in_channels, out_channels and stride
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reslab.errors import NetworkError, ReslabError, UsageError, nearest
 from reslab.randomness import preserve_rng_state
 
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
-from .registry import TORCHVISION, NetworkSpec, check_name, default_in_channels
+from .registry import TORCHVISION, NetworkSpec, default_in_channels
 from .resnet import FAMILY, create_resnet
 from .user_code import block_from_file
 
@@ -30,95 +30,121 @@ BLOCKS: dict[str, Block] = {
     "preactivation": PreActivationBlock,
     "textbook": TextbookBlock,
 }
-CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
-ALONE = (64, 128, 2)
-MOST = 10_000_000  # channels, and pixels of a stride; far beyond any network, and torch still counts them
+BLOCK_CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
+DEFAULT_BLOCK_NUMBERS = (64, 128, 2)  # in_channels, out_channels, stride
+MAX_BLOCK_NUMBER = 10_000_000  # torch still counts its parameters
 
 
 @dataclass(frozen=True)
-class Named:
-    """A network, and the photo (C, H, W) that it is usually given."""
+class NamedNetwork:
+    """A network or block with the text that names it and the usual shape (C, H, W) of its input."""
 
     name: str
     network: nn.Module
-    input: tuple[int, int, int]
+    input_shape: tuple[int, int, int]
 
 
-def build_named(
-    text: str, num_classes: int | None = None, in_channels: int | None = None, *, device: str = "meta"
-) -> Named:
-    """Builds what `text` names: without weights, or with fresh ones on a `device` such as "cpu".
+def create_network(name: str, num_classes: int | None = None, in_channels: int | None = None) -> nn.Module:
+    """Build a network by name, with weights from torch's random state.
 
-    Raises NetworkError for what it does not know, pointing to the nearest; UsageError for classes of a block.
+    Args:
+        name: a network of `list_networks()`, such as "resnet18"; one of torchvision's classifiers
+            ("torchvision:resnet50"); a network with another block ("resnet18:preactivation", with basic,
+            bottleneck, plain, preactivation or textbook); resnet18 with a block from your own file, which is
+            run ("my_block.py:MyBlock"); or a single block ("BasicBlock:64,128,2": in_channels,
+            out_channels, stride).
+        num_classes: number of logits; by default the network's own, 1000 or 10.
+        in_channels: channels of the images; by default the network's own. torchvision's networks take 3, a
+            single block those in its name.
+
+    Returns:
+        A network (N, in_channels, H, W) -> logits (N, num_classes), or a block.
+
+    Raises:
+        NetworkError: unknown name, sizes below 1, or a block that cannot be built.
+        UsageError: num_classes for a single block.
     """
+    return network_from_text(name, num_classes, in_channels).network
+
+
+def network_from_text(
+    text: str, num_classes: int | None = None, in_channels: int | None = None, *, meta: bool = False
+) -> NamedNetwork:
+    """Build what `text` names, see `create_network`.
+
+    Args:
+        meta: build it on device "meta", without weights, and leave the random state as it was. A network
+            that cannot be built there is built with weights.
+    """
+    if not meta:
+        return _build(text, num_classes, in_channels)
+    with preserve_rng_state():
+        try:
+            with torch.device("meta"):
+                return _build(text, num_classes, in_channels)
+        except NotImplementedError:  # torchvision's RegNet reads its weights while it is built
+            return _build(text, num_classes, in_channels)
+
+
+def _build(text: str, num_classes: int | None, in_channels: int | None) -> NamedNetwork:
     name, _, rest = text.partition(":")
-    if name in CLASSES:
+    if name in BLOCK_CLASSES:
         if num_classes is not None:
-            raise UsageError("--num-classes with a block alone", "it has no last layer", "leave it out")
-        return _alone(text, CLASSES[name], rest, device)
+            raise UsageError(f"{num_classes=} for a single block", "it has no last layer", "leave it out")
+        return _single_block(text, BLOCK_CLASSES[name], rest)
     if name.endswith(".py"):
-        return _family(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels, device)
+        return _resnet(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels)
     if name in FAMILY:
-        return _family(text, name, _block(rest) if rest else None, num_classes, in_channels, device)
+        return _resnet(text, name, _block(rest) if rest else None, num_classes, in_channels)
     if not text.startswith(TORCHVISION):
         raise NetworkError(
             f"there is no network '{text}'",
-            "it is no member of the family, no block, and no model file or run folder that can be read",
-            f"{nearest(name, [*FAMILY, *CLASSES])}, or torchvision:NAME",
+            "it is not in the family, not a block, and not a model file or run folder that can be read",
+            f"{nearest(name, [*FAMILY, *BLOCK_CLASSES])}, or torchvision:NAME",
         )
-    return _from_torchvision(text, num_classes, device)
-
-
-def _from_torchvision(text: str, num_classes: int | None, device: str) -> Named:
-    check_name(text)
-    spec = NetworkSpec(text, 1000 if num_classes is None else num_classes, 3)
+    network = NetworkSpec(
+        text, 1000 if num_classes is None else num_classes, 3 if in_channels is None else in_channels
+    ).build()
     side = 299 if text.endswith("inception_v3") else 224
-    with preserve_rng_state():
-        try:
-            with torch.device(device):
-                network = spec.build()
-        except NotImplementedError:  # some look at their own numbers while they are built
-            network = spec.build()
-    return Named(text, network, (3, side, side))
+    return NamedNetwork(text, network, (3, side, side))
 
 
-def _family(
-    text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None, device: str
-) -> Named:
+def _resnet(
+    text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None
+) -> NamedNetwork:
     try:
-        with preserve_rng_state(), torch.device(device):
-            network = create_resnet(name, num_classes, in_channels, block=block)
+        network = create_resnet(name, num_classes, in_channels, block=block)
     except ReslabError:
         raise
-    except Exception as error:
+    except Exception as error:  # a user's block may raise anything
         raise NetworkError(
             f"{text} cannot be built", f"{type(error).__name__}: {error}", "a block takes (in, out, stride)"
         ) from error
     side = 32 if FAMILY[name].stem == "small" else 224
-    return Named(text, network, (in_channels or default_in_channels(name), side, side))
+    return NamedNetwork(text, network, (in_channels or default_in_channels(name), side, side))
 
 
 def _block(name: str) -> Block:
-    known = {**BLOCKS, **CLASSES}
+    known = {**BLOCKS, **BLOCK_CLASSES}
     if name not in known:
         raise NetworkError(f"there is no block '{name}'", "", nearest(name, BLOCKS))
     return known[name]
 
 
-def _alone(text: str, block: Block, numbers: str, device: str) -> Named:
+def _single_block(text: str, block: Block, numbers: str) -> NamedNetwork:
     try:
-        given = tuple(int(number) for number in numbers.split(",")) if numbers else ALONE
-        in_channels, out_channels, stride = given
+        chosen = tuple(int(number) for number in numbers.split(",")) if numbers else DEFAULT_BLOCK_NUMBERS
+        in_channels, out_channels, stride = chosen
     except ValueError:
         raise NetworkError(
-            f"'{numbers}' does not say how to build a block",
-            "a block is built from in_channels, out_channels and stride",
-            f"three numbers with commas: {text.partition(':')[0]}:64,128,2",
+            f"a block cannot be built from '{numbers}'",
+            "it needs in_channels, out_channels and stride",
+            f"give three numbers with commas: {text.partition(':')[0]}:64,128,2",
         ) from None
-    if min(given) < 1:
-        raise NetworkError(f"'{text}'", "channels and stride are at least 1", "give three numbers above 0")
-    if max(given) > MOST:
-        raise UsageError(f"'{text}'", f"channels and stride are at most {MOST:,}", "give smaller numbers")
-    with torch.device(device):
-        alone = block(in_channels, out_channels, stride)
-    return Named(text, alone, (in_channels, 56, 56))
+    if not 1 <= min(chosen) <= max(chosen) <= MAX_BLOCK_NUMBER:
+        raise NetworkError(
+            f"'{text}' cannot be built",
+            f"channels and stride are at least 1 and at most {MAX_BLOCK_NUMBER:,}",
+            f"give three numbers in this range: {text.partition(':')[0]}:64,128,2",
+        )
+    return NamedNetwork(text, block(in_channels, out_channels, stride), (in_channels, 56, 56))

@@ -1,9 +1,10 @@
-"""A network by its name: a member of the family, or `torchvision:resnet18` and its other classifiers."""
+"""Networks by name, the family's and torchvision's, and a check that images pass through them."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -15,12 +16,30 @@ from reslab.randomness import torch_seeded
 from .resnet import FAMILY, ResNet, Stem, create_resnet
 
 TORCHVISION = "torchvision:"
-WITH_SECOND_HEAD = ("googlenet", "inception_v3")
+AUXILIARY_HEAD = ("googlenet", "inception_v3")
+
+
+def list_networks(pattern: str = "*") -> list[str]:
+    """Return the names of networks that `create_network` builds, sorted.
+
+    Args:
+        pattern: filter with * and ?, as in "cifar*". A pattern that starts with "torchvision:" lists
+            torchvision's classifiers: "torchvision:resnet*".
+    """
+    names = torchvision_networks() if pattern.startswith(TORCHVISION) else FAMILY
+    return sorted(name for name in names if fnmatch(name, pattern))
+
+
+def torchvision_networks() -> list[str]:
+    """Return the names of torchvision's classifiers, each with "torchvision:" before it."""
+    import torchvision
+
+    return [f"{TORCHVISION}{name}" for name in torchvision.models.list_models(module=torchvision.models)]
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What it takes to build a network again. As JSON it stands in the header of every model file."""
+    """Name and sizes from which a network is built again; JSON in the header of a model file."""
 
     name: str
     num_classes: int
@@ -28,7 +47,7 @@ class NetworkSpec:
     stem: Stem | None = None
 
     def build(self, zero_init_residual: bool = False) -> nn.Module:
-        """The network with fresh weights from torch's random state. Raises NetworkError."""
+        """Return the network with weights from torch's random state. Raise NetworkError."""
         if not self.name.startswith(TORCHVISION):
             return create_resnet(
                 self.name,
@@ -41,11 +60,9 @@ class NetworkSpec:
 
 
 def check_name(name: str) -> None:
-    """Raises NetworkError, pointing to the nearest name, unless `name` can be built."""
+    """Raise NetworkError, with the nearest names, unless a network of this name can be built."""
     if name.startswith(TORCHVISION):
-        import torchvision
-
-        known = [f"{TORCHVISION}{n}" for n in torchvision.models.list_models(module=torchvision.models)]
+        known = torchvision_networks()
         if name not in known:
             raise NetworkError(
                 f"torchvision has no classifier '{short_name(name)}'",
@@ -61,41 +78,41 @@ def check_name(name: str) -> None:
 
 
 def default_in_channels(name: str) -> int:
-    """Channels of the photos that the network is made for: 1 for the textbook's, else 3."""
+    """Return the channels of the network's images: 1 for textbook_resnet18, otherwise 3."""
     return FAMILY[name].in_channels if name in FAMILY else 3
 
 
 def short_name(name: str) -> str:
-    """torchvision's own name of the network, under which it keeps weights."""
+    """Return torchvision's name of the network, without "torchvision:"."""
     return name.removeprefix(TORCHVISION)
 
 
 def check_input(
     network: nn.Module, name: str, in_channels: int, size: int, num_classes: int | None = None
 ) -> None:
-    """Raises NetworkError unless images (2, in_channels, size, size) pass through and come out as logits.
+    """Raise NetworkError unless images (2, in_channels, size, size) give logits (2, num_classes).
 
-    `num_classes`: as many logits, and in train mode as well; None: any number, in eval mode. Modes, buffers
-    and random state of the network stay as they were.
+    With `num_classes` the network runs in eval and in train mode; with None only in eval mode, and any
+    number of logits is valid. Modes, buffers and the random state are restored.
     """
     stride = network.total_stride if isinstance(network, ResNet) else 1
     if size < stride:
-        smaller = ", or a network for small pictures: cifar_resnet20, or --stem small" if stride > 4 else ""
+        smaller = ", or a network for small images: cifar_resnet20, or --stem small" if stride > 4 else ""
         raise NetworkError(
-            f"pictures of {size} pixels are too small for {name}",
-            f"each side is reduced {stride} times, so less than one pixel would be left of them",
+            f"images of {size} pixels are too small for {name}",
+            f"it reduces each side {stride} times, which leaves less than one pixel",
             f"use --size {stride} or more{smaller}",
         )
     modes = (False,) if num_classes is None else (False, True)
     try:
-        found = [_forward(network, in_channels, size, train) for train in modes]
+        outputs = [_forward(network, in_channels, size, train) for train in modes]
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise NetworkError(
-            f"{name} does not take pictures of shape ({in_channels}, {size}, {size})",
+            f"{name} does not accept images of shape ({in_channels}, {size}, {size})",
             next(iter(str(error).splitlines()), type(error).__name__),
-            "try another --size, or the size and the channels that the network was made for",
+            "try another --size, or the size and channels that the network was made for",
         ) from error
-    for logits in found:
+    for logits in outputs:
         if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
             shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise NetworkError(
@@ -105,14 +122,14 @@ def check_input(
             )
         if num_classes is not None and logits.shape[1] != num_classes:
             raise NetworkError(
-                f"{name} has {logits.shape[1]} outputs, and the photos have {num_classes} classes",
-                "outputs without a class would only learn to be never right",
+                f"{name} has {logits.shape[1]} outputs, but the photos have {num_classes} classes",
+                "every output needs a class",
                 f"build it with num_classes={num_classes}",
             )
 
 
 def _forward(network: nn.Module, in_channels: int, size: int, train: bool) -> object:
-    """What comes out for two black pictures; modes, buffers and random state are put back."""
+    """Return the output for two black images. Restore modes, buffers and the random state."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -134,16 +151,20 @@ def _build_torchvision(spec: NetworkSpec, zero_init_residual: bool) -> nn.Module
     name = short_name(spec.name)
     if spec.in_channels != 3 or spec.stem is not None or zero_init_residual:
         raise NetworkError(
-            f"{spec.name} is taken as torchvision made it",
-            "it has 3 input channels, its own stem and its own initialisation",
-            f"leave --stem and --zero-init-residual alone, or build reslab's own: --network {name}",
+            f"{spec.name} is built as torchvision defines it",
+            "it has 3 input channels, its own stem and its own initialization",
+            f"leave --stem and --zero-init-residual out, or build reslab's own: --network {name}",
         )
     if spec.num_classes < 1:
         raise NetworkError(
-            f"no network has num_classes={spec.num_classes}", "it needs at least one", "give 1 or more"
+            f"a network with num_classes={spec.num_classes} cannot be built",
+            "it needs at least one class",
+            "give 1 or more",
         )
     extra: dict[str, Any] = {}
-    if name in WITH_SECOND_HEAD:  # one tensor of logits, in training too; images as their weights expect
+    if (
+        name in AUXILIARY_HEAD
+    ):  # one tensor of logits, in train mode too; images normalized as its weights expect
         extra = {"aux_logits": False, "init_weights": True, "transform_input": True}
     network: nn.Module = torchvision.models.get_model(
         name, weights=None, num_classes=spec.num_classes, **extra

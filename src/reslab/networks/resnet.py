@@ -1,17 +1,18 @@
-"""The residual network as a sequence, and the family as a table. Its blocks are in blocks.py.
+"""ResNet as an nn.Sequential, and the family resnet18 ... cifar_resnet110 as a table.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015 (the paper).
+The paper: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015. Blocks are in blocks.py.
 """
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
@@ -24,7 +25,11 @@ Stem = Literal["imagenet", "small"]
 
 
 def make_stem(in_channels: int, channels: int, stem: Stem, bias: bool) -> OrderedDict[str, nn.Module]:
-    """imagenet: (N, C, H, W) -> (N, channels, H/4, W/4); small: a 3x3 convolution that keeps H and W."""
+    """Return the layers before the first stage.
+
+    "imagenet": 7x7 convolution and max pooling, (N, in_channels, H, W) -> (N, channels, H/4, W/4).
+    "small": 3x3 convolution, (N, in_channels, H, W) -> (N, channels, H, W).
+    """
     if stem not in ("imagenet", "small"):
         raise NetworkError(f"there is no stem '{stem}'", "there are two", "use 'imagenet' or 'small'")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -33,25 +38,38 @@ def make_stem(in_channels: int, channels: int, stem: Stem, bias: bool) -> Ordere
     else:
         layers["conv1"] = conv3x3(in_channels, channels, bias=bias)
     layers["bn1"] = nn.BatchNorm2d(channels)
-    layers["relu"] = nn.ReLU()  # not in place: a reader who keeps every output keeps the right ones
+    layers["relu"] = nn.ReLU()  # not in place, so that hooks can keep the output of bn1
     if stem == "imagenet":
         layers["maxpool"] = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
     return layers
 
 
 def make_stage(block: Block, in_channels: int, out_channels: int, stride: int, size: int) -> nn.Sequential:
-    """`size` blocks, of which the first changes the shape."""
+    """Return `size` blocks; the first one changes the channels and the resolution."""
     first = block(in_channels, out_channels, stride)
     return nn.Sequential(first, *(block(out_channels, out_channels, 1) for _ in range(size - 1)))
 
 
 class ResNet(nn.Sequential):
-    """A residual network as a sequence with torchvision's names: (N, in_channels, H, W) -> (N, num_classes).
+    """Residual network of any size: (N, in_channels, H, W) -> logits (N, num_classes). He et al. 2015.
 
-    conv1, bn1, relu, maxpool, layer1 ... layer4, avgpool, flatten, fc: `for layer in net: x = layer(x)` is
-    the whole forward pass, `net[:-1]` the feature extractor, and the state dict is torchvision's.
+    A sequence of layers with torchvision's names: conv1, bn1, relu, maxpool, layer1 ... layer4, avgpool,
+    flatten, fc. `for layer in network: x = layer(x)` is the whole forward pass, `network[:-1]` the feature
+    extractor, and the state dict is torchvision's.
 
-    Raises NetworkError for sizes that make no network.
+    Args:
+        block: any callable (in_channels, out_channels, stride) -> module, used in every place.
+        stage_sizes: number of blocks of each stage; every stage but the first halves the resolution.
+        stage_channels: output channels of each stage.
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        stem: "imagenet" (7x7, stride 2, max pooling) or "small" (3x3), for images under 64 pixels.
+        stem_channels: output channels of the stem.
+        stem_bias: give the stem's convolution a bias.
+        zero_init_residual: start every block as its shortcut (Goyal et al. 2017, section 5.1).
+
+    Raises:
+        NetworkError: sizes below 1, an unknown stem, or zero_init_residual with blocks that lack it.
     """
 
     conv1: nn.Conv2d
@@ -75,44 +93,47 @@ class ResNet(nn.Sequential):
         check_sizes(stage_sizes, stage_channels)
         if min(num_classes, in_channels, stem_channels) < 1:
             raise NetworkError(
-                f"no network has {num_classes=}, {in_channels=}, {stem_channels=}",
+                f"a network with {num_classes=}, {in_channels=}, {stem_channels=} cannot be built",
                 "it needs at least one of each",
-                "give numbers from 1 upwards",
+                "give numbers of 1 or more",
             )
-        layers = make_stem(in_channels, stem_channels, stem, stem_bias)
+        layers = make_stem(in_channels, stem_channels, stem, stem_bias)  # (N, stem_channels, H/4, W/4)
         channels = stem_channels
         for i, (size, out_channels) in enumerate(zip(stage_sizes, stage_channels, strict=True)):
-            stride = 1 if i == 0 else 2
+            stride = 1 if i == 0 else 2  # (N, 64, H/4, W/4), (N, 128, H/8, W/8), (N, 256, H/16, W/16), ...
             layers[f"layer{i + 1}"] = stage = make_stage(block, channels, out_channels, stride, size)
             channels = out_channels
-        if getattr(stage[-1], "leaves_sum_bare", False):  # pre-activation
+        if getattr(stage[-1], "ends_without_activation", False):
             layers["bn_last"], layers["relu_last"] = nn.BatchNorm2d(channels), nn.ReLU()
         layers["avgpool"] = nn.AdaptiveAvgPool2d(1)  # (N, C, 1, 1)
         layers["flatten"] = nn.Flatten()  # (N, C)
-        layers["fc"] = nn.Linear(channels, num_classes)
+        layers["fc"] = nn.Linear(channels, num_classes)  # (N, num_classes)
         super().__init__(layers)
-        # pixels of the picture for one pixel of the last stage
+        # side of the image in pixels for one pixel of the last stage
         self.total_stride = (4 if stem == "imagenet" else 1) * 2 ** (len(stage_sizes) - 1)
         initialize(self, zero_init_residual)
 
     def __getitem__(self, index: slice | int) -> Any:
-        if isinstance(index, slice):  # torch would call ResNet's own constructor with the layers
+        if isinstance(index, slice):  # nn.Sequential would call ResNet(layers)
             return nn.Sequential(OrderedDict(list(self.named_children())[index]))
         return super().__getitem__(index)
 
 
 def check_sizes(stage_sizes: Sequence[int], stage_channels: Sequence[int]) -> None:
-    """Raises NetworkError unless there is at least one stage and each has its size and its channels."""
+    """Raise NetworkError unless there is at least one stage, each with its size and its channels."""
     if len(stage_sizes) != len(stage_channels) or min([*stage_sizes, *stage_channels], default=0) < 1:
         raise NetworkError(
-            f"stages of {[*stage_sizes]} blocks with {[*stage_channels]} channels make no network",
-            "every stage needs its number of blocks and its number of channels, both at least 1",
-            "give as many of the one as of the other: stage_sizes=(2, 2, 2), stage_channels=(64, 128, 256)",
+            f"stages of {[*stage_sizes]} blocks with {[*stage_channels]} channels cannot be built",
+            "every stage needs a number of blocks and a number of channels, both at least 1",
+            "give as many sizes as channels: stage_sizes=(2, 2, 2), stage_channels=(64, 128, 256)",
         )
 
 
 def initialize(network: nn.Module, zero_init_residual: bool = False) -> None:
-    """He 2015 ("Delving deep into rectifiers"): convolutions normal with variance 2 / fan-out."""
+    """Draw the weights of all convolutions from a normal distribution of variance 2 / fan-out.
+
+    He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -123,9 +144,9 @@ def initialize(network: nn.Module, zero_init_residual: bool = False) -> None:
     blocks: list[Any] = [module for module in network.modules() if hasattr(module, "zero_init_residual")]
     if not blocks:
         raise NetworkError(
-            "zero_init_residual needs blocks that can start as the identity",
-            "no block of this network has a method zero_init_residual (a plain block would pass nothing on)",
-            "leave zero_init_residual off, or give your block the method",
+            "zero_init_residual needs blocks that can start as their shortcut",
+            "no block of this network has a method zero_init_residual (a plain block has no shortcut)",
+            "leave zero_init_residual out, or give your block the method",
         )
     for block in blocks:
         block.zero_init_residual()
@@ -133,8 +154,10 @@ def initialize(network: nn.Module, zero_init_residual: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A member of the family: sizes are data."""
+    """A row of the family's table: the sizes and defaults of one network."""
 
+    title: str
+    source: str
     block: Block
     stage_sizes: tuple[int, ...]
     stage_channels: tuple[int, ...] = (64, 128, 256, 512)
@@ -145,28 +168,36 @@ class Architecture:
     num_classes: int = 1000
 
 
-_wide = (256, 512, 1024, 2048)
+TABLE_1 = "He et al. 2015, table 1"
+WIDE = (256, 512, 1024, 2048)
 _cifar = partial(
     Architecture,
-    partial(BasicBlock, shortcut="A"),
+    source="He et al. 2015, section 4.2",
+    block=partial(BasicBlock, shortcut="A"),
     stage_channels=(16, 32, 64),
     stem="small",
     stem_channels=16,
     num_classes=10,
 )
 FAMILY: dict[str, Architecture] = {
-    "resnet18": Architecture(BasicBlock, (2, 2, 2, 2)),
-    "resnet34": Architecture(BasicBlock, (3, 4, 6, 3)),
-    "resnet50": Architecture(Bottleneck, (3, 4, 6, 3), _wide),
-    "resnet101": Architecture(Bottleneck, (3, 4, 23, 3), _wide),
-    "resnet152": Architecture(Bottleneck, (3, 8, 36, 3), _wide),
-    "cifar_resnet20": _cifar(stage_sizes=(3, 3, 3)),
-    "cifar_resnet32": _cifar(stage_sizes=(5, 5, 5)),
-    "cifar_resnet44": _cifar(stage_sizes=(7, 7, 7)),
-    "cifar_resnet56": _cifar(stage_sizes=(9, 9, 9)),
-    "cifar_resnet110": _cifar(stage_sizes=(18, 18, 18)),
+    "resnet18": Architecture("ResNet-18", TABLE_1, BasicBlock, (2, 2, 2, 2)),
+    "resnet34": Architecture("ResNet-34", TABLE_1, BasicBlock, (3, 4, 6, 3)),
+    "resnet50": Architecture("ResNet-50", TABLE_1, Bottleneck, (3, 4, 6, 3), WIDE),
+    "resnet101": Architecture("ResNet-101", TABLE_1, Bottleneck, (3, 4, 23, 3), WIDE),
+    "resnet152": Architecture("ResNet-152", TABLE_1, Bottleneck, (3, 8, 36, 3), WIDE),
+    "cifar_resnet20": _cifar("ResNet-20 for CIFAR", stage_sizes=(3, 3, 3)),
+    "cifar_resnet32": _cifar("ResNet-32 for CIFAR", stage_sizes=(5, 5, 5)),
+    "cifar_resnet44": _cifar("ResNet-44 for CIFAR", stage_sizes=(7, 7, 7)),
+    "cifar_resnet56": _cifar("ResNet-56 for CIFAR", stage_sizes=(9, 9, 9)),
+    "cifar_resnet110": _cifar("ResNet-110 for CIFAR", stage_sizes=(18, 18, 18)),
     "textbook_resnet18": Architecture(
-        TextbookBlock, (2, 2, 2, 2), stem_bias=True, in_channels=1, num_classes=10
+        "ResNet-18 of a textbook",
+        "Dive into Deep Learning, section 8.6",
+        TextbookBlock,
+        (2, 2, 2, 2),
+        stem_bias=True,
+        in_channels=1,
+        num_classes=10,
     ),
 }
 
@@ -181,12 +212,37 @@ def create_resnet(
     zero_init_residual: bool = False,
     weights: str | Path | None = None,
 ) -> ResNet:
-    """A member of the family by name; what is not given comes from its row in the table.
+    """Build a network of the family by name: (N, in_channels, H, W) -> logits (N, num_classes).
 
-    `block` puts another block in every place; `stem="small"` is for pictures under about 64 pixels;
-    `weights` is "imagenet" or a file, see weights.py; what it leaves out beside the head is a warning.
-    Raises NetworkError, WeightsError and DownloadError.
+    Arguments that are None have the network's own default, see `FAMILY`.
+
+    Args:
+        name: "resnet18", "cifar_resnet20" or another name of `reslab.list_networks()`.
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        block: any callable (in_channels, out_channels, stride) -> module, used in every place.
+        stem: "imagenet" (7x7, stride 2, max pooling) or "small" (3x3), for images under 64 pixels.
+        zero_init_residual: start every block as its shortcut (Goyal et al. 2017, section 5.1).
+        weights: "imagenet", or a .safetensors or .pth file, see `load_pretrained`. A warning reports tensors
+            that stay as initialized, except those of the last layer.
+
+    Raises:
+        NetworkError: unknown name or stem, or sizes below 1.
+        WeightsError: the file cannot be read or does not fit.
+        DownloadError: the ImageNet weights cannot be downloaded.
     """
+    return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights)
+
+
+def _create(
+    name: str,
+    num_classes: int | None,
+    in_channels: int | None,
+    block: Block | None,
+    stem: Stem | None,
+    zero_init_residual: bool,
+    weights: str | Path | None,
+) -> ResNet:
     if name not in FAMILY:
         raise NetworkError(f"there is no network '{name}'", "it is not in the table", nearest(name, FAMILY))
     row = FAMILY[name]
@@ -203,20 +259,57 @@ def create_resnet(
     )
     if weights is not None:
         report = load_pretrained(network, name, weights)
-        fresh = {*report.missing, *(tensor for tensor, _, _ in report.other_shape)}
-        if fresh - {"fc.weight", "fc.bias"} or report.renamed:
-            warnings.warn(str(report), stacklevel=2)
+        initialized = {*report.missing, *(tensor for tensor, _, _ in report.other_shape)}
+        if initialized - {"fc.weight", "fc.bias"} or report.renamed:
+            warnings.warn(str(report), stacklevel=3)  # the caller of the public function
     return network
 
 
-resnet18 = partial(create_resnet, "resnet18")
-resnet34 = partial(create_resnet, "resnet34")
-resnet50 = partial(create_resnet, "resnet50")
-resnet101 = partial(create_resnet, "resnet101")
-resnet152 = partial(create_resnet, "resnet152")
-cifar_resnet20 = partial(create_resnet, "cifar_resnet20")
-cifar_resnet32 = partial(create_resnet, "cifar_resnet32")
-cifar_resnet44 = partial(create_resnet, "cifar_resnet44")
-cifar_resnet56 = partial(create_resnet, "cifar_resnet56")
-cifar_resnet110 = partial(create_resnet, "cifar_resnet110")
-textbook_resnet18 = partial(create_resnet, "textbook_resnet18")
+class NetworkFunction(Protocol):
+    """Signature of resnet18 and the other functions of the family, for type checkers and editors."""
+
+    def __call__(
+        self,
+        num_classes: int = ...,
+        in_channels: int = ...,
+        *,
+        block: Block = ...,
+        stem: Stem = ...,
+        zero_init_residual: bool = ...,
+        weights: str | Path | None = ...,
+    ) -> ResNet: ...
+
+
+def _function(name: str) -> NetworkFunction:
+    """Return the public function of a row of the table; the row's values are its defaults."""
+    row = FAMILY[name]
+
+    def function(
+        num_classes: int = row.num_classes,
+        in_channels: int = row.in_channels,
+        *,
+        block: Block = row.block,
+        stem: Stem = row.stem,
+        zero_init_residual: bool = False,
+        weights: str | Path | None = None,
+    ) -> ResNet:
+        return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights)
+
+    title = f"{row.title}: (N, in_channels, H, W) -> logits (N, num_classes). {row.source}."
+    _, _, arguments = str(inspect.getdoc(create_resnet)).partition("`reslab.list_networks()`.\n")
+    function.__doc__ = f"{title}\n\nArgs:\n{arguments}"
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+resnet18 = _function("resnet18")
+resnet34 = _function("resnet34")
+resnet50 = _function("resnet50")
+resnet101 = _function("resnet101")
+resnet152 = _function("resnet152")
+cifar_resnet20 = _function("cifar_resnet20")
+cifar_resnet32 = _function("cifar_resnet32")
+cifar_resnet44 = _function("cifar_resnet44")
+cifar_resnet56 = _function("cifar_resnet56")
+cifar_resnet110 = _function("cifar_resnet110")
+textbook_resnet18 = _function("textbook_resnet18")
