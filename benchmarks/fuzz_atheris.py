@@ -37,10 +37,10 @@ with atheris.instrument_imports(include=["PIL", "reslab", "pillow_heif", "tomlli
     from reslab import Recipe, Run
     from reslab.errors import ClassifierError, PhotosError, RecipeError, RunError, WeightsError
     from reslab.evaluation.model_file import read_header
-    from reslab.networks.weights.files import read_weights
-    from reslab.networks.weights.safetensors_header import read_table
+    from reslab.networks.weights.files import read_safetensors_header, read_weights
     from reslab.photos.decoding.decode import decode
-    from reslab.photos.folder import list_file as listing
+    from reslab.photos.checking.fix import fix
+    from reslab.photos.folder import list_file
     from reslab.training.runs.checkpoint_schema import read_averages, read_content, read_place, read_rates
 
 DATA = 64  # bytes of numbers behind a header
@@ -54,15 +54,13 @@ def decoder(content: bytes) -> None:
 
 
 def safetensors(content: bytes) -> None:
-    """What is read of a file that our table takes for whole is what the table says."""
+    """A file whose header is valid is read, and its tensors have the shapes of the header."""
     path = SCRATCH / "file.safetensors"
     path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(DATA))
     with contextlib.suppress(ValueError, WeightsError):
-        table = read_table(path)
-        read = read_weights(path)
-        assert {name: tuple(tensor.shape) for name, tensor in read.items()} == {
-            name: entry.shape for name, entry in table.tensors.items()
-        }
+        header = read_safetensors_header(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in read_weights(path).items()}
+        assert shapes == {name: stored.shape for name, stored in header.tensors.items()}
 
 
 def pickled(content: bytes) -> None:
@@ -86,7 +84,7 @@ def check_list(content: bytes) -> None:
     path = SCRATCH / "photos" / "list.jsonl"
     path.write_bytes(content)
     with contextlib.suppress(PhotosError):
-        assert listing.read(path).digests
+        assert list_file.read(path).splits
 
 
 def recipe(content: bytes) -> None:
@@ -170,7 +168,7 @@ def _models() -> Iterable[bytes]:
     Classifier(spec.build(), ("cat", "dog"), Preprocess(size=16, resize=20), spec).save(
         SCRATCH / "whole.safetensors"
     )
-    yield read_table(SCRATCH / "whole.safetensors").metadata["reslab"].encode()
+    yield read_safetensors_header(SCRATCH / "whole.safetensors").metadata["reslab"].encode()
 
 
 def _lists() -> Iterable[bytes]:
@@ -182,7 +180,7 @@ def _lists() -> Iterable[bytes]:
         ("val", "dog", 3),
     ):
         make_photo(folder / split / label / f"{number}.jpg", number, (90, 90, 90))
-    reslab.check(folder).fix(folder / "whole.jsonl")
+    fix(reslab.check(folder), folder / "whole.jsonl")
     yield (folder / "whole.jsonl").read_bytes()
 
 
