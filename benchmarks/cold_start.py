@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from reslab.hardware import cores, processor
+from reslab.hardware import cores, processor_name
 
 HELP_TARGET = 0.2  # seconds
 RIVALS = {  # name: (package, command)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures all commands in turns, prints a table, and says which targets are met."""
     options = _parse(arguments)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision") if _installed(name))
-    print(f"{processor()}, {cores()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
+    print(f"{processor_name()}, {cores()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
     print(f"{versions}; {options.rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from reslab import Classifier
 from reslab.evaluation.fast.backends import candidates
-from reslab.hardware import processor
+from reslab.hardware import processor_name
 
 Answer = Callable[[Tensor], Any]
 
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = photos[:: max(1, len(photos) // options.photos)][: options.photos]
     images = look.normalize(torch.stack([look.evaluation(look.read(photo)) for photo in photos]))
     libraries = ["torch", *(name for name in ("onnxruntime", "openvino") if find_spec(name))]
-    print(f"{processor()}, one thread; {', '.join(f'{name} {version(name)}' for name in libraries)}")
+    print(f"{processor_name()}, one thread; {', '.join(f'{name} {version(name)}' for name in libraries)}")
     print(f"{len(images)} photos, {classifier} at {look.size} pixels, batches of {options.batch}")
     with torch.no_grad():
         _measure(network, images.split(options.batch), options.rounds)

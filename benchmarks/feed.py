@@ -32,11 +32,12 @@ from typing import Any
 import PIL
 import torch
 import torchvision
+from core_waits import waiting
 from torch import nn
 
 import reslab
 from reslab import Batch, Batches, Photos, Recipe
-from reslab.hardware import cores, keep_memory, processor, waiting
+from reslab.hardware import cores, keep_freed_memory, processor_name
 from reslab.networks.precision import parse_precision
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.training.loop import Epoch, TrainState, training_loop
@@ -52,9 +53,10 @@ DIFFERENT = 4  # batches of random tensors that take turns: more would only fill
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures size by size, prints a table for each, and at the end whether the target is met."""
     options = _parse(arguments)
-    print(f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    print(f"{processor_name()}, {cores()} cores, {threads} threads, load {load:.1f}")
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow {PIL.__version__}")
-    keep_memory()
+    keep_freed_memory()
     if options.work:
         torch.set_num_threads(1)
         options.workers = 0  # their CPU time is not this process's

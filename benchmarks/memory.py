@@ -34,7 +34,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from reslab.hardware import cores, processor
+from reslab.hardware import cores, processor_name
 
 COUNTS, TARGET = (8_000, 100_000, 1_000_000), 200  # bytes a photo
 WARM = 5000  # photos on which everything is done once before
@@ -45,7 +45,7 @@ EVERY = 0.005  # seconds between two looks at the memory
 def main(arguments: Sequence[str] | None = None) -> None:
     """Makes the photos, measures every count in a process of its own, and says whether the target is met."""
     options = _parse(arguments)
-    print(f"{processor()}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{processor_name()}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
     answers = []
     for count in options.photos or COUNTS:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -166,28 +166,23 @@ def _measure(folder: Path, count: int, options: argparse.Namespace, pipe: Any) -
 def _stages(folder: Path, source: Path, options: argparse.Namespace, meter: _Meter) -> tuple[Any, ...]:
     """What a training does with its photos before the first step; everything that it keeps."""
     from reslab import Batches, Photos, Recipe
-    from reslab.files import write_json_lines
-    from reslab.photos.checking.quick_check import first_look
-    from reslab.photos.folder import list_file as listing
+    from reslab.photos.checking.quick_check import quick_check
     from reslab.photos.loading.pixel_cache import open_pixels
-    from reslab.training.runs.run_schema import PHOTO, read_lines
 
     lines = folder / f"{source.name}.jsonl"
     given = source
     if options.list:
         every = Photos(source)
         given = folder / f"{source.name}-list.jsonl"
-        write = ({k: r[k] for k in ("path", "class", "split", "digest")} for r in every.rows())
-        listing.write(given, source, every.classes, write, sum(map(len, every.splits.values())))
+        every.save(given)
         del every
         meter.settle()
         meter.start = _resident()
     photos = meter.stage("Photos: found, digested, cut to splits", lambda: Photos(given))
-    meter.stage("first look", lambda: str(len(first_look(photos).findings)))
-    meter.stage("photos.jsonl written", lambda: write_json_lines(lines, photos.rows()))
-    again = partial(Photos.from_rows, source, photos.classes)
+    meter.stage("quick check", lambda: str(len(quick_check(photos).findings)))
+    meter.stage("photos.jsonl written", partial(photos.save, lines))
     del photos
-    photos = meter.stage("photos.jsonl read instead", lambda: again(read_lines(lines, PHOTO)))
+    photos = meter.stage("photos.jsonl read instead", lambda: Photos.load(lines))
     look = Recipe().preprocess(3)
 
     def opened() -> Any:

@@ -122,11 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     import torch
 
-    from reslab.hardware import cores, processor
+    from reslab.hardware import cores, processor_name
 
     present = [name for name, needed in NEEDED.items() if importlib.util.find_spec(needed)]
     versions = ", ".join(f"{name} {_version(name)}" for name in ["torch", *present])
-    print(f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads; {versions}")
+    print(f"{processor_name()}, {cores()} cores, {torch.get_num_threads()} threads; {versions}")
     for name in NEEDED.keys() - present:
         print(f"{name} is not installed and left out")
     with _prepared(options) as (folder, model):

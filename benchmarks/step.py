@@ -29,12 +29,13 @@ from typing import Any
 
 import torch
 import torchvision
+from core_waits import waiting
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import reslab
-from reslab.hardware import cores, keep_memory, multiplies_bf16, processor, waiting
-from reslab.networks.precision import CANDIDATES, parse_precision
+from reslab.hardware import cores, has_fast_bf16, keep_freed_memory, processor_name
+from reslab.networks.precision import UNCOMPILED, parse_precision
 from reslab.photos.loading.batches import Batch
 from reslab.training.loop import TrainState, update
 from reslab.training.optimizer import make_optimizer
@@ -52,9 +53,10 @@ Step = Callable[[], object]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures point by point, prints a table for each, and at the end which targets are met."""
     options = _parse(arguments)
-    print(f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    threads, load = torch.get_num_threads(), os.getloadavg()[0]
+    print(f"{processor_name()}, {cores()} cores, {threads} threads, load {load:.1f}")
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}, {options.rounds} rounds")
-    print(f"the peak is that in {'bf16' if multiplies_bf16() else 'fp32, for there is no bf16'}")
+    print(f"the peak is that in {'bf16' if has_fast_bf16() else 'fp32, for there is no bf16'}")
     sizes, batches = options.size or SIZES, options.batch or BATCHES
     if options.quick:
         sizes, batches = (64, 128), (64,)
@@ -116,8 +118,8 @@ def plain_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
     """What anyone would write: {name: step}."""
     torch.manual_seed(0)
     images, labels = torch.randn(batch, 3, size, size), torch.arange(batch) % 2
-    bf16 = multiplies_bf16()
-    names = [name for name, p in CANDIDATES.items() if bf16 or p.number_format == "fp32"]
+    bf16 = has_fast_bf16()
+    names = [name for name, p in UNCOMPILED.items() if bf16 or p.number_format == "fp32"]
     steps = {f"plain {name}": _plain(name, images, labels) for name in names}
     if compiled and bf16:
         steps["compiled bf16+channels_last"] = _plain("bf16+channels_last", images, labels, compiled=True)
@@ -150,7 +152,7 @@ def own_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
 
     With the rivals' AdamW, and with Muon, the update of the recipe `fast`: more work for fewer steps.
     """
-    keep_memory()
+    keep_freed_memory()
     made = Batch(torch.randn(batch, 3, size, size), torch.arange(batch) % 2)
     return dict(_own(size, made, optimizer) for optimizer in ("adamw", "muon"))
 

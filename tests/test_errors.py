@@ -1,4 +1,4 @@
-"""An error is an answer: what happened, why, and what to do next."""
+"""Errors: three parts, pickling, and hints for mistyped names."""
 
 import pickle
 import re
@@ -11,7 +11,7 @@ from reslab.errors import ReslabError, nearest
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ReslabError)]
 
 
-def test_the_tree_at_the_top_is_the_tree() -> None:
+def test_the_docstring_draws_the_tree_of_classes() -> None:
     drawn = re.findall(r"^(?:\|-- |`-- )?([A-Z]\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
     assert drawn == [
         "ReslabError",
@@ -20,25 +20,25 @@ def test_the_tree_at_the_top_is_the_tree() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_three_parts_are_three_lines_and_what_is_empty_is_none(kind: type[ReslabError]) -> None:
+def test_each_part_is_a_line_and_empty_parts_are_left_out(kind: type[ReslabError]) -> None:
     assert str(kind("a", "b", "c")) == "a\n  why: b\n  do:  c"
     assert str(kind("a", do="c")) == "a\n  do:  c"
     assert str(kind("a")) == "a"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_survives_the_way_between_processes(kind: type[ReslabError]) -> None:
+def test_an_error_can_be_pickled(kind: type[ReslabError]) -> None:
     error = pickle.loads(pickle.dumps(kind("what", "why", "do")))
     assert type(error) is kind
     assert (error.what, error.why, error.do) == ("what", "why", "do")
 
 
 @pytest.mark.parametrize("typed", ["rsnet18", "resnet-18", "resent18"])
-def test_a_mistyped_name_is_led_to_the_nearest(typed: str) -> None:
+def test_a_mistyped_name_gives_the_nearest_one(typed: str) -> None:
     assert nearest(typed, ["resnet50", "resnet18", "vgg"]) == (
         "did you mean 'resnet18'? known: resnet18, resnet50, vgg"
     )
 
 
-def test_a_name_that_is_near_to_nothing_gets_the_list() -> None:
+def test_a_name_without_a_near_one_gives_the_list() -> None:
     assert nearest("zzzz", {"fast": 1, "paper": 2}) == "known: fast, paper"

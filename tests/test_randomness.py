@@ -1,4 +1,4 @@
-"""Draws that depend on their key and on nothing else."""
+"""Random numbers that depend only on their key."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ KEYS = st.tuples(
 
 
 @given(KEYS, KEYS)
-def test_two_keys_are_equal_only_if_every_part_is(
+def test_two_keys_are_equal_only_if_all_parts_are(
     one: tuple[int, str, tuple[int, ...]], other: tuple[int, str, tuple[int, ...]]
 ) -> None:
     same = key(one[0], one[1], *one[2]) == key(other[0], other[1], *other[2])
@@ -29,13 +29,13 @@ def test_a_colon_in_a_purpose_does_not_make_it_another_key() -> None:
     assert len({key(1, "a", 2), key(1, "a:2"), key(1, "a:", 2), key(1, "a::2")}) == 4
 
 
-def test_draws_are_the_same_in_another_process() -> None:
+def test_another_process_gives_the_same_numbers() -> None:
     code = "from reslab.randomness import *; print(key(3, 'order', 7), uniforms(3, 'x', 1, count=2).tolist())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == f"{key(3, 'order', 7)} {uniforms(3, 'x', 1, count=2).tolist()}"
 
 
-def test_a_draw_is_what_it_was_in_the_first_release() -> None:
+def test_numbers_are_those_of_the_first_release() -> None:
     assert key(0, "order", 0) == 14268844861902671836
     assert permutation(0, "order", 0, count=6).tolist() == [0, 5, 1, 4, 3, 2]
 
@@ -51,7 +51,7 @@ def test_uniforms_are_uniform_within_a_key_and_across_keys() -> None:
 
 
 @given(st.integers(0, 9), st.integers(0, 99), st.integers(0, 200))
-def test_a_permutation_has_everything_once(seed: int, epoch: int, count: int) -> None:
+def test_a_permutation_has_every_index_once(seed: int, epoch: int, count: int) -> None:
     order = permutation(seed, "order", epoch, count=count)
     assert sorted(order) == list(range(count))
     assert (order == permutation(seed, "order", epoch, count=count)).all()
@@ -64,7 +64,7 @@ def test_every_order_is_equally_likely() -> None:
     assert chisquare(counts).pvalue > 0.001
 
 
-def test_torch_draws_from_the_key_inside_the_block() -> None:
+def test_torch_numbers_depend_on_the_key_inside_the_block() -> None:
     def draw(*numbers: int) -> list[float]:
         with torch_seeded(0, "test", *numbers):
             return torch.rand(4).tolist()
@@ -75,7 +75,7 @@ def test_torch_draws_from_the_key_inside_the_block() -> None:
     assert draw(2) != first
 
 
-def test_torch_gets_its_random_state_back_even_after_an_error() -> None:
+def test_torch_random_state_is_restored_even_after_an_error() -> None:
     torch.manual_seed(5)
     expected = torch.rand(8)
     torch.manual_seed(5)

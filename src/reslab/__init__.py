@@ -1,7 +1,7 @@
-"""reslab takes a residual network apart, trains it on your photos, and tells you whether your idea helps.
+"""reslab takes a residual network apart, trains it on your photos, and shows whether your idea helps.
 
-The public names are listed in __init__.pyi. Each is imported when it is first used: `import reslab` does not
-import torch.
+The public names are listed in __init__.pyi. Each is imported on first use: `import reslab` does not import
+torch.
 """
 
 import lazy_loader

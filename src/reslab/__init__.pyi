@@ -1,8 +1,17 @@
-"""The public names of reslab and the file of each. The only list: __init__.py imports from it when asked."""
+"""Public names of reslab, each with the file that defines it. __init__.py reads this list."""
 
 from .datasets.drawings.dataset import make_drawings as make_drawings
 from .datasets.fetch import get as get
+from .errors import ClassifierError as ClassifierError
+from .errors import DownloadError as DownloadError
+from .errors import NetworkError as NetworkError
+from .errors import PhotosError as PhotosError
+from .errors import RecipeError as RecipeError
 from .errors import ReslabError as ReslabError
+from .errors import RunError as RunError
+from .errors import TrainingError as TrainingError
+from .errors import UsageError as UsageError
+from .errors import WeightsError as WeightsError
 from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import Prediction as Prediction
 from .evaluation.classifier import load as load
@@ -57,7 +66,6 @@ from .plots.history import History as History
 from .training.fit import fit as fit
 from .training.loop import Epoch as Epoch
 from .training.loop import Step as Step
-from .training.state import TrainState as TrainState
 from .training.loop import training_loop as training_loop
 from .training.recipe import Recipe as Recipe
 from .training.runs.run import Run as Run
@@ -65,5 +73,6 @@ from .training.runs.run import find_runs as find_runs
 from .training.runs.train import resume as resume
 from .training.runs.train import train as train
 from .training.setup import prepare as prepare
+from .training.state import TrainState as TrainState
 
 __version__: str

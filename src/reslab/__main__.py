@@ -1,4 +1,4 @@
-"""python -m reslab"""
+"""Entry point of `python -m reslab`."""
 
 from reslab.cli.main import main
 

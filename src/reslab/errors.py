@@ -1,15 +1,15 @@
-"""What can go wrong, as a tree. Every error is an answer: what happened, why, and what to do next.
+"""Error classes. Each error has up to three parts: what failed, why, and what to do next.
 
 ReslabError
 |-- PhotosError        a folder of photos or one photo cannot be used
 |-- NetworkError       a network cannot be built or does not fit its input
 |-- WeightsError       a weights file cannot be read or does not fit
 |-- RecipeError        a setting is unknown, out of range or contradicts another
-|-- TrainingError      a training cannot go on (loss not finite, out of memory)
+|-- TrainingError      a training cannot continue (loss not finite, out of memory)
 |-- RunError           a run folder exists already, is incomplete or in use
-|-- ClassifierError    a model file cannot be read or does not fit what is asked of it
-|-- DownloadError      something could not be fetched
-`-- UsageError         a command or a call was given something it does not take
+|-- ClassifierError    a model file cannot be read or does not fit its use
+|-- DownloadError      a download failed
+`-- UsageError         a command or a call has an invalid argument
 """
 
 from __future__ import annotations
@@ -19,10 +19,18 @@ from collections.abc import Iterable
 
 
 class ReslabError(Exception):
-    """An error that carries its own explanation. The shell prints it without a traceback and exits 2."""
+    """Base class of all errors that reslab raises on purpose.
+
+    The command line prints it without a traceback and exits with code 2.
+
+    Args:
+        what: what failed, with its value.
+        why: the reason, with numbers.
+        do: one command or call that helps.
+    """
 
     def __init__(self, what: str, why: str = "", do: str = "") -> None:
-        super().__init__(what, why, do)  # three arguments, so that it survives pickling between processes
+        super().__init__(what, why, do)  # all arguments, so that the error can be pickled
         self.what, self.why, self.do = what, why, do
 
     def __str__(self) -> str:
@@ -51,7 +59,7 @@ class RecipeError(ReslabError):
 
 
 class TrainingError(ReslabError):
-    """A training cannot go on."""
+    """A training cannot continue: the loss is not finite, or memory is exhausted."""
 
 
 class RunError(ReslabError):
@@ -59,19 +67,19 @@ class RunError(ReslabError):
 
 
 class ClassifierError(ReslabError):
-    """A model file cannot be read or does not fit what is asked of it."""
+    """A model file cannot be read or does not fit its use."""
 
 
 class DownloadError(ReslabError):
-    """Something could not be fetched."""
+    """A download failed."""
 
 
 class UsageError(ReslabError):
-    """A command or a call was given something it does not take."""
+    """A command or a call has an invalid argument."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Words that point from a mistyped name to the valid one: "did you mean 'fast'? Known: ..." """
+    """Return a hint for a mistyped name: "did you mean 'fast'? known: fast, paper"."""
     known = sorted(valid)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""

@@ -19,7 +19,7 @@ UNFINISHED_MAX_AGE_S = 86_400.0  # older ones belong to a process that was kille
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path` with a leading ~ expanded. Path.expanduser raises for an unknown user; this keeps the ~."""
+    """Return `path` with ~ expanded. Unlike Path.expanduser it does not raise for an unknown user."""
     return Path(os.path.expanduser(path))
 
 
@@ -39,7 +39,11 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     Raises:
         OSError: names `path` and, on a full disk, the number of missing bytes.
     """
-    chunks, size, unfinished = iter([content] if isinstance(content, bytes) else content), 0, _unfinished(path)
+    chunks, size, unfinished = (
+        iter([content] if isinstance(content, bytes) else content),
+        0,
+        _unfinished(path),
+    )
     try:
         with open(unfinished, "xb") as file:
             for chunk in chunks:

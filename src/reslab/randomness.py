@@ -1,7 +1,7 @@
-"""Draws keyed by (seed, purpose, epoch, image): keyed, not consumed.
+"""Random numbers keyed by (seed, purpose, epoch, photo), independent of the order of calls.
 
-A generator that is consumed gives other numbers when the order of the calls changes: with another number of
-workers, after a restart, when one photo is left out. A keyed draw is a function of its key and nothing else.
+A generator that is consumed gives other numbers when the order of calls changes: with another number of
+workers, after a restart, or when a photo is skipped. A keyed number depends only on its key.
 """
 
 from __future__ import annotations
@@ -18,48 +18,51 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2 ** 64 over the golden ratio, odd: Sp
 
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
-    """64 bits that depend on every part: a seed for a generator that belongs to one purpose."""
-    # the colon doubled, so that ("a:1",) and ("a", 1) are two keys
+    """Hash (seed, purpose, numbers) to 64 bits: the seed of a generator for one purpose."""
+    # the colon is doubled, so that ("a:1",) and ("a", 1) are two keys
     text = ":".join([str(seed), purpose.replace(":", "::"), *map(str, numbers)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def uniforms(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.float64]:
-    """`count` numbers in [0, 1) that belong to the key."""
+    """Return `count` numbers in [0, 1) that depend only on the key."""
     return np.random.Generator(np.random.Philox(key(seed, purpose, *numbers))).random(count)
 
 
 def uniforms_of_each(
     seed: int, purpose: str, *numbers: int, things: NDArray[np.uint64], count: int
 ) -> NDArray[np.float64]:
-    """(N, `count`) numbers in [0, 1); row i belongs to the key and to thing i, which is (words,) of 64 bits.
+    """Return (N, `count`) numbers in [0, 1). Row i depends only on the key and on row i of `things`.
 
-    All rows at once, and each the same in any company. SplitMix64: Steele, Lea, Flood, "Fast splittable
-    pseudorandom number generators", 2014, started for every thing at a hash of its own.
+    SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014), started at a hash
+    of the row.
+
+    Args:
+        things: (N, words), for instance the digests of N photos.
     """
     state = np.full(len(things), key(seed, purpose, *numbers), np.uint64)  # (N,)
     for word in things.T:
         state = _mix(state ^ word)
     steps = GOLDEN * np.arange(1, count + 1, dtype=np.uint64)  # (count,), modulo 2 ** 64
-    words = _mix(state[:, None] + steps) >> np.uint64(11)  # 53 bits: a double has no more
+    words = _mix(state[:, None] + steps) >> np.uint64(11)  # a double has 53 bits
     return words.astype(np.float64) * 2.0**-53
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finalizer: every bit of a word decides about every bit of the result."""
+    """SplitMix64's finalizer."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
 
 
 def permutation(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.int64]:
-    """The order of `count` things that belongs to the key."""
+    """Return a permutation of range(count) that depends only on the key."""
     return np.random.Generator(np.random.Philox(key(seed, purpose, *numbers))).permutation(count)
 
 
 @contextmanager
 def torch_seeded(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
-    """torch's generators start from the key inside the block and are given back as they were."""
+    """Seed torch's generators from the key inside the block, and restore their states on exit."""
     import torch
 
     cpu = torch.get_rng_state()
@@ -78,13 +81,13 @@ def torch_seeded(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
 
 @contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """What is drawn inside does not move anybody's random state."""
+    """Restore the random states of Python, NumPy and torch on exit."""
     import torch
 
-    states = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=None if torch.cuda.is_initialized() else []):
         try:
             yield
         finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+            random.setstate(python)
+            np.random.set_state(numpy)

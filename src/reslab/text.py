@@ -1,4 +1,4 @@
-"""Rows -> text for a terminal, a pipe, Markdown."""
+"""Tables for terminals and pipes, and file names made printable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def text_width(text: str) -> int:
-    """Columns that `text` takes in a terminal: Chinese letters take two, combining marks none."""
+    """Count the terminal columns of `text`: Chinese letters take two, combining marks none."""
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
@@ -15,16 +15,20 @@ def text_width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """`text` without what would move the cursor or cannot be encoded: a file name may hold anything."""
+    """Escape control characters and what cannot be encoded, as file names may contain them."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
-    """Columns side by side, two spaces apart, a rule under the header. `align`: l or r for each column."""
+    """Format a table: columns two spaces apart, with a rule under the header.
+
+    Args:
+        align: l or r for each column; the default is l.
+    """
     align = align.ljust(len(header), "l")
-    cells = [[printable(cell) for cell in header], *([printable(cell) for cell in row] for row in rows)]
+    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(text_width(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "  ".join(_pad(row[i], widths[i], align[i]) for i in range(len(header))).rstrip() for row in cells

@@ -1,3 +1,3 @@
-"""The version of reslab."""
+"""Version of reslab."""
 
 __version__ = "0.1.0"

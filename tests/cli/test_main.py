@@ -98,9 +98,9 @@ BAD = {
     ),
     "no run to resume": (["resume", "nowhere"], ["nowhere does not exist", "reslab runs"]),
     "a folder that is no run": (["resume", "empty"], ["empty is no run folder"]),
-    "no runs": (["runs", "nowhere"], ["there is no folder nowhere"]),
+    "no runs": (["runs", "nowhere"], ["there is no readable folder nowhere"]),
     "no model": (["evaluate", "nowhere", GOOD], ["there is no model nowhere"]),
-    "a model that is none": (["predict", "texts/a.txt", GOOD], ["texts/a.txt is no model file"]),
+    "a model that is none": (["predict", "texts/a.txt", GOOD], ["texts/a.txt is not a model file"]),
     "a run without a model": (["predict", "empty", GOOD], ["empty/model.safetensors", "no run"]),
     "two forms at once": (["predict", "empty", GOOD, "--json", "--csv"], ["--json and --csv together"]),
 }
@@ -303,7 +303,7 @@ UNREACHABLE = {  # PLACE is a folder without permissions, or too long a name
     ),
     "weights": (
         ["walk", "cifar_resnet20", "a.jpg", "--weights", "PLACE/w.pth"],
-        "there is no weights file PLACE/w.pth why: it cannot be looked at: WHY",
+        "there is no weights file PLACE/w.pth why: it cannot be opened: WHY",
     ),
     "a report": (["check", "photos", "--report", "PLACE/x.html"], "no folder PLACE that may be written into"),
     "a list": (["check", "photos", "--fix", "PLACE/x.jsonl"], "no folder PLACE that may be written into"),

@@ -45,6 +45,7 @@ def check(
     from reslab.pages import check_report
     from reslab.pages.page import page_path
     from reslab.photos.checking.check import check as check_photos
+    from reslab.photos.checking.fix import fix as write_fixed
     from reslab.photos.folder import list_file
     from reslab.text import printable
 
@@ -55,7 +56,7 @@ def check(
     checked = check_photos(folder, truncated=truncated)
     if page is not None:
         check_report.write(checked, page)
-    fixed = None if fix is None else checked.fix(fix)
+    fixed = None if fix is None else write_fixed(checked, fix)
     say: Callable[[str], None] = tell if json else print
     if json:
         print(json_.dumps(checked.as_json()), flush=True)

@@ -72,7 +72,8 @@ def predict(
         csv: comma-separated, with a column per class
         device: auto, cpu, cuda, mps
     """
-    from reslab.evaluation.classifier import Classifier, expand
+    from reslab.evaluation.classifier import Classifier
+    from reslab.evaluation.photo_paths import expand_paths
 
     for pattern in photos:  # allow_leading_hyphen lets - through, and mistyped flags with it
         if pattern.startswith("-") and pattern != "-" and not os.path.lexists(pattern):
@@ -84,7 +85,7 @@ def predict(
     if json and csv:
         raise UsageError("--json and --csv together", "the output has one format", "leave one of them out")
     classifier = Classifier.load(model, device=device)
-    paths = expand(_listed(photos))
+    paths = expand_paths(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
     predictions = classifier.predict_all(paths)
