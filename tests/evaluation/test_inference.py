@@ -1,4 +1,4 @@
-"""The one exact pass: every photo once, in order, and the network comes back as it was."""
+"""Exact prediction: every photo once and in order, and the network is unchanged afterwards."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from reslab.errors import PhotosError
-from reslab.evaluation.inference import batch_size_at, evaluating, predict_logits, read_ahead
+from reslab.evaluation.inference import batch_size_for, decode_ahead, evaluating, predict_logits
 from reslab.networks.precision import Precision
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.preprocess import Preprocess
 
 CPU = torch.device("cpu")
-LOOK = Preprocess(size=32, resize=36)
+PREPROCESS = Preprocess(size=32, resize=36)
 
 
 def mixed() -> nn.Module:
@@ -47,7 +47,7 @@ def batches(count: int = 3) -> list[Tensor]:
     return [torch.rand(4, 3, 32, 32, generator=generator) for _ in range(count)]
 
 
-def test_a_borrowed_network_comes_back_with_modes_hooks_gradients_and_statistics() -> None:
+def test_predicting_keeps_modes_hooks_gradients_and_statistics() -> None:
     network = mixed()
     network.get_submodule("layer1").register_forward_hook(lambda *_: None)
     before, random = state_of(network), torch.get_rng_state()
@@ -57,7 +57,7 @@ def test_a_borrowed_network_comes_back_with_modes_hooks_gradients_and_statistics
     assert torch.is_grad_enabled()
 
 
-def test_inside_every_module_is_in_eval_mode_and_nothing_has_gradients() -> None:
+def test_every_module_predicts_in_eval_mode_without_gradients() -> None:
     network = mixed()
     seen: list[tuple[bool, bool]] = []
     for module in network.modules():
@@ -67,7 +67,7 @@ def test_inside_every_module_is_in_eval_mode_and_nothing_has_gradients() -> None
     assert not any(row.requires_grad for row in rows)
 
 
-def test_modes_come_back_when_the_network_fails() -> None:
+def test_modes_are_restored_when_the_network_fails() -> None:
     network = mixed()
     before = state_of(network)
     with pytest.raises(RuntimeError):
@@ -79,7 +79,7 @@ def test_modes_come_back_when_the_network_fails() -> None:
     assert torch.is_grad_enabled()
 
 
-def test_between_batches_and_after_an_early_close_the_modes_are_the_callers() -> None:
+def test_modes_are_restored_between_batches_and_after_an_early_close() -> None:
     network = mixed()
     before = state_of(network)
     rows = predict_logits(network, batches(), CPU)
@@ -91,7 +91,7 @@ def test_between_batches_and_after_an_early_close_the_modes_are_the_callers() ->
     assert state_of(network) == before
 
 
-def test_the_logits_are_those_of_the_network_called_by_hand() -> None:
+def test_the_logits_equal_those_of_a_direct_call() -> None:
     network = mixed()
     found = torch.cat(list(predict_logits(network, batches(), CPU)))
     network.eval()
@@ -102,55 +102,55 @@ def test_the_logits_are_those_of_the_network_called_by_hand() -> None:
 
 def test_bf16_gives_float32_logits_close_to_those_of_fp32() -> None:
     network = mixed()
-    exact, rough = (
+    exact, bf16 = (
         torch.cat(list(predict_logits(network, batches(1), CPU, p))) for p in (Precision(), Precision("bf16"))
     )
-    assert rough.dtype == torch.float32
-    assert not torch.equal(exact, rough)
-    assert torch.allclose(exact, rough, atol=0.1)
+    assert bf16.dtype == torch.float32
+    assert not torch.equal(exact, bf16)
+    assert torch.allclose(exact, bf16, atol=0.1)
 
 
-def test_photos_are_read_in_order_with_errors_in_their_places(photo_folder: Callable[..., Path]) -> None:
+def test_photos_are_decoded_in_order_with_errors_in_place(photo_folder: Callable[..., Path]) -> None:
     good = sorted(photo_folder(train=7).rglob("*.jpg"))
     photos: list[Path | bytes] = [*good[:3], Path("missing.jpg"), good[3].read_bytes(), b"no photo"]
     photos += good[4:]
-    read = list(read_ahead(photos, LOOK, 4))
+    read = list(decode_ahead(photos, PREPROCESS, 4))
     assert [len(batch) for batch in read] == [4, 4, 1]
     for photo, item in zip(photos, [item for batch in read for item in batch], strict=True):
         if photo in (Path("missing.jpg"), b"no photo"):
             assert isinstance(item, PhotosError)
         else:
-            assert torch.equal(item, LOOK.evaluation(LOOK.read(photo)))
+            assert torch.equal(item, PREPROCESS.evaluation(PREPROCESS.read(photo)))
             assert (item.dtype, item.shape) == (torch.uint8, (3, 32, 32))
 
 
-def test_never_more_than_two_batches_are_read_ahead_and_no_thread_stays(
+def test_at_most_two_batches_are_decoded_ahead_and_threads_end(
     photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = sorted(photo_folder(train=20).rglob("*.jpg"))
     threads, seen = threading.active_count(), []
     original = Preprocess.read
     monkeypatch.setattr(Preprocess, "read", lambda self, photo: seen.append(photo) or original(self, photo))
-    read = read_ahead(photos, LOOK, 4)
+    read = decode_ahead(photos, PREPROCESS, 4)
     next(read)
     read.close()  # type: ignore[attr-defined]
     assert set(photos[:4]) <= set(seen) <= set(photos[:8])
     assert threading.active_count() == threads
 
 
-def test_no_photos_are_no_batches() -> None:
-    assert list(read_ahead([], LOOK, 4)) == []
+def test_no_photos_give_no_batches() -> None:
+    assert list(decode_ahead([], PREPROCESS, 4)) == []
 
 
-@given(size=st.integers(1, 100_000), most=st.integers(1, 512))
-def test_a_batch_of_larger_photos_has_no_more_pixels(size: int, most: int) -> None:
-    count = batch_size_at(size, most)
-    assert count == most if size <= 224 else count == 1 or count * size**2 <= most * 224**2
+@given(size=st.integers(1, 100_000), largest=st.integers(1, 512))
+def test_a_batch_of_larger_images_has_no_more_pixels(size: int, largest: int) -> None:
+    count = batch_size_for(size, largest)
+    assert count == largest if size <= 224 else count == 1 or count * size**2 <= largest * 224**2
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of a process from /proc")
-def test_memory_that_ends_is_answered() -> None:
-    """A real process that may take 700 MB more, and a photo that needs several times as much."""
+def test_too_little_memory_gives_a_classifier_error() -> None:
+    """A process limited to 700 MB more, and an image that needs several times as much."""
     code = """
 import resource, torch, reslab
 from PIL import Image

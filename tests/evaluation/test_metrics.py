@@ -22,7 +22,7 @@ from reslab.evaluation.metrics import (
     evaluate_logits,
     fit_temperature,
     mean_loss,
-    soft_max,
+    softmax,
 )
 
 
@@ -67,7 +67,7 @@ def test_every_figure_is_torchmetrics_figure(classes: int, seed: int) -> None:
 def test_calibration_error_is_that_of_torchmetrics(bins: int) -> None:
     logits, labels = drawn(700, 3)
     expected = multiclass_calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), 3, bins, "l1")
-    assert calibration_error(soft_max(logits), labels, bins) == pytest.approx(expected.item(), abs=1e-6)
+    assert calibration_error(softmax(logits), labels, bins) == pytest.approx(expected.item(), abs=1e-6)
     assert expected > 0.01
 
 
@@ -100,7 +100,7 @@ def test_huge_logits_overflow_nothing() -> None:
     logits, labels = np.array([[3e4, 0, -3e4], [0, 3e4, 0]], np.float32), np.array([2, 1])
     found = evaluate_logits(logits, labels, "abc")
     assert found.loss == pytest.approx(cross_entropy(torch.tensor(logits), torch.tensor(labels)).item())
-    assert np.array_equal(soft_max(logits), [[1, 0, 0], [0, 1, 0]])
+    assert np.array_equal(softmax(logits), [[1, 0, 0], [0, 1, 0]])
 
 
 def test_a_class_that_is_not_there_has_no_figure_instead_of_a_wrong_one() -> None:
@@ -128,7 +128,7 @@ def test_the_temperature_recovers_how_much_calibrated_logits_were_scaled(scale: 
     labels = (generator.random((20_000, 1)) > chances.cumsum(1)).sum(1)  # drawn as the logits say
     found = fit_temperature((logits * scale).astype(np.float32), labels)
     assert isclose(found, scale, rel_tol=0.03)
-    assert calibration_error(soft_max(logits * scale / found), labels) < 0.02
+    assert calibration_error(softmax(logits * scale / found), labels) < 0.02
 
 
 @pytest.mark.parametrize("classes", [2, 100])
@@ -139,7 +139,7 @@ def test_photos_that_are_all_right_make_it_as_sure_as_their_number_and_no_surer(
     labels = np.arange(photos) % classes
     logits = 4.0 * np.eye(classes)[labels]
     found = fit_temperature(logits, labels)
-    assert isclose(soft_max(logits / found)[0, labels[0]], (photos + 1) / (photos + 2), rel_tol=1e-3)
+    assert isclose(softmax(logits / found)[0, labels[0]], (photos + 1) / (photos + 2), rel_tol=1e-3)
     assert 19 < fit_temperature(-logits, labels) < 20.1
 
 

@@ -1,4 +1,4 @@
-"""One file: everything comes back to the bit, nothing is executed, and no damage goes unnoticed."""
+"""Model files: everything is restored exactly, nothing is executed, and damage is refused."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reslab import files
 from reslab.errors import ClassifierError
 from reslab.evaluation.classifier import Classifier
-from reslab.evaluation.model_file import VERSION, checksum, read_header
+from reslab.evaluation.model_file import VERSION, checksum, read_model
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.preprocess import Preprocess
 
@@ -27,15 +27,17 @@ FIGURES = {"epoch": 3, "val_accuracy": 0.1 + 0.2, "test_interval": [0.5, 0.75], 
 
 
 def classifier(seed: int = 0) -> Classifier:
-    """Every field away from its default."""
+    """A classifier with no field at its default."""
     torch.manual_seed(seed)
     spec = NetworkSpec("cifar_resnet20", 2, 3)
     network = spec.build()
     with torch.no_grad():
         for buffer in network.buffers():
             buffer.copy_(torch.rand(buffer.shape) * 100)
-    look = Preprocess(size=32, resize=36, mean=(0.1, 0.2, 0.3), std=(0.9, 0.8, 0.7), color_jitter=0.25)
-    return Classifier(network, ("狗", "b\udce4r\n"), look, spec, 1.7000000000000002, FIGURES, "CC BY 4.0")
+    preprocess = Preprocess(size=32, resize=36, mean=(0.1, 0.2, 0.3), std=(0.9, 0.8, 0.7), color_jitter=0.25)
+    return Classifier(
+        network, ("狗", "b\udce4r\n"), preprocess, spec, 1.7000000000000002, FIGURES, "CC BY 4.0"
+    )
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def fields(value: Classifier) -> list[Any]:
     ]
 
 
-def same_bits(one: nn.Module, other: nn.Module) -> bool:
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
     a, b = one.state_dict(), other.state_dict()
     return list(a) == list(b) and all(a[n].dtype == b[n].dtype and torch.equal(a[n], b[n]) for n in a)
 
@@ -67,33 +69,35 @@ def content_of(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def forge(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """A file whose checksum fits whatever is in it."""
+    """Write a model file with a valid checksum."""
     save_file(tensors, path, {"reslab": json.dumps(header | {"checksum": checksum(tensors, header)})})
 
 
-def test_every_field_and_every_bit_comes_back(model: Path) -> None:
+def test_load_restores_every_field_and_weight(model: Path) -> None:
     saved, loaded = classifier(), Classifier.load(model, device="cpu")
     assert fields(loaded) == fields(saved)
-    assert same_bits(loaded.network, saved.network)
+    assert same_weights(loaded.network, saved.network)
     assert not any(part.training for part in loaded.network.modules())
 
 
-def test_what_is_saved_again_is_the_same_file(model: Path, tmp_path: Path) -> None:
+def test_saving_again_gives_the_same_file(model: Path, tmp_path: Path) -> None:
     Classifier.load(model, device="cpu").save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == model.read_bytes()
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_number_formats_and_layouts_come_back_as_values(kind: torch.dtype, tmp_path: Path) -> None:
+def test_dtypes_are_kept_and_memory_layouts_do_not_matter(kind: torch.dtype, tmp_path: Path) -> None:
     saved = classifier()
     saved.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     saved.network.to(kind)
     saved.save(tmp_path / "model")
     fresh = NetworkSpec("cifar_resnet20", 2, 3).build().to(kind)
-    assert same_bits(Classifier.load(tmp_path / "model", network=fresh, device="cpu").network, saved.network)
+    assert same_weights(
+        Classifier.load(tmp_path / "model", network=fresh, device="cpu").network, saved.network
+    )
 
 
-def test_the_header_is_plain_json_that_safetensors_alone_can_read(model: Path) -> None:
+def test_the_header_is_json_that_safetensors_can_read(model: Path) -> None:
     header, tensors = content_of(model)
     assert header["version"] == VERSION
     assert header["network"] == {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 3, "stem": None}
@@ -102,26 +106,26 @@ def test_the_header_is_plain_json_that_safetensors_alone_can_read(model: Path) -
     assert (header["temperature"], header["figures"]) == (1.7000000000000002, FIGURES)
     assert header["licence"] == "CC BY 4.0"
     assert set(tensors) == set(classifier().network.state_dict())
-    assert read_header(model).classes == classifier().classes
+    assert read_model(model).header.classes == classifier().classes
 
 
-def test_a_run_folder_is_its_best_model(model: Path) -> None:
+def test_a_run_folder_loads_its_best_model(model: Path) -> None:
     assert fields(Classifier.load(model.parent, device="cpu")) == fields(classifier())
 
 
-def test_a_field_of_a_later_release_is_passed_over(model: Path) -> None:
+def test_unknown_header_fields_are_ignored(model: Path) -> None:
     header, tensors = content_of(model)
     forge(model, header | {"poem": ["roses"]}, tensors)
     assert fields(Classifier.load(model, device="cpu")) == fields(classifier())
 
 
-def test_loading_draws_no_random_number(model: Path) -> None:
+def test_loading_keeps_the_random_state(model: Path) -> None:
     before = torch.get_rng_state()
     Classifier.load(model, device="cpu")
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_no_temporary_file_is_left_and_a_failed_write_spares_the_old_file(
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier(1).save(model)
@@ -153,11 +157,11 @@ EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
-def test_an_edited_header_is_noticed(edit: Callable[[dict[str, Any]], Any], model: Path) -> None:
+def test_an_edited_header_is_refused(edit: Callable[[dict[str, Any]], Any], model: Path) -> None:
     header, tensors = content_of(model)
     edit(header)
     save_file(tensors, model, {"reslab": json.dumps(header)})
-    with pytest.raises(ClassifierError, match="is not as it was written"):
+    with pytest.raises(ClassifierError, match="was changed after it was written"):
         Classifier.load(model)
 
 
@@ -166,7 +170,7 @@ def test_an_edited_header_is_noticed(edit: Callable[[dict[str, Any]], Any], mode
     [lambda t: t.neg_(), lambda t: t.view(-1)[-1:].add_(1e-3), lambda t: t[[0, 1]].copy_(t[[1, 0]].clone())],
     ids=["all", "one number", "nothing lost"],
 )
-def test_weights_that_differ_are_noticed(change: Callable[[Tensor], Tensor], model: Path) -> None:
+def test_changed_weights_are_refused(change: Callable[[Tensor], Tensor], model: Path) -> None:
     header, tensors = content_of(model)
     before = tensors["fc.weight"].clone()
     change(tensors["fc.weight"])
@@ -180,10 +184,11 @@ def test_weights_that_differ_are_noticed(change: Callable[[Tensor], Tensor], mod
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"version": VERSION + 1, "network": "told otherwise"}, r"later reslab(?s:.*)upgrade reslab"),
-        ({"classes": ["a", "b", "c"]}, "names 3 classes for 2 logits"),
+        ({"version": VERSION + 1, "network": "of another format"}, r"later reslab(?s:.*)upgrade reslab"),
+        ({"classes": ["a", "b", "c"]}, "3 classes for 2 logits"),
         ({"classes": []}, "header of .* is damaged"),
         ({"classes": [1, 2]}, "header of .* is damaged"),
+        ({"classes": ["a", "a"]}, "two classes are called 'a'"),
         ({"temperature": 0}, "header of .* is damaged"),
         ({"preprocess": {"size": 0, "resize": 36}}, "header of .* is damaged"),
         ({"version": None}, "header of .* is damaged"),
@@ -193,7 +198,7 @@ def test_weights_that_differ_are_noticed(change: Callable[[Tensor], Tensor], mod
         ({"network": {"name": "cifar_resnet32", "num_classes": 2, "in_channels": 3}}, "do not fit"),
     ],
 )
-def test_a_header_that_cannot_be_is_answered(change: dict[str, Any], says: str, model: Path) -> None:
+def test_an_invalid_header_field_is_refused(change: dict[str, Any], says: str, model: Path) -> None:
     header, tensors = content_of(model)
     forge(model, header | change, tensors)
     with pytest.raises(ClassifierError, match=says):
@@ -201,14 +206,14 @@ def test_a_header_that_cannot_be_is_answered(change: dict[str, Any], says: str, 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "[" * 100_000, '{"version": 1}', "NaN"])
-def test_a_header_that_is_no_header_is_answered(text: str, model: Path) -> None:
+def test_an_invalid_header_is_refused(text: str, model: Path) -> None:
     save_file(content_of(model)[1], model, {"reslab": text})
     with pytest.raises(ClassifierError, match="header of .* is damaged"):
         Classifier.load(model)
 
 
 @pytest.mark.parametrize("kind", ["shape", "missing", "extra"])
-def test_weights_of_another_network_are_answered(kind: str, model: Path) -> None:
+def test_weights_of_another_network_are_refused(kind: str, model: Path) -> None:
     header, tensors = content_of(model)
     if kind == "shape":
         tensors["fc.weight"] = torch.zeros(3, 64)
@@ -225,7 +230,7 @@ def test_a_file_cut_short_anywhere_is_refused(model: Path) -> None:
     content = model.read_bytes()
     for part in range(16):
         model.write_bytes(content[: len(content) * part // 16])
-        with pytest.raises(ClassifierError, match="is no model file"):
+        with pytest.raises(ClassifierError, match="is not a model file"):
             Classifier.load(model)
     model.write_bytes(content + b"\0")
     with pytest.raises(ClassifierError):
@@ -233,7 +238,7 @@ def test_a_file_cut_short_anywhere_is_refused(model: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["length", "header", "weights"])
-def test_a_changed_byte_is_refused_or_changes_nothing(where: str, model: Path) -> None:
+def test_a_changed_byte_is_refused_or_has_no_effect(where: str, model: Path) -> None:
     content, saved = model.read_bytes(), classifier()
     (length,) = struct.unpack("<Q", content[:8])
     low, high = {"length": (0, 8), "header": (8, 8 + length), "weights": (8 + length, len(content))}[where]
@@ -249,42 +254,42 @@ def test_a_changed_byte_is_refused_or_changes_nothing(where: str, model: Path) -
             refused += 1
         else:
             assert fields(loaded) == fields(saved)
-            assert same_bits(loaded.network, saved.network)
+            assert same_weights(loaded.network, saved.network)
     assert refused
 
 
 class Trap:
-    """What a pickle of it does when it is opened."""
+    """Creates a folder when its pickle is loaded."""
 
     def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
         return os.mkdir, ("sprung",)
 
 
-def test_nothing_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Trap()}, "model.pth")
     Path("model.safetensors").write_bytes(pickle.dumps(Trap()))
     for path in ("model.pth", "model.safetensors"):
-        with pytest.raises(ClassifierError, match="is no model file"):
+        with pytest.raises(ClassifierError, match="is not a model file"):
             Classifier.load(path)
     assert not Path("sprung").exists()
 
 
-def test_plain_weights_are_told_from_a_model(model: Path) -> None:
+def test_weights_without_a_header_are_refused(model: Path) -> None:
     save_file(content_of(model)[1], model)
-    with pytest.raises(ClassifierError, match="no header of reslab's"):
+    with pytest.raises(ClassifierError, match="no reslab header"):
         Classifier.load(model)
 
 
-def test_what_is_missing_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_a_missing_model_is_named_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match=r"there is no model .*nothing\.safetensors"):
         Classifier.load(tmp_path / "nothing.safetensors")
-    with pytest.raises(ClassifierError, match="first epoch is not done yet"):
+    with pytest.raises(ClassifierError, match="first epoch is not finished yet"):
         Classifier.load(tmp_path)
 
 
 class Own(nn.Module):
-    """A network that no header can rebuild."""
+    """A network that is not part of reslab."""
 
     def __init__(self, classes: int = 2) -> None:
         super().__init__()
@@ -295,13 +300,13 @@ class Own(nn.Module):
         return self.head(x.mean((2, 3))) + self.stacked
 
 
-def test_a_network_of_ones_own_needs_network(tmp_path: Path) -> None:
+def test_a_network_of_the_users_own_must_be_given(tmp_path: Path) -> None:
     saved = Classifier(Own(), ("a", "b"), Preprocess(size=32, resize=36))
     saved.save(tmp_path / "own")
-    with pytest.raises(ClassifierError, match=r"(?s)somebody's own: Own.*network=Own\("):
+    with pytest.raises(ClassifierError, match=r"(?s)not part of reslab: Own.*network=Own\("):
         Classifier.load(tmp_path / "own")
     loaded = Classifier.load(tmp_path / "own", network=Own(), device="cpu")
-    assert same_bits(loaded.network, saved.network)
+    assert same_weights(loaded.network, saved.network)
     assert fields(loaded) == fields(saved)
     with pytest.raises(ClassifierError, match="do not fit"):
         Classifier.load(tmp_path / "own", network=Own(3))
@@ -318,4 +323,4 @@ def test_a_changed_field_is_saved_with_the_same_weights(model: Path) -> None:
     replace(Classifier.load(model, device="cpu"), temperature=3.0).save(model)
     loaded = Classifier.load(model, device="cpu")
     assert loaded.temperature == 3.0
-    assert same_bits(loaded.network, classifier().network)
+    assert same_weights(loaded.network, classifier().network)

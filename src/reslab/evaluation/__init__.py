@@ -1,0 +1,1 @@
+"""Classifiers: prediction, evaluation with intervals, and model files."""

@@ -1,10 +1,8 @@
-"""Classifier: network, classes and preprocessing as one value and one file; save, load, predict, evaluate."""
+"""Classifier: a network with its classes and preprocessing; load, predict, evaluate, save."""
 
 from __future__ import annotations
 
 import copy
-import glob
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,28 +13,67 @@ import torch
 from torch import nn
 
 from reslab.errors import ClassifierError, PhotosError
-from reslab.evaluation.fast.parallel import answer_many, are_many
+from reslab.evaluation.fast.parallel import is_worthwhile, predict_in_parallel
 from reslab.files import user_path
 from reslab.hardware import choose_device
 from reslab.networks.registry import NetworkSpec
-from reslab.photos.folder import list_file as listing
-from reslab.photos.folder.layout import find_photos, find_splits, judged_alone
+from reslab.photos.decoding.decode import decode
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
 
-from .inference import answer, answer_exactly
-from .metrics import Evaluation, evaluate_logits, soft_max
+from .inference import predict_batch, predict_exactly
+from .metrics import Evaluation, evaluate_logits, softmax
+from .model_file import Header, find_model, read_model, save_model
+from .model_network import load_network
+from .photo_paths import labeled_paths
 
 if TYPE_CHECKING:
     from PIL import Image
 
-NAMED = 100  # photos that an evaluation could not read and names
+MAX_NAMED_UNREAD = 100  # photos that an Evaluation names because they could not be read
+
+
+def load(path: Path | str, *, network: nn.Module | None = None, device: str = "auto") -> Classifier:
+    """Load a classifier from a model file, or the best model of a run folder.
+
+    Nothing in the file is executed. A file that is damaged, or does not fit its network, is refused.
+
+    Args:
+        path: a model.safetensors that reslab wrote, or a run folder.
+        network: takes the weights, in place, if the file's network is one of your own.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        ClassifierError: the file is missing, damaged, or needs `network`.
+        RecipeError: the device does not exist.
+    """
+    path = find_model(user_path(path))
+    model = read_model(path)
+    header = model.header
+    return Classifier(
+        load_network(path, model, network),
+        header.classes,
+        header.preprocess,
+        header.network,
+        header.temperature,
+        header.figures,
+        header.licence,
+        device,
+    )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one photo; `error` says why it says nothing."""
+    """Prediction for one photo.
+
+    Attributes:
+        path: of the photo; "image" for a PIL image, "photo" for bytes ("photo 3" in a sequence).
+        label: name of the most probable class; None if the photo could not be read.
+        probability: of that class, 0 to 1.
+        probabilities: of every class, by name.
+        error: why the photo could not be read; None if it could.
+    """
 
     path: str
     label: str | None = None
@@ -45,24 +82,35 @@ class Prediction:
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """Return {"path", "label", "probability", "probabilities"}, or {"path", "error"}."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
-        shares = dict(self.probabilities)
         return {
             "path": self.path,
             "label": self.label,
             "probability": self.probability,
-            "probabilities": shares,
+            "probabilities": dict(self.probabilities),
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A network that knows its classes and its preprocessing.
+    """A network with its classes and its preprocessing, as one value and one file.
 
-    `spec` is None for a network of the user's own, which a file cannot rebuild; `temperature` divides the
-    logits; `figures` are what was measured when it was made; `licence` is the data's, if known. The network
-    given stays on its device and in its modes: if `device` is another, a copy goes there.
+    The given network keeps its modes. It is used as it is, or copied if it is not on `device`.
+
+    Attributes:
+        network: images (N, C, size, size), normalized -> logits (N, num_classes).
+        classes: class names, in the order of the logits.
+        preprocess: from a photo to the network's input.
+        spec: how to build the network again; None for a network of your own.
+        temperature: divides the logits before the softmax (Guo et al. 2017, section 4.2).
+        figures: measured when the classifier was trained, such as "val_accuracy" and "test_accuracy".
+        licence: of the training data, if known.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        RecipeError: the device does not exist.
     """
 
     network: nn.Module
@@ -76,8 +124,8 @@ class Classifier:
 
     def __post_init__(self) -> None:
         device = choose_device(self.device)
-        places = {tensor.device for tensor in (*self.network.parameters(), *self.network.buffers())}
-        if any(p.type != device.type or device.index not in (None, p.index) for p in places):
+        devices = {tensor.device for tensor in (*self.network.parameters(), *self.network.buffers())}
+        if any(d.type != device.type or device.index not in (None, d.index) for d in devices):
             object.__setattr__(self, "network", copy.deepcopy(self.network).to(device))
 
     def __str__(self) -> str:
@@ -86,65 +134,93 @@ class Classifier:
 
     __repr__ = __str__
 
-    def to(self, device: str) -> Classifier:
-        """The same classifier on another device: auto, cpu, cuda, mps."""
-        return replace(self, device=device)
-
-    def save(self, path: Path | str) -> None:
-        """Writes one .safetensors file, whole or not at all. Raises OSError if there is no room."""
-        from .model_file import save
-
-        save(self, Path(path))
-
     @staticmethod
     def load(path: Path | str, *, network: nn.Module | None = None, device: str = "auto") -> Classifier:
-        """Reads a model file, or a run folder's best model. Raises ClassifierError naming what is wrong.
+        """Load a model file or the best model of a run folder; see reslab.load."""
+        return load(path, network=network, device=device)
 
-        `network` takes the weights if the file's network is the user's own.
+    def save(self, path: Path | str) -> None:
+        """Write one .safetensors file: weights, and a header with everything else.
+
+        An existing file is replaced completely or not at all.
+
+        Raises:
+            OSError: the file cannot be written, for example because the disk is full.
         """
-        from .model_file import load
+        header = Header(
+            network=self.spec,
+            network_class=type(self.network).__name__,
+            classes=self.classes,
+            preprocess=self.preprocess,
+            temperature=self.temperature,
+            figures=dict(self.figures),
+            licence=self.licence,
+        )
+        save_model(Path(path), header, self.network)
 
-        return load(Path(path), network, device)
+    def to(self, device: str) -> Classifier:
+        """Return this classifier on another device; the network is copied if it has to move.
+
+        Args:
+            device: auto, cpu, cuda, cuda:1 or mps.
+
+        Raises:
+            RecipeError: the device does not exist.
+        """
+        return replace(self, device=device)
 
     def logits(
-        self, photos: Sequence[Path | str | bytes], *, rough: bool = False
+        self, photos: Sequence[Path | str | bytes], *, approximate: bool = False
     ) -> Iterator[tuple[int, np.ndarray | PhotosError]]:
-        """(index of the photo, its logits or why it cannot be read), in order.
+        """Yield (index, logits of the photo as float32 (num_classes,)) in order.
 
-        Many photos on a CPU are answered by a quicker copy of the network where there is one: the logits are
-        within 1e-4 of the largest, or if `rough` within 2e-2, and the most probable class is the network's.
+        A photo that cannot be read gives its PhotosError instead. From 256 photos on, a CPU may use a faster
+        copy of the network. Its logits differ by at most 1e-4 of the largest one, and no label differs.
+
+        Args:
+            photos: paths, or contents of files.
+            approximate: allow bf16 for that copy, with a difference of at most 2e-2.
+
+        Raises:
+            ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
         device = choose_device(self.device)
-        if device.type == "cpu" and are_many(len(photos)):
-            answers = answer_many(self.network, photos, self.preprocess, rough)
+        if device.type == "cpu" and is_worthwhile(len(photos)):
+            rows = predict_in_parallel(self.network, photos, self.preprocess, approximate)
         else:
-            answers = answer_exactly(self.network, photos, self.preprocess, device)
-        for index, row in enumerate(answers):
+            rows = predict_exactly(self.network, photos, self.preprocess, device)
+        for index, row in enumerate(rows):
             yield index, row if isinstance(row, PhotosError) else self._checked(row[None])[0]
 
     def _checked(self, logits: torch.Tensor) -> np.ndarray:
+        """Return logits (N, num_classes) as an array, if they are valid."""
         if logits.shape[1:] != (len(self.classes),):
             raise ClassifierError(
-                f"the network gives {tuple(logits.shape[1:])} a photo for {len(self.classes)} classes",
-                "every class has one logit",
+                f"the network gives {tuple(logits.shape[1:])} per photo for {len(self.classes)} classes",
+                "every class needs one logit",
                 "name as many classes as the network has outputs",
             )
         if not logits.isfinite().all():
             raise ClassifierError(
                 "the network gives logits that are not finite",
-                "no class is the most probable among NaN; its training diverged",
+                "its training diverged, and NaN has no most probable class",
                 "train again with a lower learning rate",
             )
         return logits.numpy()
 
     def predict_all(self, photos: Sequence[Path | str | bytes]) -> Iterator[Prediction]:
-        """One Prediction a photo, in order; a photo that cannot be read gets its reason and stops nothing.
+        """Yield one Prediction per photo, in order; a photo that cannot be read gets its error.
 
-        Every label is the network's own. Many photos on a CPU (from 256) are computed in bf16 where that is
-        faster: the logits are within 2 % of the largest, where the two best are near each other the network's
-        own. Of 2,000 cats and dogs a probability was 0.0008 off on average and never more than 0.015.
+        From 256 photos on, a CPU may compute in bf16: no label differs, and of 2,000 cats and dogs the
+        probabilities differed by 0.0008 on average and by at most 0.015.
+
+        Args:
+            photos: paths, or contents of files.
+
+        Raises:
+            ClassifierError: the logits are not finite, or there is not enough memory.
         """
-        for index, logits in self.logits(photos, rough=True):
+        for index, logits in self.logits(photos, approximate=True):
             photo = photos[index]
             name = f"photo {index}" if isinstance(photo, bytes) else str(photo)
             if isinstance(logits, PhotosError):
@@ -152,38 +228,44 @@ class Classifier:
             else:
                 yield self._prediction(name, logits)
 
-    def _prediction(self, name: str, logits: np.ndarray) -> Prediction:
-        probabilities = soft_max(logits[None] / self.temperature)[0]
-        best = int(logits.argmax())
-        shares = {c: float(p) for c, p in zip(self.classes, probabilities, strict=True)}
-        return Prediction(name, self.classes[best], float(probabilities[best]), shares)
-
     def predict(self, photo: Path | str | bytes | Image.Image) -> Prediction:
-        """One photo: a path, the bytes of a file, or a PIL image. Raises PhotosError if it cannot be read."""
-        if not isinstance(photo, Path | str | bytes):
-            pixels = self.preprocess.evaluation(self.preprocess.shrink(self._as_mode(photo)))
-            images = self.preprocess.normalize(pixels[None])
-            row = answer(self.network, images, choose_device(self.device))
-            return self._prediction("image", self._checked(row)[0])
-        _, logits = next(self.logits([photo]))
-        if isinstance(logits, PhotosError):
-            raise logits
-        return self._prediction("photo" if isinstance(photo, bytes) else str(photo), logits)
+        """Return the prediction for one photo.
 
-    def _as_mode(self, image: Image.Image) -> Image.Image:
+        Args:
+            photo: a path, the content of a file, or a PIL image, which is treated as its file would be.
+
+        Raises:
+            PhotosError: the photo cannot be read.
+            ClassifierError: the logits are not finite, or there is not enough memory.
+        """
+        if not isinstance(photo, Path | str | bytes):
+            pixels = self.preprocess.evaluation(self.preprocess.shrink(self._decoded(photo)))
+            images = self.preprocess.normalize(pixels[None])  # (1, C, size, size)
+            logits = predict_batch(self.network, images, choose_device(self.device))
+            return self._prediction("image", self._checked(logits)[0])
+        _, row = next(self.logits([photo]))
+        if isinstance(row, PhotosError):
+            raise row
+        return self._prediction("photo" if isinstance(photo, bytes) else str(photo), row)
+
+    def _prediction(self, name: str, logits: np.ndarray) -> Prediction:
+        probabilities = softmax(logits[None] / self.temperature)[0]
+        best = int(logits.argmax())
+        by_class = {c: float(p) for c, p in zip(self.classes, probabilities, strict=True)}
+        return Prediction(name, self.classes[best], float(probabilities[best]), by_class)
+
+    def _decoded(self, image: Image.Image) -> Image.Image:
+        """Convert a PIL image to RGB or grey as `decode` does, by way of a lossless file."""
         import io
 
         from PIL import ImageOps
 
-        from reslab.photos.decoding.decode import decode
-
         buffer = io.BytesIO()
         try:
-            upright = ImageOps.exif_transpose(image)  # here, since PNG would lose the orientation
-            if upright.mode in ("HSV", "YCbCr", "La", "RGBa", "RGBX"):  # modes that no file comes in
+            upright = ImageOps.exif_transpose(image)  # PNG would lose the orientation
+            if upright.mode in ("HSV", "YCbCr", "La", "RGBa", "RGBX"):  # no file format has these modes
                 upright = upright.convert("RGBA" if "a" in upright.mode else "RGB")
-            lossless = "TIFF" if upright.mode in ("CMYK", "LAB", "F", "I", "PA") else "PNG"
-            upright.save(buffer, format=lossless)  # and then one rule of decoding for all
+            upright.save(buffer, format="TIFF" if upright.mode in ("CMYK", "LAB", "F", "I", "PA") else "PNG")
         except (OSError, ValueError, SyntaxError) as error:
             raise PhotosError(
                 "the image cannot be read as a photo", str(error), "remove or replace it"
@@ -191,83 +273,30 @@ class Classifier:
         return decode(buffer.getvalue(), "RGB" if self.preprocess.channels == 3 else "L")
 
     def evaluate(self, photos: Photos | Path | str) -> Evaluation:
-        """Accuracy with interval, per class, calibration, over every photo; labels by class name.
+        """Measure accuracy with its interval, figures per class and calibration.
 
-        `photos`: a folder of classes, a folder with test/, or Photos, of which the test split counts (val if
-        there is none). Photos that cannot be read are left out, counted and named. Raises PhotosError if that
-        is all of them, or for a class this classifier lacks.
+        Labels are matched by class name. Photos that cannot be read are skipped, counted and named.
+
+        Args:
+            photos: a folder of classes, a folder with test/, a list of photos, or Photos. The test split
+                counts if there is one, else val, else all photos.
+
+        Raises:
+            PhotosError: there are no photos, none can be read, or one is of an unknown class.
+            ClassifierError: the logits are not finite, or there is not enough memory.
         """
-        paths, labels = labelled(photos, self.classes)
-        rows, shown, unread = list[np.ndarray](), list[int](), list[tuple[str, str]]()
+        paths, labels = labeled_paths(photos, self.classes)
+        rows, read_labels, unread = list[np.ndarray](), list[int](), list[tuple[str, str]]()
         for index, logits in self.logits(paths):
             if not isinstance(logits, PhotosError):
                 rows.append(logits)
-                shown.append(labels[index])
-            elif len(unread) < NAMED:
+                read_labels.append(labels[index])
+            elif len(unread) < MAX_NAMED_UNREAD:
                 unread.append((str(paths[index]), logits.why or logits.what))
         if not rows:
             path, why = unread[0]
             what = f"none of {len(paths):,} photos can be read, the first is {printable(path)}"
-            raise PhotosError(what, why, "point to other photos, or mend these")
-        found = evaluate_logits(np.stack(rows), np.array(shown, np.int64), self.classes, self.temperature)
-        return replace(found, unread=len(paths) - len(rows), unread_first=tuple(unread))
-
-
-def labelled(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """Paths and labels: the index of each class's name in `classes`. Raises PhotosError for unknown ones."""
-    if isinstance(photos, Photos):
-        folder = photos.folder
-        files: dict[str, list[str]] = {name: [] for name in photos.classes}
-        for photo in photos.test or photos.val:
-            files[photos.classes[photo.label]].append(photo.path)
-    else:
-        folder = user_path(photos)
-        files = judged(folder)
-    unknown = sorted(name for name, paths in files.items() if paths and name not in classes)
-    if unknown:
-        raise PhotosError(
-            f"{folder} has photos of a class that this classifier does not know: {', '.join(unknown)}",
-            f"it was trained on {', '.join(classes)}, and labels are matched by name",
-            "rename the folders to these names, or leave the class out",
-        )
-    listed = [(folder / path, classes.index(name)) for name, paths in files.items() for path in paths]
-    if not listed:
-        raise PhotosError(
-            f"{folder} has no photos to evaluate on", "", "point to a folder of classes, or test/"
-        )
-    return [path for path, _ in listed], [label for _, label in listed]
-
-
-def judged(folder: Path) -> dict[str, list[str]]:
-    """{class: [path relative to folder]} of what counts in a folder: its test split, else val, else all.
-
-    Of a list of photos the paths are absolute, for they are relative to another folder.
-    """
-    if listing.is_list(folder):
-        return listing.read(folder).judged()
-    if split := judged_alone(folder):
-        inside = judged(split)
-        return {name: [f"{split.name}/{path}" for path in paths] for name, paths in inside.items()}
-    found = find_splits(folder)
-    of = next(found[name] for name in ("test", "val", "all", "train") if name in found)
-    return {name: list(paths) for name, paths in of.items()}
-
-
-def expand(patterns: Sequence[str]) -> list[Path]:
-    """Files, folders (everything below) and globs -> photos, each once, in the order given.
-
-    What does not exist stays in the list, so that it gets a row with the reason.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        # os.path and not Path: a line of a list may be too long for a name, or begin with ~ and be no user
-        path = user_path(pattern)
-        if os.path.isdir(path):
-            found |= dict.fromkeys(find_photos(path))
-        elif os.path.exists(path) or not glob.has_magic(pattern):
-            found[path] = None
-        else:
-            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-            files = [match for match in matches if match.is_file()]
-            found |= dict.fromkeys(files or [p for m in matches for p in find_photos(m)] or [path])
-    return list(found)
+            raise PhotosError(what, why, "point to other photos, or replace these")
+        logits_array, labels_array = np.stack(rows), np.array(read_labels, np.int64)
+        evaluation = evaluate_logits(logits_array, labels_array, self.classes, self.temperature)
+        return replace(evaluation, unread=len(paths) - len(rows), unread_first=tuple(unread))

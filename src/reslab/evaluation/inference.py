@@ -1,8 +1,4 @@
-"""The one exact pass over photos. Validation, evaluation and prediction all use it.
-
-Every photo once, none altered, in eval mode and without gradients, in fixed order; the network comes back as
-it was, each module in its own mode.
-"""
+"""Exact predictions of a network: eval mode, no gradients, no augmentation, fixed order."""
 
 from __future__ import annotations
 
@@ -15,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from reslab.errors import ClassifierError, PhotosError
-from reslab.hardware import cores, end_of_memory
+from reslab.hardware import cores, catch_out_of_memory
 from reslab.networks.precision import FP32, Precision
 from reslab.photos.loading.preprocess import Preprocess
 
 BATCH_SIZE = 64
-LARGE = 224  # pixels; of larger photos as many fewer make a batch as they have more pixels
+FULL_BATCH_IMAGE_SIZE = 224  # pixels; batches of larger images are smaller, for the same memory
 
 Photo = Path | str | bytes
-Read = Tensor | PhotosError
+TensorOrError = Tensor | PhotosError
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside the block; afterwards every module has its own mode back."""
+    """Put `network` into eval mode without gradients; on exit every module gets its own mode back."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -42,78 +38,80 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def predict_logits(
     network: nn.Module, images: Iterable[Tensor], device: torch.device, precision: Precision = FP32
 ) -> Iterator[Tensor]:
-    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU, batch by batch."""
+    """Yield the logits of each batch: (N, C, H, W), normalized -> (N, num_classes), float32 on the CPU."""
     for batch in images:
         with evaluating(network), precision.autocast(device):
             logits = network(precision.place_images(batch, device)).float().cpu()
         yield logits
 
 
-def answer(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """images (N, C, H, W), normalised -> logits (N, num_classes), float32 on the CPU.
+def predict_batch(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """Return the logits of one batch: (N, C, H, W), normalized -> (N, num_classes), float32 on the CPU.
 
-    Raises ClassifierError where the memory is too small for them.
+    Raises:
+        ClassifierError: there is not enough memory.
     """
     what = f"there is not enough memory for {len(images)} photos of {images.shape[-1]} pixels at once"
     do = "end other programs" + ("" if device.type == "cpu" else ", or compute on the CPU: --device cpu")
-    with end_of_memory(lambda why: ClassifierError(what, why, do)):
+    with catch_out_of_memory(lambda why: ClassifierError(what, why, do)):
         return next(predict_logits(network, [images], device))
 
 
-def batch_size_at(size: int, most: int = BATCH_SIZE) -> int:
-    """How many photos of `size` pixels are computed at once, so that more pixels take no more memory."""
-    return max(1, min(most, most * LARGE**2 // size**2))
+def batch_size_for(size: int, largest: int = BATCH_SIZE) -> int:
+    """Return the batch size for images of `size` pixels, so that larger images need no more memory."""
+    return max(1, min(largest, largest * FULL_BATCH_IMAGE_SIZE**2 // size**2))
 
 
-def answer_exactly(
+def predict_exactly(
     network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, device: torch.device
-) -> Iterator[Read]:
-    """Each photo's logits (num_classes,) by the network itself, or why it cannot be read, in order."""
-    for read in read_ahead(photos, preprocess, batch_size_at(preprocess.size)):
-        if good := whole(read):
-            images = preprocess.normalize(stack(good))
-            read = fill(read, answer(network, images, device))
-        yield from read
+) -> Iterator[TensorOrError]:
+    """Yield each photo's logits (num_classes,), or the error of a photo that cannot be read, in order."""
+    for decoded in decode_ahead(photos, preprocess, batch_size_for(preprocess.size)):
+        if images := without_errors(decoded):
+            logits = predict_batch(network, preprocess.normalize(stack(images)), device)
+            yield from insert_logits(decoded, logits)
+        else:
+            yield from decoded
 
 
-def whole(read: Iterable[Read]) -> list[Tensor]:
-    """What is no error."""
-    return [item for item in read if not isinstance(item, PhotosError)]
+def without_errors(items: Iterable[TensorOrError]) -> list[Tensor]:
+    return [item for item in items if not isinstance(item, PhotosError)]
 
 
-def stack(photos: Sequence[Tensor]) -> Tensor:
-    """N photos (channels, H, W) -> (N, channels, H, W), channels last, as they come from their files."""
-    return torch.stack([photo.permute(1, 2, 0) for photo in photos]).permute(0, 3, 1, 2)
+def stack(images: Sequence[Tensor]) -> Tensor:
+    """Stack N images (C, H, W) to (N, C, H, W), channels last in memory, as decoded photos are."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
-def fill(read: Sequence[Read], logits: Tensor) -> list[Read]:
-    """The logits (N, num_classes), each in the place of the photo that it is for; errors stay."""
+def insert_logits(decoded: Sequence[TensorOrError], logits: Tensor) -> list[TensorOrError]:
+    """Replace each image by its row of `logits` (N, num_classes), and keep the errors."""
     rows = iter(logits)
-    return [item if isinstance(item, PhotosError) else next(rows) for item in read]
+    return [item if isinstance(item, PhotosError) else next(rows) for item in decoded]
 
 
-def read_photo(photo: Photo, preprocess: Preprocess) -> Read:
-    """The photo as the network sees it, uint8 (channels, H, W), or why it cannot be read."""
+def read_photo(photo: Photo, preprocess: Preprocess) -> TensorOrError:
+    """Return the photo as the network's input, uint8 (C, H, W), or the error that it raised."""
     try:
         return preprocess.evaluation(preprocess.read(Path(photo) if isinstance(photo, str) else photo))
     except PhotosError as error:
         return error
 
 
-def read_ahead(photos: Sequence[Photo], preprocess: Preprocess, batch_size: int) -> Iterator[list[Read]]:
-    """Photos as the network sees them (uint8), or the error of those that cannot be read, batch by batch.
+def decode_ahead(
+    photos: Sequence[Photo], preprocess: Preprocess, batch_size: int
+) -> Iterator[list[TensorOrError]]:
+    """Yield batches of decoded photos, uint8 (C, H, W), or their errors.
 
-    Decoded on all cores while the batch before is being looked at; never more than two batches in memory.
+    All cores decode the next batch while the current one is in use, so two batches are in memory.
     """
     starts = range(0, len(photos), batch_size)
     with ThreadPoolExecutor(cores()) as pool:
 
-        def submit(start: int) -> list[Future[Read]]:
-            return [
-                pool.submit(read_photo, photo, preprocess) for photo in photos[start : start + batch_size]
-            ]
+        def submit(start: int) -> list[Future[TensorOrError]]:
+            batch = photos[start : start + batch_size]
+            return [pool.submit(read_photo, photo, preprocess) for photo in batch]
 
         ahead = submit(0)
         for start in starts:
-            now, ahead = ahead, submit(start + batch_size)
-            yield [future.result() for future in now]
+            current, ahead = ahead, submit(start + batch_size)
+            yield [future.result() for future in current]

@@ -1,4 +1,4 @@
-"""Accuracy with its interval, per class, calibration."""
+"""Accuracy with its interval, precision and recall per class, calibration, temperature."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reslab.text import printable, table
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """photos: how many show the class; precision and recall: None where nothing was there to divide by."""
+    """Figures of one class: its number of photos, precision and recall (None for a division by zero)."""
 
     photos: int
     precision: float | None
@@ -23,10 +23,20 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier is worth on some photos; `accuracy_low`, `accuracy_high`: 95 % interval (Wilson).
+    """Quality of a classifier on labeled photos. `print` shows the accuracy, `table()` a row per class.
 
-    `unread`: how many more could not be read, and have no part in the figures; `unread_first`: the first of
-    them, each with the reason.
+    Attributes:
+        photos: number of photos that the figures are about.
+        accuracy: fraction with the correct label, 0 to 1.
+        accuracy_low: lower end of its 95 % interval (Wilson 1927, "Probable inference").
+        accuracy_high: upper end of the interval.
+        loss: mean cross-entropy in nats.
+        calibration_error: expected calibration error, 0 to 1 (Guo et al. 2017, section 2).
+        classes: class names, in the order of the logits.
+        per_class: photos, precision and recall by class name.
+        confusion: counts; row: index of the true class, column: index of the predicted class.
+        unread: number of further photos that could not be read.
+        unread_first: path and reason of the first 100 of them.
     """
 
     photos: int
@@ -37,19 +47,20 @@ class Evaluation:
     calibration_error: float
     classes: tuple[str, ...]
     per_class: dict[str, ClassFigures]
-    confusion: tuple[tuple[int, ...], ...]  # row: the class it is, column: the class it was taken for
+    confusion: tuple[tuple[int, ...], ...]
     unread: int = 0
     unread_first: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         interval = f"[{self.accuracy_low:.3f}, {self.accuracy_high:.3f}]"
-        said = f"accuracy {self.accuracy:.3f} {interval} over {self.photos:,} photos"
+        text = f"accuracy {self.accuracy:.3f} {interval} over {self.photos:,} photos"
         for path, why in self.unread_first[:1]:
-            said += f"; {self.unread:,} could not be read" + (", the first: " if self.unread > 1 else ": ")
-            said += printable(f"{path}: {why}")
-        return said
+            text += f"; {self.unread:,} could not be read" + (", the first: " if self.unread > 1 else ": ")
+            text += printable(f"{path}: {why}")
+        return text
 
     def as_json(self) -> dict[str, Any]:
+        """Return all figures as JSON-compatible values."""
         per_class = {name: vars(figures) for name, figures in self.per_class.items()}
         return {
             **vars(self),
@@ -60,45 +71,44 @@ class Evaluation:
         }
 
     def table(self) -> str:
-        """One row a class: photos, precision, recall, and the class it is most often taken for."""
+        """Return a text table with a row per class: photos, precision, recall, most frequent confusion."""
         rows = []
         for i, (name, figures) in enumerate(self.per_class.items()):
             wrong = [
                 (count, self.classes[j]) for j, count in enumerate(self.confusion[i]) if j != i and count
             ]
-            often = "{1} ({0})".format(*max(wrong)) if wrong else ""
-            rows.append([name, f"{figures.photos:,}", _rate(figures.precision), _rate(figures.recall), often])
+            confused = "{1} ({0})".format(*max(wrong)) if wrong else ""
+            fractions = ("-" if x is None else f"{x:.3f}" for x in (figures.precision, figures.recall))
+            rows.append([name, f"{figures.photos:,}", *fractions, confused])
         return table(["class", "photos", "precision", "recall", "most often taken for"], rows, "lrrrl")
-
-
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def evaluate_logits(
     logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], temperature: float = 1.0
 ) -> Evaluation:
-    """Figures from logits (N, C) and labels (N,), N > 0."""
+    """Evaluate logits (N, num_classes) against labels (N,), N at least 1.
+
+    Args:
+        temperature: divides the logits, see fit_temperature.
+    """
     from sklearn.metrics import confusion_matrix
 
-    predicted = logits.argmax(axis=1)
-    confusion = confusion_matrix(labels, predicted, labels=range(len(classes)))
-    right, shown, taken = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    low, high = accuracy_interval(int(right.sum()), len(labels))
-    probabilities = soft_max(logits / temperature)
+    confusion = confusion_matrix(labels, logits.argmax(axis=1), labels=range(len(classes)))
+    correct, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    low, high = accuracy_interval(int(correct.sum()), len(labels))
     return Evaluation(
         photos=len(labels),
-        accuracy=float(right.sum() / len(labels)),
+        accuracy=float(correct.sum() / len(labels)),
         accuracy_low=low,
         accuracy_high=high,
         loss=mean_loss(logits / temperature, labels),
-        calibration_error=calibration_error(probabilities, labels),
+        calibration_error=calibration_error(softmax(logits / temperature), labels),
         classes=tuple(classes),
         per_class={
             name: ClassFigures(
-                int(shown[i]),
-                float(right[i] / taken[i]) if taken[i] else None,
-                float(right[i] / shown[i]) if shown[i] else None,
+                int(actual[i]),
+                float(correct[i] / predicted[i]) if predicted[i] else None,
+                float(correct[i] / actual[i]) if actual[i] else None,
             )
             for i, name in enumerate(classes)
         },
@@ -106,54 +116,63 @@ def evaluate_logits(
     )
 
 
-def accuracy_interval(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a share (Wilson 1927)."""
+def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
+    """
     from scipy.stats import binomtest
 
-    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
+    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def soft_max(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """(N, C) -> (N, C), rows that add up to one."""
-    shares = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return probabilities (N, num_classes) of logits (N, num_classes)."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
 
 
 def mean_loss(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Cross-entropy in nats, every image weighted alike."""
+    """Return the mean cross-entropy over the images, in nats."""
     from scipy.special import log_softmax
 
-    chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    return float(-chosen.mean())
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
 def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15) -> float:
-    """Expected calibration error (Guo 2017, section 2): mean gap between stated probability and accuracy."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    """Return the expected calibration error: the mean gap between confidence and accuracy over bins.
+
+    Guo et al. 2017, "On calibration of modern neural networks", section 2.
+    """
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs((right[bin_of == b] - confidence[bin_of == b]).sum()) for b in range(bins)]
+    gaps = [abs((correct[bin_of == b] - confidence[bin_of == b]).sum()) for b in range(bins)]
     return float(sum(gaps) / len(labels))
 
 
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """The divisor of the logits that makes the probabilities fit best (Guo 2017, section 4.2).
+    """Return the temperature, 0.05 to 20, that minimizes the loss of logits / temperature.
 
-    Between 0.05 and 20. It changes no label, only how sure the classifier says it is. With n photos
-    the right class shall get (n + 1) / (n + 2) and not 1, as if one more had been right and one wrong (Platt
-    1999, section 2.2): else a few that are all right would make it as sure as it can be of everything.
+    It changes the probabilities, not the labels (Guo et al. 2017, section 4.2). With n photos the target
+    probability of the true class is (n + 1) / (n + 2) instead of 1 (Platt 1999, "Probabilistic outputs for
+    support vector machines", section 2.2). Otherwise a few photos that are all correct would make the
+    classifier certain of everything.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
     photos, classes = logits.shape
-    exact, right = logits.astype(np.float64), (np.arange(photos), labels)
-    doubt = classes / ((classes - 1) * (photos + 2)) if classes > 1 else 0.0  # shared by all classes alike
+    exact, true_class = logits.astype(np.float64), (np.arange(photos), labels)
+    smoothing = classes / ((classes - 1) * (photos + 2)) if classes > 1 else 0.0
 
-    def loss(log: float) -> float:
-        shares = log_softmax(exact / np.exp(log), axis=1)
-        return float(-(1 - doubt) * shares[right].mean() - doubt * shares.mean())
+    def loss(log_temperature: float) -> float:
+        log_probabilities = log_softmax(exact / np.exp(log_temperature), axis=1)
+        return float(
+            -(1 - smoothing) * log_probabilities[true_class].mean() - smoothing * log_probabilities.mean()
+        )
 
     best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(best.x))

@@ -1,6 +1,6 @@
-"""A Classifier as one .safetensors file: the weights, and a JSON header that says what they are.
+"""Model file: one .safetensors file with a classifier's weights and a JSON header.
 
-Nothing in the file is executed. The header's key is "reslab"; any safetensors reader opens the weights.
+Nothing in the file is executed. The header is the metadata "reslab"; any safetensors reader can open it.
 """
 
 from __future__ import annotations
@@ -10,173 +10,130 @@ import json
 import os
 import reprlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, FailFast, Field, InstanceOf, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, InstanceOf, ValidationError, field_validator
 from torch import Tensor, nn
 
 from reslab import files
-from reslab.errors import ClassifierError, ReslabError
+from reslab.errors import ClassifierError
 from reslab.networks.registry import NetworkSpec
-from reslab.networks.weights.safetensors_header import TensorTable, read_table
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
 from reslab.untrusted import first_messages, read_json, validation_messages
 
-from .classifier import Classifier
-from .model_network import bare_network
-
 VERSION = 1
 MODEL_NAME = "model.safetensors"
-LONGEST_FIELD = 10_000  # characters of what a network or a preprocessing says
+MAX_FIELD_CHARACTERS = 10_000  # of "network" and "preprocess"
 
 
 class Header(BaseModel):
-    """What stands in the file beside the weights. Fields may be added, never renamed."""
+    """JSON header of a model file. Fields may be added in later versions, never renamed.
+
+    Attributes:
+        version: of this format.
+        network: how to build the network; None for a network of the user's own.
+        network_class: its class name, for error messages.
+        checksum: of the weights and all other fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
-    version: int
+    version: int = VERSION
     network: NetworkSpec | None
     network_class: str
-    # pydantic's own str refuses a folder name that is no UTF-8
+    # InstanceOf since pydantic's str refuses folder names that are not UTF-8
     classes: Annotated[tuple[InstanceOf[str], ...], FailFast()] = Field(min_length=1)
     preprocess: Preprocess
     temperature: float = Field(gt=0)
     figures: dict[str, Any]
     licence: str | None
-    checksum: str
+    checksum: str = ""
+
+    @field_validator("classes")
+    @classmethod
+    def _are_unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        for name, following in pairwise(sorted(classes)):
+            if name == following:
+                raise ValueError(f"two classes are called {reprlib.repr(name)}")
+        return classes
 
 
-def save(classifier: Classifier, path: Path) -> None:
-    """Writes the file, whole or not at all."""
-    from safetensors.torch import save as to_bytes
+@dataclass(frozen=True)
+class ModelFile:
+    """Content of a model file."""
+
+    header: Header
+    tensors: Mapping[str, Tensor]
+
+
+def save_model(path: Path, header: Header, network: nn.Module) -> None:
+    """Write a model file, completely or not at all. The checksum is added to `header`."""
+    from safetensors.torch import save
 
     tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in classifier.network.state_dict().items()
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()
     }
-    header = Header(
-        version=VERSION,
-        network=classifier.spec,
-        network_class=type(classifier.network).__name__,
-        classes=classifier.classes,
-        preprocess=classifier.preprocess,
-        temperature=classifier.temperature,
-        figures=dict(classifier.figures),
-        licence=classifier.licence,
-        checksum="",
-    )
-    content = json.loads(json.dumps(header.model_dump()))  # as a reader will see it: tuples are lists
+    content = json.loads(json.dumps(header.model_dump()))  # turns tuples into lists, as a reader gets them
     content["checksum"] = checksum(tensors, content)
-    files.write(path, to_bytes(tensors, {"reslab": json.dumps(content)}))
+    files.write(path, save(tensors, {"reslab": json.dumps(content)}))
 
 
-def load(path: Path, network: nn.Module | None, device: str) -> Classifier:
-    """Reads the file, or the best model of a run folder. Raises ClassifierError."""
-    if os.path.isdir(path):  # not Path's own, which fails where a folder above is closed to us
+def read_model(path: Path) -> ModelFile:
+    """Read a model file, or the best model of a run folder.
+
+    Raises:
+        ClassifierError: the file is missing, damaged or of another kind, or its weights are not finite.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = find_model(path)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            header = _parse_header(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ClassifierError(
+            f"{path} is not a model file", printable(str(error)), "give a model.safetensors that reslab wrote"
+        ) from error
+    if checksum(tensors, json.loads(metadata["reslab"])) != header.checksum:
+        raise ClassifierError(
+            f"{path} was changed after it was written",
+            "the checksum of its weights and header differs: the file was damaged or edited",
+            "copy it again from its source",
+        )
+    _check_numbers(path, tensors, allow_infinite=header.network is None)
+    return ModelFile(header, tensors)
+
+
+def find_model(path: Path) -> Path:
+    """Return the path of a model file: `path` itself, or the best model in a run folder.
+
+    Raises:
+        ClassifierError: there is no such file.
+    """
+    if os.path.isdir(path):  # Path.is_dir raises where a parent folder is not readable
         path = path / MODEL_NAME
     if not os.path.isfile(path):
-        in_run = path.name == MODEL_NAME and os.path.isdir(path.parent)
+        in_folder = path.name == MODEL_NAME and os.path.isdir(path.parent)
         raise ClassifierError(
             f"there is no model {path}",
-            "the folder is no run, or its first epoch is not done yet" if in_run else "",
+            "the folder is not a run, or its first epoch is not finished yet" if in_folder else "",
             "give a run folder or a model file; `reslab runs` lists the runs",
         )
-    header, table = _look(path)
-    tensors = _read(path, header)
-    if network is None:
-        network = _build(header, table, path)
-    _check_numbers(path, tensors, known=header.network is not None)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        why = " ".join(str(error).split())[:300]
-        raise ClassifierError(
-            f"the weights in {path} do not fit their network", why, "the file is damaged or made for another"
-        ) from error
-    return Classifier(
-        network,
-        header.classes,
-        header.preprocess,
-        header.network,
-        header.temperature,
-        header.figures,
-        header.licence,
-        device,
-    )
+    return path
 
 
-def read_header(path: Path) -> Header:
-    """What a model file says of itself. Raises ClassifierError."""
-    return _look(path)[0]
-
-
-def verified_header(path: Path) -> Header:
-    """The same of a file that is as it was written, weights included. Raises ClassifierError."""
-    header = _look(path)[0]
-    _read(path, header)
-    return header
-
-
-def _look(path: Path) -> tuple[Header, TensorTable]:
-    """The header and the sizes of all tensors, of which none was read yet."""
-    try:
-        table = read_table(path)
-    except (OSError, ValueError) as error:
-        raise ClassifierError(
-            f"{path} is no model file", printable(str(error)), "give a model.safetensors that reslab wrote"
-        ) from error
-    if "reslab" not in table.metadata:
-        raise ClassifierError(
-            f"{path} has weights, but no header of reslab's",
-            "so nothing says which network, classes and preprocessing they belong to",
-            "train with `--weights` from it, or give a model.safetensors that reslab wrote",
-        )
-    return _parse(path, table.metadata["reslab"]), table
-
-
-def _parse(path: Path, text: str) -> Header:
-    again = "make the model file again"
-    try:
-        content = read_json(text)
-        version = content.get("version") if isinstance(content, dict) else None
-        if isinstance(version, int) and version > VERSION:
-            raise ClassifierError(
-                f"{path} was written by a later reslab",
-                f"its header has version {reprlib.repr(version)}, this one reads {VERSION}",
-                "upgrade reslab",
-            )
-        for name in ("network", "preprocess"):  # a complaint about each of a million fields would fill memory
-            if isinstance(content, dict) and len(json.dumps(content.get(name))) > LONGEST_FIELD:
-                raise ValueError(f"its {name} is far too long")
-        header = Header.model_validate(content)
-        json.dumps(header.figures)
-    except RecursionError as error:
-        raise ClassifierError(f"the header of {path} is damaged", "it is nested too deeply", again) from error
-    except ValidationError as error:
-        raise ClassifierError(
-            f"the header of {path} is damaged", first_messages(validation_messages(error)), again
-        ) from error
-    except ValueError as error:
-        raise ClassifierError(f"the header of {path} is damaged", printable(str(error)), again) from error
-    if len(set(header.classes)) < len(header.classes):
-        names = sorted(header.classes)
-        twice = next(name for name, after in pairwise(names) if name == after)
-        raise ClassifierError(
-            f"the header of {path} is damaged", f"two classes are called {reprlib.repr(twice)}", again
-        )
-    return header
-
-
-def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None = None) -> str:
-    """A digest of names, shapes, types and bytes, and of the header: a swapped class is no lesser damage."""
+def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Return a digest of the tensors' names, shapes, dtypes and bytes, and of the header."""
     digest = hashlib.blake2b(digest_size=16)
-    said = {name: value for name, value in (header or {}).items() if name != "checksum"}
-    digest.update(json.dumps(said, sort_keys=True).encode())
+    content = {name: value for name, value in header.items() if name != "checksum"}
+    digest.update(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -184,66 +141,46 @@ def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] | None = N
     return digest.hexdigest()
 
 
-def _read(path: Path, header: Header) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            said = (file.metadata() or {}).get("reslab", "")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:  # torch's own, if it cannot open
+def _parse_header(path: Path, metadata: Mapping[str, str]) -> Header:
+    if "reslab" not in metadata:
         raise ClassifierError(
-            f"{path} cannot be read", printable(str(error)), "make the model file again"
-        ) from error
-    if checksum(tensors, json.loads(said)) != header.checksum:
-        raise ClassifierError(
-            f"{path} is not as it was written",
-            "the checksum of its weights and header differs: the file was damaged or edited",
-            "copy it again from where it came",
+            f"{path} has weights, but no reslab header",
+            "so its network, classes and preprocessing are unknown",
+            "train with `--weights` from it, or give a model.safetensors that reslab wrote",
         )
-    return tensors
-
-
-def _check_numbers(path: Path, tensors: Mapping[str, Tensor], known: bool) -> None:
-    """Raises ClassifierError for numbers that spoil every answer. A network of one's own may hold inf."""
-    for name, tensor in tensors.items():
-        fault = ""
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            fault = "NaN" if tensor.isnan().any() else "an infinite number" if known else ""
-        elif name.endswith("running_var") and bool((tensor < 0).any()):
-            fault = "a negative variance"
-        if fault:
+    try:
+        content = read_json(metadata["reslab"])
+        version = content.get("version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > VERSION:
             raise ClassifierError(
-                f"{path} holds {fault} in {printable(name)}",
-                "no answer of such a network means anything; the training that made it diverged",
+                f"{path} was written by a later reslab",
+                f"its header has version {reprlib.repr(version)}, this reslab reads up to {VERSION}",
+                "upgrade reslab",
+            )
+        for name in ("network", "preprocess"):  # a message for each of a million fields would fill memory
+            if isinstance(content, dict) and len(json.dumps(content.get(name))) > MAX_FIELD_CHARACTERS:
+                raise ValueError(f"{name} has more than {MAX_FIELD_CHARACTERS:,} characters")
+        return Header.model_validate(content)
+    except (ValueError, RecursionError) as error:
+        messages = (
+            validation_messages(error) if isinstance(error, ValidationError) else [printable(str(error))]
+        )
+        raise ClassifierError(
+            f"the header of {path} is damaged", first_messages(messages), "create the model file again"
+        ) from error
+
+
+def _check_numbers(path: Path, tensors: Mapping[str, Tensor], allow_infinite: bool) -> None:
+    """Refuse weights with which every prediction would be NaN. A network of the user's own may hold inf."""
+    for name, tensor in tensors.items():
+        problem = ""
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            problem = "NaN" if tensor.isnan().any() else "" if allow_infinite else "an infinite number"
+        elif name.endswith("running_var") and bool((tensor < 0).any()):
+            problem = "a negative variance"
+        if problem:
+            raise ClassifierError(
+                f"{path} holds {problem} in {printable(name)}",
+                "its predictions would be meaningless; the training diverged",
                 "train again with a lower learning rate",
             )
-
-
-def _build(header: Header, table: TensorTable, path: Path) -> nn.Module:
-    """The network that the header names, empty; only if every tensor of the file fits it."""
-    if header.network is None:
-        own = printable(header.network_class)[:80]
-        raise ClassifierError(
-            f"{path} holds the weights of a network of somebody's own: {own}",
-            "a model file holds no code",
-            f"load it in Python: Classifier.load(path, network={own}(...))",
-        )
-    if header.network.num_classes != len(header.classes):
-        raise ClassifierError(
-            f"{path} names {len(header.classes)} classes for {header.network.num_classes} logits",
-            "",
-            "the file is damaged",
-        )
-    try:
-        return bare_network(header.network, table)
-    except ReslabError as error:
-        raise ClassifierError(
-            f"the network in {path} cannot be built", error.what, "upgrade reslab"
-        ) from error
-    except ValueError as error:
-        raise ClassifierError(
-            f"the weights in {path} do not fit their network",
-            printable(str(error)),
-            "the file is damaged or made for another",
-        ) from error

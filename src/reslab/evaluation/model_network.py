@@ -1,79 +1,129 @@
-"""The network that a model file names, built without weights, and only if the file brings every one of them.
+"""Network of a model file, allocated only after the file's tensors were found to fit it.
 
-A name and a number cost a file nothing, and could ask for any amount of memory. So the network is first
-built on torch's device "meta", where tensors have shapes and no numbers, and held against the file's table.
+A header of a few bytes could name a network of any size. So the network is first built on torch's device
+"meta", where tensors have shapes and no memory, and compared with the file's tensors.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from reslab.errors import ClassifierError, ReslabError
 from reslab.networks.registry import TORCHVISION, NetworkSpec, short_name
-from reslab.networks.weights.safetensors_header import Entry, TensorTable
+from reslab.text import printable
 
-DRAWS = {torch.Tensor.normal_, torch.Tensor.uniform_}
-WHOLE = {"BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"}
+from .model_file import ModelFile
+
+MAX_LISTED_PROBLEMS = 3
 
 
-def bare_network(spec: NetworkSpec, table: TensorTable) -> nn.Module:
-    """The network in eval mode, its numbers still undefined.
+def load_network(path: Path, model: ModelFile, network: nn.Module | None) -> nn.Module:
+    """Return `network`, or the one that the header names, with the weights of the file at `path`.
 
-    Raises ValueError, naming tensors, if the table does not fit, NetworkError if there is no such network.
+    Raises:
+        ClassifierError: the file names no network and none is given, or the weights do not fit it.
     """
-    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten: it costs no draws
+    if network is None:
+        network = _build(path, model)
+    try:
+        network.load_state_dict(model.tensors)
+    except RuntimeError as error:
+        raise _misfit(path, " ".join(str(error).split())[:300]) from error
+    return network
+
+
+def _build(path: Path, model: ModelFile) -> nn.Module:
+    header = model.header
+    if header.network is None:
+        own = printable(header.network_class)[:80]
+        raise ClassifierError(
+            f"{path} holds weights of a network that is not part of reslab: {own}",
+            "a model file holds no code",
+            f"load it in Python: reslab.load({str(path)!r}, network={own}(...))",
+        )
+    if header.network.num_classes != len(header.classes):
+        raise _misfit(path, f"{len(header.classes)} classes for {header.network.num_classes} logits")
+    try:
+        return build_network(header.network, model.tensors)
+    except ReslabError as error:
+        raise ClassifierError(
+            f"the network in {path} cannot be built", error.what, "upgrade reslab"
+        ) from error
+    except ValueError as error:
+        raise _misfit(path, printable(str(error))) from error
+
+
+def _misfit(path: Path, why: str) -> ClassifierError:
+    do = "copy or create the file again: it is damaged, or was made for another network"
+    return ClassifierError(f"the weights in {path} do not fit their network", why, do)
+
+
+def build_network(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build a network in eval mode for the given state dict, with undefined weights.
+
+    Raises:
+        ValueError: a tensor is missing, unexpected, or of another shape or kind.
+        NetworkError: there is no such network.
+    """
+    with torch.random.fork_rng(devices=[]):  # initial weights are overwritten, so they use no random numbers
         try:
-            with torch.device("meta"), _WithoutDraws():
+            with torch.device("meta"), _NoInitialization():
                 network = spec.build()
-        except NotImplementedError:  # torchvision's RegNet looks at its own numbers while it is built
-            return _build_with_numbers(spec, table)
+        except NotImplementedError:  # torchvision's RegNet reads its own weights while it is built
+            return _build_in_memory(spec, tensors)
         expected = network.state_dict()
-        _compare(table, {name: (tensor, tuple(tensor.shape)) for name, tensor in expected.items()})
+        _check_fit(tensors, expected)
         if all(name in expected for name, _ in network.named_buffers()):
-            # not to_empty: torch.empty_like of a meta tensor imports torch's compiler, too
+            # not Module.to_empty: torch.empty_like of a meta tensor imports torch's compiler
             return network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu")).eval()
         return spec.build().eval()
 
 
-class _WithoutDraws(TorchFunctionMode):
-    """Weights are not filled: there is nothing to fill here, and to try it imports torch's compiler."""
+class _NoInitialization(TorchFunctionMode):
+    """Skip the initialization of weights: on meta tensors it does nothing, and imports torch's compiler."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if func in DRAWS else func(*args, **(kwargs or {}))
+        return (
+            args[0]
+            if func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+            else func(*args, **(kwargs or {}))
+        )
 
 
-def _build_with_numbers(spec: NetworkSpec, table: TensorTable) -> nn.Module:
+def _build_in_memory(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build a torchvision network that cannot be built on "meta", if the file is about as large."""
     import torchvision
 
     weights = torchvision.models.get_model_weights(short_name(spec.name))
     needed = weights.DEFAULT.meta["num_params"] // 2 if spec.name.startswith(TORCHVISION) else 0
-    has = sum(math.prod(entry.shape) for entry in table.tensors.values())
-    if has < needed:
-        raise ValueError(f"{spec.name} has over {needed:,} numbers, the file {has:,}")
+    stored = sum(tensor.numel() for tensor in tensors.values())
+    if stored < needed:
+        raise ValueError(f"{spec.name} has over {needed:,} weights, the file {stored:,}")
     network = spec.build().eval()
-    _compare(table, {name: (t, tuple(t.shape)) for name, t in network.state_dict().items()})
+    _check_fit(tensors, network.state_dict())
     return network
 
 
-def _compare(table: TensorTable, expected: dict[str, tuple[torch.Tensor, tuple[int, ...]]]) -> None:
-    faults = [f"{name} is missing" for name in expected if name not in table.tensors]
-    faults += [f"{name} has no place" for name in table.tensors if name not in expected]
-    for name, (tensor, shape) in expected.items():
-        entry = table.tensors.get(name)
-        if entry is not None and entry.shape != shape:
-            faults.append(f"{name}: {entry.shape} in the file, {shape} in the network")
-        elif entry is not None and not _same_kind(entry, tensor):
-            faults.append(f"{name}: {entry.dtype} in the file, {tensor.dtype} in the network")
-    if faults:
-        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise ValueError("; ".join(faults[:3]) + more)
-
-
-def _same_kind(entry: Entry, tensor: torch.Tensor) -> bool:
-    return (entry.dtype in WHOLE) != tensor.is_floating_point()
+def _check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    problems = [f"{name} is missing" for name in expected if name not in tensors]
+    problems += [f"{name} is unexpected" for name in tensors if name not in expected]
+    for name in expected.keys() & tensors.keys():
+        stored, wanted = tensors[name], expected[name]
+        if stored.shape != wanted.shape:
+            problems.append(
+                f"{name}: {tuple(stored.shape)} in the file, {tuple(wanted.shape)} in the network"
+            )
+        elif stored.is_floating_point() != wanted.is_floating_point():
+            problems.append(f"{name}: {stored.dtype} in the file, {wanted.dtype} in the network")
+    if problems:
+        more = len(problems) - MAX_LISTED_PROBLEMS
+        text = "; ".join(problems[:MAX_LISTED_PROBLEMS])
+        raise ValueError(text + (f"; and {more} more" if more > 0 else ""))

@@ -1,10 +1,9 @@
-"""A network for answers alone: each convolution, the addition and the ReLU behind it as one operation.
+"""Fused copy of a network: convolution, addition and ReLU as one oneDNN operation.
 
-Batch norm is folded into the convolution before it. What is left between two convolutions is a walk through
-memory for every addition and every ReLU; oneDNN does both while it writes what the convolution gives, and
-takes weights that lie as its kernel wants them: a tenth of the time in bf16. torch reaches that through the
-operators that its own compiler emits for a frozen network. They are undocumented, so whoever uses this has to
-hold the answers against the network's.
+Batch norm is folded into the convolution before it. oneDNN then adds the shortcut and applies the ReLU while
+it writes the convolution's output, which saves a pass over memory for each. Its weights are stored in the
+order that the kernel needs. torch reaches these kernels through the operators that its compiler emits. They
+are undocumented, so callers must compare the results with the network's.
 """
 
 from __future__ import annotations
@@ -22,36 +21,36 @@ RELUS = (F.relu, torch.relu)
 
 
 def fold(network: nn.Module) -> fx.GraphModule | None:
-    """A copy in eval mode with batch norm folded into the convolutions before it; the network stays as it is.
+    """Return a traced copy in eval mode, with batch norm folded into the convolutions.
 
-    None for a network with hooks, which would not run. Raises whatever stops the tracing, as where the way
-    through the network depends on its input.
+    None if the network has hooks, which the copy would not run. Raises whatever stops torch.fx from tracing,
+    for example a branch that depends on the input.
     """
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return None
-    from torch.fx.experimental.optimization import fuse
+    from torch.fx.experimental.optimization import fuse as fold_batch_norm
 
-    return cast(fx.GraphModule, fuse(copy.deepcopy(network).eval(), inplace=True))
+    return cast(fx.GraphModule, fold_batch_norm(copy.deepcopy(network).eval(), inplace=True))
 
 
-def fused(network: fx.GraphModule, number_format: torch.dtype) -> nn.Module:
-    """What `fold` gave, changed to convolve in fp32 or bf16 and channels_last.
+def fuse(network: fx.GraphModule, dtype: torch.dtype) -> nn.Module:
+    """Fuse a network from `fold` in place, to compute in `dtype` and channels_last.
 
-    images (N, C, H, W) in that format -> logits (N, num_classes).
+    The result takes images (N, C, H, W) in `dtype` and returns logits (N, num_classes).
     """
     for node in list(network.graph.nodes):
         module = _module(network, node)
         if type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
-            _fuse(network, node, module, number_format)
+            _fuse_convolution(network, node, module, dtype)
         elif type(module) is nn.Linear:
-            network.set_submodule(str(node.target), _Linear(module))
+            network.set_submodule(str(node.target), _Float32Linear(module))
     network.delete_all_unused_submodules()
     network.recompile()
     return network
 
 
-def _fuse(network: fx.GraphModule, node: fx.Node, module: nn.Conv2d, number_format: torch.dtype) -> None:
-    """Puts one operation in the place of a convolution and of what can be done while it is written."""
+def _fuse_convolution(network: fx.GraphModule, node: fx.Node, module: nn.Conv2d, dtype: torch.dtype) -> None:
+    """Replace a convolution, and an addition and a ReLU that follow it, by one operation."""
     inputs, steps = [node.args[0]], [node]
     if (user := _only_user(node)) and (other := _other_summand(user, node)) is not None:
         inputs.append(other)
@@ -61,7 +60,7 @@ def _fuse(network: fx.GraphModule, node: fx.Node, module: nn.Conv2d, number_form
     if last is not None and relu:
         steps.append(last)
     name = "fused_" + node.name
-    network.add_submodule(name, _Convolution(module, number_format, relu))
+    network.add_submodule(name, _Convolution(module, dtype, relu))
     with network.graph.inserting_before(steps[-1]):
         operation = network.graph.call_module(name, tuple(inputs))
     steps[-1].replace_all_uses_with(operation)
@@ -78,7 +77,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _other_summand(addition: fx.Node, summand: fx.Node) -> fx.Node | None:
-    """What is added to the summand; None if this is no addition of two tensors."""
+    """Return the tensor that is added to `summand`; None if the node is not a sum of two tensors."""
     if addition.op != "call_function" or addition.target not in ADDITIONS or addition.kwargs:
         return None
     others = [arg for arg in addition.args if arg is not summand and isinstance(arg, fx.Node)]
@@ -92,40 +91,40 @@ def _is_relu(network: fx.GraphModule, node: fx.Node) -> bool:
 
 
 class _Convolution(nn.Module):
-    """relu(conv(x) + bias + other), the last two where there are any. The bias stays in fp32.
+    """relu(conv(x) + bias + other); addition and ReLU are optional, the bias stays in fp32.
 
-    A bias holds what was folded into it. Rounded to bf16 it would move a whole channel: three times the error
-    of everything else.
+    The bias holds the folded batch norm. Rounding it to bf16 shifts a whole channel, an error three times as
+    large as all others together.
     """
 
-    def __init__(self, like: nn.Conv2d, number_format: torch.dtype, relu: bool) -> None:
+    def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype, relu: bool) -> None:
         super().__init__()
-        self.geometry = like.padding, like.stride, like.dilation, like.groups
-        self.number_format, self.relu = number_format, "relu" if relu else None
-        weight = like.weight.detach().to(number_format)
-        # in the order that the kernel wants, once, and not at every call
+        c = convolution
+        self.geometry = c.padding, c.stride, c.dilation, c.groups
+        self.dtype, self.relu = dtype, "relu" if relu else None
+        weight = c.weight.detach().to(dtype)
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry)
-        self.bias = None if like.bias is None else like.bias.detach()
+        self.bias = None if c.bias is None else c.bias.detach()
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        x = x.to(self.number_format).contiguous(memory_format=torch.channels_last)
-        given = x, self.weight, self.bias, *self.geometry
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        arguments = x, self.weight, self.bias, *self.geometry
         convolve = torch.ops.mkldnn._convolution_pointwise
         if other is None:
-            y: Tensor = convolve(*given, self.relu or "none", [], None)
-        elif self.number_format == torch.float32:
-            y = convolve.binary(x, other, *given[1:], "add", 1.0, self.relu, [], None)
-        else:  # with an addition it takes no bias of another format
-            y = convolve(*given, "none", [], None).add_(other)
+            y: Tensor = convolve(*arguments, self.relu or "none", [], None)
+        elif self.dtype == torch.float32:
+            y = convolve.binary(x, other, *arguments[1:], "add", 1.0, self.relu, [], None)
+        else:  # the fused addition needs a bias of the same dtype
+            y = convolve(*arguments, "none", [], None).add_(other)
             y = y.relu_() if self.relu else y
         return y
 
 
-class _Linear(nn.Module):
-    def __init__(self, like: nn.Linear) -> None:
+class _Float32Linear(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.like = like
+        self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.like(x.float())
+        logits: Tensor = self.linear(x.float())
         return logits

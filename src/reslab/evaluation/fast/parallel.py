@@ -1,7 +1,7 @@
-"""Many photos on a CPU: each core reads and answers batches of its own, by the quickest engine that is true.
+"""Parallel prediction on a CPU: each core predicts its own batches, with a fast backend.
 
-Threads that share a batch wait for each other after every layer, and one that waits while another decodes
-spins: on two busy cores that took more than twice the time.
+Threads that share one batch wait for each other after every layer, and a waiting thread spins while another
+decodes. On two busy cores that took more than twice the time.
 """
 
 from __future__ import annotations
@@ -17,126 +17,118 @@ from torch import Tensor, nn
 from reslab.errors import PhotosError
 from reslab.evaluation.inference import (
     Photo,
-    Read,
-    answer,
-    answer_exactly,
-    batch_size_at,
-    fill,
+    TensorOrError,
+    batch_size_for,
+    insert_logits,
+    predict_batch,
+    predict_exactly,
     read_photo,
     stack,
-    whole,
+    without_errors,
 )
 from reslab.hardware import cores, threads
 from reslab.parallel import on_all_cores
 from reslab.photos.loading.preprocess import Preprocess
 
-from .backends import Answer, Engine, choose
+from .backends import Backend, Predict, choose_backend
 
-MANY = 256  # photos; fewer are answered before an engine is chosen
-BATCH_SIZE = 16  # photos that a core answers at once; more do not fit its cache; by the first it is chosen
-CHECKED = 64  # batches, of which one photo is held against the network
-TOGETHER = 4  # photos for the network itself, or batches, before it answers what there is
+MIN_PHOTOS_FOR_BACKEND_CHOICE = 256  # fewer are predicted sooner than a backend is chosen
+BATCH_SIZE = 16  # of one core; larger batches do not fit its cache
+BATCHES_PER_CHECK = 64  # one photo in so many batches is compared with the network
 
 log = logging.getLogger("reslab")
 
 
-def are_many(photos: int) -> bool:
-    """Whether it pays to choose an engine, and there is work for every core."""
-    return photos >= max(MANY, 2 * BATCH_SIZE * cores())
+def is_worthwhile(num_photos: int) -> bool:
+    """Return True if there are enough photos to choose a backend and to keep every core busy."""
+    return num_photos >= max(MIN_PHOTOS_FOR_BACKEND_CHOICE, 2 * BATCH_SIZE * cores())
 
 
-def answer_many(
-    network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, rough: bool
-) -> Iterator[Read]:
-    """Each photo's logits (num_classes,), or why it cannot be read, in order. `rough`: bf16 will do."""
+def predict_in_parallel(
+    network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, approximate: bool
+) -> Iterator[TensorOrError]:
+    """Yield each photo's logits (num_classes,), or the error of a photo that cannot be read, in order.
+
+    Args:
+        approximate: allow bf16.
+    """
     cpu = torch.device("cpu")
 
     def exact(images: Tensor) -> Tensor:
-        return answer(network, images, cpu)
+        return predict_batch(network, images, cpu)
 
-    at_once = batch_size_at(preprocess.size, BATCH_SIZE)
-    for start in range(0, len(photos), at_once):
-        read = [read_photo(photo, preprocess) for photo in photos[start : start + at_once]]
-        if whole(read):
+    batch_size = batch_size_for(preprocess.size, BATCH_SIZE)
+    for start in range(0, len(photos), batch_size):
+        decoded = [read_photo(photo, preprocess) for photo in photos[start : start + batch_size]]
+        if images := without_errors(decoded):
             break
-        yield from read
+        yield from decoded
     else:
         return
-    logits, engine = choose(network, exact, preprocess.normalize(stack(whole(read))), rough)
-    yield from fill(read, logits)
-    start += len(read)
-    if engine is not None:
-        log.info("predicting by %s", engine.name)
-        start = yield from _answer_by(engine, exact, photos, preprocess, start)
-    yield from answer_exactly(network, photos[start:], preprocess, cpu)
+    logits, backend = choose_backend(network, exact, preprocess.normalize(stack(images)), approximate)
+    yield from insert_logits(decoded, logits)
+    start += len(decoded)
+    if backend is not None:
+        log.info("predicting with %s", backend.name)
+        start = yield from _predict_with(backend, exact, photos, preprocess, start)
+    yield from predict_exactly(network, photos[start:], preprocess, cpu)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Logits or error of each photo from `start` on; those that the network shall answer again, in uint8.
+    """Predictions of the photos from `start` on; None if the backend failed.
 
-    No answers at all: the engine failed.
+    `recheck`: images by their index in the batch, uint8 (C, H, W), that the network itself must predict.
     """
 
     start: int
-    answers: list[Read]
-    again: dict[int, Read]
+    predictions: list[TensorOrError] | None
+    recheck: dict[int, Tensor]
 
 
-def _answer_by(
-    engine: Engine, exact: Answer, photos: Sequence[Photo], preprocess: Preprocess, first: int
-) -> Generator[Read, None, int]:
-    """Answers from photo `first` on; returns how far that came: to the end, unless the engine disagreed."""
-    at_once = batch_size_at(preprocess.size, BATCH_SIZE)
+def _predict_with(
+    backend: Backend, exact: Predict, photos: Sequence[Photo], preprocess: Preprocess, first: int
+) -> Generator[TensorOrError, None, int]:
+    """Predict from photo `first` on. Return where it stopped: at the end, or because the backend failed."""
+    batch_size = batch_size_for(preprocess.size, BATCH_SIZE)
 
     def work(start: int) -> _Batch:
-        torch.set_num_threads(1)  # in this thread
-        read = [read_photo(photo, preprocess) for photo in photos[start : start + at_once]]
-        places = [place for place, item in enumerate(read) if not isinstance(item, PhotosError)]
-        if not places:
-            return _Batch(start, read, {})
+        torch.set_num_threads(1)  # applies to this thread
+        decoded = [read_photo(photo, preprocess) for photo in photos[start : start + batch_size]]
+        images = {i: item for i, item in enumerate(decoded) if not isinstance(item, PhotosError)}
+        if not images:
+            return _Batch(start, decoded, {})
         try:
-            logits = engine.answer(preprocess.normalize(stack(whole(read))))
-        except Exception as error:  # noqa: BLE001  whatever it is, the network itself is there
-            log.info("%s failed: %s", engine.name, error)
-            return _Batch(start, [], {})
-        again = engine.close(logits)
-        if (start - first) // at_once % CHECKED == 0:
-            again[0] = True
-        chosen = [places[i] for i in again.nonzero().flatten().tolist()]
-        return _Batch(start, fill(read, logits), {place: read[place] for place in chosen})
+            logits = backend.predict(preprocess.normalize(stack(list(images.values()))))
+        except Exception as error:  # noqa: BLE001  the network itself is left
+            log.info("%s failed: %s", backend.name, error)
+            return _Batch(start, None, {})
+        ambiguous = backend.is_ambiguous(logits)
+        if (start - first) // batch_size % BATCHES_PER_CHECK == 0:
+            ambiguous[0] = True
+        recheck = {i: image for (i, image), again in zip(images.items(), ambiguous, strict=True) if again}
+        return _Batch(start, insert_logits(decoded, logits), recheck)
 
-    starts = range(first, len(photos), at_once)
-    waiting: list[_Batch] = []
     try:
-        with closing(on_all_cores(work, starts)) as batches:
+        with closing(on_all_cores(work, range(first, len(photos), batch_size))) as batches:
             for batch in batches:
-                waiting.append(batch)
-                last = batch.start == starts[-1]
-                if not last and max(len(waiting), sum(len(b.again) for b in waiting)) < TOGETHER:
-                    continue
-                if not _settle(waiting, engine, exact, preprocess):
-                    log.warning("%s failed or left its tolerance: the network itself goes on", engine.name)
-                    return waiting[0].start
-                for done in waiting:
-                    yield from done.answers
-                waiting.clear()
+                if batch.predictions is None or not _recheck(batch, backend, exact, preprocess):
+                    log.warning("%s failed or left its tolerance: continuing with the network", backend.name)
+                    return batch.start
+                yield from batch.predictions
     finally:
-        torch.set_num_threads(torch.get_num_threads())  # for threads to come, what holds for this one
+        torch.set_num_threads(torch.get_num_threads())  # new threads get this thread's number again
     return len(photos)
 
 
-def _settle(batches: list[_Batch], engine: Engine, exact: Answer, preprocess: Preprocess) -> bool:
-    """Puts in the network's own logits where they count; False if the engine failed or left its tolerance."""
-    if not all(batch.answers for batch in batches):
-        return False
-    again = [(batch, place) for batch in batches for place in batch.again]
-    if not again:
+def _recheck(batch: _Batch, backend: Backend, exact: Predict, preprocess: Preprocess) -> bool:
+    """Insert the network's own logits where needed; False if the backend left its tolerance."""
+    assert batch.predictions is not None
+    if not batch.recheck:
         return True
-    images = stack(whole(batch.again[place] for batch, place in again))
-    with threads(1):  # the other cores are at work
-        logits = exact(preprocess.normalize(images))
-    found = torch.stack(whole(batch.answers[place] for batch, place in again))
-    for (batch, place), row in zip(again, logits, strict=True):
-        batch.answers[place] = row
-    return engine.agrees(found, logits) or not bool(logits.isfinite().all())  # then nobody is right
+    with threads(1):  # the other cores are busy
+        logits = exact(preprocess.normalize(stack(list(batch.recheck.values()))))
+    found = torch.stack(without_errors(batch.predictions[i] for i in batch.recheck))
+    for i, row in zip(batch.recheck, logits, strict=True):
+        batch.predictions[i] = row
+    return backend.agrees(found, logits) or not bool(logits.isfinite().all())  # the classifier reports NaN
