@@ -1,4 +1,4 @@
-"""Blocks and shortcuts, judged by torchvision's blocks and by formulas written out here."""
+"""Blocks and shortcuts against torchvision's blocks and formulas written out here."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ BLOCKS: dict[str, Block] = {
 }
 
 
-def unsettled(module: nn.Module) -> Any:
-    """The module with weights, biases and statistics drawn at random, none of them 0 or 1 by default."""
+def randomized(module: nn.Module) -> Any:
+    """Fill weights, biases and statistics with random numbers, in place of their defaults 0 and 1."""
     generator = torch.Generator().manual_seed(7)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
@@ -57,7 +57,7 @@ def normalized(x: Tensor, bn: nn.BatchNorm2d) -> Tensor:
     size=st.tuples(st.integers(1, 17), st.integers(1, 17)),
 )
 @settings(max_examples=150, deadline=None)
-def test_every_block_makes_the_shape_that_it_was_asked_for(
+def test_every_block_returns_the_requested_shape(
     name: str, in_channels: int, out_channels: int, stride: int, size: tuple[int, int]
 ) -> None:
     assume("bottleneck" not in name or out_channels % 4 == 0)
@@ -68,7 +68,7 @@ def test_every_block_makes_the_shape_that_it_was_asked_for(
 
 
 @pytest.mark.parametrize("name", sorted(BLOCKS))
-def test_a_block_leaves_the_picture_that_it_reads_as_it_was(name: str) -> None:
+def test_a_block_does_not_change_its_input(name: str) -> None:
     x = torch.randn(2, 8, 6, 6)
     before = x.clone()
     BLOCKS[name](8, 8, 1)(x)
@@ -77,7 +77,7 @@ def test_a_block_leaves_the_picture_that_it_reads_as_it_was(name: str) -> None:
 
 @pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (8, 2), (4, 1), (4, 2)])
 @pytest.mark.parametrize("training", [True, False])
-def test_basic_block_and_bottleneck_compute_torchvisions_bits(
+def test_basic_block_and_bottleneck_give_torchvisions_outputs_exactly(
     in_channels: int, stride: int, training: bool
 ) -> None:
     x = torch.randn(3, in_channels, 9, 9)
@@ -90,7 +90,7 @@ def test_basic_block_and_bottleneck_compute_torchvisions_bits(
             projection = nn.Sequential(nn.Conv2d(in_channels, 8, 1, stride, bias=False), nn.BatchNorm2d(8))
         planes = 8 // theirs_kind.expansion
         theirs = theirs_kind(in_channels, planes, stride, projection)
-        unsettled(ours)
+        randomized(ours)
         theirs.load_state_dict(ours.state_dict())
         assert torch.equal(ours.train(training)(x), theirs.train(training)(x))
 
@@ -105,7 +105,7 @@ def test_shortcut_a_is_the_identity_padded_with_zeros() -> None:
     assert not list(shortcut.parameters())
     assert make_shortcut(3, 3, 1, "A") is None
 
-    block = unsettled(reslab.BasicBlock(3, 7, stride=2, shortcut="A")).eval()
+    block = randomized(reslab.BasicBlock(3, 7, stride=2, shortcut="A")).eval()
     body = normalized(conv2d(x, block.conv1.weight, stride=2, padding=1), block.bn1)
     body = normalized(conv2d(relu(body), block.conv2.weight, padding=1), block.bn2)
     torch.testing.assert_close(block(x), relu(body + padded))
@@ -116,17 +116,17 @@ def test_shortcut_b_projects_where_the_shape_changes_and_c_everywhere() -> None:
     for option, shape in (("B", (4, 6, 1)), ("B", (4, 4, 2)), ("C", (4, 4, 1)), ("C", (4, 6, 2))):
         shortcut = make_shortcut(*shape, option)  # type: ignore[arg-type]
         assert shortcut is not None
-        conv, bn = unsettled(shortcut).eval()
+        conv, bn = randomized(shortcut).eval()
         x = torch.randn(2, 4, 6, 6)
         torch.testing.assert_close(shortcut(x), normalized(conv2d(x, conv.weight, stride=shape[2]), bn))
-    block = unsettled(reslab.BasicBlock(4, 4, 1, shortcut="C")).eval()
-    without = unsettled(reslab.BasicBlock(4, 4, 1)).eval()
+    block = randomized(reslab.BasicBlock(4, 4, 1, shortcut="C")).eval()
+    without = randomized(reslab.BasicBlock(4, 4, 1)).eval()
     assert block.downsample is not None
     assert without.downsample is None
 
 
 class Residual(nn.Module):
-    """The block of Dive into Deep Learning, section 8.6, whose caller must know when to project."""
+    """Block of Dive into Deep Learning, section 8.6."""
 
     def __init__(self, input_channels: int, num_channels: int, use_1x1conv: bool, strides: int) -> None:
         super().__init__()
@@ -141,8 +141,8 @@ class Residual(nn.Module):
 
 
 @pytest.mark.parametrize(("in_channels", "stride"), [(6, 1), (6, 2), (3, 1), (3, 2)])
-def test_textbook_block_is_the_textbooks(in_channels: int, stride: int) -> None:
-    ours = unsettled(reslab.TextbookBlock(in_channels, 6, stride))
+def test_textbook_block_gives_the_textbooks_outputs_exactly(in_channels: int, stride: int) -> None:
+    ours = randomized(reslab.TextbookBlock(in_channels, 6, stride))
     theirs = Residual(in_channels, 6, use_1x1conv=in_channels != 6 or stride != 1, strides=stride)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(4, in_channels, 7, 7)
@@ -151,8 +151,8 @@ def test_textbook_block_is_the_textbooks(in_channels: int, stride: int) -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_preactivation_normalises_before_it_convolves_and_not_after_the_sum(stride: int) -> None:
-    block = unsettled(reslab.PreActivationBlock(4, 4, stride)).eval()
+def test_preactivation_normalizes_before_each_convolution_and_not_after_the_sum(stride: int) -> None:
+    block = randomized(reslab.PreActivationBlock(4, 4, stride)).eval()
     x = torch.randn(2, 4, 8, 8)
     body = conv2d(relu(normalized(x, block.bn1)), block.conv1.weight, stride=stride, padding=1)
     body = conv2d(relu(normalized(body, block.bn2)), block.conv2.weight, padding=1)
@@ -163,7 +163,7 @@ def test_preactivation_normalises_before_it_convolves_and_not_after_the_sum(stri
 
 @pytest.mark.parametrize(("in_channels", "stride"), [(5, 1), (3, 2)])
 def test_plain_block_is_the_basic_block_without_its_shortcut(in_channels: int, stride: int) -> None:
-    plain = unsettled(reslab.PlainBlock(in_channels, 5, stride)).eval()
+    plain = randomized(reslab.PlainBlock(in_channels, 5, stride)).eval()
     basic = reslab.BasicBlock(in_channels, 5, stride).eval()
     kept = {k: v for k, v in basic.state_dict().items() if not k.startswith("downsample")}
     assert list(plain.state_dict()) == list(kept)
@@ -175,10 +175,10 @@ def test_plain_block_is_the_basic_block_without_its_shortcut(in_channels: int, s
 
 
 @pytest.mark.parametrize("name", ["basic", "bottleneck", "textbook", "preactivation"])
-def test_a_block_with_zero_init_starts_as_the_identity(name: str) -> None:
+def test_zero_init_makes_a_block_the_identity(name: str) -> None:
     block: Any = BLOCKS[name](8, 8, 1)
     block.zero_init_residual()
-    x = torch.rand(3, 8, 6, 6)  # not negative, as what comes out of a ReLU
+    x = torch.rand(3, 8, 6, 6)  # like the output of a ReLU
     assert torch.equal(block(x), x)
 
 
@@ -188,11 +188,11 @@ def test_a_bottleneck_needs_a_multiple_of_four_channels(out_channels: int, refus
         reslab.Bottleneck(8, out_channels)
 
 
-def test_shortcut_a_cannot_take_channels_away(refuses: Any) -> None:
+def test_shortcut_a_cannot_remove_channels(refuses: Any) -> None:
     with refuses(NetworkError, "from 8 to 4 channels", "shortcut B or C"):
         reslab.BasicBlock(8, 4, shortcut="A")
 
 
-def test_an_unknown_shortcut_is_refused_by_name_also_where_none_is_needed(refuses: Any) -> None:
+def test_an_unknown_shortcut_is_refused_even_where_none_is_needed(refuses: Any) -> None:
     with refuses(NetworkError, "no shortcut 'D'", "'A', 'B' or 'C'"):
         reslab.BasicBlock(8, 8, shortcut="D")  # type: ignore[arg-type]

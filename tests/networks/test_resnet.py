@@ -66,12 +66,12 @@ def test_a_network_is_a_sequence_of_its_layers() -> None:
         x = layer(x)
         kept.append(x)
     assert torch.equal(x, network(images))
-    assert (kept[2] < 0).any()  # what bn1 gave is still there: the ReLU behind it is not in place
+    assert (kept[2] < 0).any()  # the ReLU after bn1 is not in place
     for layer, before, after in zip(network, kept, kept[1:], strict=False):
         assert torch.equal(layer(before), after)
 
 
-def test_slices_are_plain_sequences_that_share_the_layers() -> None:
+def test_slices_are_plain_sequences_that_share_layers() -> None:
     network = reslab.resnet18().eval()
     features = network[:8]
     assert type(features) is nn.Sequential
@@ -106,7 +106,7 @@ def test_a_copy_of_a_network_has_weights_of_its_own(duplicate: Any) -> None:
     side=st.integers(1, 70),
 )
 @settings(max_examples=40, deadline=None)
-def test_any_number_of_classes_channels_and_stages_makes_a_network(
+def test_any_number_of_classes_channels_and_stages_is_possible(
     num_classes: int, in_channels: int, stem: Any, sizes: list[int], side: int
 ) -> None:
     channels = [8 * (i + 1) for i in range(len(sizes))]
@@ -120,7 +120,7 @@ def test_any_number_of_classes_channels_and_stages_makes_a_network(
     assert [len(getattr(network, f"layer{i + 1}")) for i in range(len(sizes))] == sizes
 
 
-def test_the_small_stem_keeps_the_side_and_the_family_keeps_its_own_stems() -> None:
+def test_the_small_stem_keeps_the_resolution() -> None:
     x = torch.randn(2, 3, 32, 32)
     network = reslab.resnet18(stem="small", num_classes=10).eval()
     assert [name for name, _ in network.named_children()][:4] == ["conv1", "bn1", "relu", "layer1"]
@@ -132,7 +132,7 @@ def test_the_small_stem_keeps_the_side_and_the_family_keeps_its_own_stems() -> N
     assert reslab.textbook_resnet18().eval()(torch.randn(2, 1, 96, 96)).shape == (2, 10)
 
 
-def test_what_leaves_the_last_preactivation_block_is_normalised_once_more() -> None:
+def test_a_batch_norm_and_a_relu_follow_the_last_preactivation_block() -> None:
     network = small(reslab.PreActivationBlock)
     names = [name for name, _ in network.named_children()]
     assert names[-6:] == ["layer2", "bn_last", "relu_last", "avgpool", "flatten", "fc"]
@@ -142,7 +142,7 @@ def test_what_leaves_the_last_preactivation_block_is_normalised_once_more() -> N
 
 
 class Own(nn.Module):
-    """A user's block: no shortcut option, no second method."""
+    """A user's block without shortcut option and zero_init_residual."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ def test_any_callable_is_a_block(block: Any) -> None:
     assert reslab.resnet18(block=block, num_classes=5).eval()(x).shape == (2, 5)
 
 
-def test_a_block_in_every_place_of_a_named_network() -> None:
+def test_a_block_is_used_in_every_place() -> None:
     plain = reslab.resnet34(block=reslab.PlainBlock)
     assert len([m for m in plain.modules() if isinstance(m, reslab.PlainBlock)]) == 16
     assert not [m for m in plain.modules() if isinstance(m, reslab.BasicBlock)]
@@ -173,43 +173,43 @@ def test_a_block_in_every_place_of_a_named_network() -> None:
     ("sizes", "channels"),
     [((), ()), ((0, 1), (8, 8)), ((2, -1), (8, 8)), ((1, 1), (8,)), ((1,), (8, 8)), ((1, 1), (8, 0))],
 )
-def test_sizes_that_make_no_network_are_named(sizes: Any, channels: Any, refuses: Any) -> None:
+def test_invalid_stage_sizes_are_refused(sizes: Any, channels: Any, refuses: Any) -> None:
     with refuses(NetworkError, str(list(sizes)), str(list(channels)), "at least 1"):
         ResNet(reslab.BasicBlock, sizes, channels)
 
 
 @pytest.mark.parametrize("setting", ["num_classes", "in_channels", "stem_channels"])
 @pytest.mark.parametrize("value", [0, -3])
-def test_counts_below_one_are_named(setting: str, value: int, refuses: Any) -> None:
+def test_counts_below_one_are_refused(setting: str, value: int, refuses: Any) -> None:
     with refuses(NetworkError, f"{setting}={value}"):
         ResNet(reslab.BasicBlock, (1,), (8,), **{setting: value})
 
 
-def test_an_unknown_name_or_stem_is_answered_with_the_known_ones(refuses: Any) -> None:
+def test_an_unknown_name_or_stem_is_refused(refuses: Any) -> None:
     with refuses(NetworkError, "no network 'resnet19'", "did you mean 'resnet18'", "cifar_resnet110"):
         reslab.create_resnet("resnet19")
     with refuses(NetworkError, "no stem 'tiny'", "'imagenet' or 'small'"):
         reslab.resnet18(stem="tiny")  # type: ignore[arg-type]
 
 
-def test_zero_init_needs_blocks_that_can_be_the_identity(refuses: Any) -> None:
+def test_zero_init_needs_blocks_with_the_method(refuses: Any) -> None:
     with refuses(NetworkError, "zero_init_residual", "plain block"):
         small(reslab.PlainBlock, zero_init_residual=True)
 
 
-def test_pretrained_weights_come_in_by_one_argument(tmp_path: Path) -> None:
+def test_weights_are_loaded_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     source = reslab.resnet18()
     torch.save(source.state_dict(), path)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a new head is what everybody expects
+        warnings.simplefilter("error")  # a new last layer is expected
         network = reslab.resnet18(num_classes=2, weights=path)
         same = reslab.resnet18(weights=str(path))
     assert torch.equal(network.layer4[1].conv2.weight, source.layer4[1].conv2.weight)
     assert all(map(torch.equal, same.state_dict().values(), source.state_dict().values()))
 
 
-def test_weights_that_leave_more_than_the_head_fresh_are_a_warning(partial_weights: Path) -> None:
+def test_weights_that_lack_more_than_the_last_layer_give_a_warning(partial_weights: Path) -> None:
     with pytest.warns(
         UserWarning, match=r"92 of 122.*\n.*left as initialized: layer4 \(30 tensors\)"
     ) as seen:

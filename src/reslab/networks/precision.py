@@ -1,6 +1,6 @@
-"""How a network computes as one value: number format, memory layout, and whether its step is compiled.
+"""Precision of a computation: number format, memory layout and compilation as one value.
 
-fp32, bf16, fp32+channels_last, bf16+channels_last; any of them with +compiled behind it.
+Names: fp32, bf16, fp32+channels_last, bf16+channels_last; each also with +compiled at its end.
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ from reslab.errors import RecipeError, nearest
 
 @dataclass(frozen=True)
 class Precision:
-    """How a network computes. bf16 is autocast: weights, batch norm statistics and the loss stay in fp32.
-    Muon's matrix products are in the same format.
+    """Number format, memory layout and compilation of a network's computation.
 
-    Compiled is the forward and backward pass of a training step alone: where a network is measured, saved or
-    averaged, it is the module that it always was.
+    Attributes:
+        number_format: "fp32", or "bf16" for autocast: convolutions and matrix products in bfloat16, weights,
+            batch norm statistics and the loss in float32. Muon's matrix products have the same format.
+        channels_last: store weights and images (N, C, H, W) with the channels innermost.
+        compiled: run the forward and backward pass of training steps through torch.compile. Validation,
+            saving and averaging use the network itself.
+
+    Raises:
+        RecipeError: unknown number format.
     """
 
     number_format: Literal["fp32", "bf16"] = "fp32"
@@ -33,7 +39,7 @@ class Precision:
         if self.number_format not in ("fp32", "bf16"):
             raise RecipeError(
                 f"there is no number format '{self.number_format}'",
-                "fp16 would need its loss scaled, and bf16 does not",
+                "fp16 would need loss scaling, which bf16 does not",
                 "use 'fp32' or 'bf16'",
             )
 
@@ -43,31 +49,35 @@ class Precision:
 
     @property
     def dtype(self) -> torch.dtype:
+        """torch.float32 or torch.bfloat16."""
         return torch.float32 if self.number_format == "fp32" else torch.bfloat16
 
     @property
     def memory_format(self) -> torch.memory_format:
+        """torch.channels_last or torch.contiguous_format."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def place(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Moves the weights to the device and into this layout, in place."""
+        """Move the network to `device` and into the memory layout, in place. Return it."""
         return network.to(device=device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def place_images(self, images: Tensor, device: torch.device) -> Tensor:
-        """Images (N, C, H, W) on the device and in this layout."""
+        """Return images (N, C, H, W) on `device` and in the memory layout."""
         return images.to(device, non_blocking=True).contiguous(memory_format=self.memory_format)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """The context in which the forward pass runs."""
+        """Return the context in which the forward pass runs."""
         if self.number_format == "fp32":
             return nullcontext()
         return torch.autocast(device.type, self.dtype)
 
     def forward(self, network: nn.Module, batch_size: int) -> Callable[[Tensor], Tensor]:
-        """images -> logits for training steps: the network itself, or compiled for batches of this size.
+        """Return the function images (N, C, H, W) -> logits (N, num_classes) of training steps.
 
-        A batch of another size, as the last of an epoch may be, goes through the network itself: to compile
-        that, too, takes longer than it saves. Forward and backward pass are compiled when they first run.
+        Args:
+            network: runs uncompiled for batches of another size, such as the last of an epoch: compiling
+                for it takes longer than it saves.
+            batch_size: N for which the network is compiled, when the function first runs.
         """
         if not self.compiled:
             return network
@@ -81,36 +91,36 @@ class Precision:
         return forward
 
     @contextmanager
-    def compiling_answered(self) -> Iterator[None]:
-        """Turns the failure to compile a pass that runs inside the block into a RecipeError."""
+    def convert_compile_errors(self) -> Iterator[None]:
+        """Convert errors of torch.compile inside the block to RecipeError."""
         try:
             yield
         except RuntimeError as error:
             if not self.compiled:
                 raise
-            from torch._dynamo.exc import TorchDynamoException  # two seconds, and seldom needed
+            from torch._dynamo.exc import TorchDynamoException  # the import takes two seconds
 
             if not isinstance(error, TorchDynamoException):
                 raise
             raise RecipeError(
-                f"the training step cannot be compiled here, as precision {self} asks",
+                f"the training step cannot be compiled here, as precision {self} requires",
                 " ".join(str(error).partition("Set TORCHDYNAMO_VERBOSE")[0].split())[:300],
-                f"use precision {replace(self, compiled=False)}, or install what compiling takes: a C++ "
+                f"use precision {replace(self, compiled=False)}, or install what torch.compile needs: a C++ "
                 "compiler, on a GPU also Triton",
             ) from error
 
 
 FP32 = Precision()
-CANDIDATES = {str(p): p for p in (FP32, Precision("bf16"), Precision("fp32", True), Precision("bf16", True))}
-PRECISIONS = CANDIDATES | {str(p): p for p in (replace(p, compiled=True) for p in CANDIDATES.values())}
+UNCOMPILED = {str(p): p for p in (FP32, Precision("bf16"), Precision("fp32", True), Precision("bf16", True))}
+PRECISIONS = UNCOMPILED | {str(p): p for p in (replace(p, compiled=True) for p in UNCOMPILED.values())}
 
 
 def parse_precision(text: str) -> Precision:
-    """The Precision of its name. Raises RecipeError for a name that is none."""
+    """Return the Precision of this name. Raise RecipeError for an unknown name."""
     if text not in PRECISIONS:
         raise RecipeError(
             f"there is no precision '{text}'",
-            "it is a number format, with or without a memory layout, compiled or not",
+            "it is a number format, with or without a memory layout and compilation",
             nearest(text, [*PRECISIONS, "auto"]),
         )
     return PRECISIONS[text]

@@ -214,7 +214,7 @@ def create_resnet(
 ) -> ResNet:
     """Build a network of the family by name: (N, in_channels, H, W) -> logits (N, num_classes).
 
-    Arguments that are None have the network's own default, see `FAMILY`.
+    None stands for the network's own default.
 
     Args:
         name: "resnet18", "cifar_resnet20" or another name of `reslab.list_networks()`.

@@ -144,7 +144,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise WeightsError(
             f"{path} holds no tensors by name",
-            f"reslab looks at the top level and under {', '.join(WRAPPERS)}",
+            f"they are expected at the top level or under {', '.join(WRAPPERS)}",
             "save the state dict: torch.save(network.state_dict(), path)",
         )
     return tensors

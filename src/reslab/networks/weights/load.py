@@ -21,7 +21,7 @@ BATCH_COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What happened to every tensor of a network and of a weights file. `print(report)` summarizes it.
+    """Report on every tensor of a network and of a weights file; `print(report)` shows a summary.
 
     Names are the network's, in its order, unless noted.
 
