@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from reslab import Classifier
-from reslab.evaluation.fast.backends import candidates
+from reslab.evaluation.fast.backends import available_backends
 from reslab.hardware import processor_name
 
 Answer = Callable[[Tensor], Any]
@@ -36,11 +36,11 @@ def network_itself(network: nn.Module, images: Tensor) -> Answer:
 
 
 def channels_last(network: nn.Module, images: Tensor) -> Answer:
-    return next(candidates(network, rough=False)).answer
+    return next(available_backends(network, approximate=False)).predict
 
 
 def bf16(network: nn.Module, images: Tensor) -> Answer:
-    return next(candidates(network, rough=True)).answer
+    return next(available_backends(network, approximate=True)).predict
 
 
 def onnxruntime(network: nn.Module, images: Tensor) -> Answer:

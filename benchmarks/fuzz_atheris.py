@@ -36,7 +36,7 @@ with atheris.instrument_imports(include=["PIL", "reslab", "pillow_heif", "tomlli
     import reslab
     from reslab import Recipe, Run
     from reslab.errors import ClassifierError, PhotosError, RecipeError, RunError, WeightsError
-    from reslab.evaluation.model_file import read_header
+    from reslab.evaluation.model_file import read_model
     from reslab.networks.weights.files import read_safetensors_header, read_weights
     from reslab.photos.decoding.decode import decode
     from reslab.photos.checking.fix import fix
@@ -77,7 +77,7 @@ def model(content: bytes) -> None:
     header = json.dumps({"__metadata__": {"reslab": text}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with contextlib.suppress(ClassifierError):
-        assert read_header(path).classes
+        assert read_model(path).header.classes
 
 
 def check_list(content: bytes) -> None:

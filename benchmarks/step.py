@@ -37,8 +37,9 @@ import reslab
 from reslab.hardware import cores, has_fast_bf16, keep_freed_memory, processor_name
 from reslab.networks.precision import UNCOMPILED, parse_precision
 from reslab.photos.loading.batches import Batch
-from reslab.training.loop import TrainState, update
+from reslab.training.loop import train_step
 from reslab.training.optimizer import make_optimizer
+from reslab.training.state import TrainState
 from reslab.training.timing.autotune import measure_precision
 from reslab.training.timing.precision_cache import MeasuredPrecision
 
@@ -174,8 +175,7 @@ def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
     state = TrainState(
         network, make_optimizer(network, recipe, precision), None, recipe, CPU, precision, measured.threads
     )
-    busy = ", chosen on a busy machine" if measured.busy else ""
-    return f"reslab {optimizer} {measured.precision}{busy}", lambda: update(state, made, 1e-4)
+    return f"reslab {optimizer} {measured.precision}", lambda: train_step(state, *made, 1e-4)
 
 
 def _point(plain: Connection, own: Connection, size: int, batch: int, options: argparse.Namespace) -> str:
