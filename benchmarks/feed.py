@@ -40,8 +40,9 @@ from reslab import Batch, Batches, Photos, Recipe
 from reslab.hardware import cores, keep_freed_memory, processor_name
 from reslab.networks.precision import parse_precision
 from reslab.photos.loading.pixel_cache import open_pixels
-from reslab.training.loop import Epoch, TrainState, training_loop
+from reslab.training.loop import Epoch, training_loop
 from reslab.training.optimizer import make_optimizer
+from reslab.training.state import TrainState
 from reslab.training.timing.autotune import measure_precision
 from reslab.training.timing.precision_cache import MeasuredPrecision
 

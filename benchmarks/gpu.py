@@ -40,8 +40,9 @@ from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.augmentation import NUMBERS_PER_PHOTO, draw_views
 from reslab.photos.loading.batches import Batch
 from reslab.photos.loading.gpu_augmentation import DevicePixels, augment_on_device
-from reslab.training.loop import TrainState, update
+from reslab.training.loop import train_step
 from reslab.training.optimizer import make_optimizer
+from reslab.training.state import TrainState
 from reslab.training.timing.autotune import measure_precision
 
 Step = Callable[[], object]
@@ -177,7 +178,7 @@ def own_step(name: str, made: Batch, size: int, device: torch.device, precision:
     chosen.place(network, device).train()
     optimizer = make_optimizer(network, recipe, chosen)
     state = TrainState(network, optimizer, None, recipe, device, chosen, threads=measured.threads)
-    return measured.precision, lambda: update(state, made, 1e-3)
+    return measured.precision, lambda: train_step(state, *made, 1e-3)
 
 
 def augmented(batch: int, size: int, device: torch.device) -> Step:

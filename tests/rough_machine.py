@@ -160,6 +160,7 @@ def run_results(run: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     from reslab import Run
+    from reslab.training.runs import checkpoint
 
     def plain(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -172,7 +173,8 @@ def run_results(run: Path) -> dict[str, Any]:
     return {
         "metrics": plain(found.rows),
         "weights": plain(load_file(run / "model.safetensors")),
-        "checkpoint": plain(torch.load(run / "checkpoint", weights_only=True)),
+        "checkpoint": plain(checkpoint.read(run)[1]),
+        "position": plain(checkpoint.read(run)[0].model_dump(exclude={"checksum"})),
         "result": plain(found.result),
         "recipe": found.recipe,
     }
@@ -225,14 +227,14 @@ def _child(order: dict[str, Any], folder: Path, photos: Path, arm: Callable[[], 
     root, report = Path(order["root"]), {"lines": []}
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")
     counter = os.open(root.parent / f"{root.name}.steps", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    update = loop.update
+    train_step = loop.train_step
 
-    def counted(*arguments: Any) -> float:
-        value = update(*arguments)
+    def counted(*arguments: Any) -> Any:
+        value = train_step(*arguments)
         os.write(counter, b".")
         return value
 
-    loop.update = counted
+    loop.train_step = counted
     options = {"progress": False, "say": report["lines"].append}
     code = 1
     try:

@@ -15,7 +15,7 @@ from .optimizer import as_free_as_before
 from .progress import with_bars
 from .recipe import Recipe
 from .setup import prepare
-from .time_budget import estimate, start_clock
+from .time_budget import estimate_epoch_seconds, start_time_budget
 
 
 def fit(
@@ -39,7 +39,7 @@ def fit(
         prepared = prepare(network, photos, recipe, progress=progress)
         if recipe.time is not None:
             name = type(network).__name__
-            start_clock(prepared, estimate(prepared, name, 0.0), None, began)
+            start_time_budget(prepared, estimate_epoch_seconds(prepared, name, 0.0), None, began)
         stream = training_loop(prepared.state, prepared.train, prepared.validate(progress))
         try:
             for event in with_bars(stream, progress):

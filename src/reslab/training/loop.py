@@ -1,91 +1,81 @@
-"""The loop and nothing else: a generator between whole states.
+"""The training loop: a generator that yields a Step after every update and an Epoch after every pass.
 
-It yields a Step after every update and an Epoch after every pass. Between two of them State is complete, so
-saving, drawing and stopping are the consumer's `for`, and no hooks are needed:
+Between two of them TrainState is complete. Saving, drawing and stopping happen in the caller's `for`; hooks
+are not needed:
 
-    for event in events(state, batches, validate):
+    for event in training_loop(state, loader, validate):
         if isinstance(event, Epoch):
             print(event)
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel
 
-from reslab.errors import RecipeError
-from reslab.hardware import reproducible, threads
-from reslab.networks.precision import Precision
-from reslab.photos.loading.batches import Batch, Batches
-from reslab.photos.loading.replacements import Replacements
-from reslab.randomness import torch_seeded
+from reslab.hardware import threads
+from reslab.photos.loading.batches import Batches
 
-from .epoch_plan import EpochPlan, TimeBudget, next_leg
-from .failures import memory_answered, not_finite
+from .epoch_plan import next_epoch_plan
+from .failures import check_finite, check_time_budget, translate_out_of_memory
 from .optimizer import learning_rate_at, set_learning_rate, train_mode
-from .recipe import Recipe
+from .state import TrainState
+from .stopwatch import Stopwatch
 
-Validate = Callable[[nn.Module, int], tuple[float, float]]  # the network, size in pixels -> (loss, accuracy)
-
-
-@dataclass
-class TrainState:
-    """Everything that a training changes. Random numbers are not part of it: they are keyed, not consumed."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
-    recipe: Recipe
-    device: torch.device
-    precision: Precision
-    threads: int = 0  # that compute on a CPU; 0: as many as torch takes
-    epoch: int = 0  # epochs done
-    step: int = 0  # updates done in the present epoch
-    loss_sum: float = 0.0  # over the images of the present epoch, each counted once
-    images: int = 0
-    seconds: float = 0.0  # of training in the present epoch
-    plan: EpochPlan | None = None  # the present epoch as planned; None between two
-    past_epochs: list[EpochPlan] = field(default_factory=list)  # the epochs done
-    time_budget: TimeBudget | None = None  # of a recipe that has a time
-    replacements: Replacements = field(default_factory=Replacements)  # of photos that turned bad
-    forward: Callable[[Tensor], Tensor] = field(init=False)  # the network as a training step calls it
-
-    def __post_init__(self) -> None:
-        self.forward = self.precision.forward(self.network, self.recipe.batch_size)
-
-    @property
-    def validated(self) -> nn.Module:
-        """The network that is validated and kept: the averaged one, where there is one."""
-        return self.network if self.average is None else self.average.module
+Validate = Callable[
+    [nn.Module, int], tuple[float, float]
+]  # (network, image size in pixels) -> loss, accuracy
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update. `train_loss` is the mean over the images of this epoch so far."""
+    """One update of the network.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        epochs: planned number of epochs.
+        step: number of the update in its epoch, from 1.
+        steps: updates in the epoch.
+        learning_rate: learning rate of the update.
+        images: images of the epoch so far.
+        images_per_second: mean over the epoch so far.
+        loss_sum: () on the device, sum of the losses of these images.
+    """
 
     epoch: int
     epochs: int
     step: int
     steps: int
-    train_loss: float
     learning_rate: float
+    images: int
     images_per_second: float
+    loss_sum: Tensor = field(repr=False)
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss over the images of this epoch so far. Reading it waits for the device."""
+        return self.loss_sum.item() / self.images
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training photos. Losses are means over images; seconds are those of training.
+    """One pass over the training photos. Losses are means over images.
 
-    `size`: side of the pictures in this epoch, in training and in validation.
+    Attributes:
+        epoch: number of the epoch, from 1.
+        epochs: planned number of epochs.
+        train_loss: mean loss during the epoch, each image before its update.
+        val_loss: loss on the validation split.
+        val_accuracy: accuracy on the validation split, 0 to 1.
+        learning_rate: learning rate of the last update.
+        seconds: duration of training, without validation.
+        images_per_second: training images per second.
+        size: side of the images in pixels, in training and validation.
     """
 
     epoch: int
@@ -105,96 +95,102 @@ class Epoch:
         )
 
     def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))  # every epoch writes all before it, and asdict is forty times as slow
+        """Return the fields as a dictionary for JSON."""
+        return dict(vars(self))  # asdict is forty times slower, and each epoch writes all epochs before it
 
 
 def training_loop(
-    state: TrainState, batches: Batches, validate: Validate
+    state: TrainState, loader: Batches, validate: Validate
 ) -> Generator[Step | Epoch, None, None]:
-    """Trains from where `state` stands to the end of its recipe. TrainingError if the loss is not finite.
+    """Train from the position of `state` to the end of its recipe.
 
-    Raises RecipeError for a recipe of a given time without a clock, which `fit` and `train` start.
+    Args:
+        state: network, optimizer and position; it is complete whenever the loop yields.
+        loader: batches of the training split.
+        validate: (network, image size in pixels) -> (mean loss, accuracy) on the validation split.
+
+    Yields:
+        A Step after every update and an Epoch after every pass.
+
+    Raises:
+        TrainingError: the loss is not finite, or the memory is too small for a batch.
+        RecipeError: the recipe sets a time, but `state` has no time budget. `fit` and `train` set it.
     """
-    recipe = state.recipe
-    if recipe.time is not None and state.time_budget is None:
-        why = "its epochs are planned by a clock that fit and train start"
-        raise RecipeError(f"time: nothing here tells when {recipe.time} are over", why, "give epochs instead")
-    while leg := state.plan or next_leg(recipe, state.time_budget, state.past_epochs, len(batches)):
-        state.plan = leg
-        train_mode(state.network, recipe.freeze)
-        started = time.perf_counter()
-        planned = batches.epoch(state.epoch, state.step, size=leg.size, replacements=state.replacements)
-        for batch in islice(planned, leg.steps - state.step):
-            learning_rate = learning_rate_at(recipe, leg.done(state.step), leg.step)
-            with memory_answered(recipe):
-                loss = update(state, batch, learning_rate)
-            state.loss_sum += loss * len(batch.labels)
-            state.images += len(batch.labels)
-            state.step += 1
-            now = time.perf_counter()
-            state.seconds, started = state.seconds + now - started, now
+    check_time_budget(state.recipe, state.time_budget)
+    while plan := state.plan or next_epoch_plan(
+        state.recipe, state.time_budget, state.past_epochs, len(loader)
+    ):
+        state.plan = plan
+        train_mode(state.network, state.recipe.freeze)
+        batches = loader.epoch(state.epoch, state.step, size=plan.size, replacements=state.replacements)
+        remaining = islice(batches, plan.steps - state.step)  # the last epoch of a time may be cut short
+        for images, labels in state.stopwatch.start_before_each(remaining):
+            progress = plan.progress_at(state.step), plan.progress_per_step
+            loss = train_step(state, images, labels, learning_rate_at(state.recipe, *progress))
+            state.count(loss, len(labels))
             yield Step(
-                state.epoch + 1,
-                leg.epochs,
-                state.step,
-                leg.steps,
-                state.loss_sum / state.images,
-                learning_rate,
-                state.images / state.seconds,
+                epoch=state.epoch + 1,
+                epochs=plan.epochs,
+                step=state.step,
+                steps=plan.steps,
+                learning_rate=state.learning_rate,
+                images=state.images,
+                images_per_second=state.images / state.stopwatch.seconds,
+                loss_sum=state.loss_sum,
             )
-            started = time.perf_counter()  # what the consumer did meanwhile is not training
-        epoch = finish_epoch(state, validate, learning_rate_at(recipe, leg.done(leg.steps - 1), leg.step))
-        started = time.perf_counter()
-        yield epoch
-        # what the consumer does with an epoch is part of what the next one will cost, too
-        done = state.past_epochs[-1]
-        state.past_epochs[-1] = replace(done, seconds=done.seconds + time.perf_counter() - started)
+        epoch = finish_epoch(state, validate)
+        with state.timing_last_epoch():
+            yield epoch
 
 
-def update(state: TrainState, batch: Batch, learning_rate: float) -> float:
-    """One step of the optimizer; the loss of the batch before it."""
-    images = state.precision.place_images(batch.images, state.device)
-    labels = batch.labels.to(state.device)
-    set_learning_rate(state.optimizer, learning_rate)
-    seeded = torch_seeded(state.recipe.seed, "step", state.epoch, state.step)
-    with seeded, reproducible(), threads(state.threads), state.precision.compiling_answered():
+def train_step(state: TrainState, images: Tensor, labels: Tensor, learning_rate: float) -> Tensor:
+    """Update the network once.
+
+    Args:
+        images: (N, C, H, W), on any device.
+        labels: (N,), on any device.
+
+    Returns:
+        Mean loss of the batch before the update: () on the device.
+    """
+    with state.reproducible_step():
+        images = state.precision.place_images(images, state.device)
+        labels = labels.to(state.device, non_blocking=True)
+        set_learning_rate(state.optimizer, learning_rate)
         with state.precision.autocast(state.device):
-            logits = state.forward(images)
+            logits = state.forward(images)  # (N, num_classes)
         loss = cross_entropy(logits.float(), labels, label_smoothing=state.recipe.label_smoothing)
-        if not math.isfinite(value := loss.item()):
-            raise not_finite(f"the loss became {value}", state.recipe, state.epoch, state.step, learning_rate)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
-    if state.average is not None:
-        state.average.update_parameters(state.network)
-    return value
+        if state.average is not None:
+            state.average.update_parameters(state.network)
+    return loss.detach()
 
 
-def finish_epoch(state: TrainState, validate: Validate, learning_rate: float) -> Epoch:
-    """Validates, starts the counters anew, and says how the epoch went."""
+def finish_epoch(state: TrainState, validate: Validate) -> Epoch:
+    """Validate the network, reset the counters of the epoch, and return its figures."""
     assert state.plan is not None
-    started = time.perf_counter()
-    with threads(state.threads), memory_answered(state.recipe):
+    with state.stopwatch:
+        state.check_loss()  # waits until the device has finished the last step
+    with Stopwatch() as validation, threads(state.threads), translate_out_of_memory(state.recipe):
         val_loss, val_accuracy = validate(state.validated, state.plan.size)
-    if not math.isfinite(val_loss):
-        raise not_finite(
-            f"the validation loss became {val_loss}", state.recipe, state.epoch, state.step, learning_rate
-        )
-    seconds = max(state.seconds, 1e-9)
+    check_finite("validation loss", val_loss, state.recipe, state.epoch, state.step, state.learning_rate)
+    seconds = max(state.stopwatch.seconds, 1e-9)
     epoch = Epoch(
         epoch=state.epoch + 1,
         epochs=state.plan.epochs,
-        train_loss=state.loss_sum / state.images,
+        train_loss=state.loss_sum.item() / state.images,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
-        learning_rate=learning_rate,
+        learning_rate=state.learning_rate,
         seconds=seconds,
         images_per_second=state.images / seconds,
         size=state.plan.size,
     )
-    state.past_epochs.append(replace(state.plan, seconds=seconds + time.perf_counter() - started))
-    state.plan, state.epoch, state.step = None, state.epoch + 1, 0
-    state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
+    state.past_epochs.append(replace(state.plan, seconds=seconds + validation.seconds))
+    state.plan, state.epoch, state.step, state.images = None, state.epoch + 1, 0, 0
+    state.stopwatch = Stopwatch()
+    state.set_loss_sum(0.0)
     state.replacements.in_epoch = 0
     return epoch

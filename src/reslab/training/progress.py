@@ -25,8 +25,9 @@ def with_bars(training_loop: Iterable[Step | Epoch], progress: bool) -> Iterator
     shown = None
     try:
         for event in training_loop:
+            drawn = True
             if shown is not None and isinstance(event, Step):
-                shown.update()
+                drawn = bool(shown.update())
             elif isinstance(event, Step):
                 shown = tqdm(
                     desc=f"Epoch {event.epoch}/{event.epochs}",
@@ -38,10 +39,11 @@ def with_bars(training_loop: Iterable[Step | Epoch], progress: bool) -> Iterator
                     dynamic_ncols=True,
                 )
             if shown is not None and isinstance(event, Step):
-                shown.set_postfix_str(
-                    f"train_loss {event.train_loss:.3f}, {event.images_per_second:.0f} images/s",
-                    refresh=False,
-                )
+                if drawn and not shown.disable:  # reading the loss at every step would wait for the device
+                    shown.set_postfix_str(
+                        f"train_loss {event.train_loss:.3f}, {event.images_per_second:.0f} images/s",
+                        refresh=False,
+                    )
                 if event.step == event.steps:
                     shown.close()
                     shown = None

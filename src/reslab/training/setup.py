@@ -14,7 +14,8 @@ from torch import nn
 
 from reslab.evaluation.inference import predict_logits
 from reslab.evaluation.metrics import mean_loss
-from reslab.hardware import choose_device, keep_memory
+from reslab.hardware import choose_device, keep_freed_memory
+from reslab.networks.input_channels import input_channels
 from reslab.networks.precision import Precision, parse_precision
 from reslab.networks.registry import check_input
 from reslab.photos.folder.photos import Photos
@@ -22,15 +23,16 @@ from reslab.photos.loading.batches import Batches
 from reslab.photos.loading.gpu_augmentation import keep_on_device
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.preprocess import Preprocess
-from reslab.photos.loading.unreadable import ReadablePhotos, readable
+from reslab.photos.loading.unreadable import ReadablePhotos, skip_unreadable
 from reslab.training.timing.autotune import measure_precision
 from reslab.training.timing.precision_cache import MeasuredPrecision
 
-from .epoch_plan import sizes_of
-from .loop import TrainState, Validate
+from .epoch_plan import image_sizes
+from .loop import Validate
 from .optimizer import freeze, make_average, make_optimizer
 from .progress import bar
 from .recipe import Recipe
+from .state import TrainState
 
 log = logging.getLogger("reslab")
 
@@ -79,8 +81,8 @@ def prepare(
     name = name or type(network).__name__
     if isinstance(photos, Photos):
         photos = find_readable(network, photos, recipe, name=name, progress=progress)
-        if photos.left_out.in_all:
-            log.warning(photos.left_out.warning(photos.photos, shlex.quote(str(photos.photos.folder))))
+        if photos.skipped.total:
+            log.warning(photos.skipped.warning(photos.photos, shlex.quote(str(photos.photos.folder))))
     kept, preprocess = photos.photos, photos.preprocess
     recipe = recipe.for_photos(len(kept.train))
     device = choose_device(recipe.device)
@@ -111,7 +113,7 @@ def find_readable(
     NetworkError and RecipeError, and PhotosError if too many photos cannot be read.
     """
     preprocess = _place(network, name, recipe, len(photos.classes))
-    return readable(photos, preprocess, cache=recipe.cache, progress=progress)
+    return skip_unreadable(photos, preprocess, cache=recipe.cache, progress=progress)
 
 
 def find_again(
@@ -130,10 +132,10 @@ def find_again(
 def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> Preprocess:
     device = device_of(recipe)
     if device.type == "cpu":
-        keep_memory()
+        keep_freed_memory()
     preprocess = recipe.preprocess(input_channels(network))
     network.to(device)
-    for size in sizes_of(recipe):
+    for size in image_sizes(recipe):
         check_input(network, name, preprocess.channels, size, num_classes)
     return preprocess
 
@@ -143,9 +145,3 @@ def device_of(recipe: Recipe) -> torch.device:
     if recipe.precision != "auto":
         parse_precision(recipe.precision)
     return choose_device(recipe.device)
-
-
-def input_channels(network: nn.Module) -> int:
-    """Channels that the first convolution takes; 3 for a network without one."""
-    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels

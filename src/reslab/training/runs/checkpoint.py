@@ -1,126 +1,175 @@
-"""State to disk and back, so that a run can be killed anywhere.
+"""Save and load checkpoints: one safetensors file with all tensors, and a JSON header for everything else.
 
-A checkpoint holds weights, averaged weights, optimizer, position in the epoch and the epochs so far. Random
-numbers need no place in it: every draw is keyed by seed, epoch and step or image.
+Random numbers are not part of a checkpoint: they are keyed by seed, epoch, step and image.
 """
 
 from __future__ import annotations
 
 import errno
-import io
-import math
+import json
 import os
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from reslab import files
 from reslab.errors import RunError
-from reslab.networks.weights.torch_pickle import HoldsCodeError
+from reslab.evaluation.model_file import checksum
+from reslab.photos.loading.replacements import Replacements
 from reslab.text import printable
-from reslab.training.failures import not_finite
-from reslab.training.loop import Epoch, TrainState
+from reslab.training.epoch_plan import EpochPlan
+from reslab.training.failures import check_finite
+from reslab.training.loop import Epoch
+from reslab.training.state import TrainState
+from reslab.training.stopwatch import Stopwatch
+from reslab.untrusted import read_json
 
-from .checkpoint_schema import read_averages, read_content, read_place, read_rates
+from .checkpoint_schema import VERSION, Header, optimizer_state, restore_time_budget
+from .run_schema import explain
 
-VERSION = 2
-NAME = "checkpoint"
+NAME = "checkpoint.safetensors"
+METADATA_KEY = "reslab_checkpoint"
+MAX_HEADER_LENGTH = 2**26  # characters; an epoch takes about 400
 
 
 def save(state: TrainState, epochs: Sequence[Epoch], folder: Path) -> None:
-    """Writes the checkpoint, whole or not at all. TrainingError rather than keep weights that blew up."""
-    if not all(math.isfinite(p.detach().sum().item()) for p in state.network.parameters()):
-        learning_rate = state.optimizer.param_groups[0]["lr"]
-        raise not_finite("a weight became inf or nan", state.recipe, state.epoch, state.step, learning_rate)
-    content = {
+    """Write a checkpoint, completely or not at all.
+
+    Raises:
+        TrainingError: the loss or a weight is infinite or NaN.
+        OSError: the file cannot be written. The previous checkpoint stays.
+    """
+    state.check_loss()
+    position = state.recipe, state.epoch, state.step, state.learning_rate
+    for name, parameter in state.network.named_parameters():
+        check_finite(f"sum of {name}", parameter.detach().sum().item(), *position)
+    budget = state.time_budget
+    header = {
         "version": VERSION,
-        "network": state.network.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "average": None if state.average is None else state.average.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
-        "loss_sum": state.loss_sum,
         "images": state.images,
-        "seconds": state.seconds,
-        "leg": None if state.plan is None else asdict(state.plan),
-        "past": [asdict(leg) for leg in state.past_epochs],
-        "clock": None if state.time_budget is None else asdict(state.time_budget) | {"began": -state.time_budget.spent},
-        "replacements": asdict(state.replacements),
+        "loss_sum": state.loss_sum.item(),
+        "seconds": state.stopwatch.seconds,
+        "learning_rates": [group["lr"] for group in state.optimizer.param_groups],
+        "plan": None if state.plan is None else vars(state.plan),
+        "past_epochs": [vars(plan) for plan in state.past_epochs],
         "epochs": [epoch.as_json() for epoch in epochs],
+        "time_budget": None
+        if budget is None
+        else {"spent": budget.spent, "reserve": budget.reserve, "costs": dict(budget.costs)},
+        "replacements": vars(state.replacements),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    files.write(folder / NAME, buffer.getvalue())
+    write(folder, header, _tensors(state))
 
 
-def load(state: TrainState, folder: Path, began: float) -> list[Epoch]:
-    """Brings `state` to where the checkpoint stands; the epochs done until then. Raises RunError.
+def write(folder: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint of this header, without its checksum, and these tensors."""
+    content = json.loads(json.dumps(header))  # as it will be read: names are text, tuples are lists
+    content["checksum"] = checksum(tensors, content)
+    text = json.dumps(content, separators=(",", ":"))
+    files.write(folder / NAME, to_bytes(dict(tensors), {METADATA_KEY: text}))
 
-    `began`: the moment, by time.monotonic(), from which the clock of a run with a given time goes on.
+
+def load(state: TrainState, folder: Path, now: float) -> list[Epoch]:
+    """Set `state` to the position of the checkpoint, and return the finished epochs.
+
+    Args:
+        now: time.monotonic() at the start of this process, from which a time budget continues.
+
+    Raises:
+        RunError: the checkpoint is missing, damaged, or does not fit the network or the recipe.
     """
-    content = _read(folder / NAME)
+    header, tensors = read(folder)
     try:
-        place, epochs = read_place(content, state.recipe)
-        _load_weights(state.network, content["network"])
+        state.network.load_state_dict(_of_part(tensors, "network"))
         if state.average is not None:
-            _load_weights(state.average, content["average"])
-        _load_averages(state, content["optimizer"])
-    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        why = printable(" ".join(str(error).split())[:300])
+            state.average.load_state_dict(_of_part(tensors, "average"))
+        _load_optimizer(state, header, _of_part(tensors, "optimizer"))
+        state.time_budget = restore_time_budget(header, state.recipe, now)
+    except (RuntimeError, ValueError) as error:
         raise RunError(
             f"the checkpoint in {folder} does not fit this run",
-            why,
-            "it is damaged, or the network or recipe differs: start a new run",
+            printable(" ".join(str(error).split())[:300]),
+            "the network or the recipe was changed, or the file is damaged: start a new run",
         ) from error
-    for name, value in place.items():
-        setattr(state, name, value)
-    if state.time_budget is not None:
-        state.time_budget = replace(state.time_budget, began=began + state.time_budget.began)
-    return epochs
+    state.epoch, state.step, state.images = header.epoch, header.step, header.images
+    state.set_loss_sum(header.loss_sum)
+    state.stopwatch = Stopwatch(header.seconds)
+    state.plan = None if header.plan is None else EpochPlan(**dict(header.plan))
+    state.past_epochs = [EpochPlan(**dict(plan)) for plan in header.past_epochs]
+    state.replacements = Replacements(**dict(header.replacements))
+    return [Epoch(**dict(row)) for row in header.epochs]
 
 
-def _load_weights(module: nn.Module, saved: Mapping[str, Any] | None) -> None:
-    if saved is None:
-        raise ValueError("it has no averaged weights")
-    tensors = OrderedDict(saved)
-    tensors._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # of the same classes
-    module.load_state_dict(tensors)
+def read(folder: Path) -> tuple[Header, dict[str, Tensor]]:
+    """Return the header and the tensors of a checkpoint, both as they were written.
 
-
-def _load_averages(state: TrainState, saved: Mapping[str, Any]) -> None:
-    """The averages are the checkpoint's; how the optimizer goes on is the recipe's, which may be edited."""
-    groups = state.optimizer.state_dict()["param_groups"]
-    for group, rate in zip(groups, read_rates(saved, len(groups)), strict=True):
-        group["lr"] = rate
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    averages = read_averages(saved, state.recipe.optimizer, parameters)
-    state.optimizer.load_state_dict({"state": averages, "param_groups": groups})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not os.path.isfile(path):  # opening a pipe would wait for ever
-        why = "it is no ordinary file" if os.path.exists(path) else "its run never began"
-        raise RunError(f"{path.parent} has no checkpoint", why, "start a new run")
+    Raises:
+        RunError: the file is missing, damaged, or of another version.
+    """
+    path = folder / NAME
+    if not os.path.isfile(path):  # opening a pipe would wait forever
+        why = "it is not a regular file" if os.path.lexists(path) else "the file is missing"
+        raise RunError(f"there is no checkpoint {path}", why, "start a new run")
     try:
-        content = read_content(path)
-    except HoldsCodeError as error:
-        why = f"it holds more than tensors ({printable(str(error))}), and loading that could execute code"
-        raise RunError(f"{path} cannot be read", why, "start a new run") from error
-    except Exception as error:  # a damaged file raises a dozen types
-        why = printable(str(error) if isinstance(error, ValueError | OSError) else type(error).__name__)
-        do = "start a new run; the model of this one may be good"
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY, "")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _checked_header(text, tensors), tensors
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        do = "start a new run; the model file of this one may be intact"
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
             do = "check its permissions and its disk, and try again"
-        raise RunError(f"{path} cannot be read", f"it is damaged or cut short ({why[:300]})", do) from error
-    if content["version"] != VERSION:
-        raise RunError(
-            f"{path} was written by another reslab",
-            f"it has version {content['version']}, this reslab reads {VERSION}",
-            "go on with the reslab that wrote it: environment.json names it",
+        raise RunError(f"{path} cannot be read", printable(explain(error)[:300]), do) from error
+
+
+def _checked_header(text: str, tensors: Mapping[str, Tensor]) -> Header:
+    if not text or len(text) > MAX_HEADER_LENGTH:
+        raise ValueError(f"its header has {len(text):,} characters instead of 1 to {MAX_HEADER_LENGTH:,}")
+    content = read_json(text)
+    if not isinstance(content, dict):
+        raise ValueError("its header is not an object of names and values")
+    if content.get("version") != VERSION:
+        version = str(content.get("version"))[:20]
+        raise ValueError(
+            f"it has version {version}, and this reslab reads version {VERSION}: environment.json names the "
+            "reslab that wrote it"
         )
-    return content
+    if content.get("checksum") != checksum(tensors, content):
+        raise ValueError("its checksum differs: it was damaged or edited")
+    return Header.model_validate(content)
+
+
+def _tensors(state: TrainState) -> dict[str, Tensor]:
+    """Copy all tensors of a training to the CPU, by names such as "network.conv1.weight"."""
+    parts: dict[str, Mapping[str, Tensor]] = {"network": state.network.state_dict()}
+    if state.average is not None:
+        parts["average"] = state.average.state_dict()
+    for number, tensors in state.optimizer.state_dict()["state"].items():
+        parts[f"optimizer.{number}"] = tensors
+    return {
+        f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _of_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _load_optimizer(state: TrainState, header: Header, tensors: dict[str, Tensor]) -> None:
+    """Load the optimizer's averages; its settings come from the recipe, which may have been edited."""
+    groups = state.optimizer.param_groups
+    for group, learning_rate in zip(groups, header.learning_rates, strict=True):
+        group["lr"] = learning_rate
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    averages = optimizer_state(tensors, state.recipe.optimizer, parameters)
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": averages, "param_groups": groups})

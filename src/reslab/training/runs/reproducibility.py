@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from reslab.errors import ClassifierError, PhotosError, RunError
-from reslab.evaluation.model_file import MODEL_NAME, verified_header
-from reslab.hardware import cores, processor
+from reslab.evaluation.model_file import MODEL_NAME, read_model
+from reslab.hardware import cores, processor_name
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.layout import find_splits
 from reslab.photos.folder.photo_list import Photo
@@ -72,7 +72,7 @@ def kept_epoch(run: Run, recipe: Recipe, done: int, say: Callable[[str], Any]) -
     """
     path = run.folder / MODEL_NAME
     try:
-        epoch = verified_header(path).figures.get("epoch") if done else 1
+        epoch = read_model(path).header.figures.get("epoch") if done else 1
         if type(epoch) is not int or not 1 <= epoch <= done + 1:
             raise ClassifierError(f"{path} is no model of this run", "", "start a new run")
     except ClassifierError as error:
@@ -102,7 +102,7 @@ def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
     if others:
         counted = f"{len(others):,} of {len(listed):,} photos"
         raise _refused(run, photos, counted, "are not as they were in", others[0])
-    known = {photo.path for photo in listed} | run.left_out.named.keys()
+    known = {photo.path for photo in listed} | run.skipped.reasons.keys()
     added = [path for path in _present(photos.folder) if path not in known]
     added = [path for path in added if (_last_change(photos.folder / path) or 0.0) > began]
     if added:
@@ -169,7 +169,7 @@ def environment(device: torch.device) -> Mapping[str, Any]:
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
         "platform": platform.platform(),
-        "processor": processor(),
+        "processor": processor_name(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),

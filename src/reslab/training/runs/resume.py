@@ -21,7 +21,7 @@ from reslab.evaluation.metrics import fit_temperature
 from reslab.evaluation.model_file import MODEL_NAME
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder.photos import Photos
-from reslab.training.failures import memory_answered
+from reslab.training.failures import translate_out_of_memory
 from reslab.training.loop import Epoch, Step, training_loop
 from reslab.training.progress import with_bars
 from reslab.training.setup import TrainingSetup, find_again, prepare
@@ -193,7 +193,7 @@ def _finish(
     device = str(prepared.state.device)
     best = Classifier.load(run.folder, network=network, device=device)
     images = (batch.images for batch in prepared.val.epoch(size=best.preprocess.size))
-    with memory_answered(prepared.state.recipe):
+    with translate_out_of_memory(prepared.state.recipe):
         logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
     labels = photos.val.labels.astype(np.int64)
     best = replace(best, temperature=fit_temperature(logits, labels))
@@ -206,10 +206,10 @@ def _finish(
         figures |= {"test_accuracy": test.accuracy, "test_interval": [test.accuracy_low, test.accuracy_high]}
     best = replace(best, figures=figures)
     best.save(run.folder / MODEL_NAME)
-    left_out, replaced = run.left_out, prepared.state.replacements
-    if left_out.in_all:
-        say(str(left_out))
-    if replaced.in_all:
+    skipped, replaced = run.skipped, prepared.state.replacements
+    if skipped.total:
+        say(str(skipped))
+    if replaced.total:
         say(str(replaced))
     result = {
         "run": str(run.folder),
@@ -221,7 +221,7 @@ def _finish(
         "test_accuracy": figures.get("test_accuracy"),
         "test_interval": figures.get("test_interval"),
         "test_unread": unread,
-        "left_out": left_out.as_json(),
+        "skipped": skipped.as_json(),
         "replaced": replaced.rows(),
     }
     files.write_json(run.folder / "result.json", files.add_checksum(result))

@@ -23,11 +23,11 @@ from reslab.errors import PhotosError, RecipeError, RunError
 from reslab.locks import is_locked
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.photos import Photos
-from reslab.photos.loading.unreadable import LeftOut
+from reslab.photos.loading.unreadable import SkippedPhotos
 from reslab.plots.history import History
 from reslab.training.recipe import Recipe
 
-from .run_schema import PHOTO, RESULT, ROW, read_about, read_lines, read_object
+from .run_schema import AnyObject, EpochRow, ResultFields, RunInfo, read_lines, read_object
 
 if TYPE_CHECKING:
     from reslab.evaluation.classifier import Classifier
@@ -57,12 +57,12 @@ class Run:
     @property
     def about(self) -> dict[str, Any]:
         """What run.json holds: network, classes, folder of the photos, precision, start."""
-        return read_about(self.folder / "run.json")
+        return read_object(self.folder / "run.json", RunInfo)
 
     @property
     def environment(self) -> dict[str, Any]:
         """What environment.json holds: versions, device, git commit."""
-        return read_object(self.folder / "environment.json", {})
+        return read_object(self.folder / "environment.json", AnyObject)
 
     @property
     def recipe(self) -> Recipe:
@@ -81,29 +81,30 @@ class Run:
         """The photos with the splits of this run."""
         about, path = self.about, self.folder / "photos.jsonl"
         try:
-            rows = read_lines(path, PHOTO)
-            photos = Photos.from_rows(Path(about["photos"]), about["classes"], rows)
             if about.get("photos_digest") not in (None, digest(path)):
                 raise PhotosError("it is not as it was written")
+            photos = Photos.load(path)
+            if list(photos.classes) != list(about["classes"]):
+                raise PhotosError("its classes are not those of run.json")
         except PhotosError as error:
             why = f"{error.what}: {error.why}" if error.why else error.what
             raise RunError(f"{path} cannot be read", why, "start a new run") from error
         return photos
 
     @property
-    def left_out(self) -> LeftOut:
+    def skipped(self) -> SkippedPhotos:
         """The photos that could not be read when the run began, and have no part in it."""
         try:
-            return LeftOut.from_json(self.about.get("left_out"))
+            return SkippedPhotos.from_json(self.about.get("skipped"))
         except ValueError as error:
-            why = f"left_out: {error}"
+            why = f"skipped: {error}"
             raise RunError(f"{self.folder / 'run.json'} cannot be read", why, "start a new run") from error
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One a finished epoch."""
         path = self.folder / "metrics.jsonl"
-        rows = list(read_lines(path, ROW)) if path.exists() else []
+        rows = list(read_lines(path, EpochRow)) if path.exists() else []
         whole = self.result is None or self.result["epochs"] == len(rows)
         if not whole or any(row["epoch"] != number for number, row in enumerate(rows, 1)):
             raise RunError(f"{path} cannot be read", "it has not one row for every epoch", "start a new run")
@@ -143,7 +144,7 @@ class Run:
         """The figures of a finished run: run, model, best_epoch, test_accuracy and its interval."""
         if not (self.folder / "result.json").is_file():
             return None
-        result = read_object(self.folder / "result.json", RESULT)
+        result = read_object(self.folder / "result.json", ResultFields)
         model = self.folder / Path(result["model"]).name  # the run may have been moved since
         return result | {"run": str(self.folder), "model": str(model)}
 
@@ -209,7 +210,7 @@ def new_folder(run: Path | str | None, name: str) -> Path:
             else "choose another --run",
         )
     above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
-    if not files.may_write_into(above):
+    if not files.is_writable_folder(above):
         why = "may not be written into" if os.path.isdir(above) else "is no folder"
         raise RunError(f"the run folder {folder} cannot be made", f"{above} {why}", "choose another --run")
     return folder

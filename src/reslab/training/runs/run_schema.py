@@ -1,148 +1,181 @@
-"""The JSON of a run folder, each field checked as it is read: the folder may be damaged, or a stranger's."""
+"""Pydantic models of the JSON files in a run folder, and reading them: they may be damaged or untrusted."""
 
 from __future__ import annotations
 
-import math
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    InstanceOf,
+    ValidationError,
+    model_validator,
+)
 
 from reslab.errors import RunError
 from reslab.files import verify_checksum
-from reslab.training.timing.precision_cache import MOST_THREADS
-from reslab.untrusted import read_json, read_text
+from reslab.training.timing.precision_cache import MAX_THREADS
+from reslab.untrusted import first_messages, read_json, read_text, validation_messages
 
-LONGEST_LINE = 2**16  # characters
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
+MAX_LINE_LENGTH = 2**16  # characters
+MAX_IMAGE_SIZE = 2048  # pixels, as in a recipe
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**1023 and math.isfinite(value)
+def _without_null(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it contains a null character")
+    return text
 
 
-def _are_names(value: Any) -> bool:
-    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return texts and 0 < len(value) == len(set(value))
+def _unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name appears twice")
+    return names
 
 
-def _is_spec(value: Any) -> bool:
-    names = {"name", "num_classes", "in_channels", "stem"}
-    return value is None or (
-        isinstance(value, dict)
-        and {"name", "num_classes", "in_channels"} <= value.keys() <= names
-        and isinstance(value["name"], str)
-        and _is_count(value["num_classes"])
-        and _is_count(value["in_channels"])
-        and value["in_channels"] in (1, 3)  # as photos have
-        and isinstance(value.get("stem"), str | None)
-    )
+# InstanceOf: pydantic's own str refuses the name of a file that is not UTF-8
+Text = Annotated[InstanceOf[str], AfterValidator(_without_null)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+ImageSize = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIZE)]
 
 
-def _is_measured(value: Any) -> bool:
-    names = {"precision", "seconds_per_step", "images_per_second", "threads", "busy"}
-    return (
-        isinstance(value, dict)
-        and value.keys() <= names
-        and isinstance(value.get("precision"), str)
-        and _is_number(value.get("seconds_per_step"))
-        and isinstance(value.get("images_per_second", {}), dict)
-        and all(map(_is_number, value.get("images_per_second", {}).values()))
-        and _is_count(threads := value.get("threads", 0))
-        and threads <= MOST_THREADS
-        and isinstance(value.get("busy", False), bool)
-    )
+class Checked(BaseModel):
+    """Base of the models: no conversions, no infinite numbers; unknown fields are ignored."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-TEXT = ("a text", lambda value: isinstance(value, str) and "\0" not in value)
-COUNT = ("a whole number", _is_count)
-NUMBER = ("a number", _is_number)
-MAYBE_NUMBER = ("a number or null", lambda value: value is None or _is_number(value))
-ANY = ("anything", lambda value: True)
-Fields = Mapping[str, tuple[str, Callable[[Any], bool]]]
+class SpecFields(Checked):
+    """Fields of NetworkSpec."""
 
-ABOUT: Fields = {
-    "network": TEXT,
-    "spec": ("the parts of a network", _is_spec),
-    "classes": ("a list of names, each once", _are_names),
-    "photos": TEXT,
-    "recipe": ("names and values", lambda value: isinstance(value, dict)),
-    "measured": ("a measurement", _is_measured),
-    "started": TEXT,
-}
-PHOTO: Fields = dict.fromkeys(("path", "label", "split", "digest"), ANY)  # checked by Photos itself
-ROW: Fields = {
-    **dict.fromkeys(("epoch", "epochs", "size"), COUNT),
-    **dict.fromkeys(("train_loss", "val_loss", "val_accuracy", "seconds"), NUMBER),
-}
-RESULT: Fields = {"model": TEXT, "epochs": COUNT, "best_epoch": COUNT, "test_accuracy": MAYBE_NUMBER}
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    num_classes: Count
+    in_channels: Literal[1, 3]
+    stem: Text | None = None
 
 
-def read_object(path: Path, fields: Fields) -> dict[str, Any]:
-    """One JSON object with at least these fields. Raises RunError naming the file and the field."""
+class PrecisionFields(Checked):
+    """Fields of MeasuredPrecision."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    precision: Text
+    seconds_per_step: float
+    images_per_second: dict[InstanceOf[str], float] = {}
+    threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
+
+
+class RunInfo(Checked):
+    """run.json."""
+
+    network: Text
+    spec: SpecFields | None
+    classes: Annotated[list[Text], FailFast(), Field(min_length=1), AfterValidator(_unique)]
+    photos: Text
+    recipe: dict[InstanceOf[str], Any]
+    measured: PrecisionFields
+    started: Text
+
+    @model_validator(mode="after")
+    def _spec_fits(self) -> RunInfo:
+        if self.spec is not None and self.spec.num_classes != len(self.classes):
+            raise ValueError(
+                f"the network has {self.spec.num_classes:,} outputs for {len(self.classes):,} classes"
+            )
+        if self.spec is not None and self.spec.name != self.network:
+            raise ValueError("network and spec have different names")
+        return self
+
+
+class EpochRow(Checked):
+    """A line of metrics.jsonl: the fields of Epoch that Run reads."""
+
+    epoch: Count
+    epochs: Count
+    size: ImageSize
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class ResultFields(Checked):
+    """result.json: the fields that Run reads."""
+
+    model: Text
+    epochs: Count
+    best_epoch: Count
+    test_accuracy: float | None
+
+
+class AnyObject(Checked):
+    """environment.json: any names and values."""
+
+
+def read_object(path: Path, model: type[Checked]) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        RunError: the file is unreadable, or a field is missing or invalid. The error names both.
+    """
     try:
-        return _checked(read_text(path), fields)
+        return _checked(read_text(path), model)
     except (OSError, ValueError) as error:
-        raise _refusal(path, error) from error
+        raise _unreadable(path, error) from error
 
 
-def read_about(path: Path) -> dict[str, Any]:
-    """run.json. Raises RunError naming the file and the field."""
-    about = read_object(path, ABOUT)
-    spec, classes = about["spec"], len(about["classes"])
-    if spec is not None and spec["num_classes"] != classes:
-        why = f"its network has {spec['num_classes']:,} logits for {classes:,} classes"
-        raise _refusal(path, ValueError(why))
-    if spec is not None and spec["name"] != about["network"]:
-        raise _refusal(path, ValueError("it names two networks"))
-    return about
+def read_lines(path: Path, model: type[Checked]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a file with one in each line.
 
-
-def read_lines(path: Path, fields: Fields) -> Iterator[dict[str, Any]]:
-    """One JSON object a line, read as they are asked for. Raises RunError naming the file and the line."""
+    Raises:
+        RunError: the file is unreadable, or a field is missing or invalid. The error names file and line.
+    """
     number = 0
     try:
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
-            raise ValueError("it is no ordinary file" if os.path.exists(path) else "it is missing")
+        if not os.path.isfile(path):  # opening a pipe would wait forever
+            raise ValueError("it is not a regular file" if os.path.exists(path) else "it is missing")
         with path.open(encoding="utf-8", newline="\n") as file:
-            while line := file.readline(LONGEST_LINE + 1):
+            while line := file.readline(MAX_LINE_LENGTH + 1):
                 number += 1
-                if len(line) > LONGEST_LINE:
-                    raise ValueError(f"line {number:,} is too long")
-                yield _checked(line, fields)
+                if len(line) > MAX_LINE_LENGTH:
+                    raise ValueError(f"it has more than {MAX_LINE_LENGTH:,} characters")
+                yield _checked(line, model)
     except UnicodeDecodeError as error:
-        raise _refusal(path, ValueError(f"after line {number:,} it is no UTF-8 text")) from error
+        raise _unreadable(path, ValueError(f"after line {number:,} it is not UTF-8 text")) from error
     except OSError as error:
-        raise _refusal(path, error) from error
+        raise _unreadable(path, error) from error
     except ValueError as error:
-        where = f"line {number:,}: " if number else ""
-        raise _refusal(path, ValueError(f"{where}{error}")) from error
+        line_number = f"line {number:,}: " if number else ""
+        raise _unreadable(path, ValueError(f"{line_number}{explain(error)}")) from error
 
 
-def _checked(text: str, fields: Fields) -> dict[str, Any]:
+def _checked(text: str, model: type[Checked]) -> dict[str, Any]:
     content = read_json(text)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object of names and values, got {reprlib.repr(content)}")
-    check_fields(content, fields)
+    model.model_validate(content)
     return verify_checksum(content)
 
 
-def check_fields(content: Mapping[str, Any], fields: Fields) -> None:
-    """Raises ValueError, naming the field, unless `content` has all of them and each is what it should be."""
-    if missing := [name for name in fields if name not in content]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    for name, (kind, fits) in fields.items():
-        if not fits(content[name]):
-            raise ValueError(f"{name} is {reprlib.repr(content[name])}, not {kind}")
+def explain(error: Exception) -> str:
+    """Return an error's message; of pydantic's errors, the fields and their problems."""
+    if isinstance(error, ValidationError):
+        return first_messages(validation_messages(error))
+    return str(error)
 
 
-def _refusal(path: Path, error: Exception) -> RunError:
+def _unreadable(path: Path, error: Exception) -> RunError:
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         why, do = error.strerror or str(error), "check its permissions and its disk, and try again"
         return RunError(f"{path} cannot be read", why, do)
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    why = error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
     return RunError(f"{path} cannot be read", why, "start a new run")

@@ -17,7 +17,7 @@ from reslab import files
 from reslab.errors import RunError
 from reslab.networks.registry import NetworkSpec, check_name, default_in_channels, short_name
 from reslab.networks.weights.load import load_pretrained
-from reslab.photos.checking.quick_check import first_look, warn
+from reslab.photos.checking.quick_check import quick_check, warning
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batches import Batch, Batches
@@ -27,7 +27,7 @@ from reslab.randomness import torch_seeded
 from reslab.training.epoch_plan import image_sizes
 from reslab.training.recipe import Recipe
 from reslab.training.setup import TrainingSetup, device_of, find_readable, prepare
-from reslab.training.time_budget import estimate_epoch_seconds, planned, start_time_budget
+from reslab.training.time_budget import estimate_epoch_seconds, planned_epochs, start_time_budget
 
 from . import checkpoint
 from .reproducibility import environment
@@ -65,10 +65,10 @@ def begin(
     found = find_readable(module, photos, recipe, name=name, progress=progress)
     photos = found.photos
     named = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
-    if found.left_out.in_all:
-        say(found.left_out.warning(photos, named))
-    if warning := warn(first_look(photos, recipe.truncated), named):
-        say(warning)
+    if found.skipped.total:
+        say(found.skipped.warning(photos, named))
+    if text := warning(quick_check(photos, recipe.truncated), named):
+        say(text)
     prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
     costs = estimate_epoch_seconds(prepared, name, _loading(prepared))
     start_time_budget(prepared, costs, photos, began)
@@ -140,7 +140,7 @@ def _plan(prepared: TrainingSetup, name: str, costs: dict[int, float]) -> str:
     """What is going to be trained, and how long it will take by what a step and a batch took just now."""
     parameters = sum(p.numel() for p in prepared.state.network.parameters())
     recipe = prepared.state.recipe
-    plan = [(size, epochs) for size, epochs in planned(prepared, costs) if epochs]
+    plan = [(size, epochs) for size, epochs in planned_epochs(prepared, costs) if epochs]
     shown = ", ".join(f"{epochs} at {size} px in {duration(costs[size])} each" for size, epochs in plan)
     in_all = recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
     if plan[-1][0] < recipe.size:
@@ -174,7 +174,7 @@ def _write(
         "spec": None if spec is None else asdict(spec),
         "classes": photos.classes,
         "photos": os.path.abspath(photos.folder),
-        "left_out": found.left_out.as_json(),
+        "skipped": found.skipped.as_json(),
         "weights": None if weights is None else str(weights),
         "measured": asdict(prepared.measured),
         "recipe": prepared.state.recipe.as_json(),  # as it was, should the file be edited
@@ -185,7 +185,7 @@ def _write(
             prepared.state.recipe.save(making / "recipe.json")
             here = environment(prepared.state.device)
             files.write_json(making / "environment.json", files.add_checksum(dict(here)))
-            files.write_json_lines(making / "photos.jsonl", photos.rows())
+            photos.save(making / "photos.jsonl")
             about["photos_digest"] = digest(making / "photos.jsonl")
             look = prepared.preprocess
             show_batch(first, photos.classes, making / "first_batch.jpg", mean=look.mean, std=look.std)
