@@ -1,4 +1,4 @@
-"""The arithmetic of convolution and pooling on plain integers, without torch.
+"""Output size, cost and receptive field of convolution and pooling, on plain integers, without torch.
 
 Dumoulin, Visin: A guide to convolution arithmetic for deep learning, 2016. With n pixels along an axis, a
 kernel of k, a stride of s, p pixels of padding on both sides and a dilation of d:
@@ -6,7 +6,7 @@ kernel of k, a stride of s, p pixels of padding on both sides and a dilation of 
 convolution, pooling    floor((n + 2 p - d (k - 1) - 1) / s) + 1, with ceil instead of floor in ceil mode
 transposed convolution  (n - 1) s - 2 p + d (k - 1) + output_padding + 1
 
-Whatever can differ between height and width is an int or a pair (height, width).
+A setting that can differ between height and width is an int or a pair (height, width).
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from reslab.errors import NetworkError, UsageError
 
 Size = int | tuple[int, int]
 Kind = Literal["convolution", "transposed", "pooling"]
+Axis = tuple[int, int, int]  # size, jump and start of a receptive field along one axis
 
 
 @dataclass(frozen=True)
 class Window:
-    """A kernel on its way along one axis. `padding_after` is the right side's padding where it differs.
+    """A kernel that slides along one axis. `padding_after` is the right side's padding where it differs.
 
-    Raises NetworkError for settings that no input fits, UsageError for what is no whole number.
+    Raises:
+        NetworkError: no input fits these settings.
+        UsageError: a setting is not an int.
     """
 
     kernel_size: int
@@ -39,8 +42,8 @@ class Window:
 
     def __post_init__(self) -> None:
         for name, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
-            _at_least(name, getattr(self, name), least)
-        _at_least("output_padding", self.output_padding, 0)
+            _check_at_least(name, getattr(self, name), least)
+        _check_at_least("output_padding", self.output_padding, 0)
         if self.kind == "pooling" and self.padding > self.kernel_size // 2:
             raise NetworkError(
                 f"padding {self.padding} is too much for pooling with a kernel of {self.kernel_size}",
@@ -50,19 +53,19 @@ class Window:
         if self.output_padding and self.kind != "transposed":
             raise UsageError(
                 f"output_padding {self.output_padding} for a {self.kind}",
-                "it says which of several sizes a transposed convolution gives back",
+                "only a transposed convolution has several possible output sizes to choose from",
                 "leave it out, or ask for a transposed convolution",
             )
         if self.output_padding >= max(self.stride, self.dilation) and self.output_padding:
             raise NetworkError(
                 f"output_padding {self.output_padding} is too much for stride {self.stride}",
-                "it tells apart the sizes that one stride maps to the same output, so it is smaller than it",
+                "it must be smaller than the stride or the dilation",
                 f"use an output_padding of {max(self.stride, self.dilation) - 1} or less",
             )
 
     @property
     def extent(self) -> int:
-        """Pixels from the first to the last that the kernel touches: d (k - 1) + 1."""
+        """Pixels from the first to the last tap of the kernel: d (k - 1) + 1."""
         return self.dilation * (self.kernel_size - 1) + 1
 
     @property
@@ -70,8 +73,8 @@ class Window:
         return self.padding + (self.padding if self.padding_after is None else self.padding_after)
 
     def output_size(self, size: int) -> int:
-        """Pixels that come out where `size` go in. Raises NetworkError if that would be none."""
-        _at_least("the input", size, 1)
+        """Return the output's pixels for `size` input pixels. Raises NetworkError if there would be none."""
+        _check_at_least("the input", size, 1)
         if self.kind == "transposed":
             out = (size - 1) * self.stride - self.both_paddings + self.extent + self.output_padding
             if out < 1:
@@ -84,7 +87,7 @@ class Window:
         spare = size + self.both_paddings - self.extent
         out = (-(-spare // self.stride) if self.ceil_mode else spare // self.stride) + 1
         if self.ceil_mode and (out - 1) * self.stride >= size + self.padding:
-            out -= 1  # the last window would lie in the right padding altogether: torch leaves it out
+            out -= 1  # torch drops a last window that would lie in the right padding altogether
         if out < 1:
             raise self._too_large(size)
         return out
@@ -96,29 +99,30 @@ class Window:
         pads = "" if self.kind == "pooling" else f"a padding of {self.padding + -(-missing // 2)}, "
         return NetworkError(
             f"a kernel over {self.extent} pixels{dilated} does not fit into {size}",
-            f"with the padding there are {padded}, {missing} too few: the kernel has no place to stand",
+            f"with the padding there are {padded}, {missing} too few",
             f"use {pads}an input of {size + missing} or more, or a smaller kernel",
         )
 
-    def seen(self, size: int) -> bytearray:
-        """1 for each of the input's pixels that the kernel ever touches, else 0 (not for transposed ones)."""
-        touched = bytearray(size)
+    def covered(self, size: int) -> bytearray:
+        """Return 1 for each input pixel that some position of the kernel reads, else 0."""
+        covered = bytearray(size)
         last = (self.output_size(size) - 1) * self.stride - self.padding
-        if self.dilation == 1 and self.stride <= self.extent:  # without a gap, and at once for any kernel
-            end = max(0, min(size, last + self.extent))
-            return bytearray(b"\1" * end + bytes(size - end))
         for tap in range(0, self.extent, self.dilation):
             first = tap - self.padding
-            first += -(-max(0, -first) // self.stride) * self.stride  # the first place that is no padding
-            under = range(first, min(size, last + tap + 1), self.stride)
-            if under:
-                touched[under.start : under.stop : under.step] = b"\1" * len(under)
-        return touched
+            first = first if first >= 0 else first % self.stride  # the first position inside the input
+            pixels = range(first, min(size, last + tap + 1), self.stride)
+            if pixels:
+                covered[pixels.start : pixels.stop : pixels.step] = b"\1" * len(pixels)
+        return covered
 
 
 def windows(**settings: Any) -> tuple[Window, Window]:
-    """One Window for the height and one for the width, from settings that are ints or pairs."""
-    return Window(**_axis(settings, 0)), Window(**_axis(settings, 1))
+    """Return one Window for the height and one for the width, from settings that are ints or pairs."""
+    axes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for name, value in settings.items():
+        pair = (value, value) if name in ("kind", "ceil_mode") else _checked_pair(name, value)
+        axes[0][name], axes[1][name] = pair
+    return Window(**axes[0]), Window(**axes[1])
 
 
 def output_size(
@@ -133,13 +137,28 @@ def output_size(
     pool: bool = False,
     ceil_mode: bool = False,
 ) -> Size:
-    """Pixels that come out along an axis; for a pair (height, width) or paired settings, a pair.
+    """Compute the output size of a convolution or pooling, in pixels along an axis.
 
-    output_size(224, kernel_size=7, stride=2, padding=3) is 112. `pool` is for pooling, whose padding is at
-    most half the kernel, and which alone may round up (`ceil_mode`).
+    `output_size(224, kernel_size=7, stride=2, padding=3)` is 112. Dumoulin, Visin 2016: A guide to
+    convolution arithmetic for deep learning.
 
-    Raises NetworkError for what cannot be (a kernel larger than the padded input), UsageError for what is no
-    whole number or does not go together.
+    Args:
+        input_size: pixels along an axis, or (height, width).
+        kernel_size: pixels along an axis, or (height, width), as all settings below.
+        stride: pixels from one position of the kernel to the next.
+        padding: pixels added on both sides. For pooling at most half the kernel.
+        dilation: pixels from one tap of the kernel to the next.
+        output_padding: pixels added to the output, for a transposed convolution.
+        transposed: compute a transposed convolution.
+        pool: compute a pooling.
+        ceil_mode: round up instead of down, for pooling.
+
+    Returns:
+        An int if every argument is an int, else (height, width).
+
+    Raises:
+        NetworkError: the settings cannot be, as a kernel larger than the padded input.
+        UsageError: a setting is not an int, or two do not go together.
     """
     both = windows(
         kernel_size=kernel_size,
@@ -150,11 +169,11 @@ def output_size(
         kind=convolution_kind(transposed, pool, ceil_mode),
         ceil_mode=ceil_mode,
     )
+    height, width = _checked_pair("the input", input_size)
     given = (input_size, kernel_size, stride, padding, dilation, output_padding)
-    sizes = _pair("the input", input_size)
     if not any(isinstance(value, tuple | list) for value in given):
-        return both[0].output_size(sizes[0])
-    return both[0].output_size(sizes[0]), both[1].output_size(sizes[1])
+        return both[0].output_size(height)
+    return both[0].output_size(height), both[1].output_size(width)
 
 
 def multiply_adds(
@@ -167,75 +186,112 @@ def multiply_adds(
     transposed: bool = False,
     **settings: Any,
 ) -> int:
-    """Multiply-adds of a convolution for one photo; an int for `input_size` is a square.
+    """Count the multiply-adds of a convolution for one image.
 
-    Every output value sums kernel height x kernel width x (in_channels / groups) products; products with
-    the padding count as well, as everybody counts. FLOPs are twice this. `settings` as in output_size.
+    Every output value sums kernel height x kernel width x (in_channels / groups) products. Products with
+    the padding count as well, as in every published figure. FLOPs are twice this.
+
+    Args:
+        input_size: pixels of a square input's side, or (height, width).
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: pixels along an axis, or (height, width).
+        groups: groups of channels that are convolved separately. It divides both numbers of channels.
+        transposed: count a transposed convolution.
+        **settings: stride, padding, dilation, output_padding, as in `output_size`.
+
+    Raises:
+        NetworkError: the settings cannot be.
+        UsageError: a setting is not an int.
     """
     _check_channels(in_channels, out_channels, groups)
-    size = _pair("the input", input_size)
+    size = _checked_pair("the input", input_size)
     out = output_size(size, kernel_size=kernel_size, transposed=transposed, **settings)
-    pixels = size if transposed else _pair("the output", out)  # a transposed one stamps once an input pixel
-    taps = _pair("kernel_size", kernel_size)
+    pixels = size if transposed else as_pair(out)  # a transposed one applies its kernel once per input pixel
+    taps = as_pair(kernel_size)
     return pixels[0] * pixels[1] * taps[0] * taps[1] * (in_channels // groups) * out_channels
 
 
 def parameters(
     *, in_channels: int, out_channels: int, kernel_size: Size, groups: int = 1, bias: bool = True
 ) -> int:
-    """Weights of a convolution, and one bias for each output channel."""
+    """Count the weights of a convolution, and one bias for each output channel."""
     _check_channels(in_channels, out_channels, groups)
-    taps = _pair("kernel_size", kernel_size)
+    taps = _checked_pair("kernel_size", kernel_size)
     return taps[0] * taps[1] * (in_channels // groups) * out_channels + bias * out_channels
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one output pixel sees of the photo along an axis, or along both if the fields are pairs.
+    """Receptive field of a layer's outputs in the input image, in pixels.
 
-    Output pixel i sees the photo's pixels start + i jump ... start + i jump + size - 1; those below 0 or
-    beyond the photo's edge are padding.
+    Output pixel i depends on the image's pixels start + i jump ... start + i jump + size - 1. Pixels below 0
+    or beyond the image's edge are padding. A jump of 0 means that all outputs depend on the same pixels, as
+    after a global average.
+
+    Args:
+        size: pixels that one output depends on. All three are one int, or (height, width).
+        jump: pixels of the image from one output to its neighbor.
+        start: first pixel that output 0 depends on.
     """
 
     size: Size = 1
     jump: Size = 1
     start: Size = 0
 
+    @classmethod
+    def from_axes(cls, height: Axis, width: Axis) -> ReceptiveField:
+        size, jump, start = zip(height, width, strict=True)
+        return cls(size, jump, start)
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """(size, jump, start) of the height and of the width."""
+        height, width = zip(as_pair(self.size), as_pair(self.jump), as_pair(self.start), strict=True)
+        return height, width
+
 
 def receptive_field(layers: Iterable[Mapping[str, Any]]) -> ReceptiveField:
-    """The receptive field behind a sequence of convolutions and poolings, each as output_size's settings.
+    """Compute the receptive field after a sequence of convolutions and poolings.
 
-    receptive_field([dict(kernel_size=7, stride=2, padding=3), dict(kernel_size=3, stride=2, padding=1)]) is
-    ReceptiveField(size=11, jump=4, start=-5). Araujo, Norris, Sim: Computing Receptive Fields of
-    Convolutional Neural Networks, Distill 2019. Raises UsageError for a transposed convolution, behind
-    which neighbouring pixels see windows of different sizes.
+    `receptive_field([dict(kernel_size=7, stride=2, padding=3), dict(kernel_size=3, stride=2, padding=1)])` is
+    `ReceptiveField(size=11, jump=4, start=-5)`. Araujo, Norris, Sim 2019: Computing Receptive Fields of
+    Convolutional Neural Networks.
+
+    Args:
+        layers: settings of each layer as in `output_size`: kernel_size, stride, padding, dilation.
+
+    Returns:
+        The field with ints if every setting is an int, else with pairs (height, width).
+
+    Raises:
+        UsageError: a layer is a transposed convolution, or a setting is not an int.
+        NetworkError: a setting is out of range.
     """
-    axes = [(1, 1, 0), (1, 1, 0)]
+    axes: list[Axis] = [(1, 1, 0), (1, 1, 0)]
     paired = False
     for layer in layers:
         if layer.get("transposed"):
             raise UsageError(
-                "the receptive field behind a transposed convolution is not one number",
-                "neighbouring outputs see different numbers of inputs",
+                "the receptive field after a transposed convolution is not one number",
+                "neighboring outputs depend on different numbers of inputs",
                 "ask for the layers before it",
             )
         known = ("kernel_size", "stride", "padding", "dilation")
         settings = {name: layer[name] for name in known if name in layer}
         paired = paired or any(isinstance(value, tuple | list) for value in settings.values())
-        axes = [through(window, *axis) for window, axis in zip(windows(**settings), axes, strict=True)]
-    height, width = axes
-    if not paired:
-        return ReceptiveField(*height)
-    return ReceptiveField(*zip(height, width, strict=True))
+        axes = [through(window, axis) for window, axis in zip(windows(**settings), axes, strict=True)]
+    return ReceptiveField.from_axes(*axes) if paired else ReceptiveField(*axes[0])
 
 
-def through(window: Window, size: int, jump: int, start: int) -> tuple[int, int, int]:
-    """(size, jump, start) of a receptive field behind one more window."""
+def through(window: Window, axis: Axis) -> Axis:
+    """Return (size, jump, start) of a receptive field after one more window."""
+    size, jump, start = axis
     return size + (window.extent - 1) * jump, jump * window.stride, start - window.padding * jump
 
 
 def convolution_kind(transposed: bool, pool: bool, ceil_mode: bool) -> Kind:
-    """The kind that these three switches mean. Raises UsageError for two that do not go together."""
+    """Return the kind that these three switches mean. Raises UsageError for two that do not go together."""
     if transposed and (pool or ceil_mode):
         raise UsageError("transposed and pooling at once", "a layer is one of the two", "leave one out")
     if ceil_mode and not pool:
@@ -243,38 +299,33 @@ def convolution_kind(transposed: bool, pool: bool, ceil_mode: bool) -> Kind:
     return "transposed" if transposed else "pooling" if pool else "convolution"
 
 
-def _axis(settings: Mapping[str, Any], axis: int) -> dict[str, Any]:
-    plain = ("kind", "ceil_mode")
-    return {name: v if name in plain else _pair(name, v)[axis] for name, v in settings.items()}
+def as_pair(value: Any) -> tuple[int, int]:
+    """Return (height, width) from a pair or from one number for both."""
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
 
-def _pair(name: str, value: Any) -> tuple[int, int]:
-    if isinstance(value, tuple | list):
-        if len(value) != 2:
-            raise UsageError(f"{name} {value} has {len(value)} numbers", "there are two axes", "give 1 or 2")
-        return value[0], value[1]
-    return value, value
+def _checked_pair(name: str, value: Any) -> tuple[int, int]:
+    if isinstance(value, tuple | list) and len(value) != 2:
+        raise UsageError(f"{name} {value} has {len(value)} numbers", "there are two axes", "give 1 or 2")
+    return as_pair(value)
 
 
-def _at_least(name: str, value: Any, least: int) -> None:
+def _check_at_least(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"{name} {value!r} is no whole number", "", f"give {name} as an int or a pair")
     if value < least:
-        reason = {
-            "stride": "the kernel would never move",
-            "padding": "padding adds pixels, it takes none away",
-        }
+        reasons = {"stride": "the kernel would never move", "padding": "padding only adds pixels"}
         raise NetworkError(
-            f"{name} {value} is less than {least}", reason.get(name, ""), f"use {least} or more"
+            f"{name} {value} is less than {least}", reasons.get(name, ""), f"use {least} or more"
         )
 
 
 def _check_channels(in_channels: int, out_channels: int, groups: int) -> None:
     for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-        _at_least(name, value, 1)
+        _check_at_least(name, value, 1)
     if in_channels % groups or out_channels % groups:
         raise NetworkError(
             f"{groups} groups do not divide {in_channels} and {out_channels} channels",
-            "every group has as many channels as the next",
+            "every group has the same number of channels",
             "use a number of groups that divides both",
         )

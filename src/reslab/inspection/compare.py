@@ -1,4 +1,4 @@
-"""Two networks beside each other, their differences marked."""
+"""Comparison of two networks, layer by layer and side by side, with the differences marked."""
 
 from __future__ import annotations
 
@@ -9,32 +9,36 @@ from reslab.text import table
 
 from .layers import Layer
 from .summary import Anatomy
-from .table import count_text, megabytes, sees, shape_text
+from .table import WIDE, count_text, field_text, megabytes, shape_text
 
 Pairs = list[tuple[Layer | None, Layer | None]]
 
 
 def side_by_side(left: Anatomy, right: Anatomy, width: int = 80, depth: int = 2) -> str:
-    """Row beside row; `!` where both have the layer and it differs, `<` and `>` where one alone has it."""
-    wide = width >= 120
+    """Return a table with the layers of both networks in one row where they have the same name.
+
+    `!` marks a layer that both have and that differs, `<` and `>` one that only the left or the right has.
+    """
+    wide = width >= WIDE
     pairs = pair_up(left.fold(depth), right.fold(depth))
-    rows = [_row(a, b, left, right, wide) for a, b in pairs]
-    titles = ["output", "params", "m-adds", *(["kept", "sees"] if wide else [])]
-    titles = [*(["kind"] if wide else []), *titles]
-    align = ("l" if wide else "") + "lrr" + ("rr" if wide else "")
-    body = table(["", "layer", *titles, "|", *titles], rows, "ll" + align + "l" + align)
+    titles = [*(["kind"] * wide), "output", "params", "m-adds", *(["kept", "sees"] * wide)]
+    align = "l" * wide + "lrr" + "rr" * wide
+    rows = [
+        [_mark(a, b), (a or b).name, *_cells(a, left, wide), "|", *_cells(b, right, wide)]  # type: ignore[union-attr]
+        for a, b in pairs
+    ]
     return "\n\n".join(
         [
             f"left   {_title(left)}\nright  {_title(right)}",
-            body,
+            table(["", "layer", *titles, "|", *titles], rows, "ll" + align + "l" + align),
             _totals(left, right),
-            _legend(pairs) or _the_same(left, right, depth),
+            _legend(pairs) or _no_difference(left, right, depth),
         ]
     )
 
 
 def pair_up(left: Sequence[Layer], right: Sequence[Layer]) -> Pairs:
-    """Rows of one name stand beside each other, in the order of both."""
+    """Pair layers of the same name, in the order of both; the partner of other layers is None."""
     names = [row.name for row in left], [row.name for row in right]
     pairs: Pairs = []
     for tag, a, b, c, d in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
@@ -45,18 +49,11 @@ def pair_up(left: Sequence[Layer], right: Sequence[Layer]) -> Pairs:
     return pairs
 
 
-def differs(a: Layer | None, b: Layer | None) -> bool:
-    """Whether anything about two layers of one name differs but where they come from."""
+def _mark(a: Layer | None, b: Layer | None) -> str:
     if a is None or b is None:
-        return True
+        return ">" if a is None else "<"
     names = ("kind", "inputs", "output", "windows", "parameters", "multiply_adds", "receptive_field")
-    return any(getattr(a, name) != getattr(b, name) for name in names)
-
-
-def _row(a: Layer | None, b: Layer | None, left: Anatomy, right: Anatomy, wide: bool) -> list[str]:
-    mark = "<" if b is None else ">" if a is None else "!" if differs(a, b) else ""
-    name = (a or b).name  # type: ignore[union-attr]
-    return [mark, name, *_cells(a, left, wide), "|", *_cells(b, right, wide)]
+    return "!" if any(getattr(a, name) != getattr(b, name) for name in names) else ""
 
 
 def _cells(layer: Layer | None, anatomy: Anatomy, wide: bool) -> list[str]:
@@ -69,7 +66,7 @@ def _cells(layer: Layer | None, anatomy: Anatomy, wide: bool) -> list[str]:
     ]
     if not wide:
         return cells
-    return [layer.kind, *cells, megabytes(layer.training_bytes), sees(layer, anatomy.input[1:])]
+    return [layer.kind, *cells, megabytes(layer.training_bytes), field_text(layer, anatomy.input[1:])]
 
 
 def _title(anatomy: Anatomy) -> str:
@@ -83,31 +80,31 @@ def _totals(left: Anatomy, right: Anatomy) -> str:
         ("kept in training", left.training_bytes, right.training_bytes, megabytes),
         ("needed in inference", left.inference_bytes, right.inference_bytes, megabytes),
     ]
-    rows = [[name, write(a), write(b), _change(a, b, write)] for name, a, b, write in figures]
+    rows = [[name, text(a), text(b), _change(a, b, text)] for name, a, b, text in figures]
     return table(["a photo", "left", "right", "right - left"], rows, "lrrr")
 
 
-def _change(a: int, b: int, write: Callable[[int], str]) -> str:
+def _change(a: int, b: int, text: Callable[[int], str]) -> str:
     if a == b:
         return "the same"
-    sign = "+" if b > a else "-"
     percent = f" ({100 * (b - a) / a:+,.1f} %)" if a else ""
-    return f"{sign}{write(abs(b - a))}{percent}"
+    return f"{'+' if b > a else '-'}{text(abs(b - a))}{percent}"
 
 
 def _legend(pairs: Pairs) -> str:
+    marks = {_mark(a, b) for a, b in pairs}
     lines = []
-    if any(a and b and differs(a, b) for a, b in pairs):
+    if "!" in marks:
         lines.append("!  the layer differs")
         kinds = dict.fromkeys((a.kind, b.kind) for a, b in pairs if a and b and a.kind != b.kind)
         lines += [f"     {a} on the left, {b} on the right" for a, b in kinds]
-    if any(b is None for _, b in pairs):
+    if "<" in marks:
         lines.append("<  only in the left one")
-    if any(a is None for a, _ in pairs):
+    if ">" in marks:
         lines.append(">  only in the right one")
     return "\n".join(lines)
 
 
-def _the_same(left: Anatomy, right: Anatomy, depth: int) -> str:
+def _no_difference(left: Anatomy, right: Anatomy, depth: int) -> str:
     more = any(len(taken.fold(depth + 1)) > len(taken.fold(depth)) for taken in (left, right))
     return "no difference" + f" at this depth; --depth {depth + 1} shows what is inside the rows" * more

@@ -1,4 +1,4 @@
-"""The formula with its numbers put in, as text."""
+"""The output-size formula of a layer with its numbers filled in, as text."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ Pair = tuple[int, int]
 
 
 def formula(both: tuple[Window, Window], size: Pair) -> str:
-    """`⌊(224 + 2·3 - 7)/2⌋ + 1 = 112`; `[height, width]` for a number where the two differ."""
-    return f"{left_side(both, size)} = {number([w.output_size(n) for w, n in zip(both, size, strict=True)])}"
+    """Return `⌊(224 + 2·3 - 7)/2⌋ + 1 = 112`, with `[height, width]` where the two axes differ."""
+    sizes = [window.output_size(n) for window, n in zip(both, size, strict=True)]
+    return f"{left_side(both, size)} = {number(sizes)}"
 
 
 def left_side(both: tuple[Window, Window], size: Pair) -> str:
-    """The formula up to the sign of equality."""
+    """Return the formula up to the equals sign."""
     first, second = both
     n, s = number(size), number((first.stride, second.stride))
     k, d = (number((getattr(first, f), getattr(second, f))) for f in ("kernel_size", "dilation"))
-    dilated = d != "1"
     if first.kind == "transposed":
         extra = number((first.output_padding, second.output_padding))
-        reach = f"{d}·({k} - 1) + 1" if dilated else k
-        return f"({n} - 1)·{s} - {_padding(both)} + {reach}" + (f" + {extra}" if extra != "0" else "")
+        reach = f"{d}·({k} - 1) + 1" if d != "1" else k
+        return f"({n} - 1)·{s} - {_padding(both)} + {reach}" + f" + {extra}" * (extra != "0")
     left, right = "⌈⌉" if first.ceil_mode else "⌊⌋"
-    reach = f"{d}·({k} - 1) - 1" if dilated else k
-    dropped = number([left_out(window, pixels) for window, pixels in zip(both, size, strict=True)])
-    rest = f" - {dropped}" if dropped != "0" else ""
-    return f"{left}({n} + {_padding(both)} - {reach})/{s}{right} + 1{rest}"
+    reach = f"{d}·({k} - 1) - 1" if d != "1" else k
+    dropped = number([dropped_windows(window, n) for window, n in zip(both, size, strict=True)])
+    return f"{left}({n} + {_padding(both)} - {reach})/{s}{right} + 1" + f" - {dropped}" * (dropped != "0")
 
 
-def left_out(window: Window, size: int) -> int:
-    """1 where rounding up makes room for a window that would begin beyond the last pixel, else 0.
-
-    torch leaves that window out, and so does Window.output_size.
-    """
+def dropped_windows(window: Window, size: int) -> int:
+    """Return 1 if rounding up makes a last window begin beyond the last pixel, which torch drops, else 0."""
     if not window.ceil_mode:
         return 0
     spare = size + window.both_paddings - window.extent
@@ -43,23 +39,24 @@ def left_out(window: Window, size: int) -> int:
 
 
 def number(values: Sequence[int]) -> str:
-    """One number if height and width agree, else `[height, width]`."""
+    """Return one number if height and width agree, else `[height, width]`."""
     return str(values[0]) if values[0] == values[1] else f"[{values[0]}, {values[1]}]"
 
 
 def settings(both: tuple[Window, Window]) -> str:
-    """`7x7 /2 p3`: kernel, stride, padding and what else is not at its default."""
+    """Return `7x7/2 p3`: kernel, stride, padding and other settings that are not at their default."""
     height, width = both
     text = f"{height.kernel_size}x{width.kernel_size}"
     parts = [("/", "stride", 1), (" p", "padding", 0), (" d", "dilation", 1), (" op", "output_padding", 0)]
     for sign, name, default in parts:
         value = number((getattr(height, name), getattr(width, name))).replace(" ", "")
         text += f"{sign}{value}" if value != str(default) else ""
-    return text + (" ceil" if height.ceil_mode else "")
+    return text + " ceil" * height.ceil_mode
 
 
 def _padding(both: tuple[Window, Window]) -> str:
-    before, after = ([w.padding, w.both_paddings - w.padding] for w in both)
-    if before[0] != before[1] or after[0] != after[1]:
-        return f"{number((before[0], after[0]))} + {number((before[1], after[1]))}"
-    return f"2·{number((before[0], after[0]))}"
+    before = [window.padding for window in both]
+    after = [window.both_paddings - window.padding for window in both]
+    if before != after:
+        return f"{number(before)} + {number(after)}"
+    return f"2·{number(before)}"

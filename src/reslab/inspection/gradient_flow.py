@@ -1,4 +1,4 @@
-"""The gradient of each layer's weights by depth: what reaches the first layers of a deep network."""
+"""Gradient norm of each layer's weights by depth: how much reaches the first layers of a deep network."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from reslab.randomness import preserve_rng_state
 from reslab.text import table
 
 from .meta_copy import copy_with_weights
-from .summary import anatomy
-from .tracer import PHOTO, place_of
+from .summary import Anatomy, anatomy
+from .tracer import IMAGE, device_and_dtype
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .summary import Anatomy
-
-# line, marker and colour: no two are alike in grey
-LOOKS = (("-", "o", "#12456e"), ("--", "s", "#dd7a26"), (":", "^", "#3f9c9b"), ("-.", "D", "#a63d57"))
+# line, marker and color: they differ in grey as well
+STYLES = (("-", "o", "#12456e"), ("--", "s", "#dd7a26"), (":", "^", "#3f9c9b"), ("-.", "D", "#a63d57"))
 
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """For each layer with weights, in the order of the network: its name, its depth, and the Euclidean norm
-    of the gradient of its weights. `depths` count the layers with weights on the longest way from the image:
-    a projection is as deep as what it runs beside, so the last layer of ResNet-56 has depth 56.
+    """Gradient norms of the layers with weights, in the order of the network. `str` gives a table.
+
+    Args:
+        names: of the layers.
+        depths: number of layers with weights on the longest path from the image. A projection is as deep as
+            the convolution that it runs parallel to, so the last layer of ResNet-56 has depth 56.
+        norms: Euclidean norm of the gradient of each layer's weights.
+        loss: cross-entropy of the batch.
     """
 
     names: tuple[str, ...]
@@ -51,21 +54,26 @@ class GradientFlow:
 
 
 def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
-    """One backward pass of cross-entropy for `batch`: images (N, C, H, W) and labels (N,).
+    """Measure the gradient of each layer's weights in one backward pass of cross-entropy.
 
-    Batch norm uses the batch's own mean and variance, as in training; dropout is off, so that the same batch
-    gives the same norms. It works on a copy: modes, gradients, buffers, hooks and random state of the
-    network stay as they are. Frozen weights show the gradient that they would have.
+    Batch norm uses the batch's mean and variance, as in training. Dropout is off, so the same batch gives
+    the same norms. A copy of the network runs: modes, gradients, buffers, hooks and random state stay as they
+    are. Frozen weights show the gradient that they would have.
 
-    With `cifar_resnet56` at initialisation and 32 images of noise, seed 0, the first convolution's norm is
-    2.6 and the last one's 0.18. With PlainBlock in every place it is 1300 against 0.18: towards the image the
-    gradient grows 7,000 times, with shortcuts 14 times. So it does not vanish in a plain network that has
-    batch norm (He 2015, section 4.1), it explodes (Yang 2019, A Mean Field Theory of Batch Normalization):
-    no learning rate fits the first layers and the last. On 32 photos of cats and dogs it is 1,300 times
-    against 4. Without batch norm in the blocks, He's
-    initialisation holds it level (0.007 and 0.001): depth alone is not what shortcuts mend.
+    With `cifar_resnet56` at initialization, seed 0, and 32 images of noise, the norm is 2.6 in the first
+    convolution and 0.18 in the last: it grows 14 times towards the image. With PlainBlock it is 1300 and
+    0.18: it grows 7,000 times. On 32 photos of cats and dogs it grows 4 and 1,300 times. So the gradient of
+    a plain network with batch norm does not vanish (He et al. 2015, section 4.1), it explodes (Yang et al.
+    2019, A Mean Field Theory of Batch Normalization), and no learning rate fits both the first layers and
+    the last. Without batch norm in the blocks, He's initialization keeps it level (0.007 and 0.001).
 
-    Raises NetworkError if the images do not pass through, UsageError for labels that do not fit.
+    Args:
+        network: a classifier that returns logits (N, num_classes).
+        batch: images (N, C, H, W) and labels (N,), two or more of them.
+
+    Raises:
+        NetworkError: the images do not pass through, or the output is not logits.
+        UsageError: the labels do not fit the images or the classes.
     """
     images, labels = batch
     if images.dim() != 4 or labels.shape != images.shape[:1] or not len(labels):
@@ -94,14 +102,14 @@ def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
 
 
 def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    device, dtype = place_of(network)
+    device, dtype = device_and_dtype(network)
     try:
         logits = network(images.detach().clone().to(device, dtype))
-    except (RuntimeError, ValueError) as error:  # one value a channel is no statistics, says batch norm
+    except (RuntimeError, ValueError) as error:  # batch norm refuses one value per channel
         raise NetworkError(
             f"a batch of {tuple(images.shape)} does not pass in training",
             str(error).partition("\n")[0],
-            "give more images: batch norm needs two values a channel",
+            "give more images: batch norm needs two values per channel",
         ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         raise NetworkError(
@@ -118,8 +126,8 @@ def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _depths(taken: Anatomy) -> dict[str, int]:
-    """Each layer with a window or a matrix of weights: how many such there are on the longest way to it."""
-    depth: dict[int, int] = {PHOTO: 0}
+    """Return for each convolution and linear layer the number of such layers on the longest path to it."""
+    depth: dict[int, int] = {IMAGE: 0}
     found: dict[str, int] = {}
     for i, layer in enumerate(taken.layers):
         before = max((depth[s] for s in layer.sources), default=0)
@@ -133,16 +141,22 @@ def _depths(taken: Anatomy) -> dict[str, int]:
 def plot_gradient_flow(
     flows: Mapping[str, GradientFlow], path: str | os.PathLike[str], *, width: float = 85.0
 ) -> None:
-    """Draws several flows by their labels on one logarithmic axis: .svg, .pdf or .png, `width` mm wide.
+    """Draw gradient norm by depth to a file, one curve for each flow, with a logarithmic axis.
 
-    Raises UsageError for a path that cannot be written, or if there is nothing to draw.
+    Args:
+        flows: flows by the label in the legend.
+        path: a .svg, .pdf or .png file to write.
+        width: millimeters. 85 is a column, 170 the width of a page.
+
+    Raises:
+        UsageError: the path cannot be written, or no norm is above 0 and finite.
     """
     file = checked_path(path)
     save_figure(gradient_flow_figure(flows, width), file, "gradient norm by depth")
 
 
 def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0) -> Figure:
-    """The plot as a matplotlib figure."""
+    """Return the plot as a matplotlib figure, `width` millimeters wide."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -153,12 +167,12 @@ def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0)
     inches = width / 25.4
     figure = Figure((inches, 0.68 * inches), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
-    for (label, flow), (line, marker, color) in zip(flows.items(), cycle(LOOKS), strict=False):
+    for (label, flow), (line, marker, color) in zip(flows.items(), cycle(STYLES), strict=False):
         shown = [(d, n) for d, n in zip(flow.depths, flow.norms, strict=True) if 0 < n < math.inf]
         every = max(1, len(shown) // 12)
-        looks: dict[str, Any] = {"linestyle": line, "marker": marker, "color": color, "markevery": every}
+        style: dict[str, Any] = {"linestyle": line, "marker": marker, "color": color, "markevery": every}
         axes.plot(
-            [d for d, _ in shown], [n for _, n in shown], label=label, linewidth=1.1, markersize=3, **looks
+            [d for d, _ in shown], [n for _, n in shown], label=label, linewidth=1.1, markersize=3, **style
         )
     axes.set_yscale("log")
     axes.set_xlim(left=0)
@@ -169,8 +183,8 @@ def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0)
     axes.grid(color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    points = sum(35 + 4.4 * len(label) for label in flows)  # about as wide as they will be
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-    place["ncols"] = len(flows) if points < 0.85 * width * 72 / 25.4 else 1
+    legend_points = sum(35 + 4.4 * len(label) for label in flows)  # estimated width in one row
+    columns = len(flows) if legend_points < 0.85 * width * 72 / 25.4 else 1
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns}
     axes.legend(frameon=False, fontsize=7, handlelength=3, **place)
     return figure

@@ -1,4 +1,4 @@
-"""What a pass wrote down, as layers: formulas, parameters counted once, weights that no call accounts for."""
+"""Layers and blocks of a traced network: shapes, formulas, costs, and weights that no call accounts for."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .arithmetic import ReceptiveField, Window
+from .arithmetic import ReceptiveField, Window, as_pair
 from .formula import formula
-from .op_rules import Field
-from .tracer import PHOTO, Recorder, Row, Span
+from .tracer import IMAGE, LayerCall, ModuleCall, Recorder
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A call of a layer, an operation of a block's own (`add`), or several of them folded into their block.
+    """A call of a layer, an operation of a block's forward (`add`), or several folded into their block.
 
-    Shapes are without the batch. None stands for what is not known, `notes` says why. `sources` are the
-    indices of the layers whose outputs come in, -1 is the photo. `training_bytes` is what autograd keeps of
-    the output for the backward pass, `inference_bytes` what is alive at once while the layer runs, both for
-    one photo.
+    None stands for what is unknown, and `notes` says why.
+
+    Args:
+        inputs, output: shapes without the batch.
+        windows: kernel, stride and padding along the height and the width.
+        formula: how the output's size follows from the input's, "" if there is no formula.
+        parameters: weights that no earlier call uses.
+        multiply_adds: for one image.
+        training_bytes: memory of the output that autograd keeps for the backward pass, for one image.
+        inference_bytes: memory of all activations alive while the layer runs, for one image.
+        sources: indices of the layers whose outputs come in; -1 is the image.
     """
 
     name: str
@@ -40,19 +46,18 @@ class Layer:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        seen = self.receptive_field
-        first = self.windows[0] if self.windows else None
-        names = ("kernel_size", "stride", "padding", "dilation")
+        field = self.receptive_field
+        settings = ("kernel_size", "stride", "padding", "dilation")
         return {
             "name": self.name,
             "kind": self.kind,
             "output": None if self.output is None else list(self.output),
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
-            "receptive_field": None if seen is None else list(both(seen.size)),
-            "jump": None if seen is None else list(both(seen.jump)),
-            "start": None if seen is None else list(both(seen.start)),
-            **{n: [getattr(w, n) for w in self.windows] if self.windows and first else None for n in names},
+            "receptive_field": None if field is None else list(as_pair(field.size)),
+            "jump": None if field is None else list(as_pair(field.jump)),
+            "start": None if field is None else list(as_pair(field.start)),
+            **{s: [getattr(w, s) for w in self.windows] if self.windows else None for s in settings},
             "formula": self.formula or None,
             "training_bytes": self.training_bytes,
             "inference_bytes": self.inference_bytes,
@@ -63,7 +68,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Block:
-    """A call of a module with modules inside: layers[first:last] ran in it."""
+    """A call of a module with submodules: layers[first:last] ran in it. Shapes are without the batch."""
 
     name: str
     kind: str
@@ -76,78 +81,88 @@ class Block:
 def layers_of(
     training: Recorder, inference: Recorder, network: nn.Module, counts: dict[int, int]
 ) -> tuple[tuple[Layer, ...], list[int]]:
-    """The rows as layers, those put in between that never ran but have weights; and each row's new place."""
-    alive: dict[str, list[int]] = {}
-    for row in inference.rows:
-        alive.setdefault(row.name, []).append(row.live_bytes)
+    """Return the layers, with those inserted that never ran but have weights, and each call's new index.
+
+    Args:
+        training: a pass with gradients.
+        inference: a pass without, for `inference_bytes`.
+        network: the copy that ran.
+        counts: numbers of weights by the parameter's id; emptied.
+    """
+    live_bytes: dict[str, list[int]] = {}
+    for call in inference.calls:
+        live_bytes.setdefault(call.name, []).append(call.live_bytes)
     layers = []
-    seen: set[str] = set()
-    for row in training.rows:
-        own = list(row.module.parameters(recurse=False)) if row.module else []
+    names: set[str] = set()
+    for call in training.calls:
+        own = list(call.module.parameters(recurse=False)) if call.module else []
         count = sum(counts.pop(id(p), 0) for p in own)
-        again = ("runs again; its parameters are counted once",) if own and row.name in seen else ()
-        tied = ("shares weights with a layer above",) if own and not again and not count else ()
-        live = alive.get(row.name, [])
-        layers.append(_layer(row, count, live.pop(0) if live else 0, again + tied))
-        seen.add(row.name)
-    rest = _without_a_call(network, counts, training.used)
-    order: list[tuple[float, Layer, int | None]] = [(float(i), layer, i) for i, layer in enumerate(layers)]
-    order += [(_place(layer.name, layers), layer, None) for layer in rest]
+        notes: tuple[str, ...] = ()
+        if own and call.name in names:
+            notes = ("runs again; its parameters are counted once",)
+        elif own and not count:
+            notes = ("shares weights with a layer above",)
+        live = live_bytes.get(call.name)
+        layers.append(_layer(call, count, live.pop(0) if live else 0, notes))
+        names.add(call.name)
+    order: list[tuple[float, Layer]] = [(i, layer) for i, layer in enumerate(layers)]
+    order += [
+        (_place(layer.name, layers), layer)
+        for layer in _without_a_call(network, counts, training.used_weights)
+    ]
     order.sort(key=lambda item: item[0])
-    new = {old: place for place, (_, _, old) in enumerate(order) if old is not None}
-    moved = [replace(layer, sources=tuple(new.get(s, PHOTO) for s in layer.sources)) for _, layer, _ in order]
-    return tuple(moved), [*(new[i] for i in range(len(layers))), len(moved)]
+    new = {place: index for index, (place, _) in enumerate(order)}  # a call's place is its old index
+    moved = tuple(
+        replace(layer, sources=tuple(new.get(s, IMAGE) for s in layer.sources)) for _, layer in order
+    )
+    return moved, [*(new[i] for i in range(len(layers))), len(moved)]
 
 
-def blocks_of(spans: list[Span], places: list[int]) -> tuple[Block, ...]:
-    """The calls of modules with modules inside; `places` says where each row went."""
+def blocks_of(calls: list[ModuleCall], places: list[int]) -> tuple[Block, ...]:
+    """Return the blocks. `places` holds each call's index among the layers."""
     return tuple(
         Block(
-            s.name,
-            s.kind,
-            places[s.first],
-            places[s.last],
-            _photo_shape(s.input),
-            _photo_shape(s.output),
+            c.name, c.kind, places[c.first], places[c.last], _without_batch(c.input), _without_batch(c.output)
         )
-        for s in spans
+        for c in calls
     )
 
 
-def _layer(row: Row, parameters: int, live: int, notes: tuple[str, ...]) -> Layer:
-    pair, size = row.windows, row.window_input
-    if pair and row.pads:  # padded by hand inside the layer, as "same" is: part of the layer's own padding
-        left, right, top, bottom = (*row.pads, 0, 0, 0, 0)[:4]
+def _layer(call: LayerCall, parameters: int, live_bytes: int, notes: tuple[str, ...]) -> Layer:
+    both, size = call.windows, call.window_input
+    if both and call.pads:  # as padding="same" does: part of the layer's own padding
+        left, right, top, bottom = call.pads
         size = (size[0] - top - bottom, size[1] - left - right)
-        pair = tuple(
-            replace(w, padding=w.padding + before, padding_after=w.padding + after)
-            for w, before, after in zip(pair, (top, left), (bottom, right), strict=True)
-        )  # type: ignore[assignment]
-    if pair and tuple(w.output_size(n) for w, n in zip(pair, size, strict=True)) != (row.output or ())[-2:]:
-        pair = None  # something else happens to the shape in there: no formula rather than a wrong one
-    if row.uncounted:
-        notes += (f"multiply-adds of {', '.join(sorted(set(row.uncounted)))} are not known",)
-    inputs = tuple(shape for s in row.inputs if (shape := _photo_shape(s)) is not None)
-    output = _photo_shape(row.output)
+        height, width = both
+        both = (
+            replace(height, padding=height.padding + top, padding_after=height.padding + bottom),
+            replace(width, padding=width.padding + left, padding_after=width.padding + right),
+        )
+    if both and tuple(w.output_size(n) for w, n in zip(both, size, strict=True)) != (call.output or ())[-2:]:
+        both = None  # another operation in the layer changes the shape: no formula rather than a wrong one
+    if call.uncounted:
+        notes += (f"multiply-adds of {', '.join(sorted(set(call.uncounted)))} are not known",)
+    inputs = tuple(shape for s in call.inputs if (shape := _without_batch(s)) is not None)
+    output = _without_batch(call.output)
     return Layer(
-        name=row.name,
-        kind=row.kind,
+        name=call.name,
+        kind=call.kind,
         inputs=inputs,
         output=output,
-        windows=pair,
-        formula=formula(pair, size) if pair else _plain_formula(row.kind, inputs, output),
+        windows=both,
+        formula=formula(both, size) if both else _plain_formula(call.kind, inputs, output),
         parameters=parameters,
-        multiply_adds=None if row.uncounted else row.multiply_adds,
-        training_bytes=row.kept_bytes,
-        inference_bytes=live,
-        receptive_field=_public(row.seen),
-        sources=tuple(row.sources),
+        multiply_adds=None if call.uncounted else call.multiply_adds,
+        training_bytes=call.kept_bytes,
+        inference_bytes=live_bytes,
+        receptive_field=call.receptive_field,
+        sources=tuple(call.sources),
         notes=notes,
     )
 
 
 def _plain_formula(kind: str, inputs: tuple[Shape, ...], output: Shape | None) -> str:
-    """The formula of a layer without a window."""
+    """Return the formula of a layer without a window."""
     if not inputs or output is None:
         return ""
     given = inputs[0]
@@ -164,16 +179,16 @@ def _plain_formula(kind: str, inputs: tuple[Shape, ...], output: Shape | None) -
 
 
 def _without_a_call(network: nn.Module, counts: dict[int, int], used: set[int]) -> list[Layer]:
-    """Weights that no layer's call accounts for: a block's own, and those of layers that never ran."""
+    """Return layers for weights without a call: a block's own, and those of layers that never ran."""
     rest = []
     for name, module in network.named_modules():
-        own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) in counts}
-        alone = next(module.children(), None) is None
+        is_layer = next(module.children(), None) is None
         groups: dict[tuple[str, str], list[Tensor]] = {}
-        for parameter_name, p in own.items():
-            full = f"{name}.{parameter_name}".strip(".")
-            key = (name, type(module).__name__) if alone else (full, "Parameter")
-            groups.setdefault(key, []).append(p)
+        for parameter_name, p in module.named_parameters(recurse=False):
+            if id(p) in counts:
+                full = f"{name}.{parameter_name}".strip(".")
+                key = (name, type(module).__name__) if is_layer else (full, "Parameter")
+                groups.setdefault(key, []).append(p)
         for (full, kind), tensors in groups.items():
             in_use = any(id(t) in used for t in tensors)
             note = "weights used by the block around it" if in_use else "not used in inference"
@@ -183,7 +198,7 @@ def _without_a_call(network: nn.Module, counts: dict[int, int], used: set[int]) 
 
 
 def _place(name: str, layers: list[Layer]) -> float:
-    """Behind the last layer of the same block."""
+    """Return a place after the last layer of the same block."""
     parts = name.split(".")
     for depth in range(len(parts) - 1, 0, -1):
         prefix = ".".join(parts[:depth]) + "."
@@ -193,16 +208,5 @@ def _place(name: str, layers: list[Layer]) -> float:
     return len(layers)
 
 
-def _photo_shape(shape: Shape | None) -> Shape | None:
+def _without_batch(shape: Shape | None) -> Shape | None:
     return shape[1:] if shape and shape[0] == 1 else shape
-
-
-def _public(field: Field) -> ReceptiveField | None:
-    if field is None:
-        return None
-    return ReceptiveField(*(tuple(pair) for pair in zip(*field, strict=True)))  # type: ignore[arg-type]
-
-
-def both(value: Any) -> tuple[int, int]:
-    """Height's and width's of a value that may be one for both."""
-    return value if isinstance(value, tuple) else (value, value)

@@ -1,7 +1,7 @@
-"""A copy of a network that can be looked at: borrowed objects come back unchanged, since only the copy runs.
+"""Copies of a network that can be run without changing the original, with or without its weights.
 
-The copy has no weights: its tensors are on torch's meta device, which knows shapes and computes nothing. A
-network that needs real numbers, since its way depends on them, is copied whole.
+A copy without weights has its tensors on the meta device, which knows shapes and computes nothing. A network
+whose forward depends on values needs the copy with weights.
 """
 
 from __future__ import annotations
@@ -14,22 +14,9 @@ from torch import Tensor, nn
 
 from reslab.errors import NetworkError
 
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_pre_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-)
-
 
 def copy_without_weights(network: nn.Module) -> nn.Module:
-    """A copy that shares nothing with the network, its tensors on the meta device, without the hooks.
-
-    Raises NetworkError for what cannot be copied.
-    """
+    """Return a copy in eval mode with all tensors on the meta device and no hooks. Raises NetworkError."""
     memo: dict[int, Any] = {}
     for module in network.modules():
         for tensor in [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]:
@@ -37,26 +24,25 @@ def copy_without_weights(network: nn.Module) -> nn.Module:
                 empty = torch.empty_like(tensor, device="meta", requires_grad=False)
                 is_parameter = isinstance(tensor, nn.Parameter)
                 memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
-    return _copied(network, memo)
+    return _copy(network, memo)
 
 
 def copy_with_weights(network: nn.Module) -> nn.Module:
-    """The same with its weights."""
-    return _copied(network, {})
+    """Return a copy in eval mode with its weights and no hooks. Raises NetworkError."""
+    return _copy(network, {})
 
 
-def _copied(network: nn.Module, memo: dict[int, Any]) -> nn.Module:
+def _copy(network: nn.Module, memo: dict[int, Any]) -> nn.Module:
     try:
         copied = copy.deepcopy(network, memo)
     except Exception as error:
         raise NetworkError(
-            f"{type(network).__name__} cannot be copied, and only a copy of it is looked at",
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
+            f"{type(network).__name__} cannot be copied, and only a copy of it is run",
+            str(error).partition("\n")[0] or type(error).__name__,
             "keep locks, open files and results of earlier passes out of the network's attributes",
         ) from error
     for module in copied.modules():
-        for name in HOOKS:
-            getattr(module, name, {}).clear()
-        if getattr(module, "_compiled_call_impl", None) is not None:
-            module._compiled_call_impl = None
+        for name, value in vars(module).items():
+            if "_hooks" in name and isinstance(value, dict):
+                value.clear()
     return copied.eval()

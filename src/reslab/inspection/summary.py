@@ -1,4 +1,4 @@
-"""One row per layer: formula, shape, parameters, multiply-adds, memory, receptive field."""
+"""Anatomy of a network: one row per layer with formula, shape, cost, memory and receptive field."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from reslab.errors import NetworkError, UsageError
 
-from .input_errors import explain
+from .input_errors import wrong_input
 from .layers import Block, Layer, Shape, blocks_of, layers_of
 from .meta_copy import copy_with_weights, copy_without_weights
+from .table import Totals, network_table
 from .tracer import PassError, Recorder, record
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A network taken apart, for one photo. `str` is its table in 80 columns."""
+    """Layers and blocks of a network, for one image. `str` gives its table in 80 columns.
+
+    Args:
+        network: the network's name.
+        input: (C, H, W) of the image.
+        layers: every call of a layer and every operation of a block, in the order of the forward pass.
+        blocks: every call of a module with submodules, as ranges of `layers`.
+        parameters: number of weights, each counted once.
+        trainable: number of weights that require a gradient.
+        weight_bytes: memory of weights and buffers.
+        input_training_bytes: memory of the image, if autograd keeps it for the backward pass, else 0.
+    """
 
     network: str
     input: Shape
@@ -33,25 +46,33 @@ class Anatomy:
 
     @property
     def multiply_adds(self) -> int:
-        """All that are known; `complete` says whether that is all."""
+        """Multiply-adds for one image, of all layers where they are known. See `complete`."""
         return sum(layer.multiply_adds or 0 for layer in self.layers)
 
     @property
     def complete(self) -> bool:
+        """True if the multiply-adds of every layer are known."""
         return all(layer.multiply_adds is not None for layer in self.layers)
 
     @property
     def training_bytes(self) -> int:
-        """Activations that autograd keeps for the backward pass, for each photo of the batch."""
+        """Memory of the activations that autograd keeps for the backward pass, for each image of a batch."""
         return self.input_training_bytes + sum(layer.training_bytes for layer in self.layers)
 
     @property
     def inference_bytes(self) -> int:
-        """The most that is alive at once in a pass without gradients, photo included, weights not."""
+        """Largest memory of activations alive at once without gradients, with the image, without weights."""
         return max((layer.inference_bytes for layer in self.layers), default=0)
 
     def fold(self, depth: int = 2) -> tuple[Layer, ...]:
-        """Layers with the same first `depth` parts of their names, one after the other, become one."""
+        """Fold consecutive layers with the same first `depth` parts of their names into one row.
+
+        Args:
+            depth: 1 gives stages, 2 blocks, 3 the layers of residual blocks.
+
+        Raises:
+            UsageError: the depth is under 1.
+        """
         if depth < 1:
             raise UsageError(f"depth {depth}", "1 shows the stages, 2 the blocks, 3 what is in them", "")
         kinds = {block.name: block for block in self.blocks}
@@ -59,15 +80,34 @@ class Anatomy:
         return tuple(_folded(name, list(run), kinds.get(name)) for name, run in runs)
 
     def table(self, width: int = 80, depth: int = 2) -> str:
-        """The table, with as many columns as `width` holds."""
-        from .table import table_of
+        """Return the table as text.
 
-        return table_of(self, width, depth)
+        Args:
+            width: columns of the terminal, 40 or more. More columns of the table are shown where they fit.
+            depth: as in `fold`.
+
+        Raises:
+            UsageError: the width is under 40, or the depth under 1.
+        """
+        totals = Totals(
+            parameters=self.parameters,
+            frozen=self.parameters - self.trainable,
+            weight_bytes=self.weight_bytes,
+            multiply_adds=self.multiply_adds,
+            complete=self.complete,
+            training_bytes=self.training_bytes,
+            inference_bytes=self.inference_bytes,
+            input_training_bytes=self.input_training_bytes,
+        )
+        stages = self.fold(1) if depth > 1 else ()
+        shown = stages if len(stages) > 1 else ()
+        return network_table(self.network, self.input, self.fold(depth), shown, totals, width)
 
     def __str__(self) -> str:
         return self.table()
 
     def as_json(self) -> dict[str, Any]:
+        """Return the whole as values for JSON, every layer in it."""
         return {
             "network": self.network,
             "input": list(self.input),
@@ -83,16 +123,25 @@ class Anatomy:
 
 
 def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None) -> Anatomy:
-    """Takes `network` apart for a photo of `shape` (C, H, W), or (N, C, H, W): the figures are for one photo.
+    """Take a network apart: formula, shape, cost, memory and receptive field of each layer.
 
-    It works on a copy in eval mode: modes, gradients, hooks, buffers and random state of the network and of
-    the process stay as they are, and hooks of yours do not run. Raises NetworkError that names the layer at
-    which a wrong shape fails, and what would fit.
+    A copy of the network runs in eval mode, without weights where its forward allows it. Modes, gradients,
+    hooks, buffers and random state stay as they are, and the network's own hooks do not run. Receptive
+    fields: Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks.
+
+    Args:
+        network: any module that takes a batch of images.
+        shape: (C, H, W) of the image, or (N, C, H, W). All figures are for one image.
+        name: title of the table [the class's name].
+
+    Raises:
+        NetworkError: the image does not pass through. The error names the layer, and a shape that fits.
+        UsageError: `shape` is not the shape of an image.
     """
     shape = check_shape(shape)
     network = getattr(network, "_orig_mod", network)  # torch.compile wraps
     name = name or type(network).__name__
-    with torch.inference_mode(False):  # what is made in that mode cannot tell what training keeps
+    with torch.inference_mode(False):  # autograd cannot keep tensors created in that mode
         copied, training, inference = _passes(network, (1, *shape), name)
     counts = {id(p): p.numel() for p in copied.parameters()}
     tensors = [*copied.parameters(), *copied.buffers()]
@@ -101,21 +150,21 @@ def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None
         network=name,
         input=shape,
         layers=layers,
-        blocks=blocks_of(training.spans, places),
+        blocks=blocks_of(training.module_calls, places),
         parameters=sum(counts.values()),
         trainable=sum(p.numel() for p in copied.parameters() if p.requires_grad),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors),
-        input_training_bytes=training.input_kept,
+        input_training_bytes=training.input_kept_bytes,
     )
 
 
 def check_shape(shape: Sequence[int]) -> Shape:
-    """(C, H, W) of either form. Raises UsageError."""
+    """Return (C, H, W) from (C, H, W) or (N, C, H, W). Raises UsageError."""
     values = tuple(shape)
     whole = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
     if len(values) not in (3, 4) or not whole:
         raise UsageError(
-            f"{values} is no shape of a photo",
+            f"{values} is no shape of an image",
             "channels, height and width are three whole numbers above 0",
             "give (3, 224, 224), or (1, 3, 224, 224)",
         )
@@ -123,14 +172,12 @@ def check_shape(shape: Sequence[int]) -> Shape:
 
 
 def _passes(network: nn.Module, shape: Shape, name: str) -> tuple[nn.Module, Recorder, Recorder]:
-    """A copy, a pass with gradients and one without: first without weights, and if that fails with them."""
-    from torch.nn.parameter import UninitializedParameter
-
+    """Return a copy, a pass with gradients and one without, on the meta device if the network allows it."""
     if any(isinstance(p, UninitializedParameter) for p in network.parameters()):
         raise NetworkError(
-            f"{name} has layers that take their size from the first picture",
+            f"{name} has layers that take their size from the first image",
             "before that they have no weights to count",
-            f"run one picture first: network(torch.zeros{shape})",
+            f"run one image first: network(torch.zeros{shape})",
         )
     failed: PassError | None = None
     for make_copy in (copy_without_weights, copy_with_weights):
@@ -140,24 +187,21 @@ def _passes(network: nn.Module, shape: Shape, name: str) -> tuple[nn.Module, Rec
         except PassError as error:
             failed = error
     assert failed is not None
-    raise explain(failed, network, shape, name) from failed.error
+    raise wrong_input(failed, network, shape, name) from failed.error
 
 
 def _folded(name: str, layers: list[Layer], block: Block | None) -> Layer:
-    """Several layers as one row."""
     if len(layers) == 1 and layers[0].name == name:
         return layers[0]
     ran = [layer for layer in layers if layer.output is not None] or layers
-    shown = _telling(ran)
     known = [layer.multiply_adds for layer in layers if layer.multiply_adds is not None]
-    whole = block if block and block.output else ran[-1]
     return Layer(
         name=name,
         kind=block.kind if block else layers[0].kind,
         inputs=(block.input,) if block and block.input else ran[0].inputs,
-        output=whole.output,
+        output=block.output if block and block.output else ran[-1].output,
         windows=None,
-        formula=shown.formula if shown else "",
+        formula=_block_formula(ran),
         parameters=sum(layer.parameters for layer in layers),
         multiply_adds=sum(known) if len(known) == len(layers) else None,
         training_bytes=sum(layer.training_bytes for layer in layers),
@@ -167,12 +211,12 @@ def _folded(name: str, layers: list[Layer], block: Block | None) -> Layer:
     )
 
 
-def _telling(layers: list[Layer]) -> Layer | None:
-    """The layer whose formula stands for the block's: one that changes the size, rather by a large kernel."""
-    passed = [layer for layer in layers if layer.windows and layer.output]
+def _block_formula(layers: list[Layer]) -> str:
+    """Return the formula of the layer that changes the size, preferably one with a large kernel."""
 
-    def telling(layer: Layer) -> tuple[bool, bool]:
-        changes = bool(layer.inputs) and layer.inputs[0][-2:] != (layer.output or ())[-2:]
-        return changes, bool(layer.windows) and max(w.kernel_size for w in layer.windows or ()) > 1
+    def rank(layer: Layer) -> tuple[bool, bool]:
+        changes = bool(layer.inputs and layer.output) and layer.inputs[0][-2:] != (layer.output or ())[-2:]
+        return changes, max(window.kernel_size for window in layer.windows or ()) > 1
 
-    return max(passed, key=telling, default=None)  # the first of the best
+    with_window = [layer for layer in layers if layer.windows]
+    return max(with_window, key=rank).formula if with_window else ""  # the first of the best

@@ -1,7 +1,7 @@
-"""One pass of a picture through a copy of a network, written down operation by operation.
+"""Trace of one forward pass, operation by operation: layers, shapes, costs, memory and sources.
 
-Hooks on the modules say which layer runs; a dispatch mode of torch sees every operation below them, so that
-functional calls (`x + identity`, F.relu) count like layers and no graph has to be guessed from the code.
+Hooks on the modules tell which layer runs. A dispatch mode of torch records every operation inside, so that
+functional calls (`x + identity`, F.relu) count like layers.
 """
 
 from __future__ import annotations
@@ -14,37 +14,35 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from reslab.errors import NetworkError
 from reslab.randomness import preserve_rng_state
 
-from .arithmetic import Window
-from .op_rules import Field, field_of, multiply_adds_of, name_of, padded, takes_shape_alone, windows_of
+from .arithmetic import ReceptiveField, Window
+from .op_rules import field_of, multiply_adds_of, name_of, padding_of, takes_shape_alone, windows_of
 
-PHOTO = -1  # the source of what comes from no layer
+IMAGE = -1  # source index of the network's input
 
 
 class PassError(Exception):
-    """The network's own forward raised `error`; the recorder knows how far the picture came."""
+    """The network's own forward raised `error`; `recorder` holds the layers before it."""
 
     def __init__(self, error: Exception, recorder: Recorder) -> None:
         super().__init__(str(error))
         self.error, self.recorder = error, recorder
 
 
-class Known(NamedTuple):
-    """What is known of a tensor that comes from the photo; `row` wrote it."""
+class TensorInfo(NamedTuple):
+    """Receptive field of a tensor that depends on the image, and the index of the call that made it."""
 
-    seen: Field
-    row: int
+    receptive_field: ReceptiveField | None
+    call: int
 
 
 @dataclass
-class Row:
-    """One call of a layer, or one operation of a block's own."""
+class LayerCall:
+    """One call of a layer, or one operation in a block's own forward."""
 
     name: str
     kind: str
@@ -56,16 +54,15 @@ class Row:
     windows: tuple[Window, Window] | None = None
     window_input: tuple[int, int] = (0, 0)
     pads: tuple[int, ...] = ()
-    given: Field = None  # of its first input
-    seen: Field = None
+    receptive_field: ReceptiveField | None = None
     sources: list[int] = field(default_factory=list)
     kept_bytes: int = 0
     live_bytes: int = 0
 
 
 @dataclass
-class Span:
-    """One call of a module that has modules inside: rows first ... last - 1 were written while it ran."""
+class ModuleCall:
+    """One call of a module with submodules, during which calls first ... last - 1 were recorded."""
 
     name: str
     kind: str
@@ -76,161 +73,144 @@ class Span:
 
 
 class Recorder(TorchDispatchMode):
-    """Writes down every layer's call and every operation of a pass."""
+    """Recorder of every layer's call and every operation of a pass."""
 
     def __init__(self, network: nn.Module, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rows: list[Row] = []
-        self.spans: list[Span] = []
-        self.running: list[tuple[nn.Module, Row | Span]] = []
+        self.calls: list[LayerCall] = []
+        self.module_calls: list[ModuleCall] = []
+        self.running: list[tuple[nn.Module, LayerCall | ModuleCall]] = []
         self.counts: dict[str, int] = {}
-        self.photo = tuple(image.shape[-2:])
-        # storage -> geometry of a view of it -> what is known of it
-        self.known: dict[int, dict[Any, Known]] = {}
-        self.maker: dict[int, int] = {}  # storage -> the row that made it
+        self.image_size = (image.shape[-2], image.shape[-1])
+        self.known: dict[int, dict[Any, TensorInfo]] = {}  # storage -> geometry of a view -> its info
+        self.maker: dict[int, int] = {}  # storage -> the call that made it
         self.kept: set[int] = set()
-        self.input_kept = 0
+        self.input_kept_bytes = 0
         self.weights = {id(p) for p in network.parameters()}
-        self.used: set[int] = set()
-        self.live = 0
-        self._remember(image, Known(((1, 1, 0), (1, 1, 0)), PHOTO))
-        self.handles = [handle for name, m in network.named_modules() for handle in self._watch(name, m)]
+        self.used_weights: set[int] = set()
+        self.live_bytes = 0
+        self._remember(image, TensorInfo(ReceptiveField((1, 1), (1, 1), (0, 0)), IMAGE))
+        self.handles = [handle for name, m in network.named_modules() for handle in self._add_hooks(name, m)]
 
-    def _watch(self, name: str, module: nn.Module) -> Iterator[Any]:
-        has_inside = next(module.children(), None) is not None
+    def _add_hooks(self, name: str, module: nn.Module) -> Iterator[Any]:
+        has_submodules = next(module.children(), None) is not None
         kind = type(module).__name__
 
         def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
-            tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-            inputs = [tuple(t.shape) for t in tensors]
-            entry: Row | Span
-            if has_inside:
-                entry = Span(name, kind, len(self.rows), input=inputs[0] if inputs else None)
-                self.spans.append(entry)
+            inputs = [tuple(t.shape) for t in _tensors((args, kwargs))]
+            call: LayerCall | ModuleCall
+            if has_submodules:
+                call = ModuleCall(name, kind, len(self.calls), input=inputs[0] if inputs else None)
+                self.module_calls.append(call)
             else:
-                known = self._recall(tensors[0]) if tensors else None
-                entry = Row(name, kind, module, inputs, given=known and known.seen, live_bytes=self.live)
-                self.rows.append(entry)
-            self.running.append((module, entry))
+                call = LayerCall(name, kind, module, inputs, live_bytes=self.live_bytes)
+                self.calls.append(call)
+            self.running.append((module, call))
 
         def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            _, entry = self.running.pop()
-            tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor)]
-            entry.output = tuple(tensors[0].shape) if tensors else None
-            known = self._recall(tensors[0]) if tensors else None
-            if isinstance(entry, Span):
-                entry.last = len(self.rows)
-            elif tensors:
-                entry.seen = known and known.seen
-                if not entry.sources:  # a layer that does nothing, as dropout in inference
-                    entry.sources = [found.row for t in tensors if (found := self._recall(t))]
+            _, call = self.running.pop()
+            tensors = _tensors(output)
+            call.output = tuple(tensors[0].shape) if tensors else None
+            if isinstance(call, ModuleCall):
+                call.last = len(self.calls)
+                return
+            known = [info for t in tensors if (info := self._recall(t))]
+            call.receptive_field = known[0].receptive_field if known else None
+            if not call.sources:  # a layer that does nothing, as dropout in inference
+                call.sources = [info.call for info in known]
 
         yield module.register_forward_pre_hook(begin, with_kwargs=True)
         yield module.register_forward_hook(end, with_kwargs=True)
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = op(*args, **(kwargs or {}))
-        self._follow_border(op, args)
-        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        found = [(t, known) for t in given if (known := self._recall(t))]
-        made = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        given, made = _tensors((args, kwargs)), _tensors(out)
         if "batch_norm" in name_of(op):
-            made = made[:1]  # the statistics beside it belong to the batch, not to a photo
-        self.used |= {id(t) for t in given if id(t) in self.weights}
-        if not found or not made or name_of(op) == "detach" or takes_shape_alone(op):
-            self._charge(op, args, out, made)
+            made = made[:1]  # the others are statistics of the batch
+        self.used_weights |= {id(t) for t in given if id(t) in self.weights}
+        known = [(t, info) for t in given if (info := self._recall(t))]
+        cost = multiply_adds_of(op, args, out) if made else 0
+        # work that does not depend on the image, as on a table of positions, counts as well
+        if not (made and known or cost) or name_of(op) == "detach" or takes_shape_alone(op):
             return out
-        index = self._row_of(op, made[0], found)
+        index = self._call_of(op, made[0], known)
         if index is not None:
-            self._write(self.rows[index], index, op, args, out, found)
-        for tensor in made:
-            seen = field_of(op, args, [(t, known.seen) for t, known in found], tensor, self.photo)
-            known = Known(seen, found[0][1].row if index is None else index)
-            self._remember(tensor, known, anew=not op.is_view)
-            if index is not None and self.rows[index].module is None and tensor is made[0]:
-                self.rows[index].seen = seen
+            self._write(self.calls[index], index, op, args, cost, known)
+        for tensor in made if known else ():
+            found = field_of(op, args, [(t, i.receptive_field) for t, i in known], tensor, self.image_size)
+            source = known[0][1].call if index is None else index
+            self._remember(tensor, TensorInfo(found, source), replace=not op.is_view)
+            if index is not None and self.calls[index].module is None and tensor is made[0]:
+                self.calls[index].receptive_field = found
         if index is not None:
-            self.rows[index].live_bytes = max(self.rows[index].live_bytes, self.live)
+            self.calls[index].live_bytes = max(self.calls[index].live_bytes, self.live_bytes)
         return out
 
-    def _follow_border(self, op: Any, args: Any) -> None:
-        """A convolution's border of reflected or repeated pixels: copied out of sight, and then known."""
-        row = self.running[-1][1] if self.running else None
-        if name_of(op) != "convolution" or not isinstance(row, Row) or not self._recall(args[0]):
-            return
-        conv = row.module
-        if isinstance(conv, _ConvNd) and conv.padding_mode != "zeros" and not any(args[4]):
-            row.pads = tuple(conv._reversed_padding_repeated_twice)
-            self._remember(args[0], Known(padded(row.given, row.pads), len(self.rows) - 1))
-
-    def _row_of(self, op: Any, made: Tensor, found: list[Any]) -> int | None:
-        """The row that an operation belongs to: the layer that runs, or a new one for a block's own."""
-        if self.running and isinstance(self.running[-1][1], Row):
-            return len(self.rows) - 1  # nothing begins inside a layer, so the last row is its own
+    def _call_of(self, op: Any, made: Tensor, known: list[Any]) -> int | None:
+        """Return the index of the layer that runs, or of a new call for an operation of a block's forward."""
+        if self.running and isinstance(self.running[-1][1], LayerCall):
+            return len(self.calls) - 1  # nothing begins inside a layer, so the last call is its own
         if op.is_view or name_of(op) in ("_unsafe_view", "clone", "copy_", "_to_copy"):
             return None
         kind = name_of(op).strip("_")
         parent = self.running[-1][1].name if self.running else ""
         name = f"{parent}.{kind}" if parent else kind
         count = self.counts[name] = self.counts.get(name, 0) + 1
-        shapes = [tuple(t.shape) for t, _ in found]
-        self.rows.append(
-            Row(name if count == 1 else f"{name}_{count}", kind, None, shapes, tuple(made.shape))
-        )
-        return len(self.rows) - 1
+        shapes = [tuple(t.shape) for t, _ in known]
+        numbered = name if count == 1 else f"{name}_{count}"
+        self.calls.append(LayerCall(numbered, kind, None, shapes, tuple(made.shape)))
+        return len(self.calls) - 1
 
-    def _charge(self, op: Any, args: Any, out: Any, made: list[Tensor]) -> None:
-        """Work that does not depend on the photo (a table of positions, say) is work all the same."""
-        cost = multiply_adds_of(op, args, out) if made else 0
-        if cost:
-            self.rows[self._row_of(op, made[0], [])].multiply_adds += cost  # type: ignore[index]
-
-    def _write(self, row: Row, index: int, op: Any, args: Any, out: Any, found: list[Any]) -> None:
-        cost = multiply_adds_of(op, args, out)
+    def _write(
+        self, call: LayerCall, index: int, op: Any, args: Any, cost: int | None, known: list[Any]
+    ) -> None:
         if cost is None:
-            row.uncounted.append(name_of(op))
-        row.multiply_adds += cost or 0
-        row.sources += [k.row for _, k in found if k.row != index and k.row not in row.sources]
-        if name_of(op) == "constant_pad_nd":
-            row.pads = tuple(args[1])
+            call.uncounted.append(name_of(op))
+        call.multiply_adds += cost or 0
+        call.sources += [i.call for _, i in known if i.call != index and i.call not in call.sources]
+        call.pads = call.pads or padding_of(op, args)
         passed = windows_of(op, args)
-        if passed and row.windows is None:
-            row.windows, row.window_input = passed, tuple(args[0].shape[-2:])
+        if passed and call.windows is None:
+            call.windows, call.window_input = passed, tuple(args[0].shape[-2:])
 
     def keep(self, tensor: Tensor) -> Tensor:
-        """Autograd keeps `tensor` for the backward pass: its memory goes to the layer that made it."""
+        """Charge a tensor that autograd keeps for the backward pass to the call that made it."""
         storage = tensor.untyped_storage()
         if storage._cdata in self.known and storage._cdata not in self.kept:
             self.kept.add(storage._cdata)
             maker = self.maker[storage._cdata]
-            if maker == PHOTO:
-                self.input_kept += storage.nbytes()
+            if maker == IMAGE:
+                self.input_kept_bytes += storage.nbytes()
             else:
-                self.rows[maker].kept_bytes += storage.nbytes()
+                self.calls[maker].kept_bytes += storage.nbytes()
         return tensor
 
-    def _recall(self, tensor: Tensor) -> Known | None:
+    def _recall(self, tensor: Tensor) -> TensorInfo | None:
         views = self.known.get(tensor.untyped_storage()._cdata)
         if views is None:
             return None
-        # a view that no operation made in sight: where it comes from is known, what it shows is not
-        return views.get(_geometry(tensor), next(iter(views.values()))._replace(seen=None))
+        # of a view that no recorded operation made only the source is known
+        return views.get(_geometry(tensor), next(iter(views.values()))._replace(receptive_field=None))
 
-    def _remember(self, tensor: Tensor, known: Known, *, anew: bool = True) -> None:
-        """`anew`: also where the same was known of; a view that shows all of a tensor is that tensor."""
+    def _remember(self, tensor: Tensor, info: TensorInfo, *, replace: bool = True) -> None:
+        """Store what is known of a tensor. A view of all of a tensor is that tensor: `replace` is False."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key not in self.known:
-            self.known[key], self.maker[key] = {}, known.row
-            self.live += size
+            self.known[key], self.maker[key] = {}, info.call
+            self.live_bytes += size
             weakref.finalize(storage, self._forget, key, size)
-        if anew or _geometry(tensor) not in self.known[key]:
-            self.known[key][_geometry(tensor)] = known
+        if replace or _geometry(tensor) not in self.known[key]:
+            self.known[key][_geometry(tensor)] = info
 
     def _forget(self, key: int, size: int) -> None:
         self.known.pop(key, None)
         self.kept.discard(key)
-        self.live -= size
+        self.live_bytes -= size
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _geometry(tensor: Tensor) -> tuple[Any, ...]:
@@ -238,37 +218,37 @@ def _geometry(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def record(network: nn.Module, shape: Sequence[int], gradients: bool) -> Recorder:
-    """One pass of an image (1, C, H, W) through a copy made above. With gradients: what training keeps.
+    """Run an image of zeros through a copy of a network and record the pass.
 
-    Raises PassError if the network raises, NetworkError for an image that is too large for torch or memory.
+    Args:
+        network: a copy from meta_copy.
+        shape: (1, C, H, W).
+        gradients: record what autograd keeps for the backward pass.
+
+    Raises:
+        PassError: the network raised.
     """
-    device, dtype = place_of(network)
-    try:
-        image = torch.zeros(tuple(shape), device=device, dtype=dtype)
-    except (RuntimeError, TypeError, OverflowError) as error:
-        size = "x".join(map(str, shape[1:]))
-        why = str(error).partition("\n")[0]
-        raise NetworkError(f"there can be no picture of {size}", why, "give a smaller one") from error
+    device, dtype = device_and_dtype(network)
+    image = torch.zeros(tuple(shape), device=device, dtype=dtype)
     recorder = Recorder(network, image)
     try:
         with ExitStack() as stack:
             stack.enter_context(preserve_rng_state())
             stack.enter_context(torch.set_grad_enabled(gradients))
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(recorder.keep, lambda t: t))
-            stack.enter_context(torch.device(device))  # what the network makes itself belongs there too
+            stack.enter_context(torch.device(device))  # for tensors that the network creates
             stack.enter_context(recorder)
-            try:
-                network(image)
-            except Exception as error:  # noqa: BLE001  a network may raise anything
-                raise PassError(error, recorder) from error
+            network(image)
+    except Exception as error:
+        raise PassError(error, recorder) from error
     finally:
         for handle in recorder.handles:
             handle.remove()
     return recorder
 
 
-def place_of(network: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and number format of a network's first weights."""
+def device_and_dtype(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return device and dtype of a network's first floating-point tensor."""
     tensors = [*network.parameters(), *network.buffers()]
     floats = [t for t in tensors if t.is_floating_point()]
     first = floats[0] if floats else torch.zeros(())

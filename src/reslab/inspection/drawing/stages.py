@@ -1,18 +1,18 @@
-"""A network as a chain of stages with its shortcuts: what a picture of it shows.
+"""Stages, blocks and shortcuts of a network, read off its anatomy: what a drawing shows.
 
-Everything is read off the anatomy: which layer's output goes where. A shortcut is the shorter of the two ways
-that an addition brings together, so that a block of anybody's shows its own without saying a word.
+A shortcut is the shorter of the two branches that an addition brings together, so the shortcuts of any block
+are found without its help.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from reslab.inspection.layers import Block, Layer, Shape
 from reslab.inspection.summary import Anatomy
-from reslab.inspection.tracer import PHOTO
+from reslab.inspection.tracer import IMAGE
 
 CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
 WORDS = {"Conv2d": "conv", "MaxPool2d": "maxpool", "AvgPool2d": "avgpool", "Linear": "fc"}
@@ -20,8 +20,11 @@ WORDS = {"Conv2d": "conv", "MaxPool2d": "maxpool", "AvgPool2d": "avgpool", "Line
 
 @dataclass(frozen=True)
 class Unit:
-    """A block, or a layer that stands alone. `shortcuts` are the kinds of those inside: identity, projection,
-    zeros (shortcut A) or pooled (made smaller without weights)."""
+    """A block, or a layer outside of blocks: one bar of the drawing.
+
+    `shortcuts` are the kinds of those inside: identity, projection, zeros (shortcut A) or pooled (made
+    smaller without weights).
+    """
 
     name: str
     kind: str
@@ -34,7 +37,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Stage:
-    """Units one after the other that are alike; the first is number `first` of the chain."""
+    """Consecutive units of one kind and one output shape; the first is unit `first` of the chain."""
 
     name: str
     units: tuple[Unit, ...]
@@ -46,8 +49,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Over:
-    """A shortcut around several units: from before unit `first` to behind unit `last`."""
+class LongShortcut:
+    """A shortcut around several units, from before unit `first` to after unit `last`."""
 
     first: int
     last: int
@@ -56,152 +59,138 @@ class Over:
 
 @dataclass(frozen=True)
 class Chain:
-    photo: Shape
+    """Stages one after the other, with the shortcuts around several units."""
+
+    image: Shape
     stages: tuple[Stage, ...]
-    over: tuple[Over, ...]
-    beside: int  # parameters of the shortcuts around several units
-    joins: bool  # there are concatenations, which a chain does not show
+    long_shortcuts: tuple[LongShortcut, ...]
+    long_shortcut_parameters: int
+    has_concatenations: bool  # which a chain does not show
 
 
 @dataclass
 class _Sum:
-    """An addition of two ways that part at layer `fork`; the shorter way is `branch`."""
+    """An addition of two branches that part at layer `fork`; the shorter one is `branch`."""
 
     index: int
     fork: int
     branch: frozenset[int]
     kind: str
-    home: int  # the innermost block around it
-
-
-@dataclass
-class _Growing:
-    """Units as they are found, and where in the chain each layer of the network went."""
-
-    units: list[Unit] = field(default_factory=list)
-    unit_of: dict[int, int] = field(default_factory=dict)
-    waiting: int = 0  # parameters of layers that the chain does not show, for the next unit
+    block: int  # the innermost block around it
 
 
 def chain(taken: Anatomy) -> Chain:
-    """The chain of a network that was taken apart."""
+    """Return the chain of an anatomy."""
     sums = [found for i in range(len(taken.layers)) if (found := _sum(taken, i))]
-    homes = {s.home for s in sums}
-    whole = [_is_unit(i, taken, homes) for i in range(len(taken.blocks))]
-    beside = {i for s in sums if not whole[s.home] for i in s.branch}
-    grown = _grow(taken, whole, sums, beside)
-    over = [
-        Over(grown.unit_of.get(s.fork, -1) + 1, grown.unit_of.get(s.index, -1), s.kind)
+    with_sum = {s.block for s in sums}
+    is_unit = [_is_unit(i, taken, with_sum) for i in range(len(taken.blocks))]
+    beside = {i for s in sums if not is_unit[s.block] for i in s.branch}
+    units, unit_of = _units(taken, is_unit, sums, beside)
+    shortcuts = [
+        LongShortcut(unit_of.get(s.fork, -1) + 1, unit_of.get(s.index, -1), s.kind)
         for s in sums
-        if not whole[s.home]
+        if not is_unit[s.block]
     ]
     return Chain(
         taken.input,
-        tuple(_stages(grown.units)),
-        tuple(o for o in over if o.first <= o.last),
+        tuple(_stages(units)),
+        tuple(shortcut for shortcut in shortcuts if shortcut.first <= shortcut.last),
         sum(taken.layers[i].parameters for i in beside),
         any(layer.kind == "cat" for layer in taken.layers),
     )
 
 
 def _sum(taken: Anatomy, index: int) -> _Sum | None:
-    """What layer `index` adds up, if that is two ways from one place."""
+    """Return layer `index` as a sum, if it adds two branches that part at one layer."""
     layers, layer = taken.layers, taken.layers[index]
-    if layer.kind != "add" or len(layer.sources) < 2:
+    around = [i for i, block in enumerate(taken.blocks) if block.first <= index < block.last]
+    if layer.kind != "add" or len(layer.sources) < 2 or not around:
         return None
-    ways = [_behind(layers, source) for source in layer.sources]
-    shared = frozenset.intersection(*ways)
+    branches = [_ancestors(layers, source) for source in layer.sources]
+    shared = frozenset.intersection(*branches)
     if not shared:
         return None
     fork = max(shared)
-    branch = min((way - shared for way in ways), key=lambda way: (len(way), _cost(layers, way)))
-    given = taken.input if fork == PHOTO else layers[fork].output
-    inside = [i for i, block in enumerate(taken.blocks) if block.first <= index < block.last]
+
+    def length(branch: frozenset[int]) -> tuple[int, int]:
+        return len(branch), sum(layers[i].multiply_adds or 0 for i in branch)
+
+    branch = min((branch - shared for branch in branches), key=length)
+    given = taken.input if fork == IMAGE else layers[fork].output
     kind = _shortcut_kind([layers[i] for i in branch], given, layer.output)
-    return _Sum(index, fork, branch, kind, inside[-1]) if inside else None
+    return _Sum(index, fork, branch, kind, around[-1])
 
 
-def _behind(layers: Sequence[Layer], index: int) -> frozenset[int]:
-    """The layer and all whose outputs it depends on."""
+def _ancestors(layers: Sequence[Layer], index: int) -> frozenset[int]:
+    """Return the layer and all whose outputs it depends on."""
     found, open_ends = set(), [index]
     while open_ends:
         end = open_ends.pop()
         if end not in found:
             found.add(end)
-            open_ends += layers[end].sources if end != PHOTO else ()
+            open_ends += layers[end].sources if end != IMAGE else ()
     return frozenset(found)
 
 
-def _cost(layers: Sequence[Layer], way: frozenset[int]) -> int:
-    return sum(layers[i].multiply_adds or 0 for i in way)
-
-
-def _shortcut_kind(way: list[Layer], given: Shape | None, output: Shape | None) -> str:
-    if any(layer.parameters or "Conv" in layer.kind or layer.kind == "Linear" for layer in way):
+def _shortcut_kind(branch: list[Layer], given: Shape | None, output: Shape | None) -> str:
+    if any(layer.parameters or "Conv" in layer.kind or layer.kind == "Linear" for layer in branch):
         return "projection"
-    if not way or given is None or output is None or given == output:
+    if not branch or given is None or output is None or given == output:
         return "identity"
     return "zeros" if output[0] > given[0] else "pooled"
 
 
-def _is_unit(index: int, taken: Anatomy, homes: set[int]) -> bool:
-    """Whether the block is one bar: what adds up, or what holds nothing that does and two sizes at most."""
+def _is_unit(index: int, taken: Anatomy, with_sum: set[int]) -> bool:
+    """Return whether a block is one bar: it adds up, or it contains no such block and at most two sizes."""
     block = taken.blocks[index]
     if not block.name or block.kind in CONTAINERS:
         return False
-    if any(h != index and _holds(block, taken.blocks[h]) for h in homes):
+    if any(other != index and _contains(block, taken.blocks[other]) for other in with_sum):
         return False
-    if index in homes:
-        return True
-    sizes = {layer.output[1:] for layer in taken.layers[block.first : block.last] if layer.output}
-    return len({size for size in sizes if len(size) == 2 and size != (1, 1)}) <= 2
+    sizes = {x.output[1:] for x in taken.layers[block.first : block.last] if x.output and len(x.output) == 3}
+    return index in with_sum or len(sizes - {(1, 1)}) <= 2
 
 
-def _holds(outer: Block, inner: Block) -> bool:
+def _contains(outer: Block, inner: Block) -> bool:
     inside = outer.first <= inner.first and inner.last <= outer.last
     return inside and inner.name.startswith(f"{outer.name}.")
 
 
-def _grow(taken: Anatomy, whole: list[bool], sums: list[_Sum], beside: set[int]) -> _Growing:
-    """Layers become units; those beside the chain, and those that keep a shape, join the one before."""
-    grown = _Growing()
+def _units(
+    taken: Anatomy, is_unit: list[bool], sums: list[_Sum], beside: set[int]
+) -> tuple[list[Unit], dict[int, int]]:
+    """Return the units, and the unit of each layer. Layers that are no bar join the unit before them."""
+    units: list[Unit] = []
+    unit_of: dict[int, int] = {}
+    waiting = 0  # parameters of layers before the first unit
     last_owner = None
     for i, layer in enumerate(taken.layers):
-        around = [n for n, b in enumerate(taken.blocks) if b.first <= i < b.last and whole[n]]
-        owner = around[0] if around else None
+        owner = next((n for n, b in enumerate(taken.blocks) if b.first <= i < b.last and is_unit[n]), None)
+        unit = None
         if owner is not None and owner != last_owner:
             block = taken.blocks[owner]
-            layers = taken.layers[block.first : block.last]
-            kinds = tuple(s.kind for s in sums if s.home == owner)
-            output = block.output or next((x.output for x in reversed(layers) if x.output), None) or (0,)
-            given = block.input
-            unit = Unit(block.name, block.kind, given, output, grown.waiting, kinds, True)
-            grown.units.append(unit)
-            grown.waiting = 0
-        elif owner is None and i not in beside and layer.output and _shows(layer):
-            given = layer.inputs[0] if layer.inputs else None
-            grown.units.append(Unit(layer.name, layer.kind, given, layer.output, grown.waiting))
-            grown.waiting = 0
+            inside = reversed(taken.layers[block.first : block.last])
+            output = block.output or next((x.output for x in inside if x.output), (0,))
+            kinds = tuple(s.kind for s in sums if s.block == owner)
+            unit = Unit(block.name, block.kind, block.input, output, 0, kinds, True)
+        elif owner is None and i not in beside and layer.output and _is_bar(layer):
+            unit = Unit(layer.name, layer.kind, next(iter(layer.inputs), None), layer.output, 0)
         last_owner = owner
+        if unit:
+            units.append(replace(unit, parameters=waiting))
+            waiting = 0
         if i in beside:
             continue
-        if not grown.units:
-            grown.waiting += layer.parameters
+        if not units:
+            waiting += layer.parameters
             continue
-        grown.unit_of[i] = len(grown.units) - 1
-        grown.units[-1] = _with(grown.units[-1], layer.parameters)
-    if grown.units and grown.waiting:
-        grown.units[-1] = _with(grown.units[-1], grown.waiting)
-    return grown
+        unit_of[i] = len(units) - 1
+        units[-1] = replace(units[-1], parameters=units[-1].parameters + layer.parameters)
+    return units, unit_of
 
 
-def _with(unit: Unit, parameters: int) -> Unit:
-    total = unit.parameters + parameters
-    return Unit(unit.name, unit.kind, unit.input, unit.output, total, unit.shortcuts, unit.is_block)
-
-
-def _shows(layer: Layer) -> bool:
-    """Whether a layer alone is worth a bar: it has a window or weights of its own, or pools."""
+def _is_bar(layer: Layer) -> bool:
+    """Return whether a layer alone is worth a bar: it has a window or weights of its own, or pools."""
     if layer.windows or (layer.parameters and "Norm" not in layer.kind and "ReLU" not in layer.kind):
         return True
     pools = "Pool" in layer.kind or layer.kind == "mean"
@@ -226,4 +215,4 @@ def _stage_name(units: list[Unit]) -> str:
         return WORDS.get(first.kind, first.kind.removeprefix("Adaptive").removesuffix("2d").lower())
     if len(units) > 1:
         return f"{own}–{units[-1].name.rpartition('.')[2]}"
-    return ".".join(first.name.split(".")[-2:]) if own.isdigit() else own
+    return ".".join([*parents, own][-2:]) if own.isdigit() else own
