@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import torch
 from fuzz_photos import memory
 from materials import make_photo
-from rough_machine import bits
+from rough_machine import run_results
 
 from reslab import Classifier, Recipe, Run, find_runs, resume
 from reslab.cli.main import run as command_line
@@ -153,7 +153,7 @@ class Whole:
             shutil.copytree(folder / state, folder / "runs" / "run")
             self.answers[state] = dict(asked(folder / "runs" / "run"))
             resume(folder / "runs" / "run", progress=False, say=str)
-            self.bits = bits(folder / "runs" / "run")
+            self.run_results = run_results(folder / "runs" / "run")
             shutil.rmtree(folder / "runs" / "run")
 
 
@@ -285,7 +285,7 @@ class TimedSteps:
             return "refused", ""
         if not any("going on" in line for line in said):  # it is finished, and nothing was looked at
             return outcome or "nothing to do", ""
-        same = bits(self.run) == self.whole.bits
+        same = run_results(self.run) == self.whole.run_results
         if same:
             return "same bits, and a word" if outcome or any(
                 "note" in line for line in said

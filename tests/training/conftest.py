@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rough_machine import RoughMachine, bits, ready
+from rough_machine import RoughMachine, ready, run_results
 
 import reslab
 from reslab import Recipe, Run
@@ -107,7 +107,7 @@ def die_at_act(number: int) -> None:
 @pytest.fixture
 def outcome() -> Callable[[Run | Path], dict[str, Any]]:
     """outcome(run) -> every bit that a run leaves, but for times and places."""
-    return lambda run: bits(run.folder if isinstance(run, Run) else run)
+    return lambda run: run_results(run.folder if isinstance(run, Run) else run)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reslab.errors import UsageError
-from reslab.files import may_write_into, write
+from reslab.files import is_writable_folder, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     what = f"a picture cannot be written to {file}"
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(what, "its suffix tells the format", f"let it end in {', '.join(SUFFIXES)}")
-    if not may_write_into(file.parent):
+    if not is_writable_folder(file.parent):
         why = f"there is no folder {file.parent} that may be written into"
         raise UsageError(what, why, "make the folder, or give another path")
     return file

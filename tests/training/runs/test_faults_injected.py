@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fault_trials import faults
-from rough_machine import RoughMachine, bits, few_photos
+from rough_machine import RoughMachine, few_photos, run_results
 
 from reslab import Recipe, ReslabError, Run, files, resume
 from reslab.errors import RunError
@@ -49,7 +49,7 @@ def fill(disk: Path, spare: int) -> Path:
 def test_whatever_call_fails_is_answered_and_costs_no_bit(machine: RoughMachine, tmp_path: Path) -> None:
     seen = list(faults(machine, tmp_path, every=29))
     assert [fault for fault in seen if fault.wrong] == []
-    assert {fault.outcome for fault in seen} == {"answered", "borne"}
+    assert {fault.outcome for fault in seen} == {"reported", "tolerated"}
     assert {fault.error for fault in seen} == {"ENOSPC", "EIO", "EACCES"}
     assert len(seen) >= 15
 
@@ -86,10 +86,10 @@ def test_a_disk_that_fills_while_it_trains_loses_nothing(
     assert " are missing; the checkpoint before it is whole" in caught.value.why
     assert f"make room or mend this, then go on with: reslab resume {run.folder}" in caught.value.do
     assert run.state == "interrupted"
-    assert not list(run.folder.glob(".*.tmp"))
+    assert not list(run.folder.glob(".*.reslab-tmp"))
     ballast.unlink()
     resume(run, progress=False, say=str)
-    assert bits(run.folder) == bits(calm.folder)
+    assert run_results(run.folder) == run_results(calm.folder)
 
 
 def test_a_disk_that_is_full_of_cache_costs_time_and_no_bit(
@@ -99,7 +99,7 @@ def test_a_disk_that_is_full_of_cache_costs_time_and_no_bit(
     monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
     fill(disk, 8192)
     run = resume(start(photos, tmp_path / "run", small), progress=False, say=str)
-    assert bits(run.folder) == bits(calm.folder)
+    assert run_results(run.folder) == run_results(calm.folder)
     left = {path.name for path in disk.rglob("*") if path.is_file() and path.suffix != ".lock"}
     assert left <= {"ballast", "precision.json"}
 
