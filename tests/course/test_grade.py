@@ -47,7 +47,7 @@ def test_the_command_exits_with_1_and_explains_when_not_solved(tmp_path: Path) -
 def test_the_command_exits_with_2_when_the_file_cannot_run(tmp_path: Path) -> None:
     broken = exercise(tmp_path, "1", str(write_answer(tmp_path, "def output_size(size:\n")))
     assert broken.returncode == 2
-    assert "not valid Python" in broken.stderr
+    assert "it cannot be imported" in broken.stderr
     assert "line 1: def output_size(size:" in broken.stderr
     assert "Traceback" not in broken.stderr
 
@@ -76,8 +76,8 @@ def test_a_missing_exercise_or_file_is_an_error(tmp_path: Path, number: int, nam
 @pytest.mark.parametrize(
     ("text", "feedback"),
     [
-        ("def f(:\n", "not valid Python"),
-        ("x = '\0'", "not valid Python"),
+        ("def f(:\n", "SyntaxError: invalid syntax (my_answer.py, line 1)\nline 1: def f(:"),
+        ("x = '\0'", "cannot contain null bytes"),
         ("import torhc", "No module named 'torhc'\nline 1: import torhc"),
         ("x = 1\ny = x / 0", "ZeroDivisionError: division by zero\nline 2: y = x / 0"),
         ("import sys\nsys.exit()", "it calls exit() instead of returning\nline 2: sys.exit()"),

@@ -1,4 +1,4 @@
-"""What a check found as a page: in a real browser, with odd names, bad photos and thousands of findings."""
+"""Report of a check: in a real browser, with odd names, bad photos and thousands of findings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Visit = Callable[..., Page]
 NASTY = "<script>alert(1)<b> & 'q\".jpg"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = reslab.make_drawings(tmp_path / "<i>photos & more", train=20, test=10)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = reslab.make_drawings(tmp_path_factory.mktemp("photos") / "<i>photos & more", train=20, test=10)
     cats = sorted((folder / "train/cat").iterdir())
     Image.open(cats[0]).resize((70, 70)).save(folder / "test/cat" / NASTY, quality=90)
     shutil.copy(cats[1], folder / "test/cat/寿司 🐈\n.jpg")
@@ -32,14 +32,18 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def check(folder: Path) -> reslab.Check:
+    return reslab.check(folder)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_shows_each_copy_beside_its_original(
-    scheme: str, folder: Path, visit: Visit, tmp_path: Path
+def test_the_page_shows_each_duplicate_next_to_its_original(
+    scheme: str, check: reslab.Check, visit: Visit, tmp_path: Path
 ) -> None:
-    check = reslab.check(folder)
     check_report.write(check, tmp_path / "check.html")
     page = visit(tmp_path / "check.html", color_scheme=scheme, viewport={"width": 390, "height": 800})
-    assert page.title() == "<i>photos & more: what a check found"
+    assert page.title() == "<i>photos & more: check of a photo folder"
     counts = page.locator("nav table").first.locator("tbody tr").all_inner_texts()
     assert [tuple(row.split("\t")[:2]) for row in counts] == [
         (kind.kind, str(len(found))) for kind, found in check.by_kind().items()
@@ -49,37 +53,37 @@ def test_the_page_shows_each_copy_beside_its_original(
     assert sorted(captions[1::2]) == [f"test/cat/{NASTY}", r"test/cat/寿司 🐈\n.jpg"]
     assert all(caption.startswith("train/cat/") for caption in captions[0::2])
     widths = page.eval_on_selector_all("img", "all => all.map(img => img.naturalWidth)")
-    assert len(widths) == 5  # two pairs and a white one: nothing is shown of what cannot be decoded
+    assert len(widths) == 5  # two pairs and a white photo; files that cannot be decoded have no image
     assert min(widths) > 60
     assert (
         page.locator("section[aria-labelledby=not-an-image] li").inner_text().startswith("train/dog/page.jpg")
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    told = page.locator("section dl.told").count()
-    assert told == len(check.by_kind())
+    assert page.locator("section dl.explanation").count() == len(check.by_kind())
 
 
-def test_nothing_found_is_said(photo_folder: Callable[..., Path], visit: Visit, tmp_path: Path) -> None:
+def test_a_folder_without_problems_lists_what_was_checked(
+    photo_folder: Callable[..., Path], visit: Visit, tmp_path: Path
+) -> None:
     check_report.write(reslab.check(photo_folder(train=8, test=4)), tmp_path / "check.html")
     page = visit(tmp_path / "check.html")
-    assert "All 12 photos were looked at, and nothing was found." in page.inner_text("header")
+    assert "12 photos checked. No problems found." in page.inner_text("header")
     assert all(kind.kind in page.inner_text("nav") for kind in KINDS)
 
 
-def test_ten_thousand_findings_are_a_page_of_a_few_megabytes(folder: Path) -> None:
-    check = reslab.check(folder)
+def test_ten_thousand_findings_make_a_page_of_less_than_3_megabytes(
+    folder: Path, check: reslab.Check
+) -> None:
     photo, other = (str(p.relative_to(folder)) for p in sorted((folder / "train/cat").iterdir())[:2])
-    many = [kind(photo, "train", "cat", "as told", other) for kind in (Leak, Duplicate) for _ in range(4000)]
+    many = [kind(photo, "train", "cat", "equal", other) for kind in (Leak, Duplicate) for _ in range(4000)]
     many += [Empty(f"train/cat/{i}.jpg", "train", "cat", "zero bytes") for i in range(2000)]
     html = check_report.html(replace(check, findings=tuple(many)))
     assert len(html) < 3_000_000
-    assert html.count("<img ") == 2 * 2 * check_report.EXAMPLES
-    assert f"and {4000 - check_report.EXAMPLES - check_report.LISTED:,} that this page does not name" in html
+    assert html.count("<img ") == 2 * 2 * check_report.MAX_EXAMPLES
+    assert f"and {4000 - check_report.MAX_EXAMPLES - check_report.MAX_LISTED:,} more" in html
 
 
-def test_photos_that_are_gone_meanwhile_have_no_picture(folder: Path) -> None:
-    check = reslab.check(folder)
-    shutil.rmtree(folder)
-    html = check_report.html(check)
+def test_photos_deleted_after_the_check_have_no_image(check: reslab.Check, tmp_path: Path) -> None:
+    html = check_report.html(replace(check, folder=tmp_path / "deleted"))
     assert "<img " not in html
     assert "train/dog/white.png" in html

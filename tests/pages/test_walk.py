@@ -1,10 +1,8 @@
-"""One photo's way through a network: the figures against hand and oracle, the page in a real browser."""
+"""`walk`: its figures against torch and the anatomy, its page in a real browser."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from materials import make_photo
 from playwright.sync_api import Page
 from torch import Tensor, nn
 
 import reslab
-from reslab.inspection.layers import both
+from reslab.cli.main import run
+from reslab.inspection.arithmetic import as_pair
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.decoding.decode import decode
 from reslab.photos.loading.preprocess import Preprocess
@@ -37,37 +37,41 @@ CONTRAST = """() => {
   const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
   const light = c => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => sum + part * linear(c[i] / 255), 0);
   const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const behind = e => {
-    const colour = parse(getComputedStyle(e).backgroundColor);
-    return colour.length < 4 || colour[3] > 0 ? colour : behind(e.parentElement);
+  const background = e => {
+    const color = parse(getComputedStyle(e).backgroundColor);
+    return color.length < 4 || color[3] > 0 ? color : background(e.parentElement);
   };
-  const says = e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-  const texts = [...document.querySelectorAll("body *:not(svg *, script)")].filter(says);
+  const hasText = e => [...e.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+  const texts = [...document.querySelectorAll("body *:not(svg *, script)")].filter(hasText);
   return Math.min(...texts.map(e => {
-    const both = [light(parse(getComputedStyle(e).color)), light(behind(e))];
+    const both = [light(parse(getComputedStyle(e).color)), light(background(e))];
     return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
   }));
 }"""
 
 
-@pytest.fixture
-def photo(tmp_path: Path, photo_folder: Callable[..., Path]) -> Path:
-    source = photo_folder(test=2) / "test/red/001.jpg"
-    return source.rename(tmp_path / "a \"quoted\" & 'odd' <b>.jpg")
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "a \"quoted\" & 'odd' <b>.jpg"
+    make_photo(path, 1, (170, 90, 60))
+    return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def classifier() -> reslab.Classifier:
     torch.manual_seed(0)
     spec = NetworkSpec("cifar_resnet20", 3, 3)
-    look = Preprocess(size=32, resize=36)
-    return reslab.Classifier(spec.build(), (NASTY, "cat & 'dog'", "寿司\n"), look, spec, temperature=0.5)
+    preprocess = Preprocess(size=32, resize=36)
+    return reslab.Classifier(
+        spec.build(), (NASTY, "cat & 'dog'", "寿司\n"), preprocess, spec, temperature=0.5
+    )
 
 
-@pytest.fixture
-def page_file(classifier: reslab.Classifier, photo: Path, tmp_path: Path) -> Path:
-    reslab.walk(classifier, photo, tmp_path / "walk.html")
-    return tmp_path / "walk.html"
+@pytest.fixture(scope="module")
+def page_file(classifier: reslab.Classifier, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "walk.html"
+    reslab.walk(classifier, photo, path)
+    return path
 
 
 def small(block: Any) -> reslab.ResNet:
@@ -75,18 +79,19 @@ def small(block: Any) -> reslab.ResNet:
     return reslab.ResNet(block, (1, 2), (16, 32), num_classes=4, stem="small", stem_channels=16)
 
 
-def image_of(photo: Path, look: Preprocess) -> Tensor:
-    return look.normalize(look.evaluation(look.read(photo))[None])
+def image_of(photo: Path, preprocess: Preprocess) -> Tensor:
+    return preprocess.normalize(preprocess.evaluation(preprocess.read(photo))[None])
 
 
 # ---- the figures
 
 
 def test_the_scores_are_the_classifiers_own(classifier: reslab.Classifier, photo: Path) -> None:
-    said = classifier.predict(photo)
+    prediction = classifier.predict(photo)
     scores = reslab.walk(classifier, photo).scores
-    assert scores[0].name == said.label
-    assert {score.name: score.probability for score in scores} == pytest.approx(said.probabilities, abs=1e-6)
+    assert scores[0].name == prediction.label
+    probabilities = {score.name: score.probability for score in scores}
+    assert probabilities == pytest.approx(prediction.probabilities, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -97,20 +102,20 @@ def test_the_norms_are_those_of_the_two_terms(kind: str, photo: Path) -> None:
     found = [station for station in walked.stations if station.kind]
     with torch.no_grad():
         for station, block in zip(found, [*network.layer1, *network.layer2], strict=True):
-            beside = block.conv3 if kind == "textbook" else block.downsample
-            carried = x if beside is None else beside(x)
+            projection = block.conv3 if kind == "textbook" else block.downsample
+            carried = x if projection is None else projection(x)
             bare = block(x) if kind == "pre-activation" else None
             added = bare - carried if bare is not None else before_sum(block, x)
             assert station.sum is not None
             assert station.sum.shortcut_norm == pytest.approx(float(carried.norm()), rel=1e-4)
             assert station.sum.added_norm == pytest.approx(float(added.norm()), rel=1e-4)
             assert station.sum.sum_norm == pytest.approx(float((carried + added).norm()), rel=1e-4)
-            assert bool(station.sum.way) == (beside is not None)
+            assert bool(station.sum.shortcut_layers) == (projection is not None)
             x = block(x)
 
 
 def before_sum(block: nn.Module, x: Tensor) -> Tensor:
-    """What comes out of a block's last batch norm."""
+    """Return the output of the block's last batch norm."""
     kept: list[Tensor] = []
     last = [m for n, m in block.named_modules() if re.fullmatch(r"bn\d", n)][-1]
     handle = last.register_forward_hook(lambda module, given, out: kept.append(out.clone()))
@@ -119,7 +124,7 @@ def before_sum(block: nn.Module, x: Tensor) -> Tensor:
     return kept[0]
 
 
-def test_sums_in_place_are_seen_as_they_were_before(photo: Path) -> None:
+def test_in_place_sums_have_the_norms_of_their_terms_before_the_sum(photo: Path) -> None:
     # torchvision writes `out += identity` and `relu(inplace=True)`; ours does neither, with the same weights
     torch.manual_seed(0)
     theirs, ours = torchvision.models.resnet18(num_classes=5), reslab.resnet18(num_classes=5)
@@ -137,14 +142,14 @@ def test_sums_in_place_are_seen_as_they_were_before(photo: Path) -> None:
         assert [m.channel for m in one.maps.maps] == [m.channel for m in other.maps.maps]
 
 
-def test_a_block_without_a_sum_says_so(photo: Path) -> None:
+def test_a_block_without_a_sum_has_a_note_instead(photo: Path) -> None:
     station = reslab.walk(small(reslab.PlainBlock), photo).stations[-1]
     assert station.sum is None
-    assert station.sum_note == "PlainBlock has no shortcut: there is no sum in it."
+    assert station.sum_note == "PlainBlock has no shortcut, so there is no sum."
 
 
 class Twins(nn.Module):
-    """Two ways of one length: nothing says which is the shortcut."""
+    """Two branches of one length: neither is the shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -155,10 +160,10 @@ class Twins(nn.Module):
         return self.one(x) + self.other(x)
 
 
-def test_a_sum_that_cannot_be_told_apart_is_not_guessed(photo: Path) -> None:
+def test_a_sum_of_two_equal_branches_has_no_shortcut(photo: Path) -> None:
     station = reslab.walk(small(Twins), photo).stations[-1]
     assert station.sum is None
-    assert "which of them is the shortcut is not known" in station.sum_note
+    assert "which of them is the shortcut is unknown" in station.sum_note
 
 
 def test_the_maps_are_the_most_active_channels(photo: Path) -> None:
@@ -196,7 +201,7 @@ def test_the_network_comes_back_unchanged(photo: Path) -> None:
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_a_network_that_diverged_is_shown_as_such(photo: Path, tmp_path: Path) -> None:
+def test_a_diverged_network_has_no_scores(photo: Path, tmp_path: Path) -> None:
     network = small(reslab.BasicBlock)
     nn.init.constant_(network.layer2[0].conv1.weight, torch.nan)
     walked = reslab.walk(network, photo, tmp_path / "walk.html")
@@ -207,28 +212,28 @@ def test_a_network_that_diverged_is_shown_as_such(photo: Path, tmp_path: Path) -
     assert "not a number" in (tmp_path / "walk.html").read_text()
 
 
-# ---- what is said of the weights
+# ---- the weights
 
 
-def test_fresh_weights_are_called_random(photo: Path, tmp_path: Path) -> None:
+def test_without_weights_the_scores_mean_nothing(photo: Path, tmp_path: Path) -> None:
     page = tmp_path / "walk.html"
     walked = reslab.walk("cifar_resnet20", photo, page)
     assert not walked.meaningful
     assert "random" in walked.weights
     assert walked.scores[0].name.startswith("class ")
-    assert "It comes out as" not in page.read_text()
+    assert "Prediction: " not in page.read_text()
     assert "These probabilities mean nothing" in page.read_text()
     reslab.walk("cifar_resnet20", photo, tmp_path / "again.html")
     assert page.read_bytes() == (tmp_path / "again.html").read_bytes()
 
 
-def test_weights_that_lack_a_stage_are_no_weights_of_the_whole(photo: Path, partial_weights: Path) -> None:
+def test_partial_weights_mean_nothing(photo: Path, partial_weights: Path) -> None:
     walked = reslab.walk("resnet18", photo, weights=partial_weights)
     assert not walked.meaningful
-    assert "none for layer4" in walked.weights
+    assert "without layer4" in walked.weights
 
 
-def test_whole_weights_from_a_file_mean_something(photo: Path, tmp_path: Path) -> None:
+def test_complete_weights_from_a_file_are_meaningful(photo: Path, tmp_path: Path) -> None:
     torch.save(reslab.cifar_resnet20(num_classes=10).state_dict(), tmp_path / "weights.pth")
     walked = reslab.walk("cifar_resnet20", photo, weights=tmp_path / "weights.pth")
     assert walked.meaningful
@@ -236,22 +241,22 @@ def test_whole_weights_from_a_file_mean_something(photo: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("model", "settings", "said"),
+    ("model", "settings", "message"),
     [
         ("resnet19", {}, "did you mean 'resnet18'?"),
-        ("TextbookBlock", {}, "is a block alone"),
-        ("weights.pth", {}, "no model file of reslab's"),
+        ("TextbookBlock", {}, "is a single block"),
+        ("weights.pth", {}, "not a model file of reslab"),
         (nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2)), {}, "no feature maps"),
         (nn.Sequential(nn.Conv2d(5, 4, 3)), {}, "takes 5 channels"),
         ("cifar_resnet20", {"path": "walk.jpg"}, "a page ends in .html"),
-        ("cifar_resnet20", {"path": "nowhere/walk.html"}, "there is no folder nowhere"),
+        ("cifar_resnet20", {"path": "nowhere/walk.html"}, "there is no writable folder nowhere"),
     ],
     ids=["unknown", "block", "weights file", "no maps", "channels", "suffix", "folder"],
 )
-def test_what_cannot_be_walked_is_answered(
+def test_a_wrong_argument_is_an_error(
     model: Any,
     settings: dict[str, Any],
-    said: str,
+    message: str,
     photo: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -261,26 +266,25 @@ def test_what_cannot_be_walked_is_answered(
     Path("walk.jpg").write_bytes(b"precious")
     with pytest.raises(reslab.ReslabError) as caught:
         reslab.walk(model, photo, **settings)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert Path("walk.jpg").read_bytes() == b"precious"
 
 
-def test_a_cut_photo_is_walked_through_where_cut_photos_are_kept(photo: Path, tmp_path: Path) -> None:
-    photo.write_bytes(photo.read_bytes()[:-200])
-    keep = Preprocess(size=32, resize=36, truncated="keep")
-    page = tmp_path / "walk.html"
+def test_a_truncated_photo_needs_truncated_keep(photo: Path, tmp_path: Path) -> None:
+    content = photo.read_bytes()[:-200]
+    refuse, keep = Preprocess(size=32, resize=36), Preprocess(size=32, resize=36, truncated="keep")
     with pytest.raises(reslab.ReslabError, match="truncated"):
-        reslab.walk("cifar_resnet20", photo, page, preprocess=Preprocess(size=32, resize=36))
-    reslab.walk("cifar_resnet20", photo, page, preprocess=keep)
-    assert page.is_file()
+        reslab.walk("cifar_resnet20", content, preprocess=refuse)
+    assert reslab.walk("cifar_resnet20", content, preprocess=keep).stations
 
 
-def test_the_command_writes_the_page(classifier: reslab.Classifier, photo: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_page(
+    classifier: reslab.Classifier, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     classifier.save(tmp_path / "model.safetensors")
-    command = [sys.executable, "-m", "reslab", "walk", "model.safetensors", photo.name, "-o", "out.html"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "It comes out as" in done.stdout
+    model, page = str(tmp_path / "model.safetensors"), str(tmp_path / "out.html")
+    assert run(["walk", model, str(photo), "-o", page]) == 0
+    assert "Prediction: " in capsys.readouterr().out
     assert (tmp_path / "out.html").read_text().startswith("<!DOCTYPE html>")
 
 
@@ -289,15 +293,15 @@ def test_the_command_writes_the_page(classifier: reslab.Classifier, photo: Path,
 
 def box(page: Page) -> list[float]:
     """x, y, width, height of the rectangle on the photo."""
-    rectangle = page.locator("#seen .box")
+    rectangle = page.locator("#view .box")
     return [float(rectangle.get_attribute(name) or "nan") for name in ("x", "y", "width", "height")]
 
 
 def expected(network: nn.Module, name: str, row: int, column: int, side: int = 32) -> list[float]:
-    """What anatomy says that a position sees, clipped to the photo."""
+    """Receptive field of a position by the anatomy, clipped to the photo."""
     layer = next(r for r in reslab.anatomy(network, (3, side, side)).fold(2) if r.name == name)
     assert layer.receptive_field is not None
-    size, jump, start = (both(getattr(layer.receptive_field, n)) for n in ("size", "jump", "start"))
+    size, jump, start = (as_pair(getattr(layer.receptive_field, n)) for n in ("size", "jump", "start"))
     top, left = (max(0, s + i * j) for s, i, j in zip(start, (row, column), jump, strict=True))
     bottom, right = (
         min(side, s + i * j + n) for s, i, j, n in zip(start, (row, column), jump, size, strict=True)
@@ -305,7 +309,7 @@ def expected(network: nn.Module, name: str, row: int, column: int, side: int = 3
     return [left, top, right - left, bottom - top]
 
 
-def test_pointing_at_a_map_shows_what_the_position_sees(
+def test_pointing_at_a_map_shows_the_receptive_field(
     page_file: Path, classifier: reslab.Classifier, visit: Visit
 ) -> None:
     page = visit(page_file, viewport={"width": 1200, "height": 900})
@@ -323,16 +327,14 @@ def test_pointing_at_a_map_shows_what_the_position_sees(
         at = ((column + 0.5) / columns * area["width"], (row + 0.5) / rows * area["height"])
         frame.hover(position={"x": at[0], "y": at[1]})
         assert box(page) == expected(classifier.network, name, row, column)
-        assert f"{name}, row {row}, column {column}:" in page.locator("#says").inner_text()
+        assert f"{name}, row {row}, column {column}:" in page.locator("#status").inner_text()
         cell = station.locator(".cell").nth(1).bounding_box()
         assert cell is not None
         assert cell["x"] <= area["x"] + at[0] <= cell["x"] + cell["width"]
         assert cell["y"] <= area["y"] + at[1] <= cell["y"] + cell["height"]
 
 
-def test_a_finger_points_as_a_mouse_does(
-    page_file: Path, classifier: reslab.Classifier, visit: Visit
-) -> None:
+def test_a_tap_points_as_a_mouse_does(page_file: Path, classifier: reslab.Classifier, visit: Visit) -> None:
     page = visit(page_file, viewport={"width": 360, "height": 700}, has_touch=True)
     frame = page.locator(".station").nth(1).locator(".frame").first
     frame.tap(position={"x": 1, "y": 1})
@@ -350,7 +352,7 @@ def test_the_keyboard_reaches_and_moves_every_position(
         if focus[1] == "BODY":
             break
         reached.append(focus[0])
-    assert focus[1] == "BODY"  # tab comes out at the end: there is no trap
+    assert focus[1] == "BODY"  # tab leaves the page at its end: there is no trap
     assert reached.count("picker") == 10
     page.locator(".picker").nth(4).focus()  # layer2.0, 16 x 16, in the middle
     assert page.locator(".picker").nth(4).evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
@@ -365,10 +367,10 @@ def test_the_keyboard_reaches_and_moves_every_position(
         page.keyboard.press(key)
     assert box(page) == expected(classifier.network, "layer2.0", 15, 15)
     assert page.locator(".picker").nth(4).get_attribute("aria-valuetext") == "row 15, column 15"
-    assert page.locator("[role=status]").inner_text().startswith("layer2.0, row 15, column 15: sees")
+    assert page.locator("[role=status]").inner_text().startswith("layer2.0, row 15, column 15: receptive")
 
 
-def test_names_from_strangers_stay_text(page_file: Path, photo: Path, visit: Visit) -> None:
+def test_untrusted_names_are_escaped(page_file: Path, photo: Path, visit: Visit) -> None:
     page = visit(page_file)
     assert page.locator("h1").inner_text() == f"{photo.name} in cifar_resnet20"
     names = page.locator(".scores th").all_inner_texts()
@@ -377,25 +379,25 @@ def test_names_from_strangers_stay_text(page_file: Path, photo: Path, visit: Vis
     assert page.locator("h1 b").count() == 0
 
 
-def test_the_policy_lets_nothing_in_or_out(page_file: Path, browser: Any) -> None:
+def test_the_policy_forbids_requests_and_other_scripts(page_file: Path, browser: Any) -> None:
     page = browser.new_page()
-    refused: list[str] = []
-    page.on("console", lambda message: refused.append(message.text))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
     page.goto(page_file.resolve().as_uri())
     page.evaluate("fetch('http://127.0.0.1:9/').catch(() => 0)")
     page.evaluate(
-        "() => { const s = document.createElement('script'); s.textContent = 'window.got = 1';"
+        "() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1';"
         "document.body.append(s); const i = new Image(); i.src = 'http://127.0.0.1:9/a.png';"
         "document.body.append(i); }"
     )
-    assert page.evaluate("window.got") is None
+    assert page.evaluate("window.ran") is None
     page.wait_for_timeout(200)
-    blamed = " ".join(text for text in refused if "Content Security Policy" in text)
-    assert all(rule in blamed for rule in ("default-src 'none'", "script-src", "img-src"))
+    violations = " ".join(text for text in messages if "Content Security Policy" in text)
+    assert all(rule in violations for rule in ("default-src 'none'", "script-src", "img-src"))
     page.close()
 
 
-def test_the_page_is_sound_for_those_who_do_not_see_it(page_file: Path, visit: Visit) -> None:
+def test_the_page_works_with_a_screen_reader(page_file: Path, visit: Visit) -> None:
     page = visit(page_file)
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("h1").count() == page.locator("main").count() == page.locator("header").count() == 1
@@ -415,25 +417,24 @@ def test_the_page_is_sound_for_those_who_do_not_see_it(page_file: Path, visit: V
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read(page_file: Path, visit: Visit, scheme: str) -> None:
+def test_the_contrast_of_every_text_is_sufficient(page_file: Path, visit: Visit, scheme: str) -> None:
     """WCAG 2.2, contrast minimum: 4.5 to 1."""
     page = visit(page_file, color_scheme=scheme)
-    worst = page.evaluate(CONTRAST)
-    assert worst >= 4.5
+    assert page.evaluate(CONTRAST) >= 4.5
 
 
 @pytest.mark.parametrize("width", [360, 1600])
-def test_nothing_sticks_out_sideways(page_file: Path, visit: Visit, width: int) -> None:
+def test_the_page_fits_the_width_of_the_window(page_file: Path, visit: Visit, width: int) -> None:
     page = visit(page_file, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_without_javascript_everything_but_the_pointer_is_there(page_file: Path, visit: Visit) -> None:
+def test_without_javascript_only_the_pointer_is_missing(page_file: Path, visit: Visit) -> None:
     page = visit(page_file, java_script_enabled=False)
     assert page.locator(".station").count() == 10
     assert page.locator(".frame img").count() == 80
     assert page.locator(".picker").first.is_hidden()
-    assert page.locator("#how").is_hidden()
+    assert page.locator("#help").is_hidden()
     assert page.locator(".station .field .box").first.is_visible()
     assert page.locator(".norms.scores").is_visible()
 

@@ -67,6 +67,8 @@ def place_of(error: BaseException) -> str:
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__") == ANSWER:
             return quote(frame.f_code.co_filename, line)
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return quote(error.filename, error.lineno)
     return ""
 
 

@@ -1,7 +1,7 @@
-"""A template and its values -> one HTML file that needs nothing else: no script, style or picture from afar.
+"""Render a template to one HTML file without external scripts, styles or images.
 
-Whatever comes from people (file names, class names) is escaped, and a Content-Security-Policy in the page
-itself forbids every request and every script but the page's own.
+Jinja2 escapes file names and class names. The page's Content-Security-Policy forbids every request and every
+script but its own.
 """
 
 from __future__ import annotations
@@ -26,43 +26,66 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, values: Mapping[str, Any], *, script: str = "") -> str:
-    """The page of `templates/template`. `script` is a file there, which the page carries and may run.
+    """Render `templates/template`.
 
-    The page gets `style` and `script`, ready to stand in their elements, and `policy` for its meta tag.
+    Args:
+        values: variables of the template. `style`, `script` and `policy` are added.
+        script: file in `templates/` that the page contains and may run.
     """
-    style, code = _file("style.css"), _file(script) if script else ""
-    return _environment().get_template(template).render(values, **_own(style, code))
+    from markupsafe import Markup
+
+    style, code = (_read(name) if name else "" for name in ("style.css", script))
+    may_run = _hash(code) if code else "'none'"
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src {_hash(style)}; script-src {may_run}"
+    )
+    own = {"style": Markup(style), "script": Markup(code), "policy": policy}
+    return _environment().get_template(template).render(values, **own)
 
 
 def page_path(path: Path, example: str) -> Path:
-    """Where a page goes; refused before any work if it cannot go there. Raises UsageError."""
+    """Check that a page can be written to `path`, before any work. Return it with ~ expanded.
+
+    Args:
+        example: what to write instead, such as "-o walk.html".
+
+    Raises:
+        UsageError: the suffix is not .html, or the folder is missing or not writable.
+    """
     path = files.user_path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{path} is no name for a page", "a page ends in .html", f"write {example}")
+        raise UsageError(f"{path} is not a name for a page", "a page ends in .html", f"write {example}")
     is_folder = os.path.isdir(path)
-    if is_folder or not files.may_write_into(path.parent):
-        why = "it is a folder" if is_folder else f"there is no folder {path.parent} that may be written into"
-        raise UsageError(f"the page cannot go to {path}", why, "name a file in a folder that is there")
+    if is_folder or not files.is_writable_folder(path.parent):
+        why = "it is a folder" if is_folder else f"there is no writable folder {path.parent}"
+        raise UsageError(f"the page cannot be written to {path}", why, "name a file in an existing folder")
     return path
 
 
 def write_page(path: Path, text: str) -> None:
-    """Replaces `path` by the page, whole. Raises UsageError if there is no room or no permission."""
+    """Replace `path` by the page, atomically.
+
+    Raises:
+        UsageError: the disk is full or `path` is not writable.
+    """
     try:
         files.write(path, text.encode("utf-8"))
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise UsageError(f"{path} could not be written", why, "make room there, or name another") from error
+        raise UsageError(
+            f"{path} could not be written", why, "free some space, or name another path"
+        ) from error
 
 
 def data_uri(content: bytes) -> str:
-    """A picture as an address that carries it: PNG or JPEG."""
+    """Return a PNG or JPEG as a data URI."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """1234.5 -> 1,230; 0.012345 -> 0.0123; 1.2e9 -> 1.20e+09; what is no number is said."""
+    """1234.5 -> 1,230; 0.012345 -> 0.0123; 1.2e9 -> 1.20e+09; nan and inf -> not a number"""
     if not math.isfinite(value):
         return "not a number"
     if value == 0:
@@ -78,25 +101,13 @@ def sides(values: Any) -> str:
     return " × ".join(f"{value:,}" for value in values)
 
 
-def _own(style: str, script: str) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    assert "</" not in style + script  # either would end its element
-    may_run = _hash(script) if script else "'none'"
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src {_hash(style)}; script-src {may_run}"
-    )
-    return {"style": Markup(style), "script": Markup(script), "policy": policy}
+def _read(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
-    """As a policy names what stands between <script> and </script>."""
+    """Return the policy's source expression for the text of an inline element."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _file(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 @cache

@@ -1,8 +1,8 @@
-// Point at a feature map, or move its position with the arrow keys: the photo shows what that position sees.
+// Pointing at a feature map, or moving its position with the arrow keys, shows the receptive field on the photo.
 "use strict";
 (() => {
-  const photo = document.getElementById("seen");
-  const says = document.getElementById("says");
+  const photo = document.getElementById("view");
+  const status = document.getElementById("status");
   const [photoHeight, photoWidth] = numbers(photo.dataset.size);
   const stations = new Map();
 
@@ -10,7 +10,7 @@
     return text.split(" ").map(Number);
   }
 
-  // first pixel seen and first one no longer seen, along one axis, clipped to the photo
+  // receptive field along one axis, clipped to the photo: first pixel, and first pixel after it
   function span(index, size, jump, start, end) {
     const first = start + index * jump;
     return [Math.min(Math.max(0, first), end), Math.max(0, Math.min(end, first + size))];
@@ -28,13 +28,13 @@
     for (const [key, value] of Object.entries({ x: left, y: top, width, height })) box.setAttribute(key, value);
     photo.classList.add("pointed");
     let text = `${name}, row ${row}, column ${column}: `;
-    if (width === 0 || height === 0) text += "sees only padding beyond the edge.";
-    else if (width === photoWidth && height === photoHeight) text += "sees the whole photo.";
+    if (width === 0 || height === 0) text += "the receptive field has only padding.";
+    else if (width === photoWidth && height === photoHeight) text += "the receptive field covers the whole photo.";
     else {
-      text += `sees ${width} × ${height} pixels, columns ${left} to ${right - 1}, rows ${top} to ${bottom - 1}.`;
-      if (width < size[1] || height < size[0]) text += ` The rest of its ${size[1]} × ${size[0]} lies beyond the edge.`;
+      text += `receptive field ${width} × ${height} pixels, columns ${left} to ${right - 1}, rows ${top} to ${bottom - 1}.`;
+      if (width < size[1] || height < size[0]) text += ` The rest of ${size[1]} × ${size[0]} is outside the photo.`;
     }
-    if (says.textContent !== text) says.textContent = text;
+    if (status.textContent !== text) status.textContent = text;
     for (const other of stations.values()) other.element.classList.toggle("active", other === station);
     for (const cell of station.cells) {
       cell.style.left = `${(100 * column) / columns}%`;
@@ -101,5 +101,5 @@
   document.querySelectorAll(".station[data-size]").forEach(prepare);
   document.addEventListener("pointermove", point);
   document.addEventListener("pointerdown", point);
-  document.getElementById("how").hidden = stations.size === 0;
+  document.getElementById("help").hidden = stations.size === 0;
 })();

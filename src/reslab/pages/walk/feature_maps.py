@@ -1,4 +1,4 @@
-"""The most active feature maps of a layer, as small pictures on one scale."""
+"""Most active feature maps of a layer, as small images on one color scale."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
-COLOURS = 128  # steps of viridis: finer ones are not seen, and cost bytes
+COLOR_STEPS = 128  # steps of viridis; more are invisible and make larger files
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """One channel: its mean absolute value, where that is largest in words, and itself as a PNG."""
+    """One channel as a PNG, with its mean absolute value and where that is largest ("top left")."""
 
     channel: int
     mean: float
@@ -26,9 +26,15 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The most active channels first. `low` is the darkest colour's value, `high` the brightest's.
+    """Feature maps of one layer, the most active channel first.
 
-    `silent` counts the channels that are zero everywhere, `broken` says that some values are no numbers.
+    Args:
+        maps: the shown channels.
+        channels: number of channels of the layer.
+        low: value of the darkest color.
+        high: value of the brightest color.
+        silent: number of channels that are zero everywhere.
+        broken: some values are not finite.
     """
 
     maps: tuple[FeatureMap, ...]
@@ -40,33 +46,28 @@ class FeatureMaps:
 
 
 def most_active(values: NDArray[Any], count: int) -> FeatureMaps:
-    """The `count` channels of `values` (C, H, W) with the largest mean absolute value."""
+    """Return the `count` channels of `values` (C, H, W) with the largest mean absolute value."""
     finite = np.isfinite(values)
     values = np.where(finite, values, 0).astype(np.float32)
-    means = np.abs(values).mean(axis=(1, 2))
+    means = np.abs(values).mean(axis=(1, 2))  # (C,)
     order = np.argsort(-means, kind="stable")[:count]
     shown = values[order]
-    # one bright pixel would darken all the others, so half a percent of them may exceed the scale
+    # one bright pixel would darken all the others, so 0.5 % of them may exceed the scale
     high = float(np.quantile(shown, 0.995)) if shown.size > 1000 else float(shown.max())
     low = min(0.0, float(np.quantile(shown, 0.005)))
     if high <= low:
         high = float(shown.max()) if shown.max() > low else low + 1
-    scaled = ((shown - low) / (high - low)).clip(0, 1) * (COLOURS - 1)
-    maps = [
-        FeatureMap(
-            int(channel),
-            float(means[channel]),
-            _where(values[channel]),
-            _png(picture.round().astype(np.uint8)),
-        )
-        for channel, picture in zip(order, scaled, strict=True)
-    ]
+    steps = (((shown - low) / (high - low)).clip(0, 1) * (COLOR_STEPS - 1)).round().astype(np.uint8)
+    maps = tuple(
+        FeatureMap(int(channel), float(means[channel]), _where(values[channel]), _png(image))
+        for channel, image in zip(order, steps, strict=True)
+    )
     silent = int((np.abs(values).max(axis=(1, 2)) == 0).sum())
-    return FeatureMaps(tuple(maps), len(values), low, high, silent, not bool(finite.all()))
+    return FeatureMaps(maps, len(values), low, high, silent, not bool(finite.all()))
 
 
 def _where(values: NDArray[Any]) -> str:
-    """In which of nine parts of the map the mean absolute value is largest."""
+    """Name the ninth of the map with the largest mean absolute value."""
     if min(values.shape) < 3 or not values.any():
         return ""
     means = {
@@ -79,10 +80,10 @@ def _where(values: NDArray[Any]) -> str:
 
 
 def _png(steps: NDArray[np.uint8]) -> bytes:
+    """Encode steps of the palette (H, W) as a PNG."""
     from PIL import Image
 
-    image = Image.fromarray(steps, "L").convert("P")
-    image.frombytes(steps.tobytes())
+    image = Image.frombytes("P", steps.shape[::-1], steps.tobytes())
     image.putpalette(_palette())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
@@ -91,8 +92,8 @@ def _png(steps: NDArray[np.uint8]) -> bytes:
 
 @cache
 def _palette() -> bytes:
-    """Viridis, which is read the same in grey and by people who see fewer colours."""
+    """Viridis: readable in grayscale and with color vision deficiency."""
     from matplotlib import colormaps
 
-    colours = colormaps["viridis"](np.linspace(0, 1, COLOURS))[:, :3]
-    return (colours * 255).round().astype(np.uint8).tobytes()
+    colors = colormaps["viridis"](np.linspace(0, 1, COLOR_STEPS))[:, :3]
+    return (colors * 255).round().astype(np.uint8).tobytes()

@@ -1,4 +1,4 @@
-"""A photo as the network sees it and as people see it, ready for a page."""
+"""A photo as the network's input and as a picture for the page."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from PIL import Image
 from torch import Tensor
 
 from reslab.photos.decoding.decode import decode
 from reslab.photos.loading.preprocess import Preprocess
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-WIDEST = 360  # pixels of the whole photo on the page
-LOSSLESS = 64  # up to this side a picture is kept to the bit: it is shown enlarged
+MAX_PHOTO_SIDE = 360  # pixels of the whole photo on the page
+MAX_PNG_SIDE = 64  # smaller images are shown enlarged, so they are stored without loss
 
 
 @dataclass(frozen=True)
-class PhotoSeen:
-    """`image` is what the network sees, (height, width) = `size`; `whole` the photo around it.
+class InputPhoto:
+    """A photo and the part of it that the network gets.
 
-    `crop` is where the one lies in the other, as (left, top, width, height) in thousandths of its sides.
+    Args:
+        name: file name of the photo.
+        size: (height, width) of the network's input.
+        image: the network's input as PNG or JPEG.
+        whole: the whole photo as PNG or JPEG.
+        whole_size: (height, width) of `whole`.
+        crop: (left, top, width, height) of the input within the photo, in thousandths of the photo's sides.
+        gray: the network takes one channel.
     """
 
     name: str
@@ -33,47 +38,42 @@ class PhotoSeen:
     whole: bytes = field(repr=False)
     whole_size: tuple[int, int]
     crop: tuple[float, float, float, float]
-    grey: bool
+    gray: bool
 
     @property
-    def cut(self) -> bool:
-        """Whether the network sees less than the whole photo."""
+    def cropped(self) -> bool:
+        """True if the network gets less than the whole photo."""
         return min(self.crop[2:]) < 999
 
 
-def look(photo: Path | bytes, preprocess: Preprocess) -> tuple[PhotoSeen, Tensor]:
-    """The photo for people, and (1, C, H, W) for the network. Raises PhotosError."""
-    read = preprocess.read(photo)  # (C, H', W')
-    seen = preprocess.evaluation(read)  # (C, H, W)
-    name = "photo" if isinstance(photo, bytes) else os.fsencode(photo.name).decode("utf-8", "replace")
-    whole = decode(photo, "RGB" if preprocess.channels == 3 else "L", preprocess.truncated, WIDEST)
-    side = min(whole.size) * preprocess.size / preprocess.resize  # of the centre crop, in its pixels
-    crop = _crop(side, *whole.size)
-    whole.thumbnail((WIDEST, WIDEST))
-    size = (seen.shape[1], seen.shape[2])
-    value = PhotoSeen(
-        name, size, _bytes(_image(seen)), _bytes(whole), whole.size[::-1], crop, preprocess.channels == 1
-    )
-    return value, preprocess.normalize(seen[None])
+def read_photo(photo: Path | bytes, preprocess: Preprocess) -> tuple[InputPhoto, Tensor]:
+    """Read a photo for the page, and as the network's input (1, C, H, W).
 
-
-def _crop(side: float, width: int, height: int) -> tuple[float, float, float, float]:
-    """The square in the middle of a photo, in thousandths of its width and height."""
+    Raises:
+        PhotosError: the photo cannot be read.
+    """
+    pixels = preprocess.evaluation(preprocess.read(photo))  # (C, H, W)
+    mode: Literal["RGB", "L"] = "RGB" if preprocess.channels == 3 else "L"
+    whole = decode(photo, mode, preprocess.truncated, MAX_PHOTO_SIDE)
+    width, height = whole.size
+    side = min(width, height) * preprocess.size / preprocess.resize  # of the centre crop, in its pixels
     across, down = 1000 * side / width, 1000 * side / height
-    return (1000 - across) / 2, (1000 - down) / 2, across, down
+    whole.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE))
+    value = InputPhoto(
+        name="photo" if isinstance(photo, bytes) else os.fsencode(photo.name).decode("utf-8", "replace"),
+        size=(pixels.shape[1], pixels.shape[2]),
+        image=_encode(Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).contiguous().numpy())),
+        whole=_encode(whole),
+        whole_size=(whole.height, whole.width),
+        crop=((1000 - across) / 2, (1000 - down) / 2, across, down),
+        gray=preprocess.channels == 1,
+    )
+    return value, preprocess.normalize(pixels[None])
 
 
-def _image(pixels: Tensor) -> Image.Image:
-    """uint8 (C, H, W) -> RGB or grey"""
-    from PIL import Image
-
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
-    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-
-
-def _bytes(image: Image.Image) -> bytes:
+def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    if max(image.size) <= LOSSLESS:
+    if max(image.size) <= MAX_PNG_SIDE:
         image.save(buffer, "PNG", optimize=True)
     else:
         image.save(buffer, "JPEG", quality=92, subsampling=0)

@@ -1,7 +1,7 @@
-"""Where the photo is looked at on its way, and what is found there.
+"""Stations of a photo in a network: feature maps, receptive field and residual sum of each.
 
-Anatomy says what the stations are and which of a sum's two terms is the shortcut; one pass of the network
-itself, watched by hooks, brings the maps and the norms.
+The anatomy gives the stations and tells a sum's shortcut from its branch. One pass of the network itself,
+with hooks, gives the maps and the norms.
 """
 
 from __future__ import annotations
@@ -18,45 +18,66 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reslab.evaluation.inference import evaluating
 from reslab.inspection.arithmetic import ReceptiveField
-from reslab.inspection.layers import Block, Layer, both
+from reslab.inspection.layers import Block, Layer
 from reslab.inspection.summary import Anatomy
 from reslab.randomness import preserve_rng_state
 
 from .feature_maps import FeatureMaps, most_active
 
 Shape = tuple[int, ...]
-WORDS = {"ZeroPad": "zero padding", "Conv2d": "convolution", "BatchNorm2d": "batch norm"}
-WORDS |= {"AvgPool2d": "average pooling", "MaxPool2d": "pooling"}
+LAYER_NAMES = {
+    "ZeroPad": "zero padding",
+    "Conv2d": "convolution",
+    "BatchNorm2d": "batch norm",
+    "AvgPool2d": "average pooling",
+    "MaxPool2d": "pooling",
+}
 
 
 @dataclass(frozen=True)
 class Sum:
-    """What a block adds up: the norms (Euclidean, over every channel and position) of the terms and the sum.
+    """Residual sum of a block, with Euclidean norms over all channels and positions.
 
-    `way` says what the shortcut passes through; it is empty for the identity.
+    Args:
+        shortcut_layers: the layers that the shortcut passes through; empty for the identity.
+        shortcut_norm: norm of the shortcut.
+        added_norm: norm of what the block adds to it.
+        sum_norm: norm of the sum.
     """
 
-    way: str
+    shortcut_layers: str
     shortcut_norm: float
     added_norm: float
     sum_norm: float
 
     @property
     def ratio(self) -> float:
-        """How much the block adds for one unit that the shortcut carries."""
+        """`added_norm` relative to `shortcut_norm`; nan if the shortcut is zero."""
         return self.added_norm / self.shortcut_norm if self.shortcut_norm else float("nan")
 
     @property
     def largest(self) -> float:
+        """Largest finite norm, the full length of a bar."""
         norms = (self.shortcut_norm, self.added_norm, self.sum_norm)
         return max((norm for norm in norms if norm < float("inf")), default=0.0) or 1.0
 
 
 @dataclass(frozen=True)
 class Station:
-    """A block, or a run of plain layers with maps of one size. `name` is the module after which it stands.
+    """A block, or a run of plain layers whose maps have one size.
 
-    `sum` is None where there is none or it cannot be told apart; `sum_note` then says which of the two.
+    Args:
+        name: the module after which the station is.
+        stage: stem, layer1, ..., head.
+        title: names of its layers.
+        kind: class of the block; empty for plain layers.
+        shape: (C, H, W) of the output.
+        receptive_field: of one output position; None if it cannot be computed.
+        formula: of the map's size; empty if it does not change.
+        parameters: number of parameters.
+        maps: the most active feature maps.
+        sum: the block's residual sum; None if it has none or its terms cannot be told apart.
+        sum_note: why `sum` is None.
     """
 
     name: str
@@ -71,172 +92,181 @@ class Station:
     sum: Sum | None = None
     sum_note: str = ""
 
-    def sees(self, row: int, column: int, photo: Shape) -> tuple[int, int, int, int] | None:
-        """(left, top, right, bottom) of what a position sees of a photo (height, width), clipped to it.
+    def visible(self, row: int, column: int, photo: Shape) -> tuple[int, int, int, int] | None:
+        """Return the receptive field of a position, clipped to a photo (height, width).
 
-        right and bottom are the first pixels that it does not see. None if it is not known.
+        Returns:
+            (left, top, right, bottom) in pixels; right and bottom are exclusive. None if it is unknown.
         """
         if self.receptive_field is None:
             return None
-        field = self.receptive_field
-        axes = zip((row, column), both(field.size), both(field.jump), both(field.start), photo, strict=True)
+        axes = zip(self.receptive_field.axes, (row, column), photo, strict=True)
         (top, bottom), (left, right) = (
             (min(max(0, start + i * jump), end), max(0, min(end, start + i * jump + size)))
-            for i, size, jump, start, end in axes
+            for (size, jump, start), i, end in axes
         )
         return left, top, right, bottom
 
 
 @dataclass(frozen=True)
-class _Stop:
-    """Rows of the table that become one station: a block's, or those of a run of layers."""
+class _Group:
+    """Layers that become one station: a block, or a run of plain layers."""
 
     stage: str
-    rows: tuple[Layer, ...]
+    layers: tuple[Layer, ...]
     block: Block | None
 
     @property
+    def last(self) -> Layer:
+        return self.layers[-1]
+
+    @property
     def title(self) -> str:
-        names = [row.name for row in self.rows]
+        names = [layer.name for layer in self.layers]
         return ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]}"
 
 
-def visit(
-    network: nn.Module, images: Tensor, taken: Anatomy, count: int
+def find_stations(
+    network: nn.Module, images: Tensor, anatomy: Anatomy, max_maps: int
 ) -> tuple[tuple[Station, ...], object]:
-    """Passes images (1, C, H, W) through: the stations with their `count` most active maps, and the output.
+    """Run images (1, C, H, W) through the network.
 
-    Modes, hooks and random state of the network come back as they were.
+    Returns:
+        The stations, each with at most `max_maps` feature maps, and the network's output. Modes, hooks and
+        the random state are restored.
     """
-    planned = _plan(taken, dict(network.named_modules()))
-    watch = _Watch(network, {stop.rows[-1].name for stop in planned}, count)
-    with evaluating(network), preserve_rng_state(), watch.hooked(), watch:
+    groups = _group_layers(anatomy, dict(network.named_modules()))
+    recorder = _Recorder(network, {group.last.name for group in groups}, max_maps)
+    with evaluating(network), preserve_rng_state(), recorder.hooked(), recorder:
         output = network(images)
-    return tuple(_station(s, taken, watch) for s in planned if s.rows[-1].name in watch.maps), output
+    return tuple(_station(g, anatomy, recorder) for g in groups if g.last.name in recorder.maps), output
 
 
-def _plan(taken: Anatomy, modules: Mapping[str, nn.Module]) -> list[_Stop]:
-    blocks = {block.name: block for block in taken.blocks}
-    begun = False  # whether a stage has been passed: what comes before is the stem, what comes after the head
-    seen: set[str] = set()
+def _group_layers(anatomy: Anatomy, modules: Mapping[str, nn.Module]) -> list[_Group]:
+    blocks = {block.name: block for block in anatomy.blocks}
+    after_stem = False  # plain layers are the stem before the first stage, and the head after it
 
-    def group(row: Layer) -> tuple[Any, ...]:
-        nonlocal begun
-        stage, _, rest = row.name.partition(".")
-        begun |= bool(rest)
-        place = stage if rest else "head" if begun else "stem"
-        return place, row.output and row.output[1:], row.name if row.name in blocks else ""
+    def key(layer: Layer) -> tuple[Any, ...]:
+        nonlocal after_stem
+        stage, _, rest = layer.name.partition(".")
+        after_stem |= bool(rest)
+        stage = stage if rest else "head" if after_stem else "stem"
+        return stage, layer.output and layer.output[1:], layer.name if layer.name in blocks else ""
 
-    planned = []
-    for (stage, size, block), run in groupby(taken.fold(2), group):
-        rows = [row for row in run if row.name in modules and row.name not in seen]
-        if not rows or not size or len(size) != 2 or (size == (1, 1) and not block):
-            continue
-        seen |= {row.name for row in rows}
-        planned.append(_Stop(stage, tuple(rows), blocks[block] if block else None))
-    return planned
+    groups = []
+    used: set[str] = set()
+    for (stage, size, block), run in groupby(anatomy.fold(2), key):
+        layers = [layer for layer in run if layer.name in modules and layer.name not in used]
+        if layers and size and len(size) == 2 and (size != (1, 1) or block):
+            used |= {layer.name for layer in layers}
+            groups.append(_Group(stage, tuple(layers), blocks[block] if block else None))
+    return groups
 
 
-def _station(stop: _Stop, taken: Anatomy, watch: _Watch) -> Station:
-    row = stop.rows[-1]
-    total, note = _sum_of(taken, stop.block, watch) if stop.block else (None, "")
+def _station(group: _Group, anatomy: Anatomy, recorder: _Recorder) -> Station:
+    last = group.last
+    total, note = _residual_sum(anatomy, group.block, recorder) if group.block else (None, "")
     return Station(
-        name=row.name,
-        stage=stop.stage,
-        title=stop.title,
-        kind=row.kind if stop.block else "",
-        shape=row.output or (),
-        receptive_field=row.receptive_field,
-        formula=next((r.formula for r in stop.rows if r.formula), ""),
-        parameters=sum(r.parameters for r in stop.rows),
-        maps=watch.maps[row.name],
+        name=last.name,
+        stage=group.stage,
+        title=group.title,
+        kind=last.kind if group.block else "",
+        shape=last.output or (),
+        receptive_field=last.receptive_field,
+        formula=next((layer.formula for layer in group.layers if layer.formula), ""),
+        parameters=sum(layer.parameters for layer in group.layers),
+        maps=recorder.maps[last.name],
         sum=total,
         sum_note=note,
     )
 
 
-def _sum_of(taken: Anatomy, block: Block, watch: _Watch) -> tuple[Sum | None, str]:
-    """The block's sum with its terms told apart, or why there is none."""
+def _residual_sum(anatomy: Anatomy, block: Block, recorder: _Recorder) -> tuple[Sum | None, str]:
+    """Return the block's sum, or None and the reason."""
     inside = range(block.first, block.last)
-    sums = [i for i in inside if taken.layers[i].kind == "add" and len(set(taken.layers[i].inputs)) == 1]
-    own = [i for i in sums if taken.layers[i].name.rpartition(".")[0] == block.name]
+    layers = anatomy.layers
+    sums = [i for i in inside if layers[i].kind == "add" and len(set(layers[i].inputs)) == 1]
+    own = [i for i in sums if layers[i].name.rpartition(".")[0] == block.name]
     if not sums:
-        joins = any(taken.layers[i].kind == "cat" for i in inside)
-        instead = "puts channels side by side and adds nothing up" if joins else "has no shortcut"
-        return None, f"{block.kind} {instead}: there is no sum in it."
+        concatenates = any(layers[i].kind == "cat" for i in inside)
+        why = "concatenates channels and adds nothing" if concatenates else "has no shortcut"
+        return None, f"{block.kind} {why}, so there is no sum."
     if not own:
-        return None, f"{block.kind} adds up inside its parts, which are not shown one by one."
-    sources = taken.layers[own[-1]].sources
-    depths = [_depth(taken, source, inside) for source in sources]
-    if len(sources) != 2 or depths[0] == depths[1] or block.name not in watch.sums:
-        return None, f"{block.kind} adds two terms, and which of them is the shortcut is not known."
-    shortcut = min((0, 1), key=depths.__getitem__)
-    *terms, total = watch.sums[block.name]
-    return Sum(_way(taken, sources[shortcut], block), terms[shortcut], terms[1 - shortcut], total), ""
+        return None, f"{block.kind} has its sums inside its parts, which are not shown one by one."
+    sources = layers[own[-1]].sources
+    depths = [_depth(anatomy, source, inside) for source in sources]
+    if len(sources) != 2 or depths[0] == depths[1] or block.name not in recorder.sums:
+        return None, f"{block.kind} adds two terms, but which of them is the shortcut is unknown."
+    shortcut = depths.index(min(depths))
+    *norms, total = recorder.sums[block.name]
+    path = _shortcut_layers(anatomy, sources[shortcut], block)
+    return Sum(path, norms[shortcut], norms[1 - shortcut], total), ""
 
 
-def _depth(taken: Anatomy, index: int, inside: range) -> int:
-    """How many layers of the block lie between what came in and this one."""
+def _depth(anatomy: Anatomy, index: int, inside: range) -> int:
+    """Return the number of the block's layers on the longest path to the output of layer `index`."""
     if index not in inside:
         return 0
-    return 1 + max((_depth(taken, source, inside) for source in taken.layers[index].sources), default=0)
+    return 1 + max((_depth(anatomy, source, inside) for source in anatomy.layers[index].sources), default=0)
 
 
-def _way(taken: Anatomy, index: int, block: Block) -> str:
-    """The layers that the shortcut passes through: downsample (convolution, batch norm)."""
+def _shortcut_layers(anatomy: Anatomy, index: int, block: Block) -> str:
+    """`downsample (convolution, batch norm)`"""
     name, kinds = "", list[str]()
     while index in range(block.first, block.last):
-        layer = taken.layers[index]
+        layer = anatomy.layers[index]
         name = layer.name.removeprefix(f"{block.name}.").partition(".")[0]
-        kinds.insert(0, WORDS.get(layer.kind, layer.kind))
+        kinds.insert(0, LAYER_NAMES.get(layer.kind, layer.kind))
         index = layer.sources[0] if layer.sources else -1
     return f"{name} ({', '.join(kinds)})" if kinds else ""
 
 
-class _Watch(TorchDispatchMode):
-    """Hooks say which module runs; the mode sees a block's own sums, in place or not, with both terms.
+class _Recorder(TorchDispatchMode):
+    """Record feature maps by hooks, and the terms of each block's sum by dispatch, before it may change them.
 
-    `wanted` are the modules whose maps are kept.
+    Args:
+        wanted: names of the modules whose maps are kept.
     """
 
-    def __init__(self, network: nn.Module, wanted: set[str], count: int) -> None:
+    def __init__(self, network: nn.Module, wanted: set[str], max_maps: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.network, self.wanted, self.count = network, wanted, count
+        self.network, self.wanted, self.max_maps = network, wanted, max_maps
         self.running: list[str] = []
         self.maps: dict[str, FeatureMaps] = {}
-        self.sums: dict[str, tuple[float, float, float]] = {}
+        self.sums: dict[str, tuple[float, float, float]] = {}  # norms of first term, second term, sum
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         handles: list[Any] = []
         try:
             for name, module in self.network.named_modules():
-                handles += self._watch(name, module)
+                handles += self._hook(name, module)
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _watch(self, name: str, module: nn.Module) -> list[Any]:
+    def _hook(self, name: str, module: nn.Module) -> list[Any]:
         def begin(module: nn.Module, args: Any) -> None:
             self.running.append(name)
 
         def end(module: nn.Module, args: Any, output: Any) -> None:
             self.running.pop()
             if name in self.wanted and isinstance(output, Tensor):
-                # at once: an operation in place may come after it
-                self.maps[name] = most_active(output[0].float().cpu().numpy(), self.count)  # (C, H, W)
+                # immediately: a later operation may change the output in place
+                self.maps[name] = most_active(output[0].float().cpu().numpy(), self.max_maps)  # (C, H, W)
 
         return [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         terms = [t for t in args[:2] if isinstance(t, Tensor) and t.dim() == 4]
         is_sum = op.overloadpacket.__name__ in ("add", "add_") and len(terms) == 2
         if not is_sum or terms[0].shape != terms[1].shape or not self.running:
-            return op(*args, **(kwargs or {}))
-        norms = [_norm(term) for term in terms]  # before, since the sum may replace the first
-        norms[1] *= abs(float((kwargs or {}).get("alpha", 1)))
-        out = op(*args, **(kwargs or {}))
+            return op(*args, **kwargs)
+        norms = [_norm(term) for term in terms]  # before the sum, which may overwrite the first term
+        norms[1] *= abs(float(kwargs.get("alpha", 1)))
+        out = op(*args, **kwargs)
         self.sums[self.running[-1]] = (norms[0], norms[1], _norm(out))
         return out
 

@@ -134,23 +134,23 @@ def _imagenet(name: str) -> tuple[tuple[str, ...], Preprocess]:
 
     default = torchvision.models.get_model_weights(name).DEFAULT
     transforms = default.transforms()
-    preprocess = Preprocess(
-        size=transforms.crop_size[0],
-        resize=transforms.resize_size[0],
-        mean=transforms.mean,
-        std=transforms.std,
-    )
-    return tuple(default.meta["categories"]), preprocess
+    settings = {
+        "size": transforms.crop_size[0],
+        "resize": transforms.resize_size[0],
+        "mean": transforms.mean,
+        "std": transforms.std,
+    }
+    return tuple(default.meta["categories"]), Preprocess.model_validate(settings)
 
 
 def _default_preprocess(channels: int, side: int) -> Preprocess:
+    if channels not in (1, 3):
+        raise NetworkError(
+            f"the network takes {channels} channels",
+            "a photo has 3, or 1 if it is gray",
+            "choose a network that takes 1 or 3 channels",
+        )
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else (GREY_MEAN, GREY_STD)
     resize = side if side < 64 else round(side * 8 / 7)
-    if channels == 3:
-        return Preprocess(size=side, resize=resize, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    if channels == 1:
-        return Preprocess(size=side, resize=resize, channels=1, mean=GREY_MEAN, std=GREY_STD)
-    raise NetworkError(
-        f"the network takes {channels} channels",
-        "a photo has 3, or 1 if it is gray",
-        "choose a network that takes 1 or 3 channels",
-    )
+    settings = {"size": side, "resize": resize, "channels": channels, "mean": mean, "std": std}
+    return Preprocess.model_validate(settings)

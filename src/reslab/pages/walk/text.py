@@ -1,114 +1,115 @@
-"""The walk in sentences, and the one shape that its pictures share."""
+"""Sentences and shapes of the walk page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reslab.inspection.layers import both
+from reslab.inspection.arithmetic import as_pair
 from reslab.pages.page import sides, significant
 
+from .input_picture import InputPhoto
 from .stations import Station, Sum
-from .walk import Walk
+
+Size = tuple[int, int]  # height, width
 
 
-def sees(station: Station, walk: Walk) -> str:
-    """What one value of the maps can see of the photo."""
+def describe_maps(station: Station, photo: Size) -> str:
+    """Describe the number of maps and the receptive field of one value."""
     channels, height, width = station.shape
     maps = f"{channels:,} maps of {sides((height, width))}."
     field = station.receptive_field
     if field is None:
-        return f"{maps} What one of their values sees of the photo cannot be followed through these layers."
-    size, jump = both(field.size), both(field.jump)
-    corner = _visible(station, walk, 0, 0)
-    middle = _visible(station, walk, height // 2, width // 2)
-    if corner == middle == walk.photo.size:
-        return f"{maps} Every value of them sees the whole photo."
-    if middle == walk.photo.size:
+        return f"{maps} The receptive field cannot be computed through these layers."
+    corner, middle = (
+        _visible_size(station, photo, 0, 0),
+        _visible_size(station, photo, height // 2, width // 2),
+    )
+    if corner == middle == photo:
+        return f"{maps} The receptive field of every value covers the whole photo."
+    if middle == photo:
         return (
-            f"{maps} A value in the middle sees the whole photo, one in the corner the nearest "
-            f"{sides(corner)} pixels of it."
+            f"{maps} The receptive field of a value in the middle covers the whole photo, that of the top "
+            f"left corner {sides(corner)} pixels."
         )
-    share = max(s / photo for s, photo in zip(size, walk.photo.size, strict=True))
-    room = (
-        "room for an edge or a spot of colour"
-        if share < 0.12
-        else "room for a texture or a small part of a thing"
-        if share < 0.45
-        else "room for most of a thing"
+    size, step = as_pair(field.size), as_pair(field.jump)[1]
+    fraction = max(side / whole for side, whole in zip(size, photo, strict=True))
+    enough = (
+        "an edge or a spot of color"
+        if fraction < 0.12
+        else "a texture or a small part of an object"
+        if fraction < 0.45
+        else "most of an object"
     )
     return (
-        f"{maps} Each value sees {sides(size)} pixels of the photo, {room}; its neighbour looks "
-        f"{jump[1]} {'pixel' if jump[1] == 1 else 'pixels'} further on."
+        f"{maps} The receptive field of each value is {sides(size)} pixels, enough for {enough}. That of the "
+        f"next value is {step} {'pixel' if step == 1 else 'pixels'} further on."
     )
 
 
-def stage(stations: Sequence[Station]) -> str:
-    """What a stage is made of, and what leaves it."""
+def describe_stage(stations: Sequence[Station]) -> str:
+    """`2 blocks; output 64 × 56 × 56`"""
     blocks = sum(bool(station.kind) for station in stations)
-    made = f"{blocks} {'block' if blocks == 1 else 'blocks'}; " if blocks else ""
-    return f"{made}{sides(stations[-1].shape)} come out"
+    count = f"{blocks} {'block' if blocks == 1 else 'blocks'}; " if blocks else ""
+    return f"{count}output {sides(stations[-1].shape)}"
 
 
-def adds(total: Sum) -> str:
-    """What the shortcut carries, and what the block adds to it."""
-    carried = (
-        f"The shortcut passes through {total.way}"
-        if total.way
-        else "The shortcut carries what came in, unchanged"
+def describe_sum(total: Sum) -> str:
+    """Describe the shortcut, and what the block adds to it."""
+    shortcut = (
+        f"The shortcut passes through {total.shortcut_layers}"
+        if total.shortcut_layers
+        else "The shortcut is the identity"
     )
     if not total.shortcut_norm or total.ratio != total.ratio:
-        return f"{carried}; its norm is {significant(total.shortcut_norm)}."
+        return f"{shortcut}; its norm is {significant(total.shortcut_norm)}."
     if total.added_norm == 0:
-        return f"{carried}; the block adds nothing to it."
-    much = (
-        "a correction"
+        return f"{shortcut}; the block adds nothing to it."
+    amount = (
+        "a small correction"
         if total.ratio < 0.5
         else "about as much again"
         if total.ratio < 1.5
-        else "more than it carries"
+        else "more than the shortcut"
     )
-    return f"{carried}; the block adds {significant(total.ratio, 2)} times its norm: {much}."
+    return f"{shortcut}; the block adds {significant(total.ratio, 2)} times its norm, {amount}."
 
 
 def field_size(station: Station) -> str:
-    """43 × 43, without the clipping."""
+    """`43 × 43`, not clipped to the photo"""
     field = station.receptive_field
-    return "not known" if field is None else sides(both(field.size))
+    return "unknown" if field is None else sides(as_pair(field.size))
 
 
-def alt(walk: Walk) -> str:
-    """The photo for those who do not see it."""
-    return f"{walk.photo.name}, the {sides(walk.photo.size[::-1])} pixels that the network sees"
+def alt(photo: InputPhoto) -> str:
+    """Text alternative of the network's input."""
+    return f"{photo.name}, the {sides(photo.size[::-1])} pixels that the network gets"
 
 
-def shade(station: Station, walk: Walk) -> str:
-    """An SVG path that covers all of the photo but what the middle position sees."""
-    height, width = walk.photo.size
-    box = station.sees(station.shape[1] // 2, station.shape[2] // 2, walk.photo.size)
-    left, top, right, bottom = box or (0, 0, width, height)
-    return f"M0 0H{width}V{height}H0Z M{left} {top}V{bottom}H{right}V{top}Z"
+def shade(station: Station, photo: Size) -> str:
+    """SVG path around the receptive field of the middle position."""
+    x, y, width, height = box(station, photo)
+    return f"M0 0H{photo[1]}V{photo[0]}H0Z M{x} {y}v{height}h{width}v{-height}Z"
 
 
-def box(station: Station, walk: Walk) -> tuple[int, int, int, int]:
-    """(x, y, width, height) of what the middle position sees."""
-    height, width = walk.photo.size
-    found = station.sees(station.shape[1] // 2, station.shape[2] // 2, walk.photo.size)
-    left, top, right, bottom = found or (0, 0, width, height)
+def box(station: Station, photo: Size) -> tuple[int, int, int, int]:
+    """(x, y, width, height) of the receptive field of the middle position."""
+    row, column = station.shape[1] // 2, station.shape[2] // 2
+    left, top, right, bottom = station.visible(row, column, photo) or (0, 0, photo[1], photo[0])
     return left, top, right - left, bottom - top
 
 
-def _visible(station: Station, walk: Walk, row: int, column: int) -> tuple[int, int]:
-    """(height, width) of what a position sees."""
-    left, top, right, bottom = station.sees(row, column, walk.photo.size) or (0, 0, 0, 0)
+def _visible_size(station: Station, photo: Size, row: int, column: int) -> Size:
+    """(height, width) of the receptive field of a position, clipped to the photo."""
+    left, top, right, bottom = station.visible(row, column, photo) or (0, 0, 0, 0)
     return bottom - top, right - left
 
 
 def pair(value: int | tuple[int, int]) -> str:
-    """Height's and width's, as the page's script reads them."""
-    return " ".join(map(str, both(value)))
+    """`4 4`, height and width for the page's script"""
+    return " ".join(map(str, as_pair(value)))
 
 
-def largest_ratio(walk: Walk) -> float:
-    """What the longest bar of the overview stands for."""
-    ratios = [station.sum.ratio for station in walk.stations if station.sum]
+def largest_ratio(stations: Sequence[Station]) -> float:
+    """Largest ratio of block to shortcut, the full length of a bar in the overview."""
+    ratios = [station.sum.ratio for station in stations if station.sum]
     return max((ratio for ratio in ratios if 0 < ratio < float("inf")), default=1.0)

@@ -1,8 +1,8 @@
-"""One photo's way through a network: what every station makes of it, as a value and as a page."""
+"""`walk`: one photo through a network, with what every stage makes of it, as a value and as a page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,21 @@ from torch import Tensor, nn
 
 from reslab.errors import UsageError
 from reslab.evaluation.classifier import Classifier
-from reslab.evaluation.metrics import soft_max
+from reslab.evaluation.metrics import softmax
 from reslab.files import user_path
 from reslab.inspection.summary import anatomy
-from reslab.inspection.tracer import place_of
+from reslab.inspection.tracer import device_and_dtype
 from reslab.pages.page import page_path, render, sides, significant, write_page
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import table
 
-from .input_picture import PhotoSeen, look
-from .stations import Station, visit
-from .subject import Subject, subject_of
+from . import text
+from .input_picture import InputPhoto, read_photo
+from .stations import Station, find_stations
+from .subject import Subject, load_subject
 
-MAPS = 8  # feature maps of a station that are shown
-SCORES = 5
+MAX_MAPS = 8  # feature maps of a station
+MAX_SCORES = 5  # classes on the page
 
 
 @dataclass(frozen=True)
@@ -37,53 +38,56 @@ class Score:
 
 @dataclass(frozen=True)
 class Walk:
-    """What the page shows. `scores` has the most probable class first, and every class.
+    """One photo in one network, as `walk` returns it. `str` is a table of the stations.
 
-    `weights` says in a sentence where the weights come from, `meaningful` whether the scores stand for
-    anything, `refused` why there are none.
+    Args:
+        network: name of the network.
+        photo: the photo, and the part of it that the network gets.
+        stations: the blocks, and the plain layers before and after them, in order. Each has its most active
+            feature maps, its receptive field and the norms of its residual sum.
+        scores: all classes, the most probable first; empty if there are no probabilities.
+        weights: sentences on where the weights come from.
+        meaningful: the network is trained, so the scores can be read.
+        refused: why `scores` is empty; else "".
     """
 
     network: str
-    photo: PhotoSeen
+    photo: InputPhoto
     stations: tuple[Station, ...]
     scores: tuple[Score, ...]
     weights: str
     meaningful: bool
     refused: str = ""
-    parameters: int = field(default=0, repr=False)
 
     @property
     def stages(self) -> dict[str, tuple[Station, ...]]:
-        """{stage: its stations}, in order."""
+        """Return {stage: its stations}, in order."""
         return {
             stage: tuple(station for station in self.stations if station.stage == stage)
             for stage in dict.fromkeys(station.stage for station in self.stations)
         }
 
     def html(self) -> str:
-        """The page, self-contained."""
-        from . import text as walk_text
-
-        values = {"walk": self, "shown": SCORES, "text": walk_text}
-        return render("walk.html.jinja", values, script="walk.js")
+        """Return the page as HTML: one file that loads nothing else."""
+        return render(
+            "walk.html.jinja", {"walk": self, "max_scores": MAX_SCORES, "text": text}, script="walk.js"
+        )
 
     def __str__(self) -> str:
         rows = []
         for station in self.stations:
-            seen, total = station.receptive_field, station.sum
+            total = station.sum
             norms = (total.shortcut_norm, total.added_norm) if total else ()
             rows.append(
                 [
                     station.title,
                     station.kind or "-",
                     sides(station.shape),
-                    "?"
-                    if seen is None
-                    else sides(seen.size if isinstance(seen.size, tuple) else [seen.size]),
+                    text.field_size(station),
                     *([significant(norm) for norm in norms] or ["-", "-"]),
                 ]
             )
-        head = ["station", "kind", "output", "sees", "shortcut", "block adds"]
+        head = ["station", "kind", "output", "receptive field", "shortcut", "block adds"]
         return table(head, rows, "lllrrr")
 
 
@@ -95,55 +99,70 @@ def walk(
     weights: Path | str | None = None,
     preprocess: Preprocess | None = None,
 ) -> Walk:
-    """Passes a photo through a network and writes what every stage makes of it as one page to `path`.
+    """Run one photo through a network and show what every stage makes of it.
 
-    `model` is a Classifier, a network, a run folder, a model file or a network's name (resnet18,
-    torchvision:resnet50); `weights` ("imagenet" or a file) are for a name, which else has random ones;
-    `preprocess` is for what has none of its own. The page needs no network access. The network comes back
-    unchanged. Raises PhotosError, UsageError, NetworkError, ClassifierError, WeightsError.
+    Args:
+        model: a Classifier, a network, a run folder (its best model), a model file, or a network's name such
+            as "resnet18", "torchvision:resnet50" or "my_block.py:MyBlock". A network keeps its modes, hooks
+            and gradients.
+        photo: path or content of an image file.
+        path: write the page to this .html file; an existing one is replaced. The page works offline.
+        weights: for a network's name: "imagenet", or a .safetensors or .pth file. Random by default.
+        preprocess: for a network or its name; by default as for ImageNet, at 224 pixels, or 32 for networks
+            with a small stem. A Classifier has its own.
+
+    Returns:
+        The stations with at most 8 feature maps each, and the probabilities of all classes.
+
+    Raises:
+        PhotosError: the photo cannot be read.
+        UsageError: the arguments do not fit each other, the network has no feature maps, or `path` cannot be
+            written.
+        NetworkError: the network is unknown, or a photo does not pass through it.
+        ClassifierError: the model file cannot be read.
+        WeightsError: the weights cannot be read or do not fit.
     """
     page = None if path is None else page_path(Path(path), "-o walk.html")
-    subject = subject_of(model, weights, preprocess)
+    subject = load_subject(model, weights, preprocess)
     source = photo if isinstance(photo, bytes) else user_path(photo)
-    seen, images = look(source, subject.preprocess)
-    walked = _walk(subject, seen, images)
+    input_photo, images = read_photo(source, subject.preprocess)
+    walked = _walk(subject, input_photo, images)
     if page is not None:
         write_page(page, walked.html())
     return walked
 
 
-def _walk(subject: Subject, seen: PhotoSeen, images: Tensor) -> Walk:
-    taken = anatomy(subject.network, tuple(images.shape), name=subject.name)
-    device, dtype = place_of(subject.network)
-    stations, output = visit(subject.network, images.to(device, dtype), taken, MAPS)
+def _walk(subject: Subject, photo: InputPhoto, images: Tensor) -> Walk:
+    summary = anatomy(subject.network, tuple(images.shape), name=subject.name)
+    device, dtype = device_and_dtype(subject.network)
+    stations, output = find_stations(subject.network, images.to(device, dtype), summary, MAX_MAPS)
     if not stations:
         raise UsageError(
             f"{subject.name} has no feature maps to show",
-            "none of its layers and blocks gives channels of pixels",
-            "walk through a convolutional network",
+            "none of its layers and blocks returns (C, H, W)",
+            "choose a convolutional network",
         )
     scores, refused = _scores(output, subject)
     return Walk(
         network=subject.name,
-        photo=seen,
+        photo=photo,
         stations=stations,
         scores=scores,
         weights=subject.weights,
         meaningful=subject.meaningful and not refused,
         refused=refused,
-        parameters=taken.parameters,
     )
 
 
 def _scores(output: object, subject: Subject) -> tuple[tuple[Score, ...], str]:
-    """Every class by its probability, or why there are none."""
+    """Return all classes by probability, or none and the reason."""
     if not isinstance(output, Tensor) or output.dim() != 2:
-        return (), "What leaves the network is no list of logits, so there are no probabilities."
+        return (), "The network's output is not (N, num_classes), so there are no probabilities."
     if not torch.isfinite(output).all():
         return (), "The logits are not finite: the training diverged. Train again with a lower learning rate."
-    shares = soft_max(output.float().cpu().numpy() / subject.temperature)[0]
-    names = subject.classes or tuple(f"class {i}" for i in range(len(shares)))
-    if len(names) != len(shares):
-        return (), f"The network gives {len(shares)} logits for {len(names)} classes."
-    order = np.argsort(-shares, kind="stable")
-    return tuple(Score(names[i], float(shares[i])) for i in order), ""
+    probabilities = softmax(output.float().cpu().numpy() / subject.temperature)[0]  # (num_classes,)
+    names = subject.classes or tuple(f"class {i}" for i in range(len(probabilities)))
+    if len(names) != len(probabilities):
+        return (), f"The network gives {len(probabilities)} logits for {len(names)} classes."
+    order = np.argsort(-probabilities, kind="stable")
+    return tuple(Score(names[i], float(probabilities[i])) for i in order), ""
