@@ -70,12 +70,8 @@ def _train(options: argparse.Namespace, seed: int, precision: str) -> tuple[floa
         seed=seed, precision=precision, optimizer=options.optimizer,
     )  # fmt: skip
     photos = reslab.Photos(options.folder, val_fraction=recipe.val_fraction, seed=0)
-    rows = list(photos.rows())
-    train = [row for row in rows if row["split"] == "train"]
-    kept = train[:: max(1, -(-len(train) // options.photos))]
-    photos = reslab.Photos.from_rows(
-        photos.folder, photos.classes, kept + [row for row in rows if row["split"] != "train"]
-    )
+    train = photos.train.paths
+    photos = photos.without(set(train) - set(train[:: max(1, -(-len(train) // options.photos))]))
     torch.manual_seed(seed)
     network = NetworkSpec(options.network, len(photos.classes), 3).build()
     *_, last = reslab.fit(network, photos, recipe, progress=False)

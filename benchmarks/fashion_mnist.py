@@ -15,7 +15,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 import reslab
@@ -63,11 +62,10 @@ def _subset(photos: reslab.Photos, most: int | None) -> reslab.Photos:
     """At most so many photos of each split, evenly from all of it and so from all classes."""
     if most is None:
         return photos
-    rows = []
-    for _, split in groupby(photos.rows(), key=lambda row: row["split"]):
-        group = list(split)
-        rows += group[:: -(-len(group) // most)]
-    return reslab.Photos.from_rows(photos.folder, photos.classes, rows)
+    removed = set[str]()
+    for split in photos.splits.values():
+        removed |= set(split.paths) - set(split.paths[:: max(1, -(-len(split) // most))])
+    return photos.without(removed)
 
 
 def report(run: reslab.Run) -> str:

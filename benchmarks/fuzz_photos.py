@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from damage import damaged, whole_photos
 
 from reslab.errors import PhotosError
-from reslab.photos.checking.photo_stats import look
+from reslab.photos.checking.photo_stats import compute_stats
 from reslab.photos.decoding.decode import decode
 from reslab.text import table
 
@@ -92,7 +92,7 @@ def _verdicts(path: Path, content: bytes) -> Iterator[str]:
     """What a training, a check and a training that keeps truncated photos make of it."""
     path.write_bytes(content)
     yield _outcome(path, "refuse")
-    yield look(path).problem
+    yield compute_stats(path).problem
     yield _outcome(path, "keep")
 
 

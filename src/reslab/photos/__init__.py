@@ -1,0 +1,1 @@
+"""From files to batches: decoding, folders, checks and loading."""

@@ -1,4 +1,4 @@
-"""Near copies: what is found, what is not, and what a photo that repeats several others is called."""
+"""Exact and near duplicates: which are found, and as which kind each is reported."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from materials import make_photo
 from PIL import Image
 
 import reslab
-from reslab.photos.checking.duplicate_findings import Standing, find_copies, leave_out
+from reslab.photos.checking.duplicate_findings import PlacedDuplicates, choose_removed, find_matches
 from reslab.photos.checking.findings import Duplicate, Leak
-from reslab.photos.checking.near_duplicates import BITS, CLOSE, find_alike, near_pairs
+from reslab.photos.checking.near_duplicates import (
+    MAX_GREY_DIFFERENCE,
+    MAX_HASH_BITS,
+    find_duplicates,
+    find_near_pairs,
+)
 
 
-def told(check: reslab.Check) -> set[tuple[str, str]]:
+def kinds_and_places(check: reslab.Check) -> set[tuple[str, str]]:
     return {(finding.kind, finding.place) for finding in check.findings}
 
 
@@ -28,7 +33,7 @@ def save_again(photo: Path, copy: Path, scale: float, quality: int) -> None:
     image.resize((round(image.width * scale), round(image.height * scale))).save(copy, quality=quality)
 
 
-def test_blocks_find_the_pairs_that_one_loop_over_all_finds() -> None:
+def test_blocks_find_the_same_pairs_as_one_loop() -> None:
     generator = np.random.default_rng(0)
     count = 4500  # several blocks of rows and of columns
     hashes = generator.integers(0, 2**64, count, np.uint64)
@@ -42,19 +47,19 @@ def test_blocks_find_the_pairs_that_one_loop_over_all_finds() -> None:
     expected = set()
     for i in range(count):
         bits = [int(h).bit_count() for h in hashes[i + 1 :] ^ hashes[i]]
-        for j in (i + 1 + k for k, differing in enumerate(bits) if differing <= BITS):
+        for j in (i + 1 + k for k, differing in enumerate(bits) if differing <= MAX_HASH_BITS):
             one, other = thumbnails[i].astype(float), thumbnails[j].astype(float)
-            if abs(one - other).mean() <= CLOSE and np.corrcoef(one, other)[0, 1] >= 0.95:
-                expected.add((i, j, bits[j - i - 1]))
+            if abs(one - other).mean() <= MAX_GREY_DIFFERENCE and np.corrcoef(one, other)[0, 1] >= 0.95:
+                expected.add((i, j))
     assert len(expected) > 50
     places = generator.integers(0, 4, count).astype(np.int32)
-    found = list(near_pairs(hashes, thumbnails, places, np.arange(count)))
-    pairs = [tuple(row) for part in found for row in zip(*(c.tolist() for c in part[:3]), strict=True)]
+    found = list(find_near_pairs(hashes, thumbnails, places, np.arange(count)))
+    pairs = [tuple(row) for part in found for row in zip(*(c.tolist() for c in part[:2]), strict=True)]
     assert len(pairs) == len(expected)
     assert set(pairs) == expected
 
 
-def test_a_photo_saved_again_smaller_or_larger_is_a_copy_and_its_neighbours_are_none(
+def test_a_photo_saved_again_at_another_size_is_a_duplicate(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     source, folder = tmp_path / "drawn", tmp_path / "photos"
@@ -65,15 +70,15 @@ def test_a_photo_saved_again_smaller_or_larger_is_a_copy_and_its_neighbours_are_
         save_again(cats[i], folder / "test" / "cat" / f"again{i}.jpg", scale, quality)
     save_again(cats[5], folder / "train" / "dog" / "again.jpg", 0.5, 70)
     save_again(cats[6], folder / "train" / "cat" / "zz.jpg", 0.5, 70)
-    assert told(reslab.check(source)) == set()
-    assert told(reslab.check(folder)) == {
+    assert kinds_and_places(reslab.check(source)) == set()
+    assert kinds_and_places(reslab.check(folder)) == {
         *(("leak", f"test/cat/again{i}.jpg") for i in range(4)),
         ("contradiction", "train/dog/again.jpg"),
         ("duplicate", "train/cat/zz.jpg"),
     }
 
 
-def test_each_copy_is_told_once_by_what_matters_most(photo_folder: Callable[..., Path]) -> None:
+def test_each_duplicate_is_reported_once_by_its_most_serious_match(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=8, test=4)
     photo = folder / "train" / "red" / "001.jpg"
     copies = ["train/red/copy.jpg", "test/red/b.jpg", "test/red/c.jpg", "test/blue/d.jpg"]
@@ -89,17 +94,17 @@ def test_each_copy_is_told_once_by_what_matters_most(photo_folder: Callable[...,
     assert len(found) == len(copies) + 2
 
 
-def test_pictures_in_which_nothing_is_to_be_seen_are_no_near_copies(
+def test_blank_photos_are_not_near_duplicates(
     photo_folder: Callable[..., Path],
 ) -> None:
     folder = photo_folder(train=8, test=4)
     for i, split in enumerate(("train", "test")):
         Image.new("RGB", (50, 50), (250 + i, 250, 250)).save(folder / split / "red" / "white.png")
         (folder / split / "red" / "empty.jpg").write_bytes(b"")
-    assert {kind for kind, _ in told(reslab.check(folder))} == {"blank", "empty file"}
+    assert {kind for kind, _ in kinds_and_places(reslab.check(folder))} == {"blank", "empty file"}
 
 
-def test_a_thousand_equal_files_are_told_in_a_thousand_lines_at_most(tmp_path: Path) -> None:
+def test_a_thousand_equal_files_are_a_thousand_findings(tmp_path: Path) -> None:
     make_photo(tmp_path / "cat" / "first.jpg", 0, (90, 90, 90))
     make_photo(tmp_path / "dog" / "other.jpg", 1, (160, 90, 90))
     for i in range(1000):
@@ -109,7 +114,7 @@ def test_a_thousand_equal_files_are_told_in_a_thousand_lines_at_most(tmp_path: P
 
 
 @pytest.mark.parametrize("judging", ["test", "val"])
-def test_of_a_film_whose_frames_are_all_alike_every_leak_is_told_and_nearly_every_duplicate(
+def test_of_similar_video_frames_every_leak_and_most_duplicates_are_found(
     judging: str,
 ) -> None:
     generator, count = np.random.default_rng(0), 6000
@@ -118,21 +123,19 @@ def test_of_a_film_whose_frames_are_all_alike_every_leak_is_told_and_nearly_ever
     places = (np.arange(count) >= 5000).astype(np.int32)
     digests = generator.integers(0, 256, (count, 16), np.uint8)
     hashes = np.full(count, 2**63 + 5, np.uint64)
-    alike = find_alike(digests, np.ones(count, bool), hashes, thumbnails, places)
-    assert len(alike.pairs[0]) < 64 * count  # of 18,000,000
-    standing = Standing(alike, places, [("train", "cat"), (judging, "cat")])
-    kinds = {copy.photo: copy.kind for copy in find_copies(standing)}
+    groups = find_duplicates(digests, np.ones(count, bool), hashes, thumbnails, places)
+    assert len(groups.pairs[0]) < 64 * count  # of 18,000,000
+    duplicates = PlacedDuplicates(groups, places, [("train", "cat"), (judging, "cat")])
+    kinds = {match.photo: match.kind for match in find_matches(duplicates)}
     assert [kinds.get(frame) for frame in range(5000, count)] == [Leak] * 1000
     assert sum(kinds.get(frame) is Duplicate for frame in range(5000)) > 4750
-    out = leave_out(standing, np.ones(count, np.int64))
-    assert {frame for frame, kind in out.items() if kind is Leak} == set(range(5000))
-    assert judging == "val" or set(out) == set(range(5000))
+    removed = choose_removed(duplicates, np.ones(count, np.int64))
+    assert {frame for frame, kind in removed.items() if kind is Leak} == set(range(5000))
+    assert judging == "val" or set(removed) == set(range(5000))
 
 
 @pytest.mark.slow
-def test_a_planted_leak_is_found_whole_among_ten_thousand_real_photos(
-    cats_dogs: Path, tmp_path: Path
-) -> None:
+def test_planted_leaks_are_found_among_ten_thousand_real_photos(cats_dogs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "planted"
     for photo in cats_dogs.rglob("*.jpg"):
         link = folder / photo.relative_to(cats_dogs)
@@ -150,11 +153,11 @@ def test_a_planted_leak_is_found_whole_among_ten_thousand_real_photos(
     check = reslab.check(folder)
     why = {(finding.kind, finding.path): finding.why for finding in check.findings}
     assert all(f" {photo}:" in why.get(("leak", place), "") for place, photo in leaks.items())
-    for place, photo in both.items():  # the one that comes later in the list is told
+    for place, photo in both.items():  # the later one in the list is reported
         assert photo in why.get(("contradiction", place), "") or place in why.get(
             ("contradiction", photo), ""
         )
     planted = {*leaks, *both, *both.values()}
-    # two real leaks and five real duplicates, looked at by people; no false alarm
+    # two real leaks and five real duplicates, verified by eye; no false positive
     beside = [finding.kind for finding in check.findings if finding.path not in planted]
     assert sorted(beside) == ["duplicate"] * 5 + ["leak"] * 2

@@ -1,6 +1,4 @@
-"""What is seen of a large JPEG, decoded at reduced scale, is what is seen of all its pixels; and what is seen
-of files of many pages, or of metadata that were made to cost.
-"""
+"""Statistics of a large JPEG at reduced scale agree with those of all its pixels."""
 
 from pathlib import Path
 
@@ -10,22 +8,22 @@ from odd_files import saved
 from PIL import Image
 
 from reslab.photos.checking import findings
-from reslab.photos.checking.photo_stats import ENOUGH, Look, faults_of, look
+from reslab.photos.checking.photo_stats import REDUCED_SIDE, PhotoStats, compute_stats, photo_findings
 from reslab.photos.decoding.decode import decode
 
 
-def both(photo: bytes, folder: Path) -> tuple[Look, Look]:
-    """What is seen of a JPEG that is reduced, and of a BMP of the same pixels, which never is."""
+def both(photo: bytes, folder: Path) -> tuple[PhotoStats, PhotoStats]:
+    """Return the statistics of a JPEG, decoded at reduced scale, and of a BMP with the same pixels."""
     jpeg, bmp = folder / "photo.jpg", folder / "photo.bmp"
     jpeg.write_bytes(photo)
     whole = decode(photo)
-    assert decode(photo, shrunk_to=ENOUGH).width < whole.width
+    assert decode(photo, shrunk_to=REDUCED_SIDE).width < whole.width
     whole.save(bmp)
-    return look(jpeg), look(bmp)
+    return compute_stats(jpeg), compute_stats(bmp)
 
 
-def found(seen: Look) -> list[str]:
-    return [kind.kind for kind, _ in faults_of(seen, f".{seen.format.lower()}")]
+def found(stats: PhotoStats) -> list[str]:
+    return [kind.kind for kind, _ in photo_findings(stats, f".{stats.format.lower()}")]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +37,7 @@ def found(seen: Look) -> list[str]:
         (228, 5, []),
     ],
 )
-def test_noise_in_a_dull_photo_is_not_averaged_away(
+def test_noise_in_a_reduced_photo_is_not_averaged_away(
     base: int, sigma: float, kinds: list[str], tmp_path: Path
 ) -> None:
     pixels = base + np.random.default_rng(0).normal(0, sigma, (1488, 1600, 1)).repeat(3, 2)
@@ -48,7 +46,7 @@ def test_noise_in_a_dull_photo_is_not_averaged_away(
     assert found(reduced) == found(whole) == kinds
 
 
-def test_a_large_photo_has_its_own_size_and_its_fingerprint(cats_dogs_natural: Path, tmp_path: Path) -> None:
+def test_a_reduced_photo_keeps_its_size_and_fingerprint(cats_dogs_natural: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     for path in sorted(cats_dogs_natural.rglob("*.jpg"))[::60]:
@@ -57,7 +55,7 @@ def test_a_large_photo_has_its_own_size_and_its_fingerprint(cats_dogs_natural: P
         reduced, whole = both(saved(large, "JPEG", quality=90, exif=exif), tmp_path)
         assert (reduced.width, reduced.height) == (whole.width, whole.height) == large.size[::-1]
         assert (reduced.phash ^ whole.phash).bit_count() <= 2
-        levels = [np.frombuffer(seen.thumbnail, np.uint8).astype(int) for seen in (reduced, whole)]
+        levels = [np.frombuffer(stats.thumbnail, np.uint8).astype(int) for stats in (reduced, whole)]
         assert np.abs(levels[0] - levels[1]).max() <= 2
         assert found(reduced) == found(whole)
 
@@ -69,4 +67,4 @@ def test_several_frames_or_pages_are_a_finding(kind: str, count: int, tmp_path: 
     first, *rest = map(Image.fromarray, pixels)
     path.write_bytes(saved(first, kind, save_all=True, append_images=rest))
     expected = [(findings.Animated, "several frames or pages; the first is used")] if rest else []
-    assert faults_of(look(path), f".{kind.lower()}") == expected
+    assert photo_findings(compute_stats(path), f".{kind.lower()}") == expected

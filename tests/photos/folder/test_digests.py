@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reslab.errors import PhotosError
-from reslab.photos.decoding.limits import MOST_FILE
-from reslab.photos.folder.digests import END, digest, digest_of
+from reslab.photos.decoding.limits import MAX_FILE_BYTES
+from reslab.photos.folder.digests import END_BYTES, digest, digest_of
 from reslab.photos.folder.photo_list import Photo
 from reslab.photos.loading.pixel_store import PixelFiles
 from reslab.photos.loading.preprocess import Preprocess
@@ -38,7 +38,9 @@ def test_of_a_film_its_length_and_its_ends_are_looked_at_and_not_forty_gigabytes
         digest(large(tmp_path / "x.jpg", size + 1)),
         digest(large(tmp_path / "x.jpg", size, begin=b"another")),
         digest(large(tmp_path / "x.jpg", size, end=b"another")),
-        digest_of(size.to_bytes(8, "little") + bytes(2 * END)),  # a file of just the bytes that are hashed
+        digest_of(
+            size.to_bytes(8, "little") + bytes(2 * END_BYTES)
+        ),  # a file of just the bytes that are hashed
     ]
     assert len({film, *others}) == 5
     assert film == digest(large(tmp_path / "copy.jpg", size, middle=b"which nobody looks at"))
@@ -47,8 +49,8 @@ def test_of_a_film_its_length_and_its_ends_are_looked_at_and_not_forty_gigabytes
 def test_the_largest_file_that_is_decoded_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    most = 3 * END
-    monkeypatch.setattr("reslab.photos.folder.digests.MOST_FILE", most)  # the real one takes seconds
+    most = 3 * END_BYTES
+    monkeypatch.setattr("reslab.photos.folder.digests.MAX_FILE_BYTES", most)  # the real one takes seconds
     ends = {digest(large(tmp_path / "x.jpg", most + 1, middle=middle)) for middle in (b"a", b"b")}
     assert len(ends) == 1
     whole = {digest(large(tmp_path / "x.jpg", most, middle=middle)) for middle in (b"a", b"b")}
@@ -74,9 +76,9 @@ def test_a_photo_is_read_once_and_named_in_every_answer(tmp_path: Path) -> None:
         files.read(Photo("x.jpg", 0, "0" * 32))
     path.rmdir()
     os.mkfifo(path)  # opening it would wait for ever
-    with pytest.raises(PhotosError, match="it is no file, but a pipe or a device"):
+    with pytest.raises(PhotosError, match="it is a pipe or a device, not a file"):
         files.read(Photo("x.jpg", 0, "0" * 32))
     path.unlink()
-    large(path, MOST_FILE + 1)
-    with pytest.raises(PhotosError, match=f"^{path} is not decoded\n  why: a file of 1,073,741,825 bytes"):
+    large(path, MAX_FILE_BYTES + 1)
+    with pytest.raises(PhotosError, match=f"^{path} is not decoded\n  why: the file has 1,073,741,825 bytes"):
         files.read(Photo("x.jpg", 0, digest(path)))

@@ -1,4 +1,4 @@
-"""Which files are photos, of which class and split: whatever systems, people and links leave in a folder."""
+"""Photos of a folder with their class and split, despite links, odd names and the files of systems."""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from reslab.errors import PhotosError
-from reslab.photos.folder.layout import find_photos, find_splits, is_photo, left_out
+from reslab.photos.folder.layout import find_photos, find_splits, is_photo, unused_notes
 
 
 def put(folder: Path, *paths: str) -> Path:
-    """Real little photos, each with a colour of its own."""
+    """Write small photos, each of another color."""
     for i, path in enumerate(paths):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (i % 256, i // 256, len(path) % 256)).save(folder / path, "PNG")
@@ -24,7 +24,7 @@ def names(found: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, int]]:
     return {split: {name: len(files) for name, files in classes.items()} for split, classes in found.items()}
 
 
-def test_train_val_and_test_are_found_by_every_name_they_go_by(tmp_path: Path) -> None:
+def test_splits_are_found_by_each_of_their_names(tmp_path: Path) -> None:
     for i, (train, val, test) in enumerate(
         [
             ("train", "val", "test"),
@@ -36,33 +36,31 @@ def test_train_val_and_test_are_found_by_every_name_they_go_by(tmp_path: Path) -
         assert names(find_splits(folder)) == {split: {"a": 1, "b": 1} for split in ("train", "val", "test")}
 
 
-def test_one_folder_of_classes_is_all_of_it(tmp_path: Path) -> None:
+def test_one_folder_of_classes_is_the_split_all(tmp_path: Path) -> None:
     folder = put(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
     assert find_splits(folder) == {"all": {"cat": ["cat/1.png", "cat/2.png"], "dog": ["dog/1.png"]}}
 
 
 @pytest.mark.parametrize("others", [("val", "test"), ("Testing",), ("valid",), ("validation", "test_set")])
 @pytest.mark.parametrize("train", ["train_images", None])
-def test_splits_without_a_train_are_no_classes(
+def test_splits_without_train_are_not_taken_for_classes(
     others: tuple[str, ...], train: str | None, tmp_path: Path
 ) -> None:
-    """A network would learn to tell test from train."""
+    """A network would learn to distinguish test from train."""
     everything = [*others, *([train] if train else [])]
     folder = put(tmp_path, *(f"{split}/{c}/1.png" for split in everything for c in ("cat", "dog")))
-    said = answer(folder)
-    assert said.startswith(
-        f"FOLDER has {' and '.join(f'{name}/' for name in others)} with folders of classes"
-    )
-    assert "and no train/\n  why: a network is trained on" in said
+    message = answer(folder)
+    assert message.startswith(f"FOLDER has {' and '.join(f'{name}/' for name in others)} with class folders")
+    assert "but no train/\n  why: a network is trained on" in message
     if train:
-        assert "if the training photos are those in FOLDER/train_images, rename it to train" in said
+        assert "if the training photos are those in FOLDER/train_images, rename it to train" in message
         (folder / train).rename(folder / "train")
         assert set(find_splits(folder)) >= {"train"}
     else:
-        assert "put photos to train on into FOLDER/train/cat/1.jpg" in said
+        assert "put photos to train on into FOLDER/train/cat/1.jpg" in message
 
 
-def test_a_class_may_be_called_test_and_have_folders_of_its_own(tmp_path: Path) -> None:
+def test_a_class_may_be_named_test_and_have_subfolders(tmp_path: Path) -> None:
     folder = put(tmp_path, "test/p1/1.png", "test/p2/1.png", "control/p3/1.png", "healthy/p1/1.png")
     assert names(find_splits(folder)) == {"all": {"test": 2, "control": 1, "healthy": 1}}
     pair = put(tmp_path / "pair", "test/p1/1.png", "control/p2/1.png")
@@ -76,28 +74,28 @@ def test_a_class_may_be_called_test_and_have_folders_of_its_own(tmp_path: Path) 
     assert set(find_splits(four)["all"]) == {"test", "validation", "control", "other"}
 
 
-def test_a_train_without_classes_beside_splits_that_have_them_is_named(tmp_path: Path) -> None:
+def test_train_without_classes_next_to_splits_with_classes_is_refused(tmp_path: Path) -> None:
     folder = put(tmp_path, "train/1.png", "train/2.png", "val/cat/1.png", "test/cat/1.png")
-    assert answer(folder).startswith("FOLDER/train has photos, but no folders of classes")
+    assert answer(folder).startswith("FOLDER/train has photos, but no class folders")
 
 
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+def test_a_class_may_be_named_train(tmp_path: Path) -> None:
     folder = put(tmp_path, "train/1.png", "car/1.png", "plane/1.png")
     assert names(find_splits(folder)) == {"all": {"train": 1, "car": 1, "plane": 1}}
 
 
-def test_photos_in_folders_of_a_class_belong_to_it(tmp_path: Path) -> None:
+def test_photos_in_subfolders_belong_to_the_class(tmp_path: Path) -> None:
     folder = put(
         tmp_path, "train/cat/2019/may/1.png", "train/cat/1.png", "train/cat/x.jpg/1.png", "train/dog/1.png"
     )
     assert find_splits(folder)["train"]["cat"] == [
         "train/cat/1.png",
         "train/cat/2019/may/1.png",
-        "train/cat/x.jpg/1.png",  # a folder of this name is no photo
+        "train/cat/x.jpg/1.png",  # a folder named like a photo
     ]
 
 
-def test_what_systems_litter_is_no_photo_and_no_class(tmp_path: Path) -> None:
+def test_hidden_and_system_files_are_skipped(tmp_path: Path) -> None:
     folder = put(
         tmp_path,
         *("cat/1.png", "dog/1.png", "cat/._1.png", "cat/.DS_Store", "cat/Thumbs.db", "cat/desktop.ini"),
@@ -107,7 +105,7 @@ def test_what_systems_litter_is_no_photo_and_no_class(tmp_path: Path) -> None:
     assert find_splits(folder) == {"all": {"cat": ["cat/1.png"], "dog": ["dog/1.png"]}}
 
 
-def test_a_photo_is_known_by_its_suffix_in_any_case(tmp_path: Path) -> None:
+def test_photos_are_found_by_suffix_in_any_case(tmp_path: Path) -> None:
     put(tmp_path, "a.JPG", "b.Jpeg", "c.tIf", "d.webp", "e.jpg.txt", "f", ".jpg", "g.avif")
     assert [path.name for path in find_photos(tmp_path)] == ["a.JPG", "b.Jpeg", "c.tIf", "d.webp", "g.avif"]
 
@@ -125,7 +123,7 @@ ODD = [
 ]
 
 
-def test_no_name_is_too_odd(tmp_path: Path) -> None:
+def test_any_file_name_is_accepted(tmp_path: Path) -> None:
     put(tmp_path, *(f"猫 🐱\n/{name}" for name in ODD), *(f"-dog/{name}" for name in ODD))
     found = find_splits(tmp_path)["all"]
     assert sorted(found) == ["-dog", "猫 🐱\n"]
@@ -134,7 +132,7 @@ def test_no_name_is_too_odd(tmp_path: Path) -> None:
         assert all((tmp_path / path).is_file() for path in paths)
 
 
-def test_links_to_photos_and_classes_count(tmp_path: Path) -> None:
+def test_links_to_photos_and_classes_are_followed(tmp_path: Path) -> None:
     elsewhere = put(tmp_path / "elsewhere", "real.png", "dogs/1.png", "dogs/2.png")
     folder = put(tmp_path / "photos", "cat/1.png")
     (folder / "cat" / "2.png").symlink_to(elsewhere / "real.png")
@@ -148,7 +146,7 @@ def test_links_to_photos_and_classes_count(tmp_path: Path) -> None:
     assert names(find_splits(tmp_path / "link")) == {"all": {"cat": 2, "dog": 2}}
 
 
-def test_links_that_lead_back_are_no_further_photos(tmp_path: Path) -> None:
+def test_links_that_lead_back_add_no_photos(tmp_path: Path) -> None:
     folder = put(tmp_path / "photos", "train/cat/1.png", "train/dog/1.png", "train/cat/more/2.png")
     (folder / "train" / "cat" / "up").symlink_to("..")
     (folder / "train" / "cat" / "top").symlink_to(folder)
@@ -161,25 +159,25 @@ def test_links_that_lead_back_are_no_further_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_no_photo(tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_photo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert not is_photo(tmp_path / "pipe.png")
     assert find_photos(tmp_path) == []
 
 
-def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+def test_unused_folders_and_photos_are_noted(tmp_path: Path) -> None:
     folder = put(
         tmp_path,
         *("train/cat/1.png", "train/dog/1.png", "train/stray.png", "stray1.png", "stray2.png"),
         *("test/1.png", "training/cat/1.png", "birds/1.png"),
     )
-    assert left_out(folder) == [
-        "left out, no folder of classes called train, val or test: birds, test, training",
-        f"left out, in no folder of a class: 2 in {folder}",
-        f"left out, in no folder of a class: 1 in {folder / 'train'}",
+    assert unused_notes(folder) == [
+        "skipping folders other than train, val and test: birds, test, training",
+        f"skipping 2 photos in {folder} outside class folders",
+        f"skipping 1 photos in {folder / 'train'} outside class folders",
     ]
-    assert left_out(put(tmp_path / "clean", "cat/1.png", "dog/1.png")) == []
-    assert left_out(put(tmp_path / "splits", "train/cat/1.png", "test/cat/1.png")) == []
+    assert unused_notes(put(tmp_path / "clean", "cat/1.png", "dog/1.png")) == []
+    assert unused_notes(put(tmp_path / "splits", "train/cat/1.png", "test/cat/1.png")) == []
 
 
 def answer(folder: Path) -> str:
@@ -188,7 +186,7 @@ def answer(folder: Path) -> str:
     return str(caught.value).replace(str(folder), "FOLDER")
 
 
-def test_a_folder_that_is_none_is_answered(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     do = "\n  do:  give the folder that holds one folder per class, or train/ and test/"
     assert answer(tmp_path / "missing") == "there is no folder FOLDER" + do
     put(tmp_path, "1.png")
@@ -197,37 +195,37 @@ def test_a_folder_that_is_none_is_answered(tmp_path: Path) -> None:
     assert answer(Path("nul\0")) == "there is no folder FOLDER" + do
 
 
-def test_a_folder_without_photos_is_answered(tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     assert answer(tmp_path).startswith("FOLDER has no photos\n  why: looked for .jpg, .jpeg")
-    assert "in 1 folders of classes\n  do:  point to the folder" in answer(tmp_path)
+    assert "in 1 class folders\n  do:  give the folder" in answer(tmp_path)
     assert answer(put(tmp_path / "loose", "1.png", "2.png")).splitlines()[:2] == [
-        "FOLDER has photos, but no folders of classes",
-        "  why: 2 photos lie in it directly, and nothing says what they show",
+        "FOLDER has photos, but no class folders",
+        "  why: 2 photos are in the folder itself, so their class is unknown",
     ]
 
 
-def test_splits_without_classes_are_answered(tmp_path: Path) -> None:
+def test_splits_without_classes_are_refused(tmp_path: Path) -> None:
     folder = put(tmp_path, "train/cat.0.png", "train/dog.0.png", "test1/1.png")
     assert answer(folder) == (
-        "FOLDER/train has photos, but no folders of classes\n"
-        "  why: nothing says what they show\n"
-        "  do:  sort them into one folder per class: FOLDER/train/cat/1.jpg"
+        "FOLDER/train has photos, but no class folders\n"
+        "  why: their class is unknown\n"
+        "  do:  sort the photos into one folder per class: FOLDER/train/cat/1.jpg"
     )
 
 
-def test_splits_with_a_year_are_told_to_lose_it(tmp_path: Path) -> None:
+def test_splits_with_a_year_in_the_name_are_refused(tmp_path: Path) -> None:
     folder = put(tmp_path, *(f"{split}2017/{c}/1.png" for split in ("train", "val") for c in "ab"))
     assert answer(folder) == (
-        "FOLDER/train2017 has folders of classes, and is not called train\n"
+        "FOLDER/train2017 has class folders, but is not named train\n"
         "  why: splits are found by their names: train, val and test\n"
-        "  do:  rename it, and the others"
+        "  do:  rename it, and the other splits"
     )
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root reads every folder; so these tests are somebody else for a moment, where they are root."""
+def as_other_user() -> Iterator[None]:
+    """Run as another user if this is root, who may read every folder."""
     if os.geteuid():
         yield
         return
@@ -240,22 +238,25 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX permissions")
 @pytest.mark.parametrize("closed", ["photos", "photos/train", "photos/train/cat", "photos/train/cat/more"])
-def test_a_folder_that_may_not_be_read_is_answered_and_not_passed_over(
+def test_an_unreadable_folder_is_refused_and_not_skipped(
     closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "photos", "train/cat/1.png", "train/cat/more/1.png", "train/dog/1.png")
     monkeypatch.chdir(tmp_path)
     tmp_path.chmod(0o755)
     os.chmod(closed, 0o700 if os.geteuid() == 0 else 0)
-    with as_nobody(), pytest.raises(PhotosError) as caught:
+    with as_other_user(), pytest.raises(PhotosError) as caught:
         find_splits(Path("photos"))
     os.chmod(closed, 0o755)
     assert str(caught.value) == (
         f"{closed} cannot be read\n  why: Permission denied\n  do:  check its permissions, or remove it"
     )
-    with as_nobody():
+    with as_other_user():
         assert names(find_splits(Path("photos"))) == {"train": {"cat": 2, "dog": 1}}
     tmp_path.chmod(0)
-    with as_nobody(), pytest.raises(PhotosError, match="^photos cannot be read\n  why: Permission denied"):
+    with (
+        as_other_user(),
+        pytest.raises(PhotosError, match="^photos cannot be read\n  why: Permission denied"),
+    ):
         find_splits(Path("photos"))
     tmp_path.chmod(0o755)

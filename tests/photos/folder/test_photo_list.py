@@ -1,49 +1,41 @@
-"""Paths in two arrays are what a list of str would be, and what belongs to each is found by it."""
+"""PhotoList behaves like a list of Photo, for any path."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reslab.photos.folder.paths import ByPath, Paths
+from reslab.photos.folder.photo_list import Photo, PhotoList
 
-TEXTS = st.lists(st.text(st.characters(), max_size=8))  # surrogates too, as names that are no UTF-8 have
+PATHS = st.text(st.characters(), max_size=8)  # with surrogates, as in names that are not UTF-8
+PHOTOS = st.lists(
+    st.builds(Photo, PATHS, st.integers(0, 9), st.binary(min_size=16, max_size=16).map(bytes.hex))
+)
 
 
-@given(TEXTS, TEXTS, st.data())
-def test_they_are_a_sequence_like_a_list_of_the_same(
-    texts: list[str], more: list[str], data: st.DataObject
+@given(PHOTOS, PHOTOS, st.data())
+def test_a_photo_list_is_a_sequence_of_its_photos(
+    photos: list[Photo], more: list[Photo], data: st.DataObject
 ) -> None:
-    paths = Paths.of(iter(texts))
-    assert list(paths) == texts
-    assert paths == texts == paths
-    assert (paths == more) == (texts == more)
-    assert list(Paths.joined([paths, more, texts])) == texts + more + texts
-    part = data.draw(st.slices(len(texts)))
-    assert list(paths[part]) == texts[part]
-    for index in range(-len(texts), len(texts)):
-        assert paths[index] == texts[index]
+    listed = PhotoList.of(iter(photos))
+    assert list(listed) == photos
+    assert listed.paths == [photo.path for photo in photos]
+    assert list(listed + PhotoList.of(more)) == photos + more
+    assert (listed == PhotoList.of(more)) == (photos == more)
+    assert pickle.loads(pickle.dumps(listed)) == listed
+    part = data.draw(st.slices(len(photos)))
+    assert list(listed[part]) == photos[part]
+    for index in range(-len(photos), len(photos)):
+        assert listed[index] == photos[index]
     with pytest.raises(IndexError):
-        paths[len(texts)]
+        listed[len(photos)]
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=len(photos), max_size=len(photos))), bool)
+    assert list(listed.take(mask)) == [photo for photo, kept in zip(photos, mask, strict=True) if kept]
 
 
-@given(TEXTS)
-def test_what_belongs_to_a_path_is_found_and_to_another_one_is_not(texts: list[str]) -> None:
-    values = np.random.default_rng(0).integers(0, 256, (len(texts), 16), np.uint8)
-    by_path = ByPath(Paths.of(texts), values)
-    usual: dict[str, bytes] = {}
-    for text, value in zip(texts, values, strict=True):
-        usual.setdefault(text, value.tobytes())
-    assert len(by_path) == len(texts)
-    assert list(by_path) == texts
-    assert all(by_path[text] == value for text, value in usual.items())
-    assert "never there, for it is too long" not in by_path
-    repeated = next((i for i, text in enumerate(texts) if text in texts[:i]), None)
-    assert by_path.first_repeated() == repeated
-
-
-def test_a_name_that_is_no_utf8_comes_back_to_the_byte() -> None:
+def test_a_name_that_is_not_utf8_survives() -> None:
     name = os.fsdecode(b"\xff\xfe.jpg")
-    assert os.fsencode(Paths.of([name])[0]) == b"\xff\xfe.jpg"
+    assert os.fsencode(PhotoList.of([Photo(name, 0, "0" * 32)])[0].path) == b"\xff\xfe.jpg"

@@ -1,4 +1,4 @@
-"""A folder -> Photos: labels by name, splits by content, and an answer for every folder that is none."""
+"""Photos of a folder: labels by name, splits by content, and errors for unusable folders."""
 
 import gc
 import json
@@ -17,19 +17,18 @@ from torchvision.datasets import ImageFolder
 
 from reslab import Photo, Photos
 from reslab.errors import PhotosError, UsageError
-from reslab.photos.folder import list_file as listing
 from reslab.photos.folder.digests import digest
 
 
 def add(path: Path, color: int) -> Path:
-    """A real little photo; another colour is another content."""
+    """Write a small photo; another color gives other bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 4), (color % 256, color // 256, 7)).save(path, "PNG")
     return path
 
 
 def fill(folder: Path, **counts: int) -> Path:
-    """fill(folder, train_cat=10): photos with contents of their own."""
+    """fill(folder, train_cat=10): write different photos."""
     for i, (place, count) in enumerate(counts.items()):
         for j in range(count):
             add(folder / place.replace("_", "/") / f"{j:03}.png", 1000 * i + j)
@@ -44,7 +43,7 @@ def of_class(photos: Photos, split: str) -> dict[str, int]:
     return dict(Counter(photos.classes[photo.label] for photo in photos.splits[split]))
 
 
-def test_three_splits_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_three_splits_are_kept(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_cat=6, train_dog=5, val_cat=2, val_dog=1, test_cat=1, test_dog=3)
     photos = Photos(folder)
     assert photos.classes == ("cat", "dog")
@@ -56,22 +55,20 @@ def test_three_splits_are_taken_as_they_are(tmp_path: Path) -> None:
     assert photos.notes == ()
 
 
-def test_without_val_a_tenth_of_each_class_of_train_is_kept_for_it(tmp_path: Path) -> None:
+def test_a_missing_val_is_a_tenth_of_each_class_of_train(tmp_path: Path) -> None:
     photos = Photos(fill(tmp_path, train_cat=60, train_dog=30, test_cat=4, test_dog=4))
     assert of_class(photos, "train") == {"cat": 54, "dog": 27}
     assert of_class(photos, "val") == {"cat": 6, "dog": 3}
     assert of_class(photos, "test") == {"cat": 4, "dog": 4}
 
 
-def test_without_test_val_speaks_and_a_note_says_so(tmp_path: Path) -> None:
+def test_a_missing_test_split_is_noted(tmp_path: Path) -> None:
     photos = Photos(fill(tmp_path, train_cat=20, train_dog=20))
     assert sizes(photos) == (36, 4, 0)
-    assert photos.notes == (
-        "no test split: the figures at the end come from val, which also chose the epoch",
-    )
+    assert photos.notes == ("no test split: the final figures come from val, which also chose the epoch",)
 
 
-def test_an_empty_val_is_cut_like_a_missing_one(tmp_path: Path) -> None:
+def test_an_empty_val_is_split_off_like_a_missing_one(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_cat=20, train_dog=20, test_cat=1, test_dog=1)
     (folder / "val" / "cat").mkdir(parents=True)
     assert sizes(Photos(folder)) == (36, 4, 2)
@@ -82,12 +79,12 @@ def test_of_one_folder_of_classes_all_three_are_cut(tmp_path: Path) -> None:
     assert of_class(photos, "test") == {"cat": 10, "dog": 5}
     assert of_class(photos, "val") == {"cat": 18, "dog": 9}
     assert of_class(photos, "train") == {"cat": 72, "dog": 36}
-    assert photos.notes == ("cut from one folder: train, val and test",)
+    assert photos.notes == ("split one folder into train, val and test",)
     every = [p.path for split in photos.splits.values() for p in split]
     assert len(set(every)) == len(every) == 150
 
 
-def test_an_image_folder_of_torchvision_will_do(tmp_path: Path) -> None:
+def test_a_torchvision_image_folder_is_accepted(tmp_path: Path) -> None:
     folder = fill(tmp_path, cat=30, dog=20)
     add(folder / "cat" / ".ipynb_checkpoints" / "copy.png", 9000)
     add(folder / ".trash" / "x.png", 9001)
@@ -95,23 +92,23 @@ def test_an_image_folder_of_torchvision_will_do(tmp_path: Path) -> None:
     assert len(dataset) == 52
     photos = Photos(dataset)
     assert photos == Photos(folder)
-    assert "class without photos in train, left out: .trash" in photos.notes
+    assert "skipping a class without photos in train: .trash" in photos.notes
 
 
-def test_labels_are_class_names_in_order_whatever_the_disk_says(tmp_path: Path) -> None:
+def test_classes_are_sorted_by_name(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_zebra=3, train_Ant=3, train_bee=3, test_bee=1, test_zebra=1)
     photos = Photos(folder)
     assert photos.classes == ("Ant", "bee", "zebra")
     assert of_class(photos, "test") == {"bee": 1, "zebra": 1}
 
 
-def test_a_class_that_train_lacks_is_an_error_that_names_it_and_its_place(tmp_path: Path) -> None:
+def test_a_class_that_train_lacks_is_refused_with_its_folder(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_cat=3, train_dog=3, Testing_x=0, Test_cow=1, Test_cat=1)
     with pytest.raises(PhotosError) as caught:
         Photos(folder)
     assert str(caught.value) == (
         "test has photos of a class that train lacks: cow\n"
-        "  why: train has cat, dog; a network cannot know what it was never shown\n"
+        "  why: train has cat, dog; a network can only learn classes that it is trained on\n"
         f"  do:  rename or remove {folder / 'Test' / 'cow'}, or add photos of it to train"
     )
 
@@ -122,16 +119,16 @@ def test_a_class_that_only_train_has_and_an_empty_class_are_notes(tmp_path: Path
     (folder / "test" / "nothing").mkdir()
     photos = Photos(folder)
     assert photos.classes == ("cat", "dog")
-    assert photos.notes == ("class without photos in train, left out: empty", "test has no photos of dog")
+    assert photos.notes == ("skipping a class without photos in train: empty", "test has no photos of dog")
 
 
-def test_what_is_left_out_is_a_note(tmp_path: Path) -> None:
+def test_unused_folders_are_noted(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_cat=20, train_dog=20)
     add(folder / "test" / "1.png", 9000)
-    assert Photos(folder).notes[0] == "left out, no folder of classes called train, val or test: test"
+    assert Photos(folder).notes[0] == "skipping folders other than train, val and test: test"
 
 
-def test_equal_files_stay_together_however_they_are_called(tmp_path: Path) -> None:
+def test_equal_files_stay_together_under_any_name(tmp_path: Path) -> None:
     folder = fill(tmp_path, cat=40, dog=40)
     for i in range(40):
         shutil.copy(folder / "cat" / f"{i:03}.png", folder / "cat" / f"copy {39 - i}.png")
@@ -143,7 +140,7 @@ def test_equal_files_stay_together_however_they_are_called(tmp_path: Path) -> No
     assert min(map(len, seen)) > 10
 
 
-def test_the_cut_depends_on_content_and_seed_and_on_nothing_else(tmp_path: Path) -> None:
+def test_the_split_depends_only_on_content_and_seed(tmp_path: Path) -> None:
     folder = fill(tmp_path / "one", cat=40, dog=40)
     other = tmp_path / "other"
     for i, path in enumerate(sorted(folder.rglob("*.png"), key=digest)):
@@ -158,12 +155,13 @@ def test_the_cut_depends_on_content_and_seed_and_on_nothing_else(tmp_path: Path)
     assert cut_off(Photos(folder)) != cut_off(Photos(folder, seed=1))
 
 
-def test_photos_come_back_from_their_rows_through_json(tmp_path: Path) -> None:
+def test_saved_photos_are_read_back_equal(tmp_path: Path) -> None:
     folder = fill(tmp_path, **{"train_猫 🐱": 12, "train_dog": 12, "test_dog": 2})
     add(folder / "train" / "dog" / os.fsdecode(b"\xff.png"), 9000)
     photos = Photos(folder)
-    rows = json.loads(json.dumps(list(photos.rows())))
-    assert Photos.from_rows(folder, photos.classes, rows) == photos
+    photos.save(tmp_path / "list.jsonl")
+    assert Photos(tmp_path / "list.jsonl") == Photos.load(tmp_path / "list.jsonl") == photos
+    _, *rows = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
     assert {row["class"] for row in rows} == {"猫 🐱", "dog"}
     assert Counter(row["split"] for row in rows) == {"train": 23, "val": 2, "test": 2}
     assert all((folder / row["path"]).is_file() for row in rows)
@@ -180,25 +178,25 @@ def test_photos_are_frozen_and_hashable(tmp_path: Path) -> None:
     assert photos.path(photos.train[0]).is_file()
 
 
-def test_printed_it_says_how_many_of_each_and_what_to_know(tmp_path: Path) -> None:
+def test_photos_print_their_sizes_classes_and_notes(tmp_path: Path) -> None:
     names = [f"train_class {i}" for i in range(9)]
     photos = Photos(fill(tmp_path / "data", **dict.fromkeys(names, 200), train_bad=0))
     shown = ", ".join(f"class {i}" for i in range(8))
     assert str(photos) == repr(photos)
     assert str(photos).splitlines() == [
         f"{tmp_path / 'data'}: 1,620 train, 180 val; 9 classes: {shown}, ...",
-        "  note: no test split: the figures at the end come from val, which also chose the epoch",
+        "  note: no test split: the final figures come from val, which also chose the epoch",
     ]
 
 
-def test_printed_it_is_text_whatever_the_classes_are_called(tmp_path: Path) -> None:
+def test_photos_print_with_any_class_name(tmp_path: Path) -> None:
     photos = Photos(fill(tmp_path / "a\nb", **{"x\ny": 9, os.fsdecode(b"\xff"): 9}))
     text = str(photos)
     assert text.encode()
     assert "a\\nb: 14 train, 2 val, 2 test; 2 classes: x\\ny, \\udcff" in text.splitlines()[0]
 
 
-def test_a_path_may_be_text_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_be_a_str_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     fill(tmp_path / "data", cat=10, dog=10)
     assert Photos("~/data") == Photos(tmp_path / "data")
@@ -206,19 +204,19 @@ def test_a_path_may_be_text_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Mon
         Photos("~nobody-of-this-name/data")
 
 
-def test_one_class_or_too_few_photos_are_answered(tmp_path: Path) -> None:
+def test_one_class_or_too_few_photos_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PhotosError) as caught:
         Photos(fill(tmp_path / "one", train_cat=9, test_cat=1))
     assert str(caught.value) == (
-        f"{tmp_path / 'one'} has one class: cat\n"
-        "  why: a classifier needs at least two to tell apart\n"
+        f"{tmp_path / 'one'} has only one class: cat\n"
+        "  why: a classifier needs at least two classes\n"
         "  do:  put the photos of each class into a folder of its own: train/cat/1.jpg, train/dog/1.jpg"
     )
     with pytest.raises(PhotosError) as caught:
         Photos(fill(tmp_path / "few", cat=1, dog=1))
     assert str(caught.value) == (
         f"{tmp_path / 'few'} has too few photos: 2 to train, 0 to validate\n"
-        "  why: a class of one photo cannot be both learned and measured\n"
+        "  why: a class of one photo cannot be both trained on and validated\n"
         "  do:  add photos: at least two of each class, better hundreds"
     )
     (tmp_path / "none" / "train" / "cat").mkdir(parents=True)
@@ -229,20 +227,20 @@ def test_one_class_or_too_few_photos_are_answered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
-def test_a_share_that_is_none_is_refused(fraction: float, tmp_path: Path) -> None:
+def test_an_invalid_fraction_is_refused(fraction: float, tmp_path: Path) -> None:
     for name in ("val_fraction", "test_fraction"):
         with pytest.raises(
-            UsageError, match="a split cannot be .* of the photos\n  do:  give a share between"
+            UsageError, match="a split cannot be .* of the photos\n  do:  give a fraction between"
         ):
             Photos(fill(tmp_path, cat=10, dog=10), **{name: fraction})
 
 
-def test_what_is_no_folder_at_all_is_refused() -> None:
-    with pytest.raises(UsageError, match="this is no folder of photos: int\n  why: expected a path or"):
+def test_another_type_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot find photos in a int\n  why: expected a path or"):
         Photos(5)
 
 
-def test_a_file_that_is_gone_is_listed_until_a_training_leaves_it_out(tmp_path: Path) -> None:
+def test_a_missing_file_is_listed_until_a_training_skips_it(tmp_path: Path) -> None:
     dataset = ImageFolder(str(fill(tmp_path, cat=10, dog=10)))
     for name in ("003.png", "004.png"):
         (tmp_path / "dog" / name).unlink()
@@ -253,7 +251,7 @@ def test_a_file_that_is_gone_is_listed_until_a_training_leaves_it_out(tmp_path: 
         digest(tmp_path / "dog" / "003.png")
 
 
-def test_without_some_the_others_stay_where_they_are(tmp_path: Path) -> None:
+def test_without_keeps_the_other_photos_in_their_splits(tmp_path: Path) -> None:
     photos = Photos(fill(tmp_path, cat=10, dog=10))
     gone = {photos.train[0].path, photos.test[0].path, "cat/never there.png"}
     rest = photos.without(gone)
@@ -280,7 +278,7 @@ def test_ten_photos_in_either_layout_have_one_digest_each(photo_folder: Callable
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_of_a_photo_less_than_a_hundred_bytes_are_kept_and_no_object(listed: bool, tmp_path: Path) -> None:
+def test_a_photo_takes_less_than_a_hundred_bytes(listed: bool, tmp_path: Path) -> None:
     count = 4000
     for number in range(count):
         path = tmp_path / "train" / ("cat", "dog")[number % 2] / f"IMG_{number:06}.jpg"
@@ -289,10 +287,9 @@ def test_of_a_photo_less_than_a_hundred_bytes_are_kept_and_no_object(listed: boo
     source = tmp_path
     if listed:
         photos, source = Photos(tmp_path), tmp_path / "list.jsonl"
-        rows = [{k: row[k] for k in ("path", "class", "split", "digest")} for row in photos.rows()]
-        listing.write(source, tmp_path, photos.classes, rows, count)
-        del photos, rows
-    Photos(source)  # what is imported and set up once is no photo's
+        photos.save(source)
+        del photos
+    Photos(source)  # imports and caches are not counted
     gc.collect()
     tracemalloc.start()
     try:

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reslab.photos.folder import split as splitting
+from reslab.photos.folder import split
 from reslab.photos.folder.photo_list import Photo, PhotoList
 
 CONTENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=80)
@@ -23,7 +23,7 @@ def items(drawn: list[tuple[int, int]]) -> list[Photo]:
 
 
 def cut(photos: list[Photo], fraction: float, seed: int, purpose: str) -> tuple[list[Photo], list[Photo]]:
-    kept, off = splitting.cut(PhotoList.of(photos), fraction, seed, purpose)
+    kept, off = split.split_off(PhotoList.of(photos), fraction, seed, purpose)
     return list(kept), list(off)
 
 

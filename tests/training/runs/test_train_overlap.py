@@ -6,7 +6,6 @@ from pathlib import Path
 
 import reslab
 from reslab import Recipe, Run
-from reslab.photos.folder import list_file as listing
 from reslab.training.runs.train_overlap import photos_for
 
 
@@ -46,9 +45,7 @@ def test_what_a_run_left_out_is_no_other_folder_and_is_said(
     folder = photo_folder(train=20, test=8)
     for path in ("train/red/a.jpg", "test/red/b.jpg"):
         (folder / path).write_bytes(b"no photo, " + path.encode())
-    whole = reslab.Photos(folder)
-    rows = [{name: str(row[name]) for name in ("path", "class", "split", "digest")} for row in whole.rows()]
-    listing.write(tmp_path / "list.jsonl", folder, whole.classes, rows, len(rows))
+    reslab.Photos(folder).save(tmp_path / "list.jsonl")
     run = reslab.train(
         tmp_path / "list.jsonl",
         "cifar_resnet20",

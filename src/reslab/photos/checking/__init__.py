@@ -1,0 +1,1 @@
+"""check(): damaged files, duplicates, leaks and class problems in a folder of photos."""

@@ -1,4 +1,4 @@
-"""check(): what is wrong with a folder of photos, and whether it would spoil a training."""
+"""check(): find what is wrong with a folder of photos, and whether it would spoil a training."""
 
 from __future__ import annotations
 
@@ -7,67 +7,66 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reslab.files import user_path
 from reslab.photos.decoding.decode import Truncated
 from reslab.text import printable, table
 
-from . import photo_stats as looks
-from .duplicate_findings import Standing, find_copies
+from .duplicate_findings import PlacedDuplicates, find_matches
 from .findings import KINDS, Finding, Tiny, explanation
-from .folder_findings import class_faults, name_faults
-from .folder_stats import Files, Seen, find_files, look_at_all
+from .folder_findings import class_findings, name_findings
+from .folder_stats import FolderPhotos, FolderStats, find_files, iter_stats
+from .photo_stats import photo_findings
 
-if TYPE_CHECKING:
-    from .fix import Fixed
-
-SHOWN, WIDTH = 3, 100  # findings of each kind that are printed; columns of their explanation
-SMALL = 32  # pixels of the shorter side below which a photo is tiny, if most are more than twice its size
+EXAMPLES = 3  # findings of each kind that are printed
+TEXT_WIDTH = 100  # columns
+TINY_SIDE = 32  # pixels: a photo with a shorter side is tiny, if most are more than twice its size
 
 
 @dataclass(frozen=True)
-class Basis:
-    """What a list of what to use is made from: every photo, its digest uint8 (N, 16), pixels, and copies."""
+class CheckInputs:
+    """What `fix` needs of a check: every photo, its digest (N, 16), its pixels (N,), and the duplicates."""
 
-    files: Files
+    files: FolderPhotos
     digests: NDArray[np.uint8]
     pixels: NDArray[np.int64]
-    standing: Standing
+    duplicates: PlacedDuplicates
 
 
 @dataclass(frozen=True)
 class Check:
-    """What check() found: how many photos were looked at, and each finding, what spoils a training first."""
+    """Result of check(). It prints as a table, with an explanation of each kind of finding.
+
+    Attributes:
+        folder: the folder of the photos.
+        photos: number of photos checked.
+        findings: all findings; those that spoil a training come first.
+    """
 
     folder: Path
     photos: int
     findings: tuple[Finding, ...]
-    basis: Basis = field(repr=False, compare=False)
+    inputs: CheckInputs = field(repr=False, compare=False)
 
     @property
     def spoils_training(self) -> bool:
+        """Whether a finding would spoil a training."""
         return any(finding.spoils_training for finding in self.findings)
 
     def by_kind(self) -> dict[type[Finding], list[Finding]]:
-        """Only the kinds that were found, in the order of KINDS."""
+        """Return the findings by kind, in the order of KINDS, without the kinds that were not found."""
         groups: dict[type[Finding], list[Finding]] = {}
         for finding in self.findings:
             groups.setdefault(type(finding), []).append(finding)
         return groups
 
     def as_json(self) -> dict[str, Any]:
+        """Return {"photos": N, "findings": [{"kind", "path", ...}], "spoils_training": bool}."""
         rows = [finding.as_json() for finding in self.findings]
         return {"photos": self.photos, "findings": rows, "spoils_training": self.spoils_training}
-
-    def fix(self, path: Path | str) -> Fixed:
-        """Writes a list of what to use to `path`, a new file; see fixing.fix. No photo is touched."""
-        from .fix import fix
-
-        return fix(self, user_path(path))
 
     def __str__(self) -> str:
         if not self.findings:
@@ -79,62 +78,74 @@ class Check:
         header = ["finding", "count", "spoils a training", "for example"]
         lines = [printable(f"{self.folder}: {self.photos:,} photos"), "", table(header, rows, "lrll")]
         for kind, found in self.by_kind().items():
-            told = explanation(kind)
-            lines += ["", *_wrapped(f"{kind.kind}: {told['What']}", "")]
-            lines += [printable(f"    {finding.place}: {finding.why}") for finding in found[:SHOWN]]
-            if len(found) > SHOWN:
-                lines.append(f"    and {len(found) - SHOWN:,} more; --json lists all")
+            parts = explanation(kind)
+            lines += ["", *_wrap(f"{kind.kind}: {parts['What']}", "")]
+            lines += [printable(f"    {finding.place}: {finding.why}") for finding in found[:EXAMPLES]]
+            if len(found) > EXAMPLES:
+                lines.append(f"    and {len(found) - EXAMPLES:,} more; --json lists all")
             for part in ("Why it spoils", "Instead"):
-                lines += _wrapped(f"{part.lower()}: {told[part]}", "  ")
+                lines += _wrap(f"{part.lower()}: {parts[part]}", "  ")
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent="  ")
+def _wrap(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, TEXT_WIDTH, initial_indent=indent, subsequent_indent="  ")
 
 
 def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True) -> Check:
-    """Looks at every photo of a folder, a list, Photos or a torchvision ImageFolder, and changes none.
+    """Check photos: damaged files, duplicates, leaks between splits, wrong labels, classes and names.
 
-    Each photo is decoded as training would, on all cores; what was seen is kept in the user's cache folder
-    by the file's content, so a second check decodes only what is new. Folders that Photos refuses are
-    checked too, as long as they hold photos in folders of classes. With `truncated` "keep", as in the recipe,
-    what is there of a JPEG that lacks its end is looked at, and no finding. Raises PhotosError for a folder
-    without any or a list that is damaged or out of date, and UsageError for a source that is none.
+    Every photo is decoded as in training, on all cores; no file is changed. The statistics are cached by file
+    content, so a second check decodes only new photos. Some folders that Photos refuses can be checked, such
+    as one with a single class.
+
+    Args:
+        source: a folder with train/ (and val/, test/), a folder of classes, a list from `reslab check
+            --fix`, Photos, or a torchvision ImageFolder.
+        truncated: "keep" uses what exists of a JPEG that lacks its end, as the recipe's field does;
+            "refuse" reports it.
+        progress: show a progress bar.
+
+    Raises:
+        PhotosError: the folder has no photos, or the list is damaged or outdated.
+        UsageError: `source` is of another type.
     """
     files = find_files(source)
-    seen, found = Seen(len(files)), list[Finding]()
-    for photo, (content, look) in enumerate(look_at_all(files, truncated, progress)):
-        seen.keep(photo, content, look)
+    stats, found = FolderStats(len(files)), list[Finding]()
+    for photo, (content, measured) in enumerate(iter_stats(files, truncated, progress)):
+        stats.add(photo, content, measured)
         file = files[photo]
-        found += [kind(*file, why) for kind, why in looks.faults_of(look, os.path.splitext(file.path)[1])]
+        found += [kind(*file, why) for kind, why in photo_findings(measured, os.path.splitext(file.path)[1])]
     if files.listing:
-        contents = (digest.tobytes() for digest in seen.digests)
-        files.listing.check((p, d) for p, d in zip(files.paths, contents, strict=True) if any(d))
-    found += tiny(files, seen.sizes)
-    return judge(files, seen, seen.standing(files), found)
+        splits = files.listing.splits
+        ends = np.cumsum([len(photos) for photos in splits.values()])
+        files.listing.check_unchanged(dict(zip(splits, np.split(stats.digests, ends[:-1]), strict=True)))
+    found += find_tiny(files, stats.sizes)
+    return build_check(files, stats, stats.duplicates(files), found)
 
 
-def judge(files: Files, seen: Seen, standing: Standing, found: list[Finding]) -> Check:
-    """What was found in single photos, and beside it what is wrong with them together."""
-    for copy in find_copies(standing):
-        other = files.paths[copy.earlier]
-        found.append(copy.kind(*files[copy.photo], copy.why(other), other))
-    found += [*class_faults(files.counts), *name_faults(files)]
-    pixels = seen.sizes.astype(np.int64).prod(axis=1)
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    found.sort(key=lambda finding: order[type(finding)])
-    return Check(files.folder, len(files), tuple(found), Basis(files, seen.digests, pixels, standing))
+def build_check(
+    files: FolderPhotos, stats: FolderStats, duplicates: PlacedDuplicates, found: list[Finding]
+) -> Check:
+    """Add findings on duplicates, classes and names to those `found` in single photos."""
+    for match in find_matches(duplicates):
+        other = files.paths[match.earlier]
+        found.append(match.kind(*files[match.photo], match.why(other), other))
+    found += [*class_findings(files.counts), *name_findings(files)]
+    pixels = stats.sizes.astype(np.int64).prod(axis=1)
+    found.sort(key=lambda finding: KINDS.index(type(finding)))
+    inputs = CheckInputs(files, stats.digests, pixels, duplicates)
+    return Check(files.folder, len(files), tuple(found), inputs)
 
 
-def tiny(files: Files, sizes: NDArray[np.int32]) -> Iterator[Finding]:
-    """Photos far smaller than most. `sizes` (N, 2): width and height, 0 for what cannot be decoded."""
+def find_tiny(files: FolderPhotos, sizes: NDArray[np.int32]) -> Iterator[Finding]:
+    """Yield photos far smaller than most. `sizes` (N, 2): width and height, 0 for unreadable photos."""
     shorter = sizes.min(axis=1, initial=2**31 - 1)
-    usual = float(np.median(shorter[shorter > 0])) if (shorter > 0).any() else 0.0
-    small = (shorter > 0) & (shorter < min(SMALL, usual / 2))
-    for photo in np.flatnonzero(small).tolist():
+    median = float(np.median(shorter[shorter > 0])) if (shorter > 0).any() else 0.0
+    tiny = (shorter > 0) & (shorter < min(TINY_SIDE, median / 2))
+    for photo in np.flatnonzero(tiny).tolist():
         width, height = sizes[photo].tolist()
-        why = f"{width} x {height} pixels, where most have {usual:.0f} or more on the shorter side"
+        why = f"{width} x {height} pixels; the median of the shorter side is {median:.0f}"
         yield Tiny(*files[photo], why)

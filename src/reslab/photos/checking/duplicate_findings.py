@@ -1,148 +1,143 @@
-"""What copies mean by where they stand: leaks, contradictions, duplicates, and which of them to leave out."""
+"""Duplicates as leaks, contradictions or plain duplicates, by their splits and classes; which to remove."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .findings import Contradiction, Duplicate, Finding, Leak
-from .near_duplicates import Alike
+from .near_duplicates import DuplicateGroups
 
-RANK = {"train": 0, None: 0, "val": 1, "test": 2}  # what measures keeps its photos
+RANK = {
+    "train": 0,
+    None: 0,
+    "val": 1,
+    "test": 2,
+}  # of two splits, the one with the higher rank keeps its photos
 Place = tuple[str | None, str]  # split, class
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A photo (its index) that shows what an `earlier` one shows, and the kind of finding that this is.
+class Match:
+    """A photo (its index), an `earlier` one that it duplicates, and the kind of finding.
 
-    `bits` and `difference`, in grey levels of 255, are None for files with equal bytes.
+    `difference`: grey levels of 255 between their thumbnails; None if the files are equal.
     """
 
     photo: int
     earlier: int
     kind: type[Finding]
-    bits: int | None = None
     difference: float | None = None
 
     def why(self, earlier: str) -> str:
         if self.difference is None:
             return f"the same bytes as {earlier}"
-        return f"nearly the same picture as {earlier}: {self.difference:.1f} of 255 grey levels apart"
+        return f"nearly the same image as {earlier}: {self.difference:.1f} of 255 grey levels apart"
+
+    @property
+    def weight(self) -> tuple[int, float, int]:
+        """Sort key: the smallest is the match to report."""
+        difference = -1.0 if self.difference is None else self.difference
+        return (Contradiction, Leak, Duplicate).index(self.kind), difference, self.earlier
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Which photos show the same, and where each stands: `places` (N,) are indices into `names`."""
+class PlacedDuplicates:
+    """Duplicates, with the split and class of every photo: `places` (N,) are indices into `names`."""
 
-    alike: Alike
+    groups: DuplicateGroups
     places: NDArray[np.int32]
     names: Sequence[Place]
 
     def place(self, photo: int) -> Place:
         return self.names[self.places[photo]]
 
-    def pairs(self) -> Iterator[tuple[int, int, int, float]]:
-        """Contents, bits, difference."""
-        return zip(*(column.tolist() for column in self.alike.pairs), strict=True)
+    def kind(self, photo: int, earlier: int) -> type[Finding]:
+        place, other = self.place(photo), self.place(earlier)
+        if place[1] != other[1]:
+            return Contradiction
+        return Leak if place[0] != other[0] else Duplicate
+
+    def pairs(self) -> Iterator[tuple[int, int, float]]:
+        """Yield (content, content, difference)."""
+        return zip(*(column.tolist() for column in self.groups.pairs), strict=True)
+
+    def first_of_places(self, photos: Sequence[int]) -> list[int]:
+        """Return the first of the photos in every split and class."""
+        found: dict[Place, int] = {}
+        for photo in photos:
+            found.setdefault(self.place(photo), photo)
+        return list(found.values())
 
 
-def find_copies(standing: Standing) -> list[Copy]:
-    """Every photo that repeats an earlier one, once, with the earlier one that matters most.
+def find_matches(duplicates: PlacedDuplicates) -> list[Match]:
+    """Match every photo that duplicates an earlier one with the most serious of these.
 
-    Two classes weigh more than two splits, and these more than one of each.
+    Two classes are more serious than two splits, and these than one split and class.
     """
-    holders = {
-        content: _first_of_places(photos, standing) for content, photos in standing.alike.photos.items()
-    }
-    best: dict[int, Copy] = {}
+    groups = duplicates.groups.photos
+    firsts = {content: duplicates.first_of_places(photos) for content, photos in groups.items()}
+    best: dict[int, Match] = {}
 
-    def consider(one: int, other: int, bits: int | None = None, difference: float | None = None) -> None:
-        earlier, photo = sorted((one, other))
-        kind = _kind(standing.place(photo), standing.place(earlier))
-        copy = Copy(photo, earlier, kind, bits, difference)
-        best[photo] = min(copy, best.get(photo, copy), key=_weight)
+    def consider(match: Match) -> None:
+        best[match.photo] = min(match, best.get(match.photo, match), key=lambda each: each.weight)
 
-    for i, j, bits, difference in standing.pairs():
-        for one in holders[i]:
-            for other in holders[j]:
-                consider(one, other, bits, difference)
-    for content, photos in standing.alike.photos.items():
+    for i, j, difference in duplicates.pairs():
+        for one in firsts[i]:
+            for other in firsts[j]:
+                earlier, photo = sorted((one, other))
+                consider(Match(photo, earlier, duplicates.kind(photo, earlier), difference))
+    for content, photos in groups.items():
         for photo in photos[1:]:
-            for earlier in holders[content]:
+            for earlier in firsts[content]:
                 if earlier < photo:
-                    consider(photo, earlier)
-                    _inherit(photo, earlier, best, standing)
+                    consider(Match(photo, earlier, duplicates.kind(photo, earlier)))
+                    if duplicates.places[photo] == duplicates.places[earlier] and earlier in best:
+                        consider(replace(best[earlier], photo=photo))  # an equal file has the same matches
     return [best[photo] for photo in sorted(best)]
 
 
-def leave_out(standing: Standing, pixels: NDArray[np.int64]) -> dict[int, type[Finding]]:
-    """{photo: why}, so that none of what is left contradicts another, leaks or is there twice.
+def choose_removed(duplicates: PlacedDuplicates, pixels: NDArray[np.int64]) -> dict[int, type[Finding]]:
+    """Choose photos to remove, {photo: why}, so that no contradiction, leak or duplicate is left.
 
-    Both sides of a contradiction go, for nobody knows which label is right. Of a leak the copy goes that is
-    nearer to training: test loses none, and val only to test. Of duplicates the one with the most
-    pixels (N,) stays, and in test all do: what measured yesterday measures the same today.
+    Both sides of a contradiction go, since either label may be wrong. Of a leak the photo nearer to training
+    goes: test loses none, and val only to test. Of duplicates the one with the most pixels (N,) stays; in
+    test all stay, so that its figures remain comparable.
     """
-    members, near = standing.alike.photos, _neighbours(standing)
-    out: dict[int, type[Finding]] = {}
-    for content, photos in members.items():
+    groups, near = duplicates.groups.photos, _near_contents(duplicates)
+    removed: dict[int, type[Finding]] = {}
+    for content, photos in groups.items():
         for other in (content, *near.get(content, ())):
-            if len({standing.place(photo)[1] for photo in (*photos, *members[other])}) > 1:
-                out |= dict.fromkeys((*photos, *members[other]), Contradiction)
+            both = (*photos, *groups[other])
+            if len({duplicates.place(photo)[1] for photo in both}) > 1:
+                removed |= dict.fromkeys(both, Contradiction)
     for rank in (2, 1):
-        for content, photos in members.items():
-            holds = any(p not in out and RANK[standing.place(p)[0]] == rank for p in photos)
-            for other in (content, *near.get(content, ())) if holds else ():
-                for photo in members[other]:
-                    if RANK[standing.place(photo)[0]] < rank:
-                        out.setdefault(photo, Leak)
+        for content, photos in groups.items():
+            present = any(p not in removed and RANK[duplicates.place(p)[0]] == rank for p in photos)
+            for other in (content, *near.get(content, ())) if present else ():
+                for photo in groups[other]:
+                    if RANK[duplicates.place(photo)[0]] < rank:
+                        removed.setdefault(photo, Leak)
     kept: set[tuple[int, Place]] = set()
-    listed = [(-int(pixels[photo]), photo, of) for of, photos in members.items() for photo in photos]
+    listed = [(-int(pixels[photo]), photo, of) for of, photos in groups.items() for photo in photos]
     for _, photo, content in sorted(listed):
-        place = standing.place(photo)
-        if photo in out or RANK[place[0]] == 2:
+        place = duplicates.place(photo)
+        if photo in removed or RANK[place[0]] == 2:
             continue
         if any((other, place) in kept for other in (content, *near.get(content, ()))):
-            out[photo] = Duplicate
+            removed[photo] = Duplicate
         else:
             kept.add((content, place))
-    return out
+    return removed
 
 
-def _neighbours(standing: Standing) -> dict[int, list[int]]:
-    """{content: the contents that show nearly the same}"""
+def _near_contents(duplicates: PlacedDuplicates) -> dict[int, list[int]]:
+    """Return {content: its near duplicates}."""
     near: dict[int, list[int]] = {}
-    for one, other, _, _ in standing.pairs():
+    for one, other, _ in duplicates.pairs():
         near.setdefault(one, []).append(other)
         near.setdefault(other, []).append(one)
     return near
-
-
-def _first_of_places(photos: Sequence[int], standing: Standing) -> list[int]:
-    """One for each split and class is enough."""
-    found: dict[Place, int] = {}
-    for photo in photos:
-        found.setdefault(standing.place(photo), photo)
-    return list(found.values())
-
-
-def _inherit(photo: int, earlier: int, best: dict[int, Copy], standing: Standing) -> None:
-    """What the first of equal files in a place repeats, the others repeat too."""
-    if standing.places[photo] == standing.places[earlier] and earlier in best:
-        found = best[earlier]
-        copy = Copy(photo, found.earlier, found.kind, found.bits, found.difference)
-        best[photo] = min(copy, best[photo], key=_weight)
-
-
-def _kind(place: Place, other: Place) -> type[Finding]:
-    if place[1] != other[1]:
-        return Contradiction
-    return Leak if place[0] != other[0] else Duplicate
-
-
-def _weight(copy: Copy) -> tuple[int, float, int]:
-    difference = -1.0 if copy.difference is None else copy.difference
-    return (Contradiction, Leak, Duplicate).index(copy.kind), difference, copy.earlier

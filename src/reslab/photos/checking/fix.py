@@ -1,4 +1,4 @@
-"""A check's findings -> a list that training takes, in which what would spoil it is left out."""
+"""fix(): write a list of photos without those that a check found to spoil a training."""
 
 from __future__ import annotations
 
@@ -6,71 +6,103 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from reslab.photos.folder import list_file as listing
+import numpy as np
+
+from reslab.errors import UsageError
+from reslab.files import user_path
+from reslab.photos.folder import list_file
+from reslab.photos.folder.photo_list import PhotoList
 from reslab.text import printable
 
 from .check import Check
-from .duplicate_findings import leave_out
+from .duplicate_findings import choose_removed
 from .findings import Contradiction, Duplicate, Empty, Finding, Leak, NotAnImage, Truncated, Unreadable
-from .folder_findings import class_faults
+from .folder_findings import class_findings
 
-UNREAD = (Empty, NotAnImage, Truncated, Unreadable)
+UNREADABLE_KINDS = (Empty, NotAnImage, Truncated, Unreadable)
 REASONS: dict[type[Finding], str] = {
-    **dict.fromkeys(UNREAD, "it cannot be decoded"),
-    Contradiction: "both sides, for nobody knows which label is right",
-    Leak: "the copy nearer to training, so that test stays as it is",
-    Duplicate: "all but one of the same split and class; those of test stay",
+    **dict.fromkeys(UNREADABLE_KINDS, "it cannot be decoded"),
+    Contradiction: "both photos, since either label may be wrong",
+    Leak: "the photo nearer to training, so that test stays as it is",
+    Duplicate: "all but one of the same split and class; those in test stay",
 }
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a new list leaves out, and what no list can mend."""
+    """Result of fix().
+
+    Attributes:
+        path: the new list.
+        photos: number of photos checked.
+        kept: number of photos in the list.
+        removed: {kind of finding: number of photos that are not in the list because of it}.
+        remaining: findings that spoil a training and that no list can fix.
+    """
 
     path: Path
     photos: int
     kept: int
-    left_out: dict[type[Finding], int]
-    stays: tuple[Finding, ...]
+    removed: dict[type[Finding], int]
+    remaining: tuple[Finding, ...]
 
     @property
     def spoils_training(self) -> bool:
-        return bool(self.stays)
+        """Whether something remains that would spoil a training."""
+        return bool(self.remaining)
 
     def __str__(self) -> str:
-        if not self.left_out:
-            lines = [f"{self.path}: all {self.photos:,} photos, for there was nothing to leave out"]
+        if not self.removed:
+            lines = [f"{self.path}: all {self.photos:,} photos; nothing had to be removed"]
         else:
-            lines = [f"{self.path}: {self.kept:,} of {self.photos:,} photos; left out, and no file touched:"]
-        width = len(f"{max(self.left_out.values(), default=0):,}")
-        for kind, count in self.left_out.items():
+            lines = [
+                f"{self.path}: {self.kept:,} of {self.photos:,} photos; no file was changed. Not in the list:"
+            ]
+        width = len(f"{max(self.removed.values(), default=0):,}")
+        for kind, count in self.removed.items():
             lines.append(f"  {count:>{width},}  {kind.kind}: {REASONS[kind]}")
-        for finding in self.stays:
-            lines.append(f"  not mended by a list: {finding.kind}, {finding.place}: {finding.why}")
+        for finding in self.remaining:
+            lines.append(f"  a list cannot fix this: {finding.kind}, {finding.place}: {finding.why}")
         return "\n".join(map(printable, lines))
 
 
-def fix(check: Check, path: Path) -> Fixed:
-    """Writes to `path` which photos to use; every other keeps its split and class, and no photo is touched.
+def fix(check: Check, path: Path | str) -> Fixed:
+    """Write a list of the photos to use. The others are not listed; no photo is changed.
 
-    Left out are photos that cannot be decoded, both sides of a contradiction, the copy of a leak that is
-    nearer to training, and all but one of duplicates outside of test. Raises UsageError if `path` is there.
+    Not listed are photos that cannot be decoded, both sides of a contradiction, of a leak the photo nearer to
+    training, and all but one of the duplicates outside test. Every other photo keeps its split and class.
+
+    Args:
+        path: the new file, which train, evaluate, check and Photos accept in place of a folder.
+
+    Raises:
+        UsageError: `path` exists already, or cannot be written.
     """
-    files, digests = check.basis.files, check.basis.digests
-    unread = {finding.path: type(finding) for finding in check.findings if isinstance(finding, UNREAD)}
-    out = leave_out(check.basis.standing, check.basis.pixels)
-    out |= {photo: unread[path] for photo, path in enumerate(files.paths) if unread and path in unread}
-    kept = [photo for photo in range(len(files)) if photo not in out]
-    rows = (
-        {"path": path, "class": name, "split": split or "all", "digest": digests[photo].tobytes().hex()}
-        for photo in kept
-        for path, split, name in (files[photo],)
-    )
-    listing.write(path, files.folder, {name for _, name in files.names}, rows, len(kept))
-    counts: dict[str, dict[str, int]] = {split: dict.fromkeys(of, 0) for split, of in files.counts.items()}
-    for photo in kept:
-        _, split, name = files[photo]
-        counts[split or "all"][name] += 1
-    stays = tuple(finding for finding in class_faults(counts) if finding.spoils_training)
-    told = Counter(out.values())
-    return Fixed(path, len(files), len(kept), {kind: told[kind] for kind in REASONS if told[kind]}, stays)
+    path, files = user_path(path), check.inputs.files
+    list_file.check_new(path)
+    unreadable = {
+        finding.path: type(finding) for finding in check.findings if isinstance(finding, UNREADABLE_KINDS)
+    }
+    removed = choose_removed(check.inputs.duplicates, check.inputs.pixels)
+    removed |= {photo: unreadable[name] for photo, name in enumerate(files.paths) if name in unreadable}
+    kept = np.ones(len(files), bool)
+    kept[list(removed)] = False
+    classes = sorted({name for _, name in files.names})
+    label_of = {name: label for label, name in enumerate(classes)}
+    labels = np.array([label_of[name] for _, name in files.names])  # of each split and class
+    every = PhotoList.from_columns(files.paths, labels[files.places], check.inputs.digests)
+    splits, counts = dict[str, PhotoList](), dict[str, dict[str, int]]()
+    for split in files.counts:
+        places = [place for place, (of, _) in enumerate(files.names) if (of or "all") == split]
+        splits[split] = every.take(kept & np.isin(files.places, places))
+        sizes = np.bincount(splits[split].labels, minlength=len(classes)).tolist()
+        counts[split] = {name: sizes[label_of[name]] for name in files.counts[split]}
+    try:
+        list_file.write(path, files.folder, classes, splits)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError(f"{path} cannot be written", why, "make room there, or give another name") from error
+    remaining = tuple(finding for finding in class_findings(counts) if finding.spoils_training)
+    by_kind = Counter(removed.values())
+    kinds = {kind: by_kind[kind] for kind in REASONS if by_kind[kind]}
+    return Fixed(path, len(files), int(kept.sum()), kinds, remaining)

@@ -1,4 +1,4 @@
-"""What is wrong with a folder as a whole: classes missing, empty, uneven; names that are nearly equal."""
+"""Problems of a folder as a whole: missing, empty and uneven classes, and names that differ only by case."""
 
 from __future__ import annotations
 
@@ -20,72 +20,73 @@ from .findings import (
     UnknownClass,
 )
 
-UNEVEN = 5  # times as many photos as in another class, from which on it is a finding
+IMBALANCE_RATIO = 5  # the largest class has at least this many times the photos of another
 Counts = Mapping[str, Mapping[str, int]]  # {split: {class: photos}}
 
 
-def class_faults(counts: Counts) -> Iterator[Finding]:
-    """What is wrong with the classes; the split of a folder without splits is "all"."""
+def class_findings(counts: Counts) -> Iterator[Finding]:
+    """Yield problems of the classes; the split of a folder without splits is "all"."""
     learned = "train" if "train" in counts else "all"
     trained = {name: count for name, count in counts.get(learned, {}).items() if count}
     split = None if learned == "all" else learned
     if len(trained) < 2:
-        why = f"one class: {next(iter(trained))}" if trained else "no photos to train on"
+        why = f"only one class: {next(iter(trained))}" if trained else "no photos to train on"
         yield TooFewClasses(None, split, None, why)
     for name in sorted(set(counts.get(learned, {})) - set(trained)):
         yield EmptyClass(None, split, name, "its folder has no photos")
     yield from _compare_splits(counts, trained)
     most = max(trained, key=trained.__getitem__, default="")
     for name, count in sorted(trained.items()):
-        if count * UNEVEN <= trained[most]:
+        if count * IMBALANCE_RATIO <= trained[most]:
             times = trained[most] / count
-            why = f"{_photos(count)}, where {most} has {trained[most]:,}: {times:.0f} times as many"
+            why = f"{_photos(count)}; {most} has {trained[most]:,}, {times:.0f} times as many"
             yield Imbalance(None, split, name, why)
-    for names in _alike(trained):
-        yield AlikeClasses(None, split, names[1], f"differs from {names[0]} by {_difference(*names[:2])}")
+    for names in _similar(trained):
+        yield AlikeClasses(
+            None, split, names[1], f"differs from {names[0]} only by {_difference(*names[:2])}"
+        )
 
 
 def _compare_splits(counts: Counts, trained: Mapping[str, int]) -> Iterator[Finding]:
     for split in sorted(set(counts) - {"train", "all"}, reverse=True):
         present = {name for name, count in counts[split].items() if count}
         if not present:
-            continue  # an empty split is cut anew, or done without
+            continue  # Photos cuts an empty split off train, or does without
         for name in sorted(present - set(trained)):
-            yield UnknownClass(None, split, name, f"{_photos(counts[split][name])}, and none in train")
+            yield UnknownClass(None, split, name, f"{_photos(counts[split][name])}, but none in train")
         for name in sorted(set(trained) - present):
-            yield MissingClass(None, split, name, f"{_photos(trained[name])} in train, and none here")
+            yield MissingClass(None, split, name, f"{_photos(trained[name])} in train, but none here")
 
 
-def name_faults(paths: Sequence[tuple[str, str | None, str]]) -> Iterator[Finding]:
-    """Files of one folder whose names are nearly equal. `paths`: path, split and class of each."""
+def name_findings(files: Sequence[tuple[str, str | None, str]]) -> Iterator[Finding]:
+    """Yield files of one folder whose names differ only by case; `files`: (path, split, class)."""
+    names = (os.path.split(path) for path, _, _ in files)
+    hashed = (hash((folder, _normalized(name))) for folder, name in names)
+    hashes = np.fromiter(
+        hashed, np.int64, len(files)
+    )  # 8 bytes a photo; only the few repeated ones are compared
+    repeated, counts = np.unique(hashes, return_counts=True)
     folders: dict[str, list[tuple[str, str | None, str]]] = defaultdict(list)
-    for index in _perhaps_alike(paths):
-        folders[os.path.dirname(paths[index][0])].append(paths[index])
-    for files in folders.values():
-        where = {os.path.basename(path): (path, split, name) for path, split, name in files}
-        for alike in _alike(where):
-            for name in alike[1:]:
-                why = f"differs from {alike[0]} by {_difference(alike[0], name)}"
-                yield AlikeNames(*where[name], why, where[alike[0]][0])
+    for index in np.flatnonzero(np.isin(hashes, repeated[counts > 1])).tolist():
+        folders[os.path.dirname(files[index][0])].append(files[index])
+    for inside in folders.values():
+        where = {os.path.basename(path): (path, split, name) for path, split, name in inside}
+        for first, *others in _similar(where):
+            for name in others:
+                why = f"differs from {first} only by {_difference(first, name)}"
+                yield AlikeNames(*where[name], why, where[first][0])
 
 
-def _perhaps_alike(paths: Sequence[tuple[str, str | None, str]]) -> list[int]:
-    """The few, of perhaps a million, that share folder and plain name with another: eight bytes for each."""
-    hashes = (hash((os.path.dirname(path), _plain(os.path.basename(path)))) for path, _, _ in paths)
-    shared, counts = np.unique(known := np.fromiter(hashes, np.int64, len(paths)), return_counts=True)
-    return np.flatnonzero(np.isin(known, shared[counts > 1])).tolist()
-
-
-def _plain(name: str) -> str:
-    """The same for names that a Mac or Windows takes for one."""
+def _normalized(name: str) -> str:
+    """Return what is equal for names that a Mac or Windows does not distinguish."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _alike(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that a Mac or Windows takes for one."""
+def _similar(names: Iterable[str]) -> list[list[str]]:
+    """Return groups of names that a Mac or Windows does not distinguish."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        groups[_plain(name)].append(name)
+        groups[_normalized(name)].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -1,4 +1,4 @@
-"""What is known of photos before a training, without decoding one: said loudly, and no reason to refuse."""
+"""quick_check(): problems of photos that are known before a training without decoding any, as warnings."""
 
 from __future__ import annotations
 
@@ -8,79 +8,82 @@ from collections import Counter
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.folder.photo_list import DIGEST
 from reslab.photos.folder.photos import Photos
 from reslab.text import printable
 
-from . import photo_stats as looks
-from .check import Check, judge, tiny
-from .duplicate_findings import Standing
+from .check import Check, build_check, find_tiny
+from .duplicate_findings import PlacedDuplicates
 from .findings import Contradiction, Finding, Leak
-from .folder_stats import Files, Seen, files_of, key_of
-from .near_duplicates import find_alike
-from .stats_cache import LookCache
+from .folder_stats import FolderPhotos, FolderStats, files_of
+from .near_duplicates import find_duplicates
+from .photo_stats import photo_findings
+from .stats_cache import StatsCache, cache_key
 
 EXAMPLES = 3
-MEANS: dict[type[Finding], str] = {
-    Leak: "in two splits: what measures it has in part been seen",
+MEANINGS: dict[type[Finding], str] = {
+    Leak: "in two splits: the network is measured on what it was trained on",
     Contradiction: "in two classes: one of its labels is wrong",
 }
 
 
-def first_look(photos: Photos, truncated: Truncated = "refuse") -> Check:
-    """Classes, names and copies byte for byte; near copies and all the rest where a check has seen all."""
+def quick_check(photos: Photos, truncated: Truncated = "refuse") -> Check:
+    """Check classes, names and equal files; all the rest, too, if a check has cached every photo."""
     files, digests = files_of(photos)
-    found: list[Finding] = []
-    seen = Seen(len(files))
-    if _remember(seen, files, digests, truncated, found):
-        return judge(files, seen, seen.standing(files), [*found, *tiny(files, seen.sizes)])
-    seen.digests[:] = digests
-    nothing = np.frombuffer(hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8)  # no copy of another
-    alike = find_alike(digests, (digests != nothing).any(axis=1))
-    return judge(files, seen, Standing(alike, files.places, files.names), [])
+    stats, found = FolderStats(len(files)), list[Finding]()
+    stats.digests[:] = digests
+    if _read_cache(stats, files, truncated, found):
+        return build_check(files, stats, stats.duplicates(files), [*found, *find_tiny(files, stats.sizes)])
+    empty = np.frombuffer(
+        hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8
+    )  # empty files are no duplicates
+    groups = find_duplicates(digests, (digests != empty).any(axis=1))
+    return build_check(files, stats, PlacedDuplicates(groups, files.places, files.names), [])
 
 
-def warn(found: Check, source: str) -> str:
-    """A few lines on what would spoil a training, with what to do; "" if there is nothing. `source`: what
-    the user calls the photos, as the shell takes it."""
-    groups, lines = found.by_kind(), list[str]()
-    for kind, of in groups.items():
+def _read_cache(stats: FolderStats, files: FolderPhotos, truncated: Truncated, found: list[Finding]) -> bool:
+    """Read what an earlier check found; return False if it lacks a photo."""
+    if not StatsCache.exists():
+        return False
+    cache = StatsCache()
+    try:
+        for photo, file in enumerate(files):
+            content = stats.digests[photo].tobytes().hex()
+            cached = cache.get(cache_key(content, truncated))
+            if cached is None:
+                return False
+            stats.add(photo, content, cached)
+            found += [
+                kind(*file, why) for kind, why in photo_findings(cached, os.path.splitext(file.path)[1])
+            ]
+    finally:
+        cache.close()
+    return True
+
+
+def warning(check: Check, source: str) -> str:
+    """Return a few lines on what would spoil a training, and what to do; "" if there is nothing.
+
+    Args:
+        source: the photos, as the command line names them.
+    """
+    groups, lines = check.by_kind(), list[str]()
+    for kind, found in groups.items():
         if not kind.spoils_training:
             continue
-        photos = "1 photo" if len(of) == 1 else f"{len(of):,} photos"
-        meaning = f"{photos} {MEANS[kind]}" if kind in MEANS else f"{len(of):,} found"
+        photos = "1 photo" if len(found) == 1 else f"{len(found):,} photos"
+        meaning = f"{photos} {MEANINGS[kind]}" if kind in MEANINGS else f"{len(found):,} found"
         lines.append(f"WARNING: {kind.kind}: {meaning}")
-        lines += [f"  {finding.place}: {finding.why}" for finding in islice(of, EXAMPLES)]
-        lines += [f"  and {len(of) - EXAMPLES:,} more"] if len(of) > EXAMPLES else []
-    rest = Counter({kind.kind: len(of) for kind, of in groups.items() if not kind.spoils_training})
+        lines += [f"  {finding.place}: {finding.why}" for finding in islice(found, EXAMPLES)]
+        lines += [f"  and {len(found) - EXAMPLES:,} more"] if len(found) > EXAMPLES else []
+    rest = Counter({kind.kind: len(found) for kind, found in groups.items() if not kind.spoils_training})
     if rest:
         lines.append("note: also " + ", ".join(f"{kind} {count:,}" for kind, count in rest.items()))
     if lines:
         new = "list.jsonl" if not os.path.lexists("list.jsonl") else "NEW.jsonl"
-        mended = any(isinstance(finding, Leak | Contradiction) for finding in found.findings)
-        how = f"to leave these out: reslab check {source} --fix {new}; reslab train {new}"
-        lines.append(f"  the training goes on; {how if mended else f'see reslab check {source}'}")
+        fixable = any(isinstance(finding, Leak | Contradiction) for finding in check.findings)
+        how = f"to skip these photos: reslab check {source} --fix {new}; reslab train {new}"
+        lines.append(f"  the training continues; {how if fixable else f'see reslab check {source}'}")
     return "\n".join(map(printable, lines))
-
-
-def _remember(
-    seen: Seen, files: Files, digests: NDArray[np.uint8], truncated: Truncated, found: list[Finding]
-) -> bool:
-    """What an earlier check saw of all photos; False as soon as it has not seen one."""
-    if not LookCache.exists():
-        return False
-    cache = LookCache()
-    try:
-        for photo, file in enumerate(files):
-            content = digests[photo].tobytes().hex()
-            look = cache.get(key_of(content, truncated))
-            if look is None:
-                return False
-            seen.keep(photo, content, look)
-            found += [kind(*file, why) for kind, why in looks.faults_of(look, os.path.splitext(file.path)[1])]
-    finally:
-        cache.close()
-    return True

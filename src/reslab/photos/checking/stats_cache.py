@@ -1,59 +1,65 @@
-"""What was seen of each photo, by its content, in the user's cache folder: a second check decodes nothing."""
+"""Statistics of photos on disk, by file content: a second check decodes only new photos."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import sqlite3
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from reslab.files import cache_path
+from reslab.photos.decoding.decode import Truncated
 
-from .photo_stats import SIDE, Look
+from .photo_stats import PhotoStats
 
 log = logging.getLogger("reslab")
-VERSION = 5  # of what a Look is made of
-KEPT = 60 * 24 * 3600  # seconds after its last use that another version's file stays
-BATCH = 500  # photos that are written at once
-WAITS = 30.0  # seconds for another process that writes
-FAULTS = (sqlite3.Error, UnicodeDecodeError)  # the latter where sqlite quotes damaged letters in its answer
-# of sqlite's answers; ERROR is its word for another table
-DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+VERSION = 6  # of the fields of PhotoStats and of how they are measured
+MAX_AGE_S = 60 * 24 * 3600  # after which the file of another version is removed
+PHOTOS_PER_WRITE = 500
+LOCK_TIMEOUT_S = 30.0  # while another process writes
+# SQLite reports a table with other columns as ERROR
+DAMAGE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class LookCache:
-    """{digest: Look} on disk, safe for threads and for several processes.
+def cache_key(digest: str, truncated: Truncated) -> str:
+    """Return the key of a photo in StatsCache."""
+    return digest if truncated == "refuse" else f"{digest} {truncated}"
 
-    A cache that is damaged is made anew, and one that cannot be written is a warning, never a failed check.
+
+class StatsCache:
+    """{cache_key: PhotoStats} in SQLite, safe for threads and for several processes.
+
+    A damaged file is removed and started again. If the disk cannot be used, the cache stays in memory.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.lock, self.waiting = threading.Lock(), dict[str, Look]()
-        self.folder = cache_folder() if folder is None else folder
-        self.connection = _open(self.folder)
+        self.lock, self.waiting = threading.Lock(), dict[str, PhotoStats]()
+        self.path = _path(folder)
+        self.connection = _open(self.path)
 
     @staticmethod
     def exists() -> bool:
-        """Whether an earlier check left one."""
-        return _path(cache_folder()).is_file()
+        """Return whether an earlier check wrote a cache."""
+        return _path(None).is_file()
 
-    def get(self, digest: str) -> Look | None:
-        with self.lock, suppress(*FAULTS):
-            query = "SELECT facts, thumbnail, checksum FROM looks WHERE digest = ?"
-            row = self.connection.execute(query, (digest,)).fetchone()
-            if row is not None:
-                return _read(digest, *row)
-        return None
-
-    def put(self, digest: str, seen: Look) -> None:
+    def get(self, key: str) -> PhotoStats | None:
         with self.lock:
-            self.waiting[digest] = seen
-            if len(self.waiting) >= BATCH:
+            try:
+                query = "SELECT stats, thumbnail FROM photos WHERE key = ?"
+                row = self.connection.execute(query, (key,)).fetchone()
+                return None if row is None else PhotoStats(**json.loads(row[0]), thumbnail=row[1])
+            except (sqlite3.Error, ValueError, TypeError) as error:
+                self._recover(error)
+                return None
+
+    def put(self, key: str, stats: PhotoStats) -> None:
+        with self.lock:
+            self.waiting[key] = stats
+            if len(self.waiting) >= PHOTOS_PER_WRITE:
                 self._write()
 
     def close(self) -> None:
@@ -62,90 +68,69 @@ class LookCache:
             self.connection.close()
 
     def _write(self) -> None:
-        rows = [(digest, *_pack(digest, seen)) for digest, seen in self.waiting.items()]
+        rows = []
+        for key, stats in self.waiting.items():
+            values = asdict(stats)
+            thumbnail = values.pop("thumbnail")
+            rows.append((key, json.dumps(values), thumbnail))
         self.waiting.clear()
         try:
             with self.connection:
-                self.connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", rows)
-        except FAULTS as error:
-            log.warning("what was seen is not kept: %s; the next check looks at all photos again", error)
-            self.connection.close()
-            self.connection = _open(None)
-            if _is_damage(error):
-                with suppress(OSError):
-                    _path(self.folder).unlink(missing_ok=True)
+                self.connection.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            self._recover(error)
+
+    def _recover(self, error: Exception) -> None:
+        """Start a new file if this one is damaged; otherwise go on in memory."""
+        log.warning("the statistics cache failed: %s; the next check may decode all photos again", error)
+        self.connection.close()
+        damaged = _is_damage(error)
+        if damaged:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        self.connection = _open(self.path) if damaged else _connect(":memory:")
 
 
-def cache_folder() -> Path:
-    return cache_path("looks")
-
-
-def _open(folder: Path | None) -> sqlite3.Connection:
-    """The file of this version; in memory where `folder` is None or takes none."""
-    if folder is None:
-        return _with_table(":memory:")
-    path = _path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for other in folder.iterdir():
-            with suppress(OSError):  # another process's journal, which is gone by now
-                if other != path and other.stat().st_mtime < time.time() - KEPT:
-                    other.unlink()
-        try:
-            return _with_table(str(path))
-        except FAULTS as error:
-            if not _is_damage(error):
-                raise
-        path.unlink(missing_ok=True)  # it holds nothing that cannot be seen again
-        return _with_table(str(path))
-    except (OSError, *FAULTS) as error:
-        log.warning("no cache: %s; the next check looks at all photos again", error)
-        return _with_table(":memory:")
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether the file is at fault, and not the disk, another process or our own call."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # Python has found it, not sqlite: letters that are none, or a call of ours
-        return not isinstance(error, sqlite3.ProgrammingError)
-    return code & 0xFF in DAMAGED
-
-
-def _path(folder: Path) -> Path:
+def _path(folder: Path | None) -> Path:
     import PIL
 
-    return folder / f"{VERSION}-pillow-{PIL.__version__}.sqlite"
+    return (folder or cache_path("stats")) / f"{VERSION}-pillow-{PIL.__version__}.sqlite"
 
 
-def _with_table(name: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, timeout=WAITS, check_same_thread=False)
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the cache, with a new file in place of a damaged one; in memory if the disk refuses."""
     try:
-        columns = "digest TEXT PRIMARY KEY, facts TEXT, thumbnail BLOB, checksum BLOB"
-        connection.execute(f"CREATE TABLE IF NOT EXISTS looks ({columns}) WITHOUT ROWID")
-        connection.execute("SELECT digest, facts, thumbnail, checksum FROM looks LIMIT 1").fetchone()
-    except FAULTS:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for other in path.parent.iterdir():
+            with suppress(OSError):  # another process removed its journal
+                if other != path and other.stat().st_mtime < time.time() - MAX_AGE_S:
+                    other.unlink()
+        try:
+            return _connect(str(path))
+        except (sqlite3.Error, ValueError) as error:
+            if not _is_damage(error):
+                raise
+        path.unlink(missing_ok=True)
+        return _connect(str(path))
+    except (OSError, sqlite3.Error) as error:
+        log.warning("no statistics cache: %s; the next check decodes all photos again", error)
+        return _connect(":memory:")
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(name, timeout=LOCK_TIMEOUT_S, check_same_thread=False)
+    try:
+        columns = "key TEXT PRIMARY KEY, stats TEXT, thumbnail BLOB"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS photos ({columns}) WITHOUT ROWID")
+        connection.execute("SELECT key, stats, thumbnail FROM photos LIMIT 1").fetchone()
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _pack(digest: str, seen: Look) -> tuple[str, bytes, bytes]:
-    facts = asdict(seen)
-    thumbnail = facts.pop("thumbnail")
-    text = json.dumps(facts)
-    return text, thumbnail, _checksum(digest, text, thumbnail)
-
-
-def _read(digest: str, facts: object, thumbnail: object, checksum: object) -> Look | None:
-    """None for a row that is damaged, another photo's or of another make."""
-    if not (isinstance(facts, str) and isinstance(thumbnail, bytes)):
-        return None
-    if checksum != _checksum(digest, facts, thumbnail) or len(thumbnail) not in (0, SIDE * SIDE):
-        return None
-    values = json.loads(facts)
-    known = {field.name for field in fields(Look)} - {"thumbnail"}
-    return Look(**values, thumbnail=thumbnail) if values.keys() == known else None
-
-
-def _checksum(digest: str, facts: str, thumbnail: bytes) -> bytes:
-    return hashlib.blake2b(digest.encode() + facts.encode() + thumbnail, digest_size=8).digest()
+def _is_damage(error: Exception) -> bool:
+    """Return whether the file is damaged, as opposed to a failing disk or a lock."""
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorcode & 0xFF in DAMAGE_CODES
+    return True  # a row or a text in the file that is not what was written

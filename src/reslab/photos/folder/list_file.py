@@ -1,8 +1,8 @@
-"""A list of photos as a file: which of a folder to use, in which split and class.
+"""List of photos as a file, as in a run's photos.jsonl and from `check --fix`: one writer, one reader.
 
-JSON lines: {"format": "reslab photo list", "version": 1, "folder": ..., "classes": [...], "photos": 7981},
-then {"path": ..., "class": ..., "split": ..., "digest": ...} for every photo. The folder is relative to the
-list where it lies beside it, so that both can move together. `split` is "all" where none are made yet.
+The lines are JSON. First: {"format": "reslab photo list", "version": 1, "folder", "classes", "photos": 7981}.
+Then, for every photo: {"path", "class", "split", "digest"}. The folder is relative to the file if the photos
+are next to it or below, so that both can move together. The split is "all" if the photos are not split.
 """
 
 from __future__ import annotations
@@ -12,254 +12,272 @@ import os
 import reprlib
 import shlex
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reslab import files
 from reslab.errors import PhotosError, UsageError
+from reslab.files import user_path
 from reslab.text import printable
 
-from .digests import digest_or_nothing
-from .paths import ByPath, GrowingPaths, Paths
-from .photo_list import DIGEST, HEXADECIMAL
+from .digests import digest_all
+from .layout import FoundPaths
+from .photo_list import DIGEST, HEXADECIMAL, PhotoList
 
 FORMAT, VERSION = "reslab photo list", 1
 SPLITS = ("all", "train", "val", "test")
-LONGEST = 2**16  # bytes of a line; a path has some 4,000 at most
-MOST_CLASSES = 2**24  # bytes of the first line, which names them all
+MAX_HEADER_BYTES = 2**24  # the first line names all classes
+WRITE_AGAIN = "write it again: reslab check FOLDER --fix LIST"
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What a list says: `found` as from a folder, {split: {class: paths}}, and the digest of every photo."""
+class ListedPhotos:
+    """Contents of a list: its photos by split, class by class; labels are indices into `classes`, sorted."""
 
     path: Path
     folder: Path
-    found: dict[str, dict[str, Paths]]
-    digests: ByPath
+    classes: tuple[str, ...]
+    splits: dict[str, PhotoList]
 
-    def check(self, contents: Iterable[tuple[str, bytes]]) -> None:
-        """Raises PhotosError if one of (path, digest) is not what the list was made of."""
-        changed = [path for path, content in contents if content and self.digests[path] != content]
+    def __len__(self) -> int:
+        return sum(map(len, self.splits.values()))
+
+    @property
+    def found(self) -> FoundPaths:
+        """The paths by split and class, in the list's order, as find_splits returns them."""
+        return {split: by_class(photos, self.classes) for split, photos in self.splits.items()}
+
+    def check_exist(self) -> None:
+        """Raise PhotosError if the folder or a photo is missing."""
+        if not os.path.isdir(self.folder):  # Path.is_dir raises for a name that is too long
+            raise PhotosError(
+                f"{self.path} lists photos of {printable(str(self.folder))[:200]}, which does not exist",
+                "a list does not contain the photos; it was written elsewhere, or the photos were moved",
+                'correct "folder" in its first line, or write the list again',
+            )
+        photos = (path for split in self.splits.values() for path in split.paths)
+        missing = [path for path in photos if not os.path.isfile(self.folder / path)]
+        if missing:
+            raise self._outdated(missing, "are missing from")
+
+    def check_unchanged(self, digests: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Compare {split: digests of the files (N, 16)}, zeros for unreadable files, with the list.
+
+        Raises:
+            PhotosError: a file has another digest than the list says.
+        """
+        changed = list[str]()
+        for split, now in digests.items():
+            listed = self.splits[split]
+            different = (now != listed.digests).any(axis=1) & now.any(axis=1)
+            changed += map(listed.path, np.flatnonzero(different).tolist())
         if changed:
-            raise _stale(self, changed, "have changed since it was written", "in")
+            raise self._outdated(changed, "have changed since the list was written, in")
 
-    def judged(self) -> dict[str, list[str]]:
-        """{class: [absolute path]} of test, else val, else all. Raises PhotosError for one that changed."""
-        of = next(self.found[split] for split in ("test", "val", "all", "train") if split in self.found)
-        folder = self.folder.absolute()
-        paths = [path for inside in of.values() for path in inside]
-        self.check((path, digest_or_nothing(folder / path)) for path in paths)
-        return {name: [str(folder / path) for path in inside] for name, inside in of.items()}
+    def evaluation_paths(self) -> dict[str, list[str]]:
+        """Return {class: absolute paths} of test, else val, else all photos.
+
+        Raises:
+            PhotosError: a photo is missing or has changed.
+        """
+        self.check_exist()
+        split = next(name for name in ("test", "val", "all", "train") if name in self.splits)
+        folder, photos = self.folder.absolute(), self.splits[split]
+        self.check_unchanged({split: digest_all(folder, photos.paths)})
+        return {
+            name: [str(folder / path) for path in paths]
+            for name, paths in by_class(photos, self.classes).items()
+        }
+
+    def _outdated(self, paths: list[str], what: str) -> PhotosError:
+        folder = shlex.quote(printable(str(self.folder)))
+        return PhotosError(
+            f"{len(paths):,} of the {len(self):,} photos in {self.path} {what} {self.folder}, "
+            f"the first is {printable(paths[0])}",
+            "a list is valid only for unchanged photos",
+            f"write a new list: reslab check {folder} --fix LIST",
+        )
+
+
+def by_class(photos: PhotoList, classes: Iterable[str]) -> dict[str, list[str]]:
+    """Return {class: its paths}, in order."""
+    found: dict[str, list[str]] = {name: [] for name in classes}
+    lists = list(found.values())
+    for path, label in zip(photos.paths, photos.labels.tolist(), strict=True):
+        lists[label].append(path)
+    return found
 
 
 def is_list(source: Any) -> bool:
-    """Whether it is a path to a file, which can be nothing else."""
-    return isinstance(source, str | os.PathLike) and os.path.isfile(files.user_path(source))
-
-
-def write(
-    path: Path, folder: Path, classes: Iterable[str], rows: Iterable[Mapping[str, str]], count: int
-) -> None:
-    """Writes a new list of `count` rows. Raises UsageError if `path` is there or cannot be written."""
-    check_new(path)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "folder": _seen_from(folder, path.parent),
-        "classes": sorted(classes),
-        "photos": count,
-    }
-
-    def all_rows() -> Iterator[dict[str, Any]]:
-        yield header
-        yield from map(dict, rows)
-
-    try:
-        files.write_json_lines(path, all_rows())
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UsageError(f"{path} could not be written", why, "make room there, or name another") from error
+    """Return whether `source` is the path of a file."""
+    return isinstance(source, str | os.PathLike) and os.path.isfile(user_path(source))
 
 
 def check_new(path: Path) -> None:
-    """Raises UsageError unless a new file can go there."""
+    """Raise UsageError unless a new file can be written at `path`."""
     if os.path.lexists(path):
         raise UsageError(
-            f"{path} is there already", "a list is never written over", "name another, or remove it"
+            f"{path} exists already", "a list is never overwritten", "give another name, or remove it"
         )
-    if not files.may_write_into(path.parent):
+    if not files.is_writable_folder(path.parent):
         raise UsageError(
-            f"the list cannot go to {path}",
-            f"there is no folder {path.parent} that may be written into",
-            "name a file in a folder that is there",
+            f"the list cannot be written to {path}",
+            f"{path.parent} is not a folder that you can write to",
+            "give a file in a folder that exists",
         )
 
 
-def read(path: Path) -> Listing:
-    """Raises PhotosError for a file that is no list, is damaged, or does not fit its folder any more."""
-    path = files.user_path(path)
+def write(path: Path, folder: Path, classes: Iterable[str], splits: Mapping[str, PhotoList]) -> None:
+    """Write a list, replacing `path`.
+
+    Args:
+        path: file to write.
+        folder: folder that the photos' paths are relative to.
+        classes: names that the labels are indices of.
+        splits: photos of "train", "val" and "test", or of "all".
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    classes = list(classes)
+
+    def lines() -> Iterator[dict[str, Any]]:
+        yield {
+            "format": FORMAT,
+            "version": VERSION,
+            "folder": _relative_folder(folder, path.parent),
+            "classes": classes,
+            "photos": sum(map(len, splits.values())),
+        }
+        for split, photos in splits.items():
+            for photo in photos:
+                name = classes[photo.label]
+                yield {"path": photo.path, "class": name, "split": split, "digest": photo.digest}
+
+    files.write_json_lines(path, lines())
+
+
+def _relative_folder(folder: Path, place: Path) -> str:
+    relative = os.path.relpath(folder.absolute(), place.absolute())
+    return os.path.abspath(folder) if relative.startswith("..") else relative
+
+
+def read(path: Path | str) -> ListedPhotos:
+    """Read a list without opening its photos.
+
+    Raises:
+        PhotosError: the file cannot be read, is not a list, or has an invalid line.
+    """
+    path = user_path(path)
+    paths, labels, splits, digests = list[str](), array("i"), array("b"), bytearray()
     try:
         with path.open("rb") as file:
-            header = _header(path, file.readline(MOST_CLASSES))
-            rows, folder = _Rows(path), _folder(path, header["folder"])
-            classes = dict.fromkeys(header["classes"])
-            number = 1
-            while line := file.readline(LONGEST):
-                number += 1
-                _add(rows, _object(path, line, number), classes, number)
+            header = _read_header(path, file.readline(MAX_HEADER_BYTES))
+            classes = sorted(header["classes"])
+            label_of = {name: label for label, name in enumerate(classes)}
+            for number, line in enumerate(file, 2):
+                photo = _read_photo(path, number, line, label_of)
+                paths.append(photo["path"])
+                labels.append(label_of[photo["class"]])
+                splits.append(SPLITS.index(photo["split"]))
+                digests += bytes.fromhex(photo["digest"])
     except OSError as error:
-        raise PhotosError(
-            f"{path} cannot be read", error.strerror or str(error), "check its permissions"
-        ) from error
-    listing = Listing(path, folder, *rows.freeze(classes))
-    if (again := listing.digests.first_repeated()) is not None:
-        raise _damaged(
-            path,
-            f"line {again + 2:,}: {printable(reprlib.repr(listing.digests.paths[again]))} is listed twice",
-        )
-    if len(listing.digests) != header["photos"]:
-        raise _damaged(
-            path,
-            f"its first line counts {header['photos']:,} photos, and {len(listing.digests):,} follow: "
-            "it was cut short, or edited",
-            "write it anew, or correct the count",
-        )
-    if not listing.digests:
-        raise PhotosError(f"{path} lists no photos", "", "reslab check FOLDER --fix LIST writes a list")
-    missing = [name for name in listing.digests if not os.path.isfile(listing.folder / name)]
-    if missing:
-        raise _stale(listing, missing, "are gone", "from")
-    return listing
+        why = error.strerror or str(error)
+        raise PhotosError(f"{path} cannot be read", why, "check its permissions") from error
+    _check_whole(path, header, paths)
+    rows = np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST)
+    photos, split_of = (
+        PhotoList.from_columns(paths, np.array(labels, np.int32), rows),
+        np.array(splits, np.int8),
+    )
+    found = {
+        split: photos.take(indices[np.argsort(photos.labels[indices], kind="stable")])
+        for index, split in enumerate(SPLITS)
+        if len(indices := np.flatnonzero(split_of == index))
+    }
+    if "all" in found and len(found) > 1:
+        raise _damaged(path, f"some photos are in split all, others in {', '.join(list(found)[1:])}")
+    return ListedPhotos(path, path.parent / header["folder"], tuple(classes), found)
 
 
-def _header(path: Path, line: bytes) -> dict[str, Any]:
+def _read_header(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise PhotosError(
-            f"{path} is no folder, and no list of photos either",
-            f"its first line does not say so: {printable(reprlib.repr(line[:80].decode(errors='replace')))}",
+            f"{path} is neither a folder nor a list of photos",
+            f"its first line is {printable(reprlib.repr(line[:80].decode(errors='replace')))}",
             "give a folder of photos, or a list from reslab check FOLDER --fix LIST",
         )
-    if header.get("version") != VERSION:
+    version, folder, classes, photos = (
+        header.get(name) for name in ("version", "folder", "classes", "photos")
+    )
+    if version != VERSION:
         raise PhotosError(
-            f"{path} is a list of version {reprlib.repr(header.get('version'))}",
+            f"{path} is a list of version {reprlib.repr(version)}",
             f"this reslab reads version {VERSION}",
-            "use the reslab that wrote it, or write it anew",
+            WRITE_AGAIN,
         )
-    classes = header.get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) and name for name in classes):
         raise _damaged(path, f"classes is {reprlib.repr(classes)}, not a list of names")
     if len(set(classes)) < len(classes):
         raise _damaged(path, "it names a class twice")
-    if type(header.get("photos")) is not int or header["photos"] < 0:
-        raise _damaged(path, f"photos is {reprlib.repr(header.get('photos'))}, not a count")
-    if not isinstance(header.get("folder"), str) or not header["folder"] or "\0" in header["folder"]:
-        raise _damaged(path, f"folder is {reprlib.repr(header.get('folder'))}")
+    if type(photos) is not int:
+        raise _damaged(path, f"photos is {reprlib.repr(photos)}, not a count")
+    if not isinstance(folder, str) or not folder:
+        raise _damaged(path, f"folder is {reprlib.repr(folder)}")
     return header
 
 
-def _folder(path: Path, said: str) -> Path:
+def _read_photo(path: Path, number: int, line: bytes, label_of: Mapping[str, int]) -> dict[str, str]:
     try:
-        folder = path.parent / said
-        there = folder.is_dir()
-    except (OSError, ValueError):  # a name that no file can have
-        there = False
-    if not there:
-        raise PhotosError(
-            f"{path} lists photos of {printable(said)[:200]}, which is not there",
-            "a list holds no photos; this one was written elsewhere, or its photos were moved",
-            'put the right folder into its first line, at "folder", or write the list anew',
-        )
-    return folder
-
-
-def _object(path: Path, line: bytes, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line) if line.endswith(b"\n") else None
+        row = json.loads(line)
     except (ValueError, RecursionError):
         row = None
+    name, class_name, split, digest = (
+        row.get(key) if isinstance(row, dict) else None for key in ("path", "class", "split", "digest")
+    )
     if not isinstance(row, dict):
-        raise _damaged(path, f"line {number:,} is no whole line of JSON")
-    return row
-
-
-class _Rows:
-    """What a list says, while it is read: columns, and no object a photo."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.paths, self.contents = path, GrowingPaths(), bytearray()
-        self.places, self.names = array("i"), dict[tuple[str, str], int]()
-
-    @property
-    def split(self) -> str | None:
-        """The first that was named."""
-        return next((split for split, _ in self.names), None)
-
-    def add(self, path: str, split: str, class_name: str, content: bytes) -> None:
-        self.paths.add(path)
-        self.contents += content
-        self.places.append(self.names.setdefault((split, class_name), len(self.names)))
-
-    def freeze(self, classes: Iterable[str]) -> tuple[dict[str, dict[str, Paths]], ByPath]:
-        """`found` and `digests` of a Listing, with every class in every split that was named."""
-        paths, places = self.paths.freeze(), np.array(self.places, np.int32)
-        order = places.argsort(kind="stable")
-        ends = places[order].searchsorted(np.arange(len(self.names) + 1))
-        named = {place: paths.take(order[ends[i] : ends[i + 1]]) for place, i in self.names.items()}
-        splits = {split for split, _ in self.names}
-        found = {
-            split: {name: named.get((split, name), Paths.of(())) for name in classes}
-            for split in SPLITS
-            if split in splits
-        }
-        return found, ByPath(paths, np.frombuffer(bytes(self.contents), np.uint8).reshape(-1, DIGEST))
-
-
-def _add(rows: _Rows, row: Mapping[str, Any], classes: Mapping[str, None], number: int) -> None:
-    """One photo more. Raises PhotosError for a row that is none."""
-    name, class_name, split, content = (row.get(key) for key in ("path", "class", "split", "digest"))
-    fault = ""
-    if not isinstance(name, str) or not name or "\0" in name:
-        fault = f"path is {reprlib.repr(name)}"
-    elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        fault = f"path is {reprlib.repr(name)}, which leads out of the folder"
-    elif not isinstance(class_name, str) or class_name not in classes:
-        fault = f"class is {reprlib.repr(class_name)}, which its first line does not name"
+        why = "it is not a JSON object"
+    elif not isinstance(name, str) or not name:
+        why = f"path {reprlib.repr(name)}"
+    elif not isinstance(class_name, str) or class_name not in label_of:
+        known = ", ".join(list(label_of)[:8]) + (", ..." if len(label_of) > 8 else "")
+        why = f"class {reprlib.repr(class_name)}, but there are only {len(label_of)} classes ({known})"
     elif split not in SPLITS:
-        fault = f"split is {reprlib.repr(split)}, not one of {', '.join(SPLITS)}"
-    elif rows.split and (split == "all") != (rows.split == "all"):
-        fault = f"split is {split!r}, where others have {rows.split!r}"
-    elif not isinstance(content, str) or HEXADECIMAL.fullmatch(content) is None:
-        fault = f"digest is {reprlib.repr(content)}, not {2 * DIGEST} hexadecimal digits"
-    if fault:
-        raise _damaged(rows.path, f"line {number:,}: {printable(fault)}")
-    rows.add(str(name), str(split), str(class_name), bytes.fromhex(str(content)))
-
-
-def _damaged(path: Path, why: str, do: str = "write it anew: reslab check FOLDER --fix LIST") -> PhotosError:
-    return PhotosError(f"{path} is damaged", why, do)
-
-
-def _stale(listing: Listing, paths: list[str], what: str, where: str) -> PhotosError:
-    folder = shlex.quote(printable(str(listing.folder)))
-    return PhotosError(
-        f"{len(paths):,} of the {len(listing.digests):,} photos in {listing.path} {what} "
-        f"{where} {listing.folder}, the first is {printable(paths[0])}",
-        "a list holds for the photos that it was made of",
-        f"write a new one: reslab check {folder} --fix LIST",
+        why = f"split {reprlib.repr(split)}, which is not one of {', '.join(SPLITS)}"
+    elif not isinstance(digest, str) or HEXADECIMAL.fullmatch(digest) is None:
+        why = f"digest {reprlib.repr(digest)}, which is not {2 * DIGEST} hexadecimal digits"
+    else:
+        return row
+    raise PhotosError(
+        f"photo {number - 1:,} in {path} is invalid", printable(why), f"fix line {number:,} of {path}"
     )
 
 
-def _seen_from(folder: Path, place: Path) -> str:
-    """Relative where the list lies above the folder or in it, so that the two can move together."""
-    inside = os.path.relpath(folder.absolute(), place.absolute())
-    beside = folder.absolute() == place.absolute() or not inside.startswith("..")
-    return inside if beside else os.path.abspath(folder)
+def _check_whole(path: Path, header: Mapping[str, Any], paths: list[str]) -> None:
+    """Raise PhotosError if photos are missing from the end or listed twice."""
+    if len(paths) != header["photos"]:
+        raise _damaged(
+            path,
+            f"its first line announces {header['photos']:,} photos, but {len(paths):,} follow: "
+            "it was cut short or edited",
+            "write the list again, or correct the count",
+        )
+    if not paths:
+        raise PhotosError(f"{path} lists no photos", "", WRITE_AGAIN)
+    if len(set(paths)) < len(paths):
+        repeated = Counter(paths).most_common(1)[0][0]
+        raise _damaged(path, f"{printable(reprlib.repr(repeated))} is listed twice")
+
+
+def _damaged(path: Path, why: str, do: str = WRITE_AGAIN) -> PhotosError:
+    return PhotosError(f"{path} is damaged", why, do)

@@ -1,17 +1,14 @@
-"""Photo, and a list of a million of them in four arrays: about 30 bytes a photo beside its path."""
+"""Photo and PhotoList: a million photos in a few arrays instead of a million objects."""
 
 from __future__ import annotations
 
 import re
-from array import array
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
-from numpy.typing import NDArray
-
-from .paths import GrowingPaths, Paths
+from numpy.typing import ArrayLike, NDArray
 
 DIGEST = 16  # bytes
 HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")  # a digest as text
@@ -19,7 +16,13 @@ HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")  # a digest as text
 
 @dataclass(frozen=True)
 class Photo:
-    """One file: its path relative to the folder, the index of its class, and a digest of its bytes."""
+    """One photo file.
+
+    Attributes:
+        path: its path, relative to the folder of its Photos.
+        label: index of its class in `Photos.classes`.
+        digest: 32 hexadecimal digits, the BLAKE2b hash of the file's bytes.
+    """
 
     path: str
     label: int
@@ -28,29 +31,41 @@ class Photo:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PhotoList(Sequence[Photo]):
-    """A frozen sequence of Photo that keeps columns and makes a Photo when one is asked for.
+    """Immutable sequence of Photo, stored as arrays: about 30 bytes a photo in addition to its path.
 
-    `names`: every path, one behind the other; `ends` int64 (N,): where each ends; `labels` int32 (N,);
-    `digests` uint8 (N, 16). It compares by value, slices to a PhotoList, and travels to another process as
-    four blocks of bytes.
+    Indexing returns a Photo; a slice or `+` returns a PhotoList. Lists with equal photos are equal.
+
+    Attributes:
+        path_bytes: all paths as UTF-8, one after another. Numpy's bytes type would pad each to the longest.
+        path_ends: (N,) int64, where each path ends in `path_bytes`.
+        labels: (N,) int32, the class of each photo.
+        digests: (N, 16) uint8, the digest of each file.
     """
 
-    names: bytes
-    ends: NDArray[np.int64]
+    path_bytes: bytes
+    path_ends: NDArray[np.int64]
     labels: NDArray[np.int32]
     digests: NDArray[np.uint8]
 
-    def __post_init__(self) -> None:
-        for column in (self.ends, self.labels, self.digests):
-            column.flags.writeable = False
-
     @classmethod
     def of(cls, photos: Iterable[Photo]) -> PhotoList:
-        """The same photos in columns. Raises ValueError for a digest that is none."""
-        columns = Columns()
-        for photo in photos:
-            columns.add(photo.path, photo.label, bytes.fromhex(photo.digest))
-        return columns.freeze()
+        """Store photos as arrays.
+
+        Raises:
+            ValueError: a digest is not 32 hexadecimal digits.
+        """
+        photos = list(photos)
+        digests = b"".join(bytes.fromhex(photo.digest) for photo in photos)
+        rows = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST)
+        return cls.from_columns([photo.path for photo in photos], [photo.label for photo in photos], rows)
+
+    @classmethod
+    def from_columns(cls, paths: Sequence[str], labels: ArrayLike, digests: NDArray[np.uint8]) -> PhotoList:
+        """Store N paths, labels (N,) and digests (N, 16)."""
+        # surrogatepass: a file name that is not UTF-8 holds surrogates
+        encoded = [path.encode("utf-8", "surrogatepass") for path in paths]
+        ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
+        return cls(b"".join(encoded), ends, np.asarray(labels, np.int32), digests)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,16 +77,13 @@ class PhotoList(Sequence[Photo]):
     def __getitem__(self, index: int | slice) -> Photo | PhotoList:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        index = range(len(self))[index]  # negative ones counted from the end, others refused
+        index = range(len(self))[index]  # counts negative indices from the end
         return Photo(self.path(index), int(self.labels[index]), self.digests[index].tobytes().hex())
-
-    def __iter__(self) -> Iterator[Photo]:
-        return map(self.__getitem__, range(len(self)))
 
     def __add__(self, other: PhotoList) -> PhotoList:
         return PhotoList(
-            self.names + other.names,
-            np.concatenate([self.ends, other.ends + len(self.names)]),
+            self.path_bytes + other.path_bytes,
+            np.concatenate([self.path_ends, other.path_ends + len(self.path_bytes)]),
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.digests, other.digests]),
         )
@@ -79,71 +91,52 @@ class PhotoList(Sequence[Photo]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PhotoList):
             return NotImplemented
-        return self.names == other.names and all(
-            np.array_equal(ours, theirs)
-            for ours, theirs in (
-                (self.ends, other.ends),
-                (self.labels, other.labels),
-                (self.digests, other.digests),
-            )
+        return (
+            self.path_bytes == other.path_bytes
+            and np.array_equal(self.path_ends, other.path_ends)
+            and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.digests, other.digests)
         )
 
     def __hash__(self) -> int:
-        return hash((self.names, self.labels.tobytes(), self.digests.tobytes()))
+        return hash((self.path_bytes, self.labels.tobytes(), self.digests.tobytes()))
 
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self[:3])) + (", ..." if len(self) > 3 else "")
         return f"PhotoList({len(self):,} photos: {shown})" if len(self) else "PhotoList()"
 
-    def __reduce__(self) -> tuple[Any, ...]:  # not field by field: a frozen array would thaw on the way
-        return PhotoList, (self.names, self.ends, self.labels, self.digests)
-
     def path(self, index: int) -> str:
-        """The path of photo `index`, relative to the folder."""
-        return self.paths[index]
+        """Return the path of photo `index`, 0 to N - 1, relative to the folder."""
+        start = self.path_ends[index - 1] if index else 0
+        return self.path_bytes[start : self.path_ends[index]].decode("utf-8", "surrogatepass")
 
     @property
-    def paths(self) -> Paths:
-        """Every path, relative to the folder; nothing is copied."""
-        return Paths(self.names, self.ends)
+    def paths(self) -> list[str]:
+        """All N paths, relative to the folder."""
+        return [self.path(index) for index in range(len(self))]
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> PhotoList:
-        """The photos of these indices, in their order, or those where a mask (N,) is true, in ours."""
+        """Return some of the photos.
+
+        Args:
+            chosen: indices (M,), in the order wanted, or a mask (N,), which keeps the order.
+        """
         indices = np.arange(len(self))[chosen]
-        paths = self.paths.take(indices)
-        return PhotoList(paths.names, paths.ends, self.labels[indices], self.digests[indices])
-
-
-class Columns:
-    """A PhotoList while it grows."""
-
-    def __init__(self) -> None:
-        self.paths, self.labels, self.digests = GrowingPaths(), array("i"), bytearray()
-
-    def add(self, path: str, label: int, digest: bytes) -> None:
-        """One more photo. Raises ValueError for a digest of another length."""
-        if len(digest) != DIGEST:
-            raise ValueError(f"a digest has {DIGEST} bytes, not {len(digest)}")
-        self.paths.add(path)
-        self.labels.append(label)
-        self.digests += digest
-
-    def freeze(self) -> PhotoList:
-        """What was added so far."""
-        paths = self.paths.freeze()
+        ends = self.path_ends[indices]
+        starts = np.concatenate([[0], self.path_ends[:-1]])[indices]
+        paths = (
+            self.path_bytes[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        )
         return PhotoList(
-            paths.names,
-            paths.ends,
-            np.array(self.labels, np.int32),
-            np.frombuffer(bytes(self.digests), np.uint8).reshape(-1, DIGEST),
+            b"".join(paths), np.cumsum(ends - starts), self.labels[indices], self.digests[indices]
         )
 
 
 def as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
-    """(N, 16) uint8 -> (N,), each digest one value, compared byte for byte."""
+    """Digests as one comparable value each: (N, 16) uint8 -> (N,)."""
     return np.ascontiguousarray(digests).view(f"V{DIGEST}").ravel()
 
 
 def among(digests: NDArray[np.uint8], wanted: Container[bytes]) -> NDArray[np.bool_]:
-    """(N, 16) uint8 -> (N,), which of them are wanted."""
+    """Mask of the digests that are in `wanted`: (N, 16) uint8 -> (N,)."""
     return np.fromiter((digest.tobytes() in wanted for digest in digests), bool, len(digests))
