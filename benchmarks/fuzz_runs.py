@@ -42,7 +42,7 @@ from reslab.cli.main import run as command_line
 from reslab.errors import ReslabError
 from reslab.text import table
 from reslab.training.runs import checkpoint
-from reslab.training.runs.start import begin
+from reslab.training.runs.start import start_run
 
 SECONDS, MIB, HANGS = 5.0, 1024.0, 120
 VALUES = (
@@ -142,7 +142,7 @@ class Whole:
             make_photo(
                 photos / split / label / f"{i}.jpg", i, ((60, 90, 170), (170, 90, 60))[i % 2], (24, 20)
             )
-        run = begin(
+        run = start_run(
             photos, "cifar_resnet20", RECIPE, weights=None, run=folder / "new", progress=False, say=str
         )
         with _snapshot_at_save(5, run.folder, folder / "stopped"):

@@ -18,9 +18,9 @@ from torch import nn
 import reslab
 from reslab import Recipe, Run
 from reslab.evaluation.classifier import Classifier
-from reslab.networks.precision import CANDIDATES, FP32, PRECISIONS, Precision, parse_precision
-from reslab.training.runs.resume import epochs_of
-from reslab.training.runs.start import begin
+from reslab.networks.precision import FP32, PRECISIONS, UNCOMPILED, Precision, parse_precision
+from reslab.training.runs.resume import train_epochs
+from reslab.training.runs.start import start_run
 from reslab.training.timing.timed_steps import (
     EXPECTED_COMPILE_S,
     MAX_TIMING_FRACTION,
@@ -62,16 +62,16 @@ def recipe(small: Recipe) -> Recipe:
 def trained(photos: Path, recipe: Recipe, run: Path, stop_after: int | None = None) -> Run:
     torch.manual_seed(0)
     network = Tiny()
-    begun = begin(photos, network, recipe, weights=None, run=run, progress=False, say=str)
-    for epoch in epochs_of(begun, network=network, progress=False, say=str):
+    begun = start_run(photos, network, recipe, weights=None, run=run, progress=False, say=str)
+    for epoch in train_epochs(begun, network=network, progress=False, say=str):
         if epoch.epoch == stop_after:
             return begun
     return begun
 
 
 def test_every_precision_has_a_compiled_one_with_a_name() -> None:
-    assert len(PRECISIONS) == 2 * len(CANDIDATES)
-    for name in CANDIDATES:
+    assert len(PRECISIONS) == 2 * len(UNCOMPILED)
+    for name in UNCOMPILED:
         assert str(parse_precision(f"{name}+compiled")) == f"{name}+compiled"
     assert parse_precision("bf16+channels_last+compiled") == Precision("bf16", True, True)
 
@@ -153,9 +153,9 @@ def test_where_nothing_can_be_compiled_that_is_said_and_auto_goes_on_without(
     *answers, auto = done.stdout.splitlines()
     assert auto == "None", done.stderr[-2000:]
     for precision, (what, why, do) in (("fp32", answers[:3]), ("bf16", answers[3:])):
-        assert what == f"the training step cannot be compiled here, as precision {precision}+compiled asks"
+        assert what.endswith(f"cannot be compiled here, as precision {precision}+compiled requires")
         assert "no-such-compiler" in why
-        assert do.startswith(f"  do:  use precision {precision}, or install what compiling takes: a C++")
+        assert do.startswith(f"  do:  use precision {precision}, or install what torch.compile needs: a C++")
 
 
 @pytest.mark.slow

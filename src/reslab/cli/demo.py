@@ -44,16 +44,16 @@ def demo(*, folder: Path = Path("reslab-demo")) -> None:
     Args:
         folder: where the drawings and the runs go
     """
-    from reslab.training.runs.resume import epochs_of
-    from reslab.training.runs.start import begin, duration
+    from reslab.training.runs.resume import train_epochs
+    from reslab.training.runs.start import start_run, duration
 
     started = time.monotonic()
     folder = user_path(folder)
     photos, runs = folder / "photos", folder / "runs"
     _draw_once(photos)
     number = 1 + max((int(path.name) for path in runs.glob("*") if path.name.isdigit()), default=0)
-    run = begin(photos, NETWORK, RECIPE, weights=None, run=runs / str(number), progress=True, say=_say)
-    for epoch in epochs_of(run, progress=True, say=_say):
+    run = start_run(photos, NETWORK, RECIPE, weights=None, run=runs / str(number), progress=True, say=_say)
+    for epoch in train_epochs(run, progress=True, say=_say):
         _say(str(epoch))
     show_curves(run)
     _predict_some(run, photos / "test")

@@ -37,10 +37,10 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
         device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier
-    from reslab.training.runs.train_overlap import photos_for
+    from reslab.training.runs.train_overlap import evaluation_photos
 
     classifier = Classifier.load(model, device=device)
-    photos, notes = photos_for(model, folder)
+    photos, notes = evaluation_photos(model, folder)
     for note in notes:
         tell(f"note: {note}")
     evaluation = classifier.evaluate(photos)

@@ -88,10 +88,10 @@ def train(
     changed = {name: value for name, value in settings.items() if value is not None}
     chosen = Recipe.load(recipe).with_settings(**changed)
     from reslab.training.runs.run import Run
-    from reslab.training.runs.start import begin
+    from reslab.training.runs.start import start_run
 
     say = _printer(json)
-    begun = begin(folder, network, chosen, weights=weights, run=run, progress=True, say=say, began=began)
+    begun = start_run(folder, network, chosen, weights=weights, run=run, progress=True, say=say, started=began)
     _train_to_the_end(Run(begun.folder), json)
 
 
@@ -169,10 +169,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _train_to_the_end(run: Run, as_json: bool) -> None:
     """Train and print every epoch when it ends. A terminal shows the curves at the end."""
-    from reslab.training.runs.resume import epochs_of
+    from reslab.training.runs.resume import train_epochs
 
     say = _printer(as_json)
-    for epoch in epochs_of(run, progress=True, say=say):
+    for epoch in train_epochs(run, progress=True, say=say):
         say(str(epoch))
         if as_json:
             write_line(json_.dumps(epoch.as_json()), sys.stdout)

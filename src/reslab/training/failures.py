@@ -15,7 +15,7 @@ from .recipe import Recipe
 def check_finite(
     name: str, value: float, recipe: Recipe, epoch: int, step: int, learning_rate: float
 ) -> None:
-    """Raise TrainingError if a value, named for people, is infinite or NaN after `step` updates of an epoch."""
+    """Raise TrainingError if a value is infinite or NaN after `step` updates of an epoch."""
     if math.isfinite(value):
         return
     raise TrainingError(

@@ -1,4 +1,4 @@
-"""network + photos + recipe -> the loop, with a progress bar; yields Epoch."""
+"""fit(): train a network on photos, with a progress bar and without writing files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from reslab.photos.folder.photos import Photos
 
 from .loop import Epoch, training_loop
-from .optimizer import as_free_as_before
+from .optimizer import restore_requires_grad
 from .progress import with_bars
 from .recipe import Recipe
 from .setup import prepare
@@ -25,26 +25,39 @@ def fit(
     *,
     progress: bool = True,
 ) -> Iterator[Epoch]:
-    """Trains `network` in place on the train split and yields an Epoch after every pass.
+    """Train a network in place on the train split, and yield an Epoch after every pass.
 
-    Photos that cannot be read are left out with a warning. Nothing is written but the cache; for checkpoints
-    and a model file see `train`. With weight_averaging the network has the averaged weights when the loop
-    ends, as they were validated; what was frozen is free again. Raises PhotosError, RecipeError, NetworkError
-    if they do not fit together, TrainingError if the loss is not finite.
+    Nothing is written except the cache; see `train` for checkpoints and a model file. With weight averaging,
+    the network gets the averaged weights at the end. Frozen parameters are unfrozen at the end.
+
+    Args:
+        network: (N, C, H, W) -> logits (N, num_classes), in the order of the photos' classes.
+        photos: Photos, or a folder or list file that `Photos` accepts. Unreadable ones are skipped.
+        recipe: a Recipe, the name of a preset, or a .json or .toml file.
+        progress: show progress bars on a terminal.
+
+    Yields:
+        Losses, accuracy and duration of each epoch. Stop iterating to stop the training.
+
+    Raises:
+        PhotosError: the photos cannot be used.
+        NetworkError: the network does not fit the photos.
+        RecipeError: a setting is invalid or does not fit the network.
+        TrainingError: the loss is not finite, or the memory is too small for a batch.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
-    with as_free_as_before(network):
-        prepared = prepare(network, photos, recipe, progress=progress)
+    with restore_requires_grad(network):
+        setup = prepare(network, photos, recipe, progress=progress)
         if recipe.time is not None:
             name = type(network).__name__
-            start_time_budget(prepared, estimate_epoch_seconds(prepared, name, 0.0), None, began)
-        stream = training_loop(prepared.state, prepared.train, prepared.validate(progress))
+            start_time_budget(setup, estimate_epoch_seconds(setup, name, 0.0), None, started)
+        events = training_loop(setup.state, setup.train, setup.validate(progress))
         try:
-            for event in with_bars(stream, progress):
+            for event in with_bars(events, progress):
                 if isinstance(event, Epoch):
                     yield event
         finally:
-            if prepared.state.average is not None:
-                network.load_state_dict(prepared.state.validated.state_dict())
+            if setup.state.average is not None:
+                network.load_state_dict(setup.state.validated.state_dict())

@@ -1,4 +1,4 @@
-"""Network + photos + recipe -> a training that can start."""
+"""Prepare a training: check that network, photos and recipe fit together, and put them on the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reslab.evaluation.inference import predict_logits
 from reslab.evaluation.metrics import mean_loss
 from reslab.hardware import choose_device, keep_freed_memory
 from reslab.networks.input_channels import input_channels
-from reslab.networks.precision import Precision, parse_precision
+from reslab.networks.precision import parse_precision
 from reslab.networks.registry import check_input
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batches import Batches
@@ -39,7 +39,15 @@ log = logging.getLogger("reslab")
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A training that could begin: what `events` takes, and what it was made from."""
+    """A training that is ready to start.
+
+    Attributes:
+        state: network, optimizer and position, for `training_loop`.
+        train: batches of the training split.
+        val: batches of the validation split.
+        preprocess: preprocessing of the photos.
+        measured: precision and threads, with the measurements that chose them.
+    """
 
     state: TrainState
     train: Batches
@@ -48,16 +56,15 @@ class TrainingSetup:
     measured: MeasuredPrecision
 
     def validate(self, progress: bool) -> Validate:
-        """The function that measures a network on the validation split: (mean loss, accuracy)."""
+        """Return a function (network, image size) -> (mean loss, accuracy) on the validation split."""
 
         def validate(network: nn.Module, size: int) -> tuple[float, float]:
             labels = torch.from_numpy(self.val.photos.labels.astype(np.int64))
             batches = bar(self.val.epoch(size=size), len(self.val), "validation", progress)
             images = (batch.images for batch in batches)
-            rows = list(predict_logits(network, images, self.state.device, self.state.precision))
-            logits = torch.cat(rows)
-            right = (logits.argmax(1) == labels).sum().item()
-            return mean_loss(logits.numpy(), labels.numpy()), right / len(labels)
+            logits = torch.cat(list(predict_logits(network, images, self.state.device, self.state.precision)))
+            correct = (logits.argmax(1) == labels).sum().item()
+            return mean_loss(logits.numpy(), labels.numpy()), correct / len(labels)
 
         return validate
 
@@ -72,31 +79,41 @@ def prepare(
     progress: bool = True,
     say: Callable[[str], Any] = lambda text: None,
 ) -> TrainingSetup:
-    """Checks that network, photos and recipe fit together and puts them in place.
+    """Prepare a training and return everything that `training_loop` needs.
 
-    `photos`: of Photos, those that cannot be read are left out with a warning; what `find_readable` gave is
-    taken as it is. `measured` is the precision of an earlier start of the same run; without it, it is
-    measured now.
+    Args:
+        network: trained in place; it is moved to the device and the memory format of the precision.
+        photos: Photos, of which unreadable ones are skipped with a warning, or the result of `open_photos`.
+        recipe: settings of the training.
+        measured: precision of an earlier start of the same run; measured now by default.
+        name: name of the network in messages; the name of its class by default.
+        progress: show progress bars on a terminal.
+        say: called with each line of text for people.
+
+    Raises:
+        PhotosError: too many photos cannot be read.
+        NetworkError: the network does not fit the photos.
+        RecipeError: a setting does not fit the network, the photos or this machine.
+        TrainingError: the memory is too small for a batch.
     """
     name = name or type(network).__name__
     if isinstance(photos, Photos):
-        photos = find_readable(network, photos, recipe, name=name, progress=progress)
+        photos = open_photos(network, photos, recipe, name=name, progress=progress)
         if photos.skipped.total:
             log.warning(photos.skipped.warning(photos.photos, shlex.quote(str(photos.photos.folder))))
-    kept, preprocess = photos.photos, photos.preprocess
-    recipe = recipe.for_photos(len(kept.train))
+    readable, preprocess, pixels = photos.photos, photos.preprocess, photos.pixels
+    recipe = recipe.for_photos(len(readable.train))
     device = choose_device(recipe.device)
     freeze(network, recipe.freeze)
-    pixels = photos.pixels
-    if not recipe.workers:  # whoever asks for processes wants the photos made there, and on the CPU
-        pixels = keep_on_device(pixels, kept.train + kept.val, device)
+    if not recipe.workers:  # workers prepare images on the CPU
+        pixels = keep_on_device(pixels, readable.train + readable.val, device)
     train = Batches(
-        kept.train, pixels, preprocess, recipe.batch_size, True, recipe.seed, workers=recipe.workers
+        readable.train, pixels, preprocess, recipe.batch_size, True, recipe.seed, workers=recipe.workers
     )
-    val = Batches(kept.val, pixels, preprocess, recipe.batch_size, workers=recipe.workers)
+    val = Batches(readable.val, pixels, preprocess, recipe.batch_size, workers=recipe.workers)
     if measured is None:
-        measured = measure_precision(network, name, recipe, preprocess, len(kept.train), device, say)
-    precision: Precision = parse_precision(measured.precision)
+        measured = measure_precision(network, name, recipe, preprocess, len(readable.train), device, say)
+    precision = parse_precision(measured.precision)
     precision.place(network, device)
     average = make_average(network, recipe.weight_averaging)
     optimizer = make_optimizer(network, recipe, precision)
@@ -104,33 +121,36 @@ def prepare(
     return TrainingSetup(state, train, val, preprocess, measured)
 
 
-def find_readable(
+def open_photos(
     network: nn.Module, photos: Photos, recipe: Recipe, *, name: str, progress: bool = True
 ) -> ReadablePhotos:
-    """The photos of a new training without those that cannot be read.
+    """Check that network and recipe fit the photos, then decode all photos and skip unreadable ones.
 
-    Before one is decoded, network and recipe are found to fit, and the network put on its device. Raises
-    NetworkError and RecipeError, and PhotosError if too many photos cannot be read.
+    Raises:
+        NetworkError: the network does not fit the photos.
+        RecipeError: a setting does not fit the network or this machine.
+        PhotosError: too many photos cannot be read.
     """
-    preprocess = _place(network, name, recipe, len(photos.classes))
+    preprocess = _check_and_place(network, name, recipe, len(photos.classes))
     return skip_unreadable(photos, preprocess, cache=recipe.cache, progress=progress)
 
 
-def find_again(
+def reopen_photos(
     network: nn.Module, photos: Photos, recipe: Recipe, *, name: str, progress: bool = True
 ) -> ReadablePhotos:
-    """The same for the photos that a run began with: all could be read, and none is left out any more.
+    """Open the photos of a run that is resumed, without skipping any.
 
-    Raises PhotosError if one has to be decoded anew and cannot be.
+    Raises:
+        PhotosError: a photo that is not in the cache cannot be read.
     """
-    preprocess = _place(network, name, recipe, len(photos.classes))
+    preprocess = _check_and_place(network, name, recipe, len(photos.classes))
     every = photos.train + photos.val + photos.test
     pixels = open_pixels(photos.folder, every, preprocess, cache=recipe.cache, progress=progress)
     return ReadablePhotos(photos, preprocess, pixels)
 
 
-def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> Preprocess:
-    device = device_of(recipe)
+def _check_and_place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> Preprocess:
+    device = check_device(recipe)
     if device.type == "cpu":
         keep_freed_memory()
     preprocess = recipe.preprocess(input_channels(network))
@@ -140,8 +160,8 @@ def _place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> P
     return preprocess
 
 
-def device_of(recipe: Recipe) -> torch.device:
-    """Where it computes. Raises RecipeError for a device or a precision that there is not."""
+def check_device(recipe: Recipe) -> torch.device:
+    """Return the device of a recipe. Raises RecipeError for an unknown precision or a missing device."""
     if recipe.precision != "auto":
         parse_precision(recipe.precision)
     return choose_device(recipe.device)

@@ -100,7 +100,7 @@ class TrainState:
 
     @contextmanager
     def timing_last_epoch(self) -> Iterator[None]:
-        """Add the time of the caller to the last epoch: the next one will cost as much, say for a checkpoint."""
+        """Add the time of the caller, such as saving a checkpoint, to the cost of the last epoch."""
         with Stopwatch() as caller:
             yield
         last = self.past_epochs[-1]
@@ -109,7 +109,11 @@ class TrainState:
     @contextmanager
     def reproducible_step(self) -> Iterator[None]:
         """Key the random numbers of a step, fix algorithms and threads, and explain known failures."""
-        seeded = torch_seeded(self.recipe.seed, "step", self.epoch, self.step)
-        with translate_out_of_memory(self.recipe), seeded, deterministic_cudnn(), threads(self.threads):
-            with self.precision.compiling_answered():
-                yield
+        with (
+            translate_out_of_memory(self.recipe),
+            torch_seeded(self.recipe.seed, "step", self.epoch, self.step),
+            deterministic_cudnn(),
+            threads(self.threads),
+            self.precision.convert_compile_errors(),
+        ):
+            yield

@@ -17,8 +17,8 @@ from rough_machine import RoughMachine, few_photos, run_results
 
 from reslab import Recipe, ReslabError, Run, files, resume
 from reslab.errors import RunError
-from reslab.training.runs.resume import epochs_of
-from reslab.training.runs.start import begin
+from reslab.training.runs.resume import train_epochs
+from reslab.training.runs.start import start_run
 
 MEGABYTE = 2**20
 
@@ -35,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def start(photos: Path, run: Path, recipe: Recipe) -> Run:
-    return begin(photos, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=str)
+    return start_run(photos, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=str)
 
 
 def fill(disk: Path, spare: int) -> Path:
@@ -75,7 +75,7 @@ def test_a_disk_that_fills_while_it_trains_loses_nothing(
 ) -> None:
     calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
     run = start(photos, disk / "run", small)
-    epochs = epochs_of(run, progress=False, say=str)
+    epochs = train_epochs(run, progress=False, say=str)
     for _ in range(1 if when == "in the middle" else 2):
         next(epochs)
     ballast = fill(disk, MEGABYTE // 2)
@@ -118,7 +118,7 @@ def test_a_folder_that_is_removed_while_it_trains_is_an_answer(
     photos: Path, small: Recipe, tmp_path: Path
 ) -> None:
     run = start(photos, tmp_path / "run", small)
-    epochs = epochs_of(run, progress=False, say=str)
+    epochs = train_epochs(run, progress=False, say=str)
     next(epochs)
     run.folder.rename(tmp_path / "away")
     with pytest.raises(RunError) as caught:
@@ -166,7 +166,7 @@ def _train_and_lose_permission(run: Run, report: Path) -> None:
         if os.getuid() == 0:
             os.setgid(65534)
             os.setuid(65534)
-        epochs = epochs_of(run, progress=False, say=str)
+        epochs = train_epochs(run, progress=False, say=str)
         next(epochs)
         run.folder.chmod(0o555)
         next(epochs)

@@ -15,9 +15,9 @@ from PIL import Image
 from reslab import History, Recipe, Run, resume
 from reslab.errors import TrainingError
 from reslab.training.runs import live_curves as curves
-from reslab.training.runs.live_curves import PAUSE, USUAL, Curves
-from reslab.training.runs.resume import epochs_of
-from reslab.training.runs.start import begin
+from reslab.training.runs.live_curves import FIRST_DRAWING_S, PAUSE_PER_DRAWING, LiveCurves
+from reslab.training.runs.resume import train_epochs
+from reslab.training.runs.start import start_run
 
 NAME = "curves.png"
 
@@ -33,7 +33,7 @@ class Hours:
             self.drawn += 1
             return b"a picture"
 
-        monkeypatch.setattr(curves, "_picture", timed)
+        monkeypatch.setattr(curves, "_figure", timed)
         monkeypatch.setattr(curves.time, "monotonic", lambda: self.now)
 
     def share(self) -> float:
@@ -50,19 +50,19 @@ def run(finished: Run, tmp_path: Path) -> Run:
 
 
 def start(photos: Path, run: Path, recipe: Recipe) -> Run:
-    return begin(photos, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=str)
+    return start_run(photos, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=str)
 
 
 def stopped_by(error: BaseException, run: Run) -> None:
-    with Curves(run) as shown:
-        shown.grown()
+    with LiveCurves(run) as shown:
+        shown.add_epoch()
         raise error
 
 
 def drawn_anew(run: Run, folder: Path) -> bytes:
     """The picture of what the run's metrics hold now."""
     copy = Run(shutil.copytree(run.folder, folder / "copy", dirs_exist_ok=True))
-    with Curves(copy, behind=True):
+    with LiveCurves(copy, outdated=True):
         pass
     return (copy.folder / NAME).read_bytes()
 
@@ -71,23 +71,23 @@ def test_quick_epochs_share_a_drawing_and_slow_ones_have_their_own(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = Hours(monkeypatch, drawing=0.5)
-    with Curves(run) as shown:
-        for _ in range(int(PAUSE * USUAL)):  # one second each
+    with LiveCurves(run) as shown:
+        for _ in range(int(PAUSE_PER_DRAWING * FIRST_DRAWING_S)):  # one second each
             assert not (run.folder / NAME).exists()
             hours.now += 1.0
-            shown.grown()
+            shown.add_epoch()
             shown.refresh()
         assert (run.folder / NAME).read_bytes() == b"a picture"
         assert hours.drawn == 1
         for _ in range(1000):
             hours.now += 1.0
-            shown.grown()
+            shown.add_epoch()
             shown.refresh()
-        assert 0.8 / PAUSE < hours.share() <= 1 / PAUSE
+        assert 0.8 / PAUSE_PER_DRAWING < hours.share() <= 1 / PAUSE_PER_DRAWING
         before = hours.drawn
         for _ in range(7):
             hours.now += 60.0
-            shown.grown()
+            shown.add_epoch()
             shown.refresh()
         assert hours.drawn == before + 7
     assert hours.drawn == before + 7  # nothing is left to draw
@@ -95,23 +95,23 @@ def test_quick_epochs_share_a_drawing_and_slow_ones_have_their_own(
 
 def test_a_slow_drawing_waits_for_longer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     hours = Hours(monkeypatch, drawing=3.0)
-    with Curves(run) as shown:
+    with LiveCurves(run) as shown:
         for _ in range(1000):
             hours.now += 12.0
-            shown.grown()
+            shown.add_epoch()
             shown.refresh()
             shown.refresh()  # a step that brings nothing new
-        assert 0.8 / PAUSE < hours.share() <= 1 / PAUSE
+        assert 0.8 / PAUSE_PER_DRAWING < hours.share() <= 1 / PAUSE_PER_DRAWING
 
 
 def test_a_training_of_quick_epochs_is_drawn_once_and_whole(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = []
-    draw = curves._picture
-    monkeypatch.setattr(curves, "_picture", lambda history: pictures.append(history) or draw(history))
+    draw = curves._figure
+    monkeypatch.setattr(curves, "_figure", lambda history: pictures.append(history) or draw(history))
     run = start(photo_folder(train=20), tmp_path / "run", small)
-    for _ in epochs_of(run, progress=False, say=str):
+    for _ in train_epochs(run, progress=False, say=str):
         assert not (run.folder / NAME).exists()
     assert len(pictures) == 1
     assert [len(metric.data) for metric in (pictures[0]["train_loss"], pictures[0]["val_accuracy"])] == [2, 2]
@@ -132,13 +132,13 @@ def test_ctrl_c_after_an_epoch_leaves_its_curves_and_a_resumed_run_draws_those_t
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = start(photo_folder(train=20), tmp_path / "run", small)
-    epochs = epochs_of(run, progress=False, say=str)
+    epochs = train_epochs(run, progress=False, say=str)
     next(epochs)
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         list(epochs)
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
-    for _ in epochs_of(run, progress=False, say=str):
+    for _ in train_epochs(run, progress=False, say=str):
         pass
     (run.folder / "result.json").unlink()
     (run.folder / NAME).unlink()  # as if it had been killed behind its last checkpoint
@@ -151,16 +151,16 @@ def test_a_drawing_is_no_part_of_what_an_epoch_costs(
 ) -> None:
     """A run of a given time plans by what its last epochs took."""
     monkeypatch.setattr(curves, "USUAL", -1.0)  # due at once
-    draw, drawn = curves._picture, []
+    draw, drawn = curves._figure, []
 
     def slow(history: History) -> bytes:
         drawn.append(len(history.steps))
         time.sleep(5.0 if len(drawn) == 1 else 0.0)
         return draw(history)
 
-    monkeypatch.setattr(curves, "_picture", slow)
+    monkeypatch.setattr(curves, "_figure", slow)
     run = start(photo_folder(train=20), tmp_path / "run", small.with_settings(epochs=3, checkpoint_minutes=9))
-    for _ in epochs_of(run, progress=False, say=str):
+    for _ in train_epochs(run, progress=False, say=str):
         pass
     assert drawn == [1, 3]
     past = torch.load(run.folder / "checkpoint", weights_only=True)["past"]
@@ -176,7 +176,7 @@ def test_a_signal_during_the_last_drawing_stops_before_the_test(
     monkeypatch: pytest.MonkeyPatch,
     outcome: Callable[[Run], dict[str, Any]],
 ) -> None:
-    photos, said, draw = photo_folder(train=20, test=4), [], curves._picture
+    photos, said, draw = photo_folder(train=20, test=4), [], curves._figure
     calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
 
     def interrupted(history: object) -> bytes:
@@ -184,10 +184,10 @@ def test_a_signal_during_the_last_drawing_stops_before_the_test(
         return b""
 
     run = start(photos, tmp_path / "run", small)
-    monkeypatch.setattr(curves, "_picture", interrupted)
+    monkeypatch.setattr(curves, "_figure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False, say=said.append)
-    monkeypatch.setattr(curves, "_picture", draw)
+    monkeypatch.setattr(curves, "_figure", draw)
     assert said[-1] == f"stopped; go on with: reslab resume {run.folder}"
     assert run.state == "interrupted"
     resume(run, progress=False, say=str)

@@ -19,14 +19,14 @@ import reslab
 from reslab import Photos, Recipe, Run, Step, cifar_resnet20, resume, training_loop
 from reslab.errors import ClassifierError, RunError, TrainingError
 from reslab.training.runs import checkpoint
-from reslab.training.runs.resume import epochs_of
-from reslab.training.runs.start import begin
+from reslab.training.runs.resume import train_epochs
+from reslab.training.runs.start import start_run
 
 EVERY_STEP = {"checkpoint_minutes": 1e-9}
 
 
 def start(folder: Path, run: Path, recipe: Recipe, say: Callable[[str], Any] = str) -> Run:
-    return begin(folder, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=say)
+    return start_run(folder, "cifar_resnet20", recipe, weights=None, run=run, progress=False, say=say)
 
 
 def go_on(run: Run | Path, say: Callable[[str], Any] = str, **options: Any) -> Run:
@@ -60,7 +60,7 @@ def test_killed_again_and_again_it_ends_with_the_bits_of_an_undisturbed_run(
         kills += 1
     assert kills > 2
     assert outcome(killed) == outcome(calm)
-    assert not list(killed.glob(".*.tmp"))
+    assert not list(killed.glob(".*.reslab-tmp"))
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_kill_at_any_act_of_an_epochs_end_and_of_the_finish_costs_no_bit(
     photos = photo_folder(train=20, test=8)
     before = tmp_path / "before"
     run = start(photos, before, small.with_settings(batch_size=16, **EVERY_STEP))
-    next(epochs_of(run, progress=False, say=str))  # one epoch of two
+    next(train_epochs(run, progress=False, say=str))  # one epoch of two
     code, act, results = -9, 0, []
     while code != 0:
         act += 1
@@ -174,7 +174,7 @@ def test_a_signal_that_is_ignored_stays_ignored(
     run = start(photo_folder(train=20), tmp_path / "run", small)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        for _ in epochs_of(run, progress=False, say=str):
+        for _ in train_epochs(run, progress=False, say=str):
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
@@ -186,7 +186,7 @@ def test_it_says_where_it_goes_on_and_what_would_change_the_bits(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run, said = start(photo_folder(train=30), tmp_path / "run", small), []
-    next(epochs_of(run, progress=False, say=said.append))
+    next(train_epochs(run, progress=False, say=said.append))
     assert not said  # a new run goes on from nowhere
     elsewhere = {"threads": 64, "torch": "1.0", "device": "cuda", "code": "0badc0de"}
     began = run.environment
@@ -237,7 +237,7 @@ def test_a_model_that_was_damaged_gives_way_to_the_best_of_the_epochs_to_come(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run, said = start(photo_folder(train=20, test=4), tmp_path / "run", small.with_settings(epochs=3)), []
-    next(epochs_of(run, progress=False, say=str))
+    next(train_epochs(run, progress=False, say=str))
     model = run.folder / "model.safetensors"
     content = model.read_bytes()
     model.write_bytes(content[:-5] + b"\0\0\0\0\0")
@@ -248,7 +248,7 @@ def test_a_model_that_was_damaged_gives_way_to_the_best_of_the_epochs_to_come(
     assert run.classifier.figures["epoch"] == run.result["best_epoch"]
     (run.folder / "result.json").unlink()
     model.write_bytes(content[:-5])
-    with pytest.raises(ClassifierError, match="is no model file"):  # and no epoch to come
+    with pytest.raises(ClassifierError, match="is not a model file"):  # and no epoch to come
         go_on(run)
 
 
@@ -269,7 +269,7 @@ def test_a_run_goes_on_without_the_file_that_says_where_it_began(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run, said = start(photo_folder(train=20), tmp_path / "run", small), []
-    next(epochs_of(run, progress=False, say=str))
+    next(train_epochs(run, progress=False, say=str))
     (run.folder / "environment.json").write_text("{")
     assert go_on(run, said.append).state == "finished"
     assert any(line.startswith("note: perhaps other bits than undisturbed: ") for line in said)
@@ -303,7 +303,7 @@ def test_metrics_that_were_damaged_are_written_anew_from_the_checkpoint(
     photos, path, said = photo_folder(train=20), tmp_path / "run" / "metrics.jsonl", []
     calm = go_on(start(photos, tmp_path / "calm", small))
     run = start(photos, tmp_path / "run", small)
-    next(epochs_of(run, progress=False, say=str))
+    next(train_epochs(run, progress=False, say=str))
     path.write_bytes(path.read_bytes()[:40])
     go_on(run, said.append)
     assert said[1].startswith(f"note: {path} cannot be read: ")
@@ -376,7 +376,7 @@ def test_a_run_of_ones_own_network_is_trained_in_place_and_goes_on_with_a_fresh_
     assert not torch.equal(network[0].weight, first)
     assert calm.about["network"] == "Sequential"
     with pytest.raises(RunError, match="begun with a network of your own: Sequential") as caught:
-        go_on(begin(photos, ready(), small, weights=None, run=tmp_path / "b", progress=False, say=str))
+        go_on(start_run(photos, ready(), small, weights=None, run=tmp_path / "b", progress=False, say=str))
     assert "network=Sequential(...)" in caught.value.do
     half = tmp_path / "half"
     assert (
@@ -474,37 +474,11 @@ def test_two_steps_that_were_saved_are_not_done_again(
     assert steps == [1, 2, 3, 4]
 
 
-def test_a_kill_in_the_last_moment_leaves_no_name_of_the_dead_behind(
-    small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, in_child: Callable[..., int]
-) -> None:
-    """Everything is written, and the lock is still held."""
-    run = start(photo_folder(train=20), tmp_path / "run", small)
-    owner, unlink = run.folder / ".lock-owner", Path.unlink
-
-    def killed(path: Path, *args: Any, **kwargs: Any) -> None:
-        if path == owner and run.state == "finished":
-            os.kill(os.getpid(), signal.SIGKILL)
-        unlink(path, *args, **kwargs)
-
-    def work() -> None:
-        Path.unlink = killed  # type: ignore[method-assign]
-        go_on(run)
-
-    assert in_child(work) == -signal.SIGKILL
-    assert run.state == "finished"
-    assert owner.read_text().startswith("process ")
-    go_on(run)
-    assert not owner.exists()
-    owner.write_text(f"process {os.getpid()}\n")  # one that lives: it will remove its name itself
-    go_on(run)
-    assert owner.exists()
-
-
 def test_the_metrics_can_be_read_by_anything_while_it_trains(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = start(photo_folder(train=20), tmp_path / "run", small)
-    for count, epoch in enumerate(epochs_of(run, progress=False, say=str), 1):
+    for count, epoch in enumerate(train_epochs(run, progress=False, say=str), 1):
         lines = (run.folder / "metrics.jsonl").read_text().splitlines()
         assert len(lines) == count
         assert run.rows[-1] == epoch.as_json()

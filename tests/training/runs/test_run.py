@@ -17,8 +17,8 @@ from reslab.errors import PhotosError, RecipeError, RunError
 from reslab.files import add_checksum, write_json
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.pixel_store import PixelFiles
-from reslab.training.runs.resume import epochs_of
-from reslab.training.runs.start import begin, build
+from reslab.training.runs.resume import train_epochs
+from reslab.training.runs.start import build_network, start_run
 
 RESULT = '{{"model": "m", "epochs": {}, "best_epoch": 1, "test_accuracy": null}}'
 
@@ -230,16 +230,16 @@ def test_a_photo_that_vanishes_while_it_trains_is_replaced_and_named_at_the_end(
 ) -> None:
     folder, said = photo_folder(train=40, test=4), []
     recipe = reslab.Recipe(epochs=2, size=16, resize=20, cache=False, precision="fp32")
-    run = begin(
+    run = start_run(
         folder, "cifar_resnet20", recipe, weights=None, run=tmp_path / "run", progress=False, say=said.append
     )
     gone = run.photos.train[5].path
-    for epoch in epochs_of(run, progress=False, say=said.append):
+    for epoch in train_epochs(run, progress=False, say=said.append):
         if epoch.epoch == 1:
             (folder / gone).unlink()
     assert run.result is not None
     assert [row["path"] for row in run.result["replaced"]] == [gone]
-    assert any(gone in line and "another took its place" in line for line in said)
+    assert any(gone in line and "another was used in its place" in line for line in said)
 
 
 BROKEN = {"train/red/a.jpg", "val/blue/b.jpg", "test/red/c.jpg"}
@@ -259,19 +259,19 @@ def test_photos_that_cannot_be_read_are_left_out_before_the_first_epoch_and_said
 ) -> None:
     said: list[str] = []
     place, say = tmp_path / "run", said.append
-    run = begin(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=say)
+    run = start_run(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=say)
     (warning,) = [text for text in said if text.startswith("WARNING")]
-    assert "left out, for they cannot be read: 3 of 37 photos, 1 of train, 1 of val, 1 of test" in warning
-    assert f"see all that is left out: reslab check {spoiled}" in warning
-    listed = (place / "photos.jsonl").read_text().splitlines()
+    assert "skipping 3 of 37 photos that cannot be read: 1 of train, 1 of val, 1 of test" in warning
+    assert f"list every skipped photo: reslab check {spoiled}" in warning
+    listed = (place / "photos.jsonl").read_text().splitlines()[1:]
     assert len(listed) == 34
     assert not {json.loads(line)["path"] for line in listed} & BROKEN
-    assert run.left_out.counts == {"train": 1, "val": 1, "test": 1}
-    assert run.left_out.named.keys() == BROKEN
-    list(epochs_of(run, progress=False, say=say))
-    assert "3 photos could not be read and had no part in this: 1 of train, 1 of val, 1 of test" in said
+    assert run.skipped.counts == {"train": 1, "val": 1, "test": 1}
+    assert run.skipped.reasons.keys() == BROKEN
+    list(train_epochs(run, progress=False, say=say))
+    assert "skipped 3 photos that could not be read: 1 of train, 1 of val, 1 of test" in said
     assert run.result is not None
-    assert run.result["left_out"] == run.about["left_out"] == run.left_out.as_json()
+    assert run.result["skipped"] == run.about["skipped"] == run.skipped.as_json()
     assert run.result["test_unread"] == 0
     assert any("over 8 photos (epoch" in text for text in said)
 
@@ -281,14 +281,14 @@ def test_who_goes_on_without_them_decodes_none_again_and_has_nothing_to_add(
 ) -> None:
     said: list[str] = []
     place, say = tmp_path / "run", said.append
-    run = begin(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
-    stream = epochs_of(run, progress=False, say=say)
+    run = start_run(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
+    stream = train_epochs(run, progress=False, say=say)
     next(stream)
     stream.close()
     for path in BROKEN:
         os.utime(spoiled / path, (4e9, 4e9))
     monkeypatch.setattr(PixelFiles, "read", lambda *_: pytest.fail("decoded again"))
-    list(epochs_of(run, progress=False, say=say))
+    list(train_epochs(run, progress=False, say=say))
     assert run.state == "finished"
     assert not [text for text in said if "added" in text or "WARNING" in text]
 
@@ -298,9 +298,9 @@ def test_a_photo_that_is_gone_when_it_is_tested_is_counted_and_said(
 ) -> None:
     said: list[str] = []
     folder, place = photo_folder(train=20, test=8), tmp_path / "run"
-    run = begin(folder, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
+    run = start_run(folder, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
     gone = folder / run.photos.test[3].path
-    for epoch in epochs_of(run, progress=False, say=said.append):
+    for epoch in train_epochs(run, progress=False, say=said.append):
         if epoch.epoch == 2:
             gone.unlink()
     assert any(f"over 7 photos; 1 could not be read: {gone}: there is no photo" in text for text in said)
@@ -313,11 +313,11 @@ def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
     value: object, finished: Run, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
-    about = json.loads((folder / "run.json").read_text()) | {"left_out": value}
+    about = json.loads((folder / "run.json").read_text()) | {"skipped": value}
     del about["checksum"]
     write_json(folder / "run.json", add_checksum(about))
-    with pytest.raises(RunError, match=r"run\.json cannot be read\n  why: left_out: "):
-        _ = Run(folder).left_out
+    with pytest.raises(RunError, match=r"run\.json cannot be read\n  why: skipped: "):
+        _ = Run(folder).skipped
 
 
 def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
@@ -325,17 +325,17 @@ def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
 ) -> None:
     recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
     said: list[str] = []
-    run = begin(
+    run = start_run(
         photo_folder(train=40, test=4), "cifar_resnet20", recipe,
         weights=None, run=tmp_path / "run", progress=False, say=said.append,
     )  # fmt: skip
     assert (run.recipe.time, run.epochs) == ("15s", 0)
     assert any("about 15 s in all, by this measurement" in line for line in said)
-    stream = epochs_of(run, progress=False, say=said.append)
+    stream = train_epochs(run, progress=False, say=said.append)
     first = next(stream)
     stream.close()  # as a kill would: what was done stays done
     assert run.epochs == first.epochs > 1
-    rest = list(epochs_of(run, progress=False, say=said.append))
+    rest = list(train_epochs(run, progress=False, say=said.append))
     assert [epoch.epoch for epoch in rest] == list(range(2, len(run.rows) + 1))
     assert run.result is not None
     assert run.result["epochs"] == run.epochs == len(run.rows) > 1
@@ -347,7 +347,7 @@ def test_a_time_that_is_over_before_the_first_epoch_is_an_answer_and_leaves_noth
 ) -> None:
     recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
     with pytest.raises(RecipeError, match="time: 0 s are left for training, and an epoch takes"):
-        begin(
+        start_run(
             photo_folder(train=20), "cifar_resnet20", recipe, weights=None, run=tmp_path / "run",
             progress=False, say=str, began=time.monotonic() - 1e6,
         )  # fmt: skip
@@ -356,7 +356,7 @@ def test_a_time_that_is_over_before_the_first_epoch_is_an_answer_and_leaves_noth
 
 @pytest.mark.parametrize("zero", [True, False])
 def test_a_recipe_may_have_the_blocks_of_a_named_network_begin_as_the_identity(zero: bool) -> None:
-    network = build(NetworkSpec("cifar_resnet20", 2, 3), Recipe(zero_init_residual=zero))
+    network = build_network(NetworkSpec("cifar_resnet20", 2, 3), Recipe(zero_init_residual=zero))
     last_norms = [block.bn2.weight for stage in (network.layer1, network.layer3) for block in stage]
     assert [not weight.any() for weight in last_norms] == [zero] * 6
 
@@ -377,7 +377,7 @@ def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
             return self.fc(self.conv(x).relu().mean((2, 3)))
 
     monkeypatch.setattr("reslab.training.epoch_plan.MIN_EPOCHS_IN_TIME", 1e9)  # no time is long enough
-    monkeypatch.setattr("reslab.training.time_budget.AFTER", 0.5)
+    monkeypatch.setattr("reslab.training.time_budget.FINISHING_S", 0.5)
     recipe, said = reslab.Recipe(time="9s", size=128, precision="fp32"), []
     run = reslab.train(
         photo_folder(train=40, test=4), Picky(), recipe, run=tmp_path / "run", progress=False,
@@ -400,7 +400,7 @@ def test_frozen_parts_without_weights_are_warned_of(
     for weights in (None, "part.pth", "whole.pth"):
         said: list[str] = []
         given = None if weights is None else tmp_path / weights
-        begin(
+        start_run(
             photos, "cifar_resnet20", recipe,
             weights=given, run=tmp_path / f"run {weights}", progress=False, say=said.append,
         )  # fmt: skip
@@ -414,7 +414,7 @@ def test_settings_of_networks_by_name_are_said_to_be_of_no_use_to_ones_own(
     photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
 ) -> None:
     said: list[str] = []
-    begin(
+    start_run(
         photo_folder(train=20), reslab.cifar_resnet20(num_classes=2), small.with_settings(stem="small"),
         weights=None, run=tmp_path / "run", progress=False, say=said.append,
     )  # fmt: skip
@@ -437,7 +437,7 @@ def test_two_runs_of_the_same_second_get_two_folders(
         write(folder, *rest)
 
     monkeypatch.setattr(module, "_write", after_another)
-    run = begin(photos, "cifar_resnet20", small, weights=None, run=None, progress=False, say=str)
+    run = start_run(photos, "cifar_resnet20", small, weights=None, run=None, progress=False, say=str)
     assert run.folder != taken[0]
     assert run.state == "interrupted"
     assert [path.name for path in taken[0].iterdir()] == ["of another"]
@@ -448,18 +448,18 @@ def test_an_epoch_whose_checkpoint_was_lost_counts_where_no_time_is_left_to_do_i
     photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = reslab.Recipe(time="60s", size=16, resize=20, precision="fp32")
-    run = begin(
+    run = start_run(
         photo_folder(train=40, test=4), "cifar_resnet20", recipe,
         weights=None, run=tmp_path / "run", progress=False, say=str,
     )  # fmt: skip
-    stream = epochs_of(run, progress=False, say=str)
+    stream = train_epochs(run, progress=False, say=str)
     next(stream)
     before = (run.folder / "checkpoint").read_bytes()
     next(stream)
     stream.close()
     (run.folder / "checkpoint").write_bytes(before)  # killed after the second row and before its checkpoint
     monkeypatch.setattr("reslab.training.epoch_plan.MIN_EPOCH_FRACTION", 1e9)
-    assert list(epochs_of(run, progress=False, say=str)) == []
+    assert list(train_epochs(run, progress=False, say=str)) == []
     assert run.state == "finished"
     assert run.result is not None
     assert run.result["epochs"] == len(run.rows) == 2

@@ -1,0 +1,1 @@
+"""Run folders: train, resume, and everything that a run writes."""

@@ -1,4 +1,4 @@
-"""curves.png of a run while it grows: drawn anew for no more than a twentieth of the time."""
+"""Curves of a run in progress: curves.png, redrawn for at most a twentieth of the time."""
 
 from __future__ import annotations
 
@@ -8,60 +8,63 @@ from types import TracebackType
 
 from reslab import files
 from reslab.errors import TrainingError
-from reslab.plots import figure as canvas_figure
-from reslab.plots.canvas import panel_of
+from reslab.plots.figure import SCREEN_DPI, curve_panel, draw_figure
+from reslab.plots.figure_file import figure_bytes
 from reslab.plots.history import History
 
 from .run import Run
 
 log = logging.getLogger("reslab")
 
-PAUSE = 20.0  # so many times as long as a drawing took passes before the next one
-STOPS = (TrainingError, KeyboardInterrupt, GeneratorExit)  # of a training; others cannot write, or are bugs
-USUAL = 0.5  # seconds of a drawing, before there was one
+PAUSE_PER_DRAWING = 20.0  # after a drawing, the pause is this many times its duration
+FIRST_DRAWING_S = 0.5  # assumed before the first drawing
+STOPS = (TrainingError, KeyboardInterrupt, GeneratorExit)  # after other errors nothing is drawn
 
 
-class Curves:
-    """`with Curves(run) as curves`: `grown` at every epoch, `refresh` at every step; the rest at the end.
+class LiveCurves:
+    """Context manager that keeps curves.png current: call `add_epoch` after an epoch, `refresh` after a step.
 
-    A drawing costs as much as an epoch of a small set, so that epochs which follow fast on each other share
-    one. It is made at a step: what is done at the end of an epoch counts as part of every epoch to come.
-    `behind`: whether the run has epochs that its picture may lack.
+    A drawing takes as long as an epoch of a small data set, so fast epochs share one. It is made after a
+    step, because time at the end of an epoch counts as the cost of every later epoch. The last drawing is
+    made on exit.
+
+    Args:
+        run: the run to draw.
+        outdated: whether the run has epochs that its curves.png may lack.
     """
 
-    def __init__(self, run: Run, *, behind: bool = False) -> None:
-        self._run, self._behind = run, behind
-        self._due = time.monotonic() + PAUSE * USUAL
+    def __init__(self, run: Run, *, outdated: bool = False) -> None:
+        self._run, self._outdated = run, outdated
+        self._due = time.monotonic() + PAUSE_PER_DRAWING * FIRST_DRAWING_S
 
-    def __enter__(self) -> Curves:
+    def __enter__(self) -> LiveCurves:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if self._behind and (error is None or isinstance(error, STOPS)):
+        if self._outdated and (error is None or isinstance(error, STOPS)):
             self._draw()
 
-    def grown(self) -> None:
-        """The run has an epoch more."""
-        self._behind = True
+    def add_epoch(self) -> None:
+        self._outdated = True
 
     def refresh(self) -> None:
-        """Draws what is new, if the drawing before it was long enough ago."""
-        if self._behind and time.monotonic() >= self._due:
+        """Draw new epochs if the last drawing was long enough ago."""
+        if self._outdated and time.monotonic() >= self._due:
             self._draw()
 
     def _draw(self) -> None:
-        """A picture that cannot be drawn is a warning, and no reason to lose a run."""
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            files.write(self._run.folder / "curves.png", _picture(self._run.history))
-        except Exception as problem:  # noqa: BLE001  # it would take the place of what ended the training
-            log.warning("curves.png was not drawn: %s", problem)
+            files.write(self._run.folder / "curves.png", _figure(self._run.history))
+        except Exception as error:  # noqa: BLE001  # a missing figure must not end a training
+            log.warning("curves.png was not drawn: %s", error)
         ended = time.monotonic()
-        self._behind, self._due = False, ended + PAUSE * (ended - began)
+        self._outdated, self._due = False, ended + PAUSE_PER_DRAWING * (ended - started)
 
 
-def _picture(history: History) -> bytes:
-    panels = [panel_of((history["train_loss"], history["val_loss"])), panel_of((history["val_accuracy"],))]
-    return canvas_figure.picture(canvas_figure.draw(panels, ""), "png")
+def _figure(history: History) -> bytes:
+    losses, accuracy = (history["train_loss"], history["val_loss"]), (history["val_accuracy"],)
+    panels = [curve_panel(losses), curve_panel(accuracy)]
+    return figure_bytes(draw_figure(panels, ""), "png", "curves", SCREEN_DPI)

@@ -1,6 +1,6 @@
-"""What has changed since a run began, in words.
+"""Environment of a run, and everything that has changed since its start.
 
-What cannot give the same bits says so; what would be wrong is refused.
+A change that alters the results is reported as a note. A change that would make the run wrong is an error.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import platform
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,134 +27,19 @@ from reslab.photos.folder.photos import Photos
 from reslab.text import printable
 from reslab.training.recipe import Recipe
 
-from .run import Run
+from .run import Run, start_time
 
-BITS = ("reslab", "code", "torch", "torchvision", "pillow", "processor", "device", "device_name", "threads")
-WITHOUT_EFFECT = ("cache", "workers", "checkpoint_minutes")  # on the bits
-AN_HOUR = 3600  # seconds: the list of the photos is older than the run that says when it began
-
-
-def notes(run: Run, recipe: Recipe, device: torch.device) -> Iterator[str]:
-    """What would make the bits differ from those of an undisturbed run."""
-    here = environment(device)
-    try:
-        before = run.environment
-    except RunError as error:  # nothing that the training needs
-        yield f"note: perhaps other bits than undisturbed: {error.what}, {error.why}"
-    else:
-        other = [
-            f"{key} {_short(before.get(key))}, now {here[key]}"
-            for key in BITS
-            if before.get(key) != here[key]
-        ]
-        if other:
-            yield f"note: other bits than undisturbed, since the run began elsewhere: {'; '.join(other)}"
-    began = run.about["recipe"]
-    changed = [
-        f"{name} {_short(began[name])}, now {value}"
-        for name, value in recipe.as_json().items()
-        if name in began and began[name] != value and name not in WITHOUT_EFFECT
-    ]
-    if changed:
-        yield f"note: other bits than undisturbed, since the recipe was changed: {'; '.join(changed)}"
+# entries of environment.json, settings of a recipe, folders of the source
+AFFECT_RESULTS = (
+    "reslab", "code", "torch", "torchvision", "pillow", "processor", "device", "device_name", "threads",
+)  # fmt: skip
+DO_NOT_AFFECT_RESULTS = ("cache", "workers", "checkpoint_minutes")
+FOLDERS_THAT_AFFECT_RESULTS = ("networks", "photos", "evaluation", "training")
+START_MARGIN_S = 3600  # photos.jsonl is older than the start time in run.json
 
 
-def _short(value: Any) -> str:
-    """Of a file that may be a stranger's, and say anything at any length."""
-    return printable(str(value)[:80])
-
-
-def kept_epoch(run: Run, recipe: Recipe, done: int, say: Callable[[str], Any]) -> int:
-    """The epoch whose model the run keeps, for later ones to beat. Raises ClassifierError if it is damaged.
-
-    Where epochs are still to come after the `done` ones, that is a note, and the first of them is the answer.
-    """
-    path = run.folder / MODEL_NAME
-    try:
-        epoch = read_model(path).header.figures.get("epoch") if done else 1
-        if type(epoch) is not int or not 1 <= epoch <= done + 1:
-            raise ClassifierError(f"{path} is no model of this run", "", "start a new run")
-    except ClassifierError as error:
-        if recipe.time is None and done >= recipe.epochs:
-            raise
-        why = f" ({error.why})" if error.why else ""
-        say(f"note: {error.what}{why}; the best of the epochs to come takes its place")
-        return done + 1
-    return epoch
-
-
-def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
-    """Raises RunError if photos are gone or are others than they were; says how many were added."""
-    listed, began = photos.train + photos.val + photos.test, _began(run)
-    gone, young = [], []
-    for photo in listed:
-        changed = _last_change(photos.path(photo))
-        if changed is None:
-            gone.append(photo.path)
-        elif changed > began - AN_HOUR:
-            young.append(photo)
-    if gone:
-        raise _refused(run, photos, f"{len(gone):,} of {len(listed):,} photos", "are gone from", gone[0])
-    with ThreadPoolExecutor(cores()) as pool:
-        same = pool.map(lambda photo: _is_as_it_was(photos.path(photo), photo), young)
-        others = [photo.path for photo, good in zip(young, same, strict=True) if not good]
-    if others:
-        counted = f"{len(others):,} of {len(listed):,} photos"
-        raise _refused(run, photos, counted, "are not as they were in", others[0])
-    known = {photo.path for photo in listed} | run.skipped.reasons.keys()
-    added = [path for path in _present(photos.folder) if path not in known]
-    added = [path for path in added if (_last_change(photos.folder / path) or 0.0) > began]
-    if added:
-        say(
-            f"note: {len(added):,} photos were added to {photos.folder} since the run began, the first is "
-            f"{printable(added[0])}; it goes on without them"
-        )
-
-
-def _refused(run: Run, photos: Photos, counted: str, how: str, first: str) -> RunError:
-    return RunError(
-        f"{counted} of {run.folder} {how} {photos.folder}, the first is {printable(first)}",
-        "the run would go on with other data than it began with",
-        "put them back, or start a new run",
-    )
-
-
-def _began(run: Run) -> float:
-    """Seconds since 1970; 0 if the run does not say, and then every photo is looked at."""
-    try:
-        return datetime.fromisoformat(run.about["started"]).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _last_change(path: Path) -> float | None:
-    """Of the file or its name, in seconds since 1970; None if there is no such file."""
-    try:
-        about = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return max(about.st_mtime, about.st_ctime) if os.path.isfile(path) else None
-
-
-def _is_as_it_was(path: Path, photo: Photo) -> bool:
-    try:
-        return digest(path) == photo.digest
-    except PhotosError:
-        return False
-
-
-def _present(folder: Path) -> Iterable[str]:
-    try:
-        return [path for split in find_splits(folder).values() for paths in split.values() for path in paths]
-    except PhotosError:  # a run may have been begun from a list that no folder would give
-        return ()
-
-
-ROOMS = ("networks", "photos", "evaluation", "training")
-
-
-def environment(device: torch.device) -> Mapping[str, Any]:
-    """What the bits of a run depend on beside its recipe."""
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return everything that the results of a run depend on, apart from its recipe and photos."""
     import PIL
     import torchvision
 
@@ -163,7 +47,7 @@ def environment(device: torch.device) -> Mapping[str, Any]:
 
     return {
         "reslab": __version__,
-        "code": _code(),
+        "code": _source_checksum(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -178,16 +62,17 @@ def environment(device: torch.device) -> Mapping[str, Any]:
     }
 
 
-def _code() -> str:
-    """Eight digits of the sources that decide about the bits: between two releases no version tells."""
-    sums, root = 0, Path(__file__).parents[2]
-    for path in sorted([*root.glob("*.py"), *(p for room in ROOMS for p in (root / room).rglob("*.py"))]):
-        sums = zlib.crc32(path.read_bytes(), sums)
-    return f"{sums:08x}"
+def _source_checksum() -> str:
+    """CRC-32 of the source files that affect results; distinguishes builds that share a version number."""
+    checksum, root = 0, Path(__file__).parents[2]
+    in_folders = [path for name in FOLDERS_THAT_AFFECT_RESULTS for path in (root / name).rglob("*.py")]
+    for path in sorted([*root.glob("*.py"), *in_folders]):
+        checksum = zlib.crc32(path.read_bytes(), checksum)
+    return f"{checksum:08x}"
 
 
 def _git_commit() -> str | None:
-    """The commit of the folder that the user works in, if it is under git."""
+    """Commit of the user's current folder, if it is under git."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
@@ -195,3 +80,115 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def notes_on_changes(run: Run, recipe: Recipe, device: torch.device) -> Iterator[str]:
+    """Yield a note for each kind of change that makes the results differ from an uninterrupted run."""
+    note = "note: results may differ from an uninterrupted run"
+    try:
+        before = run.environment
+    except RunError as error:  # the training does not need this file
+        yield f"{note}: {error.what}, {error.why}"
+    else:
+        now = environment(device)
+        if changes := _changes(before, now, AFFECT_RESULTS):
+            yield f"{note}: {changes}"
+    before, now = run.about["recipe"], recipe.as_json()
+    names = [name for name in now if name in before and name not in DO_NOT_AFFECT_RESULTS]
+    if changes := _changes(before, now, names):
+        yield f"{note}, the recipe was edited: {changes}"
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], names: Iterable[str]) -> str:
+    """Return "torch 2.13 -> 2.14; ..." for the names whose values differ. `before` may be untrusted."""
+    return "; ".join(
+        f"{name} {printable(str(before.get(name))[:80])} -> {now[name]}"
+        for name in names
+        if before.get(name) != now[name]
+    )
+
+
+def first_epoch_to_compare(run: Run, recipe: Recipe, done: int, say: Callable[[str], Any]) -> int:
+    """Return the epoch of the saved model, which later epochs have to beat.
+
+    A damaged model is reported and replaced by the best of the epochs after the `done` ones.
+
+    Raises:
+        ClassifierError: the model is damaged and no epoch is left.
+    """
+    path = run.folder / MODEL_NAME
+    try:
+        epoch = read_model(path).header.figures.get("epoch") if done else 1
+        if type(epoch) is not int or not 1 <= epoch <= done + 1:
+            raise ClassifierError(f"{path} is not a model of this run", "", "start a new run")
+    except ClassifierError as error:
+        if recipe.time is None and done >= recipe.epochs:
+            raise
+        why = f" ({error.why})" if error.why else ""
+        say(f"note: {error.what}{why}; the best of the remaining epochs replaces it")
+        return done + 1
+    return epoch
+
+
+def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
+    """Check that the photos of a run are unchanged, and report new ones, which the run ignores.
+
+    Raises:
+        RunError: a photo was removed or changed.
+    """
+    listed, started = photos.train + photos.val + photos.test, start_time(run)
+    missing, recent = [], []
+    for photo in listed:
+        changed = _last_change(photos.path(photo))
+        if changed is None:
+            missing.append(photo.path)
+        elif changed > started - START_MARGIN_S:
+            recent.append(photo)
+    if missing:
+        raise _photos_changed(run, photos, missing, "missing from")
+    with ThreadPoolExecutor(cores()) as pool:
+        unchanged = pool.map(lambda photo: _is_unchanged(photos.path(photo), photo), recent)
+        different = [photo.path for photo, same in zip(recent, unchanged, strict=True) if not same]
+    if different:
+        raise _photos_changed(run, photos, different, "changed in")
+    known = {photo.path for photo in listed} | run.skipped.reasons.keys()
+    added = [path for path in _paths_in(photos.folder) if path not in known]
+    added = [path for path in added if (_last_change(photos.folder / path) or 0.0) > started]
+    if added:
+        say(
+            f"note: {len(added):,} photos were added to {photos.folder} since the start of the run, the "
+            f"first is {printable(added[0])}; the run ignores them"
+        )
+
+
+def _photos_changed(run: Run, photos: Photos, paths: list[str], how: str) -> RunError:
+    total = sum(map(len, photos.splits.values()))
+    return RunError(
+        f"{len(paths):,} of {total:,} photos of {run.folder} are {how} {photos.folder}, "
+        f"the first is {printable(paths[0])}",
+        "the run would continue with different data",
+        "restore the photos, or start a new run",
+    )
+
+
+def _last_change(path: Path) -> float | None:
+    """Return the last change of a file or its name, in seconds since 1970; None if there is no such file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return max(status.st_mtime, status.st_ctime) if os.path.isfile(path) else None
+
+
+def _is_unchanged(path: Path, photo: Photo) -> bool:
+    try:
+        return digest(path) == photo.digest
+    except PhotosError:
+        return False
+
+
+def _paths_in(folder: Path) -> Iterable[str]:
+    try:
+        return [path for split in find_splits(folder).values() for paths in split.values() for path in paths]
+    except PhotosError:  # the run may have been started from a list in a folder that Photos refuses
+        return ()

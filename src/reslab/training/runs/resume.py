@@ -1,4 +1,4 @@
-"""A run from where it stands to its end. A new run and a resumed one go the same way."""
+"""Continue a run from its checkpoint to its end. New and resumed runs take the same path."""
 
 from __future__ import annotations
 
@@ -24,197 +24,190 @@ from reslab.photos.folder.photos import Photos
 from reslab.training.failures import translate_out_of_memory
 from reslab.training.loop import Epoch, Step, training_loop
 from reslab.training.progress import with_bars
-from reslab.training.setup import TrainingSetup, find_again, prepare
+from reslab.training.setup import TrainingSetup, prepare, reopen_photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
 
 from . import checkpoint
-from .live_curves import Curves
-from .reproducibility import check_photos, kept_epoch, notes
-from .run import Run, best_of
-from .start import build
-from .stop_signals import Stop, stopping
+from .live_curves import LiveCurves
+from .reproducibility import check_photos, first_epoch_to_compare, notes_on_changes
+from .run import Run, best_epoch
+from .start import build_network
+from .stop_signals import StopRequest, stop_signals
 
 
-def epochs_of(
+def train_epochs(
     run: Run, *, network: nn.Module | None = None, progress: bool = True, say: Callable[[str], Any]
 ) -> Iterator[Epoch]:
-    """Trains on from the checkpoint and yields every epoch as it is done; at the end the result is written.
+    """Train a run from its checkpoint to its end, yield each epoch, and write the result.
 
-    Ctrl-C or SIGTERM saves a checkpoint after the present step, then raises KeyboardInterrupt.
+    Args:
+        network: a new module of the same class, if the run was started with a module.
+        say: called with each line of text for people.
+
+    Raises:
+        RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM. The checkpoint is of the last finished step.
     """
     if run.state == "finished":
-        say(f"{run.folder} is finished: nothing to go on with")
+        say(f"{run.folder} is finished: nothing to resume")
         return
-    began = time.monotonic()
-    with locks.only_process(run.folder), _how_to_go_on(run, say):
+    started = time.monotonic()
+    with locks.only_process(run.folder), _advice_to_resume(run, say):
         files.remove_leftovers(run.folder)
         photos = run.photos
-        prepared = _prepare_again(run, photos, network, progress, say)
-        rows = checkpoint.load(prepared.state, run.folder, began)
-        if rows or prepared.state.step:
-            say(f"going on after {len(rows)} epochs and {prepared.state.step} of {len(prepared.train)} steps")
-            _mend_metrics(run, rows, say)
-            for note in notes(run, prepared.state.recipe, prepared.state.device):
+        setup = _prepare(run, photos, network, progress, say)
+        epochs = checkpoint.load(setup.state, run.folder, started)
+        if epochs or setup.state.step:
+            say(f"resuming after {len(epochs)} epochs and {setup.state.step} of {len(setup.train)} steps")
+            _restore_metrics(run, epochs, say)
+            for note in notes_on_changes(run, setup.state.recipe, setup.state.device):
                 say(note)
-        since = kept_epoch(run, prepared.state.recipe, len(rows), say)
-        yield from _train(run, prepared, photos, rows, since, progress, say)
-        _finish(run, prepared, photos, network, say)
+        first = first_epoch_to_compare(run, setup.state.recipe, len(epochs), say)
+        yield from _train(run, setup, epochs, first, progress)
+        _finish(run, setup, photos, network, say)
 
 
 @contextmanager
-def _how_to_go_on(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
-    """Whatever stopped the run, the last checkpoint is whole; this says what to do with it."""
+def _advice_to_resume(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
+    """Add to errors how to resume. The last checkpoint is always complete."""
+    resume = f"reslab resume {shlex.quote(str(run.folder))}"
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped; go on with: reslab resume {shlex.quote(str(run.folder))}")
+        say(f"stopped; to resume: {resume}")
         raise
     except TrainingError as error:
         kept = f"{run.folder} keeps its last good checkpoint"
         kept += ", and the best model so far" if (run.folder / MODEL_NAME).is_file() else ""
         raise TrainingError(error.what, error.why, f"{error.do}; {kept}") from error
     except (OSError, RunError) as error:
-        again = f"go on with: reslab resume {shlex.quote(str(run.folder))}"
         if not run.folder.is_dir():
-            why = "it was removed, renamed or unmounted while the run went on"
-            raise RunError(
-                f"{run.folder} is gone", why, f"bring it back and {again}; or start a new run"
-            ) from error
-        if isinstance(error, RunError) or error.filename is None:  # no file of ours: standard output, a bug
+            why = "it was removed, renamed or unmounted during the run"
+            do = f"restore it and resume: {resume}; or start a new run"
+            raise RunError(f"{run.folder} is missing", why, do) from error
+        if isinstance(error, RunError) or error.filename is None:  # not a file of the run
             raise
-        why = f"{error.strerror}; the checkpoint before it is whole"
-        do = f"make room or mend this, then {again}"
+        why = f"{error.strerror}; the last checkpoint is complete"
+        do = f"make room or fix the cause, then resume: {resume}"
         raise RunError(f"{error.filename} could not be written", why, do) from error
 
 
-def _mend_metrics(run: Run, rows: list[Epoch], say: Callable[[str], Any]) -> None:
-    """What the checkpoint knows is written anew if the file has lost it."""
+def _restore_metrics(run: Run, epochs: list[Epoch], say: Callable[[str], Any]) -> None:
+    """Write metrics.jsonl again if it lacks epochs of the checkpoint."""
     try:
-        if len(run.rows) >= len(rows):
+        if len(run.rows) >= len(epochs):
             return
     except RunError as error:
-        say(f"note: {error.what}: {error.why}; it is written anew from the checkpoint")
-    _write_metrics(run, [row.as_json() for row in rows])
+        say(f"note: {error.what}: {error.why}; it is restored from the checkpoint")
+    _write_metrics(run, [epoch.as_json() for epoch in epochs])
 
 
-def _prepare_again(
+def _prepare(
     run: Run, photos: Photos, network: nn.Module | None, progress: bool, say: Callable[[str], Any]
 ) -> TrainingSetup:
     about, recipe = run.about, run.recipe
     if about["spec"] is not None:
-        network = build(NetworkSpec(**about["spec"]), recipe)
+        network = build_network(NetworkSpec(**about["spec"]), recipe)
     elif network is None:
         raise RunError(
-            f"{run.folder} was begun with a network of your own: {about['network']}",
-            "a run folder holds no code",
+            f"{run.folder} was started with a network of your own: {about['network']}",
+            "a run folder contains no code",
             f"in Python: reslab.resume({str(run.folder)!r}, network={about['network']}(...))",
         )
     check_photos(run, photos, say)
     name, measured = about["network"], MeasuredPrecision(**about["measured"])
     if recipe.precision != "auto":
         measured = replace(measured, precision=recipe.precision)
-    found = find_again(network, photos, recipe, name=name, progress=progress)
-    return prepare(network, found, recipe, measured=measured, name=name, progress=progress, say=say)
+    readable = reopen_photos(network, photos, recipe, name=name, progress=progress)
+    return prepare(network, readable, recipe, measured=measured, name=name, progress=progress, say=say)
 
 
 def _train(
-    run: Run,
-    prepared: TrainingSetup,
-    photos: Photos,
-    rows: list[Epoch],
-    since: int,
-    progress: bool,
-    say: Callable[[str], Any],
+    run: Run, setup: TrainingSetup, epochs: list[Epoch], first_to_compare: int, progress: bool
 ) -> Iterator[Epoch]:
-    state = prepared.state
+    state = setup.state
     saved = time.monotonic()
-    stream = training_loop(state, prepared.train, prepared.validate(progress))
-    with stopping(say) as stop:
-        with Curves(run, behind=bool(rows)) as curves, closing(stream):
-            for event in _until_stopped(with_bars(stream, progress), stop):
+    events = training_loop(state, setup.train, setup.validate(progress))
+    with stop_signals() as stop:
+        with LiveCurves(run, outdated=bool(epochs)) as curves, closing(events):
+            for event in _until_stopped(with_bars(events, progress), stop):
                 if isinstance(event, Epoch):
-                    rows.append(event)
-                    _keep(run, prepared, photos, rows, since)
-                    curves.grown()
+                    epochs.append(event)
+                    _save_epoch(run, setup, epochs, first_to_compare)
+                    curves.add_epoch()
                 else:
                     curves.refresh()
                 due = time.monotonic() - saved > 60 * state.recipe.checkpoint_minutes
                 if isinstance(event, Epoch) or due:
-                    checkpoint.save(state, rows, run.folder)
+                    checkpoint.save(state, epochs, run.folder)
                     saved = time.monotonic()
                 if isinstance(event, Epoch):
                     yield event
-            if stop.asked:
-                checkpoint.save(state, rows, run.folder)
-        if stop.asked:  # also while the last curves were drawn
+            if stop.received:
+                checkpoint.save(state, epochs, run.folder)
+        if stop.received:  # the signal may have arrived while the last curves were drawn
             raise KeyboardInterrupt
 
 
-def _until_stopped(stream: Iterator[Step | Epoch], stop: Stop) -> Iterator[Step | Epoch]:
-    """The events of the loop, to its end or to the one in which a stop was asked for."""
+def _until_stopped(events: Iterator[Step | Epoch], stop: StopRequest) -> Iterator[Step | Epoch]:
+    """Yield the events up to the one during which a stop was requested."""
     try:
-        for event in stream:
+        for event in events:
             yield event
-            if stop.asked:
+            if stop.received:
                 return
     except TrainingError:
-        if not stop.asked:  # a signal to all our processes also ends those that prepare batches
+        if not stop.received:  # a signal to the process group also ends the workers
             raise
 
 
-def _keep(run: Run, prepared: TrainingSetup, photos: Photos, rows: list[Epoch], since: int) -> None:
-    """The files that grow with every epoch; the same content if an epoch is done again after a kill."""
-    table = [row.as_json() for row in rows]
-    if best_of(table[since - 1 :]) is table[-1]:
-        _classifier(prepared, photos, run, table[-1]).save(run.folder / MODEL_NAME)
-    _write_metrics(run, table)
+def _save_epoch(run: Run, setup: TrainingSetup, epochs: list[Epoch], first_to_compare: int) -> None:
+    """Write the metrics, and the model if it is the best. An epoch repeated after a kill writes the same."""
+    rows = [epoch.as_json() for epoch in epochs]
+    if best_epoch(rows[first_to_compare - 1 :]) is rows[-1]:
+        about, figures = run.about, rows[-1]
+        Classifier(
+            setup.state.validated,
+            tuple(about["classes"]),
+            setup.preprocess.at(figures["size"]),
+            None if about["spec"] is None else NetworkSpec(**about["spec"]),
+            figures=figures,
+            device=str(setup.state.device),
+        ).save(run.folder / MODEL_NAME)
+    _write_metrics(run, rows)
 
 
-def _write_metrics(run: Run, table: list[dict[str, Any]]) -> None:
-    files.write_json_lines(run.folder / "metrics.jsonl", map(files.add_checksum, table))
-
-
-def _classifier(prepared: TrainingSetup, photos: Photos, run: Run, figures: dict[str, Any]) -> Classifier:
-    spec = run.about["spec"]
-    return Classifier(
-        prepared.state.validated,
-        photos.classes,
-        prepared.preprocess.at(figures["size"]),
-        None if spec is None else NetworkSpec(**spec),
-        figures=figures,
-        device=str(prepared.state.device),
-    )
+def _write_metrics(run: Run, rows: list[dict[str, Any]]) -> None:
+    files.write_json_lines(run.folder / "metrics.jsonl", map(files.add_checksum, rows))
 
 
 def _finish(
-    run: Run, prepared: TrainingSetup, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
+    run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
 ) -> None:
-    """Calibrates the best model on val, reports once on test, and writes the result."""
-    device = str(prepared.state.device)
-    best = Classifier.load(run.folder, network=network, device=device)
-    images = (batch.images for batch in prepared.val.epoch(size=best.preprocess.size))
-    with translate_out_of_memory(prepared.state.recipe):
-        logits = torch.cat(list(predict_logits(best.network, images, prepared.state.device))).numpy()
+    """Calibrate the best model on val, evaluate it once on test, and write the result."""
+    best = Classifier.load(run.folder, network=network, device=str(setup.state.device))
+    images = (batch.images for batch in setup.val.epoch(size=best.preprocess.size))
+    with translate_out_of_memory(setup.state.recipe):
+        logits = torch.cat(list(predict_logits(best.network, images, setup.state.device))).numpy()
     labels = photos.val.labels.astype(np.int64)
     best = replace(best, temperature=fit_temperature(logits, labels))
     figures, unread = dict(best.figures), 0
     if photos.test:
-        say(f"testing on {len(photos.test):,} photos that had no part in the training")
+        say(f"testing on {len(photos.test):,} photos that were not used in training")
         test = best.evaluate(photos)
         say(f"test {test} (epoch {figures['epoch']}, chosen by validation)")
-        unread = test.unread  # files that are gone, or bad, since the run began
+        unread = test.unread  # photos that were removed or damaged since the start of the run
         figures |= {"test_accuracy": test.accuracy, "test_interval": [test.accuracy_low, test.accuracy_high]}
-    best = replace(best, figures=figures)
-    best.save(run.folder / MODEL_NAME)
-    skipped, replaced = run.skipped, prepared.state.replacements
+    replace(best, figures=figures).save(run.folder / MODEL_NAME)
+    skipped, replacements = run.skipped, setup.state.replacements
     if skipped.total:
         say(str(skipped))
-    if replaced.total:
-        say(str(replaced))
+    if replacements.total:
+        say(str(replacements))
     result = {
         "run": str(run.folder),
         "model": str(run.folder / MODEL_NAME),
-        # one more than the checkpoint's if it was killed between the two and no time was left
+        # one more than in the checkpoint if the run was killed between the two and no time was left
         "epochs": len(run.rows),
         "best_epoch": figures["epoch"],
         "val_accuracy": figures["val_accuracy"],
@@ -222,6 +215,6 @@ def _finish(
         "test_interval": figures.get("test_interval"),
         "test_unread": unread,
         "skipped": skipped.as_json(),
-        "replaced": replaced.rows(),
+        "replaced": replacements.rows(),
     }
     files.write_json(run.folder / "result.json", files.add_checksum(result))

@@ -1,16 +1,15 @@
-"""The run folder: complete, so that with it and the photos a run can be repeated, resumed, judged.
+"""Run: a run folder as a value, with everything needed to repeat, resume and evaluate it.
 
-recipe.json        every setting                  metrics.jsonl      a row per epoch, readable while it trains
-environment.json   versions, device, git commit   checkpoint         the whole state, to go on from
-photos.jsonl       every file, label and split    model.safetensors  the best network, ready to use
-run.json           network, classes, precision    curves.png, first_batch.jpg, result.json
+recipe.json       all settings                   metrics.jsonl           a row per epoch, during training
+environment.json  versions, device, git commit   checkpoint.safetensors  complete state, to resume from
+photos.jsonl      every file, label and split    model.safetensors       the best network, ready to use
+run.json          network, classes, precision    curves.png, first_batch.jpg, result.json
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,14 +36,21 @@ RunState = Literal["running", "interrupted", "finished"]
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Everything is read from the files when asked for."""
+    """A run folder. Every property is read from its files.
+
+    Args:
+        folder: folder of the run, which contains run.json.
+
+    Raises:
+        RunError: the folder is not a run. Properties raise it if a file is missing, damaged or invalid.
+    """
 
     folder: Path
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", files.user_path(self.folder))
         if not os.path.isfile(self.folder / "run.json"):
-            what = "is no run folder" if os.path.isdir(self.folder) else "does not exist"
+            what = "is not a run folder" if os.path.isdir(self.folder) else "does not exist"
             raise RunError(f"{self.folder} {what}", "it has no run.json", "`reslab runs` lists the runs here")
 
     def __str__(self) -> str:
@@ -56,36 +62,37 @@ class Run:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What run.json holds: network, classes, folder of the photos, precision, start."""
+        """Contents of run.json: network, classes, folder of the photos, precision, start."""
         return read_object(self.folder / "run.json", RunInfo)
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What environment.json holds: versions, device, git commit."""
+        """Contents of environment.json: versions, device, git commit."""
         return read_object(self.folder / "environment.json", AnyObject)
 
     @property
     def recipe(self) -> Recipe:
+        """Settings of the run, with later edits of recipe.json."""
         path = self.folder / "recipe.json"
         try:
             return Recipe.load(path)
         except RecipeError as error:
             raise RunError(
-                f"{path} cannot be followed",
+                f"{path} is not a valid recipe",
                 error.why or error.what,
-                "mend it, run.json says what it was; or use the reslab that wrote it, see environment.json",
+                "fix it (run.json has the original), or use the reslab version in environment.json",
             ) from error
 
     @property
     def photos(self) -> Photos:
-        """The photos with the splits of this run."""
+        """Photos of the run in its splits. They may have changed or been removed since."""
         about, path = self.about, self.folder / "photos.jsonl"
         try:
             if about.get("photos_digest") not in (None, digest(path)):
-                raise PhotosError("it is not as it was written")
+                raise PhotosError("it was changed after it was written")
             photos = Photos.load(path)
             if list(photos.classes) != list(about["classes"]):
-                raise PhotosError("its classes are not those of run.json")
+                raise PhotosError("its classes differ from those in run.json")
         except PhotosError as error:
             why = f"{error.what}: {error.why}" if error.why else error.what
             raise RunError(f"{path} cannot be read", why, "start a new run") from error
@@ -93,7 +100,7 @@ class Run:
 
     @property
     def skipped(self) -> SkippedPhotos:
-        """The photos that could not be read when the run began, and have no part in it."""
+        """Photos that could not be read at the start of the run. They are not part of it."""
         try:
             return SkippedPhotos.from_json(self.about.get("skipped"))
         except ValueError as error:
@@ -102,17 +109,17 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One a finished epoch."""
+        """Metrics of the finished epochs: the fields of `Epoch`, one dictionary per epoch."""
         path = self.folder / "metrics.jsonl"
         rows = list(read_lines(path, EpochRow)) if path.exists() else []
-        whole = self.result is None or self.result["epochs"] == len(rows)
-        if not whole or any(row["epoch"] != number for number, row in enumerate(rows, 1)):
-            raise RunError(f"{path} cannot be read", "it has not one row for every epoch", "start a new run")
+        is_complete = self.result is None or self.result["epochs"] == len(rows)
+        if not is_complete or any(row["epoch"] != number for number, row in enumerate(rows, 1)):
+            raise RunError(f"{path} cannot be read", "it needs one row for each epoch", "start a new run")
         return rows
 
     @property
     def epochs(self) -> int:
-        """Of the whole run: as its recipe says; where that gives a time, as it came or as last planned."""
+        """Number of epochs of the whole run. With a time in the recipe: as last planned, 0 at the start."""
         recipe, rows = self.recipe, self.rows
         if recipe.time is None:
             return recipe.epochs
@@ -120,12 +127,12 @@ class Run:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The row of the epoch that validation chose."""
-        return best_of(self.rows)
+        """Metrics of the epoch whose weights are kept, see `best_epoch`; None before the first epoch."""
+        return best_epoch(self.rows)
 
     @property
     def history(self) -> History:
-        """The epochs as the curves' History: train_loss, val_loss, val_accuracy."""
+        """train_loss, val_loss and val_accuracy by epoch, to draw curves of."""
         history = History()
         for row in self.rows:
             names = ("train_loss", "val_loss", "val_accuracy")
@@ -134,14 +141,14 @@ class Run:
 
     @property
     def classifier(self) -> Classifier:
-        """The best network so far. Raises ClassifierError before the first epoch is done."""
+        """Classifier with the best weights so far. Raises ClassifierError before the first epoch."""
         from reslab.evaluation.classifier import Classifier
 
         return Classifier.load(self.folder)
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The figures of a finished run: run, model, best_epoch, test_accuracy and its interval."""
+        """Contents of result.json: model, epochs, best_epoch, accuracies; None until the run is finished."""
         if not (self.folder / "result.json").is_file():
             return None
         result = read_object(self.folder / "result.json", ResultFields)
@@ -150,18 +157,19 @@ class Run:
 
     @property
     def state(self) -> RunState:
+        """ "running" while a process trains it, then "interrupted" or "finished"."""
         if self.result is not None:
             return "finished"
         return "running" if is_locked(self.folder) else "interrupted"
 
     @property
     def seconds(self) -> float:
-        """Time spent in training, validation left out."""
+        """Duration of training, without validation."""
         return float(sum(row["seconds"] for row in self.rows))
 
 
-def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Of the epochs with the largest pictures: highest validation accuracy, then lowest loss, then first."""
+def best_epoch(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the best of the epochs at the largest image size: by accuracy, then loss, then the first."""
 
     def rank(row: dict[str, Any]) -> tuple[float, ...]:
         return row["size"], row["val_accuracy"], -row["val_loss"], -row["epoch"]
@@ -170,29 +178,40 @@ def best_of(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
-    """Every run in `folder`, oldest first; `folder` may be a run itself."""
+    """Yield the runs in a folder, oldest first.
+
+    Args:
+        folder: folder that contains runs, or a run itself. A missing folder has no runs.
+
+    Raises:
+        RunError: the folder cannot be listed.
+    """
     folder, found = Path(folder), []
     try:
-        places = [folder, *sorted(folder.iterdir())] if os.path.isdir(folder) else []
+        paths = [folder, *sorted(folder.iterdir())] if os.path.isdir(folder) else []
     except OSError as error:
         why = error.strerror or str(error)
         raise RunError(f"{folder} cannot be listed", why, "check its permissions") from error
-    for place in places:
+    for path in paths:
         with suppress(RunError):
-            found.append(Run(place))
-    yield from sorted(found, key=_began)
+            found.append(Run(path))
+    yield from sorted(found, key=start_time)
 
 
-def _began(run: Run) -> float:
-    """Seconds since 1970; 0 for a run that does not say."""
+def start_time(run: Run) -> float:
+    """Return the start of a run in seconds since 1970, 0 if its files do not contain it."""
     try:
         return datetime.fromisoformat(run.about["started"]).timestamp()
     except (RunError, ValueError, OverflowError):
         return 0.0
 
 
-def new_folder(run: Path | str | None, name: str) -> Path:
-    """Where a new run goes. Raises RunError if the folder is there already: nothing is ever overwritten."""
+def new_run_folder(run: Path | str | None, name: str) -> Path:
+    """Return the path of a new run: `run`, or else runs/<date>-<name>.
+
+    Raises:
+        RunError: the path exists already, or its parent is not writable.
+    """
     if run is None:
         stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{name.replace(':', '-')}"
         folder, count = Path("runs") / stem, 1
@@ -204,18 +223,14 @@ def new_folder(run: Path | str | None, name: str) -> Path:
         is_run = os.path.isfile(folder / "run.json")
         raise RunError(
             f"{folder} exists already",
-            "it holds a run, and no run is ever overwritten" if is_run else "a run needs a folder of its own",
-            f"choose another --run, or go on with it: reslab resume {shlex.quote(str(folder))}"
+            "it contains a run, and runs are never overwritten" if is_run else "a run needs a new folder",
+            f"choose another --run, or resume it: reslab resume {shlex.quote(str(folder))}"
             if is_run
             else "choose another --run",
         )
-    above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
-    if not files.is_writable_folder(above):
-        why = "may not be written into" if os.path.isdir(above) else "is no folder"
-        raise RunError(f"the run folder {folder} cannot be made", f"{above} {why}", "choose another --run")
+    parent = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+    if not files.is_writable_folder(parent):
+        why = "is not writable" if os.path.isdir(parent) else "is not a folder"
+        what = f"the run folder {folder} cannot be created"
+        raise RunError(what, f"{parent} {why}", "choose another --run")
     return folder
-
-
-def now() -> str:
-    """The local time with its offset."""
-    return datetime.fromtimestamp(time.time()).astimezone().isoformat(timespec="seconds")

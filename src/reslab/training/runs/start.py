@@ -1,4 +1,4 @@
-"""How a run begins: everything that can be refused is refused before its folder is made."""
+"""Start a run: check everything that can be checked, then create its folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,24 +21,24 @@ from reslab.networks.weights.load import load_pretrained
 from reslab.photos.checking.quick_check import quick_check, warning
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.photos import Photos
-from reslab.photos.loading.batches import Batch, Batches
+from reslab.photos.loading.batches import Batch
 from reslab.photos.loading.contact_sheet import show_batch
 from reslab.photos.loading.unreadable import ReadablePhotos
 from reslab.randomness import torch_seeded
 from reslab.training.epoch_plan import image_sizes
 from reslab.training.recipe import Recipe
-from reslab.training.setup import TrainingSetup, device_of, find_readable, prepare
+from reslab.training.setup import TrainingSetup, check_device, open_photos, prepare
 from reslab.training.time_budget import estimate_epoch_seconds, planned_epochs, start_time_budget
 
 from . import checkpoint
 from .reproducibility import environment
-from .run import Run, new_folder, now
+from .run import Run, new_run_folder
 
 if TYPE_CHECKING:
     Say = Callable[[str], Any]
 
 
-def begin(
+def start_run(
     photos: Photos | Path | str,
     network: str | nn.Module,
     recipe: Recipe | Path | str,
@@ -46,113 +47,108 @@ def begin(
     run: Path | str | None,
     progress: bool,
     say: Say,
-    began: float | None = None,
+    started: float | None = None,
 ) -> Run:
-    """A new run folder with a first checkpoint in it, ready for the first step.
+    """Create a run folder with a first checkpoint, ready for the first step. Arguments are those of `train`.
 
-    `began`: the moment, by time.monotonic(), from which a recipe's time counts; now unless given.
+    Args:
+        started: time.monotonic() at which the recipe's time starts; now by default.
     """
-    began = time.monotonic() if began is None else began
+    started = time.monotonic() if started is None else started
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
-    device_of(recipe)  # what can be refused at once is not refused after a million photos were listed
+    check_device(recipe)  # before a million photos are listed
     if isinstance(network, str):
         check_name(network)
-    folder = new_folder(run, name)
+    folder = new_run_folder(run, name)
     source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
-    module, spec = _network(network, len(photos.classes), recipe, weights, say)
-    found = find_readable(module, photos, recipe, name=name, progress=progress)
-    photos = found.photos
-    named = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
-    if found.skipped.total:
-        say(found.skipped.warning(photos, named))
-    if text := warning(quick_check(photos, recipe.truncated), named):
+    module, spec = _make_network(network, len(photos.classes), recipe, weights, say)
+    readable = open_photos(module, photos, recipe, name=name, progress=progress)
+    photos = readable.photos
+    shell_source = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
+    if readable.skipped.total:
+        say(readable.skipped.warning(photos, shell_source))
+    if text := warning(quick_check(photos, recipe.truncated), shell_source):
         say(text)
-    prepared = prepare(module, found, recipe, name=name, progress=progress, say=say)
-    costs = estimate_epoch_seconds(prepared, name, _loading(prepared))
-    start_time_budget(prepared, costs, photos, began)
-    say(_plan(prepared, name, costs))
-    first = next(_in_process(prepared).epoch(0, size=min(image_sizes(recipe, prepared.state.time_budget))))
+    setup = prepare(module, readable, recipe, name=name, progress=progress, say=say)
+    costs = estimate_epoch_seconds(setup, name, _loading_seconds(setup))
+    start_time_budget(setup, costs, photos, started)
+    say(_summary(setup, name, costs))
+    first_size = min(image_sizes(recipe, setup.state.time_budget))
+    first_batch = next(replace(setup.train, workers=0).epoch(0, size=first_size))
     try:
-        _write(folder, prepared, found, first, name, spec, weights)
+        _write(folder, setup, readable, first_batch, name, spec, weights)
     except RunError:
         if run is not None or not os.path.lexists(folder):
             raise
-        folder = new_folder(None, name)  # another run was begun in the same second
-        _write(folder, prepared, found, first, name, spec, weights)
+        folder = new_run_folder(None, name)  # another run was started in the same second
+        _write(folder, setup, readable, first_batch, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
 
 
-def build(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
-    """The network with the fresh weights that belong to the recipe's seed."""
+def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
+    """Build a network with initial weights keyed by the recipe's seed."""
     with torch_seeded(recipe.seed, "weights"):
         return spec.build(recipe.zero_init_residual)
 
 
-def _network(
+def _make_network(
     network: str | nn.Module, num_classes: int, recipe: Recipe, weights: str | Path | None, say: Say
 ) -> tuple[nn.Module, NetworkSpec | None]:
-    """What is to be trained, with its first weights; and how to make it again, if it was made by name."""
+    """Return the network with its first weights, and its spec if it was given by name."""
     if isinstance(network, str):
         name, spec = network, NetworkSpec(network, num_classes, default_in_channels(network), recipe.stem)
-        module = build(spec, recipe)
+        module = build_network(spec, recipe)
     else:
         name, spec, module = type(network).__name__, None, network
         if recipe.stem is not None or recipe.zero_init_residual:
-            say("WARNING: stem and zero_init_residual are for networks made by name; yours stays as it is")
-    given: tuple[str, ...] = ()
+            say("WARNING: stem and zero_init_residual are ignored, as the network was not given by name")
+    loaded: tuple[str, ...] = ()
     if weights is not None:
         report = load_pretrained(module, short_name(name), weights)
         say(str(report))
-        given = report.loaded
-    if spec is not None and (parts := _frozen_at_random(module, recipe.freeze, given)):
-        held = "give --weights that hold them, or --empty-freeze"
-        say(f"WARNING: frozen at random weights: {', '.join(parts)}; {held}")
+        loaded = report.loaded
+    if spec is not None and (parts := _frozen_at_random(module, recipe.freeze, loaded)):
+        do = "give --weights that contain them, or --empty-freeze"
+        say(f"WARNING: frozen at random weights: {', '.join(parts)}; {do}")
     return module, spec
 
 
-def _frozen_at_random(network: nn.Module, freeze: tuple[str, ...], given: tuple[str, ...]) -> list[str]:
-    """Which of the frozen parts have parameters that no weights file gave."""
-    names = [name for name, _ in network.named_parameters()]
-    return [
-        part for part in freeze if any(name.startswith(f"{part}.") and name not in given for name in names)
-    ]
+def _frozen_at_random(network: nn.Module, freeze: tuple[str, ...], loaded: tuple[str, ...]) -> list[str]:
+    """Return the frozen parts that have parameters not loaded from a file."""
+    random = [name for name, _ in network.named_parameters() if name not in loaded]
+    return [part for part in freeze if any(name.startswith(f"{part}.") for name in random)]
 
 
-def _in_process(prepared: TrainingSetup) -> Batches:
-    """The batches of the run, made without worker processes."""
-    return replace(prepared.train, workers=0)
-
-
-def _loading(prepared: TrainingSetup) -> float:
-    """Seconds that a batch of full size costs in this process; not the first, which is slower."""
+def _loading_seconds(setup: TrainingSetup) -> float:
+    """Measure the loading of a batch of full-size images in this process. The first one is slower."""
     for _ in range(2):
-        with closing(_in_process(prepared).epoch(0)) as batches:  # waits for what it makes ahead
+        with closing(replace(setup.train, workers=0).epoch(0)) as batches:  # waits for the batch made ahead
             started = time.perf_counter()
             next(batches)
             seconds = time.perf_counter() - started
     return seconds
 
 
-def _plan(prepared: TrainingSetup, name: str, costs: dict[int, float]) -> str:
-    """What is going to be trained, and how long it will take by what a step and a batch took just now."""
-    parameters = sum(p.numel() for p in prepared.state.network.parameters())
-    recipe = prepared.state.recipe
-    plan = [(size, epochs) for size, epochs in planned_epochs(prepared, costs) if epochs]
-    shown = ", ".join(f"{epochs} at {size} px in {duration(costs[size])} each" for size, epochs in plan)
-    in_all = recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
+def _summary(setup: TrainingSetup, name: str, costs: dict[int, float]) -> str:
+    """Describe the network, the device and the epochs, with their estimated duration."""
+    parameters = sum(p.numel() for p in setup.state.network.parameters())
+    recipe = setup.state.recipe
+    plan = [(size, epochs) for size, epochs in planned_epochs(setup, costs) if epochs]
+    epochs_text = ", ".join(f"{epochs} at {size} px, {duration(costs[size])} each" for size, epochs in plan)
+    total = recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
     if plan[-1][0] < recipe.size:
-        shown += f", for {recipe.size} px the time is too short"
+        epochs_text += f" (the time is too short for {recipe.size} px)"
     return (
-        f"{name}: {parameters:,} parameters, on {prepared.state.device}; {prepared.measured}\n"
-        f"epochs: {shown}; about {duration(in_all)} in all, by this measurement"
+        f"{name}: {parameters:,} parameters, on {setup.state.device}; {setup.measured}\n"
+        f"epochs: {epochs_text}; about {duration(total)} in total, estimated from a few steps"
     )
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 7 min, 3.5 h."""
+    """Return a duration as text: 42 s, 7 min, 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -160,37 +156,37 @@ def duration(seconds: float) -> str:
 
 def _write(
     folder: Path,
-    prepared: TrainingSetup,
-    found: ReadablePhotos,
-    first: Batch,
+    setup: TrainingSetup,
+    readable: ReadablePhotos,
+    first_batch: Batch,
     name: str,
     spec: NetworkSpec | None,
     weights: str | Path | None,
 ) -> None:
-    """The run folder, whole or not at all: a start that is stopped leaves nothing behind."""
-    photos = found.photos
+    """Write the run folder, completely or not at all."""
+    photos, preprocess = readable.photos, setup.preprocess
     about = {
         "network": name,
         "spec": None if spec is None else asdict(spec),
         "classes": photos.classes,
         "photos": os.path.abspath(photos.folder),
-        "skipped": found.skipped.as_json(),
+        "skipped": readable.skipped.as_json(),
         "weights": None if weights is None else str(weights),
-        "measured": asdict(prepared.measured),
-        "recipe": prepared.state.recipe.as_json(),  # as it was, should the file be edited
-        "started": now(),
+        "measured": asdict(setup.measured),
+        "recipe": setup.state.recipe.as_json(),  # recipe.json may be edited later
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     try:
-        with files.whole_folder(folder) as making:
-            prepared.state.recipe.save(making / "recipe.json")
-            here = environment(prepared.state.device)
-            files.write_json(making / "environment.json", files.add_checksum(dict(here)))
-            photos.save(making / "photos.jsonl")
-            about["photos_digest"] = digest(making / "photos.jsonl")
-            look = prepared.preprocess
-            show_batch(first, photos.classes, making / "first_batch.jpg", mean=look.mean, std=look.std)
-            checkpoint.save(prepared.state, [], making)
-            files.write_json(making / "run.json", files.add_checksum(about))
+        with files.whole_folder(folder) as unfinished:
+            setup.state.recipe.save(unfinished / "recipe.json")
+            versions = environment(setup.state.device)
+            files.write_json(unfinished / "environment.json", files.add_checksum(versions))
+            photos.save(unfinished / "photos.jsonl")
+            about["photos_digest"] = digest(unfinished / "photos.jsonl")
+            sheet = unfinished / "first_batch.jpg"
+            show_batch(first_batch, photos.classes, sheet, mean=preprocess.mean, std=preprocess.std)
+            checkpoint.save(setup.state, [], unfinished)
+            files.write_json(unfinished / "run.json", files.add_checksum(about))
     except OSError as error:
         raise RunError(
             f"the run folder {folder} cannot be written",

@@ -1,46 +1,47 @@
-"""Ctrl-C and SIGTERM stop a run after the present step."""
+"""Ctrl-C and SIGTERM stop a run after the current step."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 
 @dataclass
-class Stop:
-    """Whether somebody asked the run to stop."""
+class StopRequest:
+    """Whether a signal has asked the run to stop."""
 
-    asked: bool = field(default=False)
+    received: bool = False
 
 
 @contextmanager
-def stopping(say: Callable[[str], Any]) -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop after the present step, the second stops at once."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
+def stop_signals() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one has its usual effect."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
+        yield request
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    deaf = (None, signal.SIG_IGN)  # None: not Python's own; ignored: as a shell starts what is to go on alone
-    before = {number: handler for number, handler in handlers.items() if handler not in deaf}
+    unchanged = (None, signal.SIG_IGN)  # None: not set by Python. A shell ignores signals for background jobs
+    before = {number: handler for number, handler in handlers.items() if handler not in unchanged}
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        with suppress(RuntimeError, OSError):  # in the middle of another print; the terminal has gone
-            print("\nstopping after this step; once more to stop at once", file=sys.stderr)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        request.received = True
+        restore()
+        with suppress(RuntimeError, OSError):  # raised inside another print, or if the terminal is closed
+            print("\nstopping after this step; repeat to stop at once", file=sys.stderr)
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield request
+    finally:
+        restore()

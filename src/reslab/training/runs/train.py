@@ -1,4 +1,4 @@
-"""train() and resume(): a run folder from its start to its end."""
+"""train() and resume(): run a training in a run folder from start to finish."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from torch import nn
 
 from reslab.photos.folder.photos import Photos
-from reslab.training.optimizer import as_free_as_before
-from reslab.training.progress import say as to_standard_error
+from reslab.training.optimizer import restore_requires_grad
+from reslab.training.progress import say as print_to_stderr
 from reslab.training.recipe import Recipe
 
-from .resume import epochs_of
+from .resume import train_epochs
 from .run import Run
-from .start import begin
+from .start import start_run
 
 
 def train(
@@ -28,17 +28,34 @@ def train(
     progress: bool = True,
     say: Callable[[str], Any] | None = None,
 ) -> Run:
-    """Trains a network on photos and leaves a run folder with the best model in it.
+    """Train a network on photos and write a run folder that contains the best model.
 
-    `network`: a name (resnet18, torchvision:resnet50) or a module, which is trained in place; `weights`:
-    "imagenet" or a file; `run`: a folder that must not exist yet, else runs/<date>-<name>. `say` takes each
-    line meant for people (standard error unless given). Ctrl-C saves, then raises KeyboardInterrupt.
+    Args:
+        photos: Photos, or a folder or list file that `Photos` accepts.
+        network: a name such as "resnet18" or "torchvision:resnet50", or a module, which is trained in place.
+        recipe: a Recipe, the name of a preset, or a .json or .toml file.
+        weights: "imagenet", or a .safetensors or .pth file with initial weights.
+        run: folder to create; runs/<date>-<name> by default.
+        progress: show progress bars on a terminal.
+        say: called with each line of text for people; prints to standard error by default.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        PhotosError: the photos cannot be used.
+        NetworkError: the network cannot be built or does not fit the photos.
+        RecipeError: a setting is invalid or does not fit the network.
+        WeightsError: the weights cannot be loaded.
+        RunError: the folder exists already or cannot be written.
+        TrainingError: the loss is not finite, or the memory is too small for a batch.
+        KeyboardInterrupt: after Ctrl-C. The run is saved and can be resumed.
     """
-    say = say or to_standard_error
+    say = say or print_to_stderr
     module = None if isinstance(network, str) else network
-    with as_free_as_before(module):
-        begun = begin(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
-        return resume(begun, network=module, progress=progress, say=say)
+    with restore_requires_grad(module):
+        started = start_run(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
+        return resume(started, network=module, progress=progress, say=say)
 
 
 def resume(
@@ -48,13 +65,25 @@ def resume(
     progress: bool = True,
     say: Callable[[str], Any] | None = None,
 ) -> Run:
-    """Goes on with a run that was stopped, to the same bits as if it had never been.
+    """Continue an interrupted run. The final weights are those of a run without interruption.
 
-    `network`: fresh, of the same kind, if the run was begun with a module of your own.
+    Args:
+        run: a Run or its folder. A finished run stays as it is.
+        network: a new module of the same class, if the run was started with a module instead of a name.
+        progress: show progress bars on a terminal.
+        say: called with each line of text for people; prints to standard error by default.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
+        TrainingError: the loss is not finite, or the memory is too small for a batch.
+        KeyboardInterrupt: after Ctrl-C. The run is saved and can be resumed.
     """
-    say = say or to_standard_error
+    say = say or print_to_stderr
     run = run if isinstance(run, Run) else Run(Path(run))
-    with as_free_as_before(network):
-        for epoch in epochs_of(run, network=network, progress=progress, say=say):
+    with restore_requires_grad(network):
+        for epoch in train_epochs(run, network=network, progress=progress, say=say):
             say(str(epoch))
     return run

@@ -1,4 +1,4 @@
-"""Whether photos that a network is judged on had a part in its training."""
+"""Photos to evaluate a run on: its own test split, or other photos that may overlap with its training."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ from reslab.photos.folder.photos import Photos
 from .run import Run
 
 
-def photos_for(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
-    """What `evaluate MODEL FOLDER` means, and what the reader of its figure must know.
+def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
+    """Return the photos for `evaluate MODEL FOLDER`, and notes on how to read the result.
 
-    For the folder that a run was trained on it is the run's own test split; for any other, all of it, with a
-    note if some of its photos, byte for byte, were trained on or chose the epoch.
+    For the folder or list that a run was trained on, these are the run's own test split, or val if it has
+    none. For another one they are all of its photos, with a note if some have the same bytes as photos of
+    train or val.
     """
-    run = model.parent if model.name == MODEL_NAME else model  # a run's own file is the run
-    if not os.path.isfile(run / "run.json"):
+    run_folder = model.parent if model.name == MODEL_NAME else model
+    if not os.path.isfile(run_folder / "run.json"):
         return folder, []
-    photos, skipped, folder = Run(run).photos, Run(run).skipped, user_path(folder)
-    if _is_of(folder, photos, skipped.total):
+    run, folder = Run(run_folder), user_path(folder)
+    photos, skipped = run.photos, run.skipped
+    if _is_source_of(photos, folder, skipped.total):
         if photos.test:
             unread = skipped.counts.get("test")
-            more = f"; {unread:,} more could not be read when the run began" if unread else ""
+            more = f"; {unread:,} more could not be read at the start of the run" if unread else ""
             return photos, [f"the run's own test split: {len(photos.test):,} photos{more}"]
-        return photos, ["the run has no test split; this is val, which chose the epoch: expect a little less"]
-    seen = {content.tobytes() for content in (photos.train + photos.val).digests}
+        return photos, ["the run has no test split; val chose the epoch, so expect slightly less"]
+    trained = {content.tobytes() for content in (photos.train + photos.val).digests}
     paths = [folder / path for paths in evaluation_paths(folder).values() for path in paths]
-    known = sum(try_digest(path) in seen for path in paths)
-    if not known:
+    overlap = sum(try_digest(path) in trained for path in paths)
+    if not overlap:
         return folder, []
     return folder, [
-        f"{known:,} of these {len(paths):,} photos had a part in the training: "
-        "the figure below measures memory as well"
+        f"{overlap:,} of these {len(paths):,} photos were used in the training of this run: "
+        "the accuracy is too high"
     ]
 
 
-def _is_of(source: Path, photos: Photos, skipped: int) -> bool:
-    """Whether a folder or a list is what a run was trained on, but for what was left out then."""
+def _is_source_of(photos: Photos, source: Path, skipped: int) -> bool:
+    """Return whether a run's photos came from a folder or list, apart from those that were skipped."""
     if not list_file.is_list(source):
         return source.is_dir() and source.resolve() == photos.folder.resolve()
     listed = list_file.read(source)
     paths = {path for split in photos.splits.values() for path in split.paths}
     listed_paths = {path for split in listed.splits.values() for path in split.paths}
-    whole = paths <= listed_paths and len(listed_paths) == len(paths) + skipped
-    return whole and listed.folder.resolve() == photos.folder.resolve()
+    has_all = paths <= listed_paths and len(listed_paths) == len(paths) + skipped
+    return has_all and listed.folder.resolve() == photos.folder.resolve()
