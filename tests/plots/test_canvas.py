@@ -1,4 +1,4 @@
-"""Canvas: the curves in a notebook, in a terminal and in a file, each of them a real one."""
+"""Canvas in a notebook, in a pseudo-terminal and in a file."""
 
 import base64
 import fcntl
@@ -23,10 +23,10 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from reslab.errors import UsageError
-from reslab.plots import terminal as canvas_terminal
 from reslab.plots.canvas import Canvas
-from reslab.plots.figure import TRAINING, VALIDATION, Panel
+from reslab.plots.figure import TRAINING_STYLES, VALIDATION_STYLES, Panel
 from reslab.plots.history import History, Metric
+from reslab.plots.terminal import draw_lines
 
 LOOP = """
 from reslab.plots.history import History
@@ -73,7 +73,7 @@ def ticks_of(axes: Axes) -> list[str]:
 # The file
 
 
-def test_the_file_is_a_picture_of_the_promised_size_that_follows_the_data(tmp_path: Path) -> None:
+def test_the_file_has_the_documented_size_and_follows_the_data(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "curves.png"
     canvas, pictures = Canvas(path), []
     for history in (trained(), trained(lift=0.2), trained()):
@@ -90,7 +90,7 @@ def test_the_file_is_a_picture_of_the_promised_size_that_follows_the_data(tmp_pa
 @pytest.mark.parametrize(
     ("panels", "size"), [(1, (750, 540)), (3, (2250, 540)), (4, (1500, 1080)), (5, (1500, 1620))]
 )
-def test_panels_stand_side_by_side_and_many_in_rows(
+def test_up_to_three_panels_are_side_by_side_and_more_in_rows_of_two(
     panels: int, size: tuple[int, int], tmp_path: Path
 ) -> None:
     history = trained()
@@ -102,13 +102,13 @@ def test_panels_stand_side_by_side_and_many_in_rows(
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.svg", b"<?xml"), ("a.PDF", b"%PDF")])
-def test_drawings_for_print(name: str, start: bytes, tmp_path: Path) -> None:
+def test_svg_and_pdf_files(name: str, start: bytes, tmp_path: Path) -> None:
     draw_losses(Canvas(), trained()).save(tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
-def test_a_file_that_cannot_be_drawn_or_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"curves\.bmp cannot be drawn"):
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be written to curves\.bmp"):
         Canvas("curves.bmp")
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_drawn_or_written(tmp_path: Path) -> None:
         Canvas().save(tmp_path / "empty.png")
 
 
-def test_the_settings_of_matplotlib_are_the_users(tmp_path: Path) -> None:
+def test_the_users_matplotlib_settings_are_unchanged(tmp_path: Path) -> None:
     program = """
     import sys, matplotlib
     matplotlib.rcParams["font.size"] = 7
@@ -133,14 +133,14 @@ def test_the_settings_of_matplotlib_are_the_users(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == "True False\n"  # a pipe: no word or escape code beside the program's own
+    assert done.stdout == "True False\n"  # nothing else goes into a pipe
     assert Image.open(tmp_path / "a.png").size == (1500, 540)
 
 
 # What a panel shows
 
 
-def test_training_and_validation_differ_without_colour() -> None:
+def test_training_and_validation_differ_without_color() -> None:
     history = trained()
     training, validation = axes_of(history["val_loss"], history["train_loss"]).lines[::-1]
     assert (training.get_linestyle(), training.get_marker()) == ("-", "o")
@@ -149,14 +149,15 @@ def test_training_and_validation_differ_without_colour() -> None:
     assert (alone.get_linestyle(), alone.get_marker()) == ("--", "s")
 
 
-def test_no_two_styles_are_alike_and_the_main_two_differ_in_grey() -> None:
-    styles = TRAINING + VALIDATION
+def test_styles_differ_and_the_main_two_differ_in_gray() -> None:
+    styles = TRAINING_STYLES + VALIDATION_STYLES
     assert len({(style.line, style.marker) for style in styles}) == len(styles)
     assert len({style.terminal_point for style in styles}) == len(styles)
-    grey = [
-        np.dot(mpl.colors.to_rgb(pool[0].color), (0.299, 0.587, 0.114)) for pool in (TRAINING, VALIDATION)
+    gray = [
+        np.dot(mpl.colors.to_rgb(pool[0].color), (0.299, 0.587, 0.114))
+        for pool in (TRAINING_STYLES, VALIDATION_STYLES)
     ]
-    assert grey[0] < 0.3 < 0.5 < grey[1] < 0.7
+    assert gray[0] < 0.3 < 0.5 < gray[1] < 0.7
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_the_legend_has_the_labels_and_the_last_values() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 12, 999])
-def test_epochs_are_whole_numbers(epochs: int) -> None:
+def test_ticks_of_epochs_are_integers(epochs: int) -> None:
     axes = axes_of(Metric("loss", np.ones(epochs), list(range(1, epochs + 1))))
     assert axes.get_xlabel() == "epoch"
     ticks = ticks_of(axes)
@@ -194,7 +195,7 @@ def test_epochs_are_whole_numbers(epochs: int) -> None:
     assert all(re.fullmatch(r"\d+", tick.replace("\N{MINUS SIGN}", "")) for tick in ticks)
 
 
-def test_other_steps_are_called_steps_and_pairs_are_named() -> None:
+def test_other_steps_are_named_step_and_pairs_epoch_step() -> None:
     assert axes_of(Metric("loss", np.ones(3), [0, 100, 200])).get_xlabel() == "step"
     assert axes_of(Metric("loss", np.ones(5000), list(range(5000)))).get_xlabel() == "step"
     late = Metric("val_loss", np.ones(1), [(1, 9)])
@@ -204,7 +205,7 @@ def test_other_steps_are_called_steps_and_pairs_are_named() -> None:
     np.testing.assert_array_equal(axes.lines[1].get_xdata(), [3])
 
 
-def test_points_between_gaps_are_seen_and_gaps_stay_open() -> None:
+def test_isolated_points_have_markers_and_gaps_are_not_connected() -> None:
     values = np.full(301, math.nan)
     values[[77, 290]] = 1.0, 2.0
     (line,) = axes_of(Metric("loss", values, list(range(301)))).lines
@@ -213,16 +214,16 @@ def test_points_between_gaps_are_seen_and_gaps_stay_open() -> None:
     np.testing.assert_array_equal(line.get_ydata(), [1.0, math.nan, 2.0])
 
 
-def test_a_long_curve_has_few_marks_and_the_last_point_is_one() -> None:
+def test_a_long_curve_has_few_markers_and_one_at_the_last_point() -> None:
     metric = Metric("loss", np.arange(300.0), list(range(300)))
     marks = axes_of(metric).lines[0].get_markevery()
     assert 20 <= len(marks) <= 26
     assert marks[-1] == 299
-    drawn = canvas_terminal.draw([Panel("plot", (metric,), ("loss",))], "", 80, 20, color=False)
+    drawn = draw_lines([Panel("plot", (metric,), ("loss",))], "", 80, 20, color=False)
     assert 10 <= "".join(drawn[1:]).count("●") <= 20
 
 
-def test_a_panel_without_values_says_so() -> None:
+def test_a_panel_without_values_shows_a_message() -> None:
     history = History()
     history.log(1, loss=None, bad=math.nan)
     assert [text.get_text() for text in axes_of(history["loss"]).texts] == ["no values yet"]
@@ -231,15 +232,15 @@ def test_a_panel_without_values_says_so() -> None:
     assert [text.get_text() for text in axes_of(trained()["val_loss"]).texts] == []
 
 
-def test_images_are_the_last_ones_with_their_colours() -> None:
+def test_images_are_the_latest_with_their_colors() -> None:
     history = History()
     for epoch in range(1, 5):
-        image = np.zeros((3, 8, 6), np.uint8)  # torch's order
+        image = np.zeros((3, 8, 6), np.uint8)  # (C, H, W)
         image[epoch % 3] = 255
-        history.log(epoch, image=image, grey=np.full((4, 4), float(epoch)))
+        history.log(epoch, image=image, gray=np.full((4, 4), float(epoch)))
     with Canvas() as canvas:
         canvas.draw_image(history["image"], limit=3)
-        canvas.draw_image(history["grey"])
+        canvas.draw_image(history["gray"])
         canvas.draw_summary(history, title="Four epochs")
     axes = canvas.figure.axes
     assert [axis.get_title() for axis in axes] == ["2", "3", "4", "1", "2", "3", "4"]
@@ -265,7 +266,7 @@ def test_histograms_count_every_finite_value() -> None:
 # The block
 
 
-def test_drawing_outside_the_block_says_how_to_draw() -> None:
+def test_drawing_outside_the_block_is_refused() -> None:
     history, canvas = trained(), Canvas()
     history.log(7, image=np.zeros((2, 2)))
     for attempt in (
@@ -281,7 +282,7 @@ def test_drawing_outside_the_block_says_how_to_draw() -> None:
         canvas.draw_plot([history["train_loss"]])
 
 
-def test_an_error_in_the_block_passes_through_and_nothing_is_drawn(tmp_path: Path) -> None:
+def test_after_an_error_in_the_block_nothing_is_drawn(tmp_path: Path) -> None:
     canvas, error = Canvas(tmp_path / "a.png"), ZeroDivisionError("mine")
 
     def block() -> None:
@@ -298,7 +299,7 @@ def test_an_error_in_the_block_passes_through_and_nothing_is_drawn(tmp_path: Pat
     assert len(canvas.figure.axes) == 1
 
 
-def test_what_does_not_fit_a_panel_is_refused() -> None:
+def test_metrics_that_do_not_fit_a_panel_are_refused() -> None:
     history, pairs = trained(), History()
     history.log(7, image=np.zeros((2, 2)), features=np.zeros((64, 28, 28)))
     pairs.log((1, 1), loss=1.0)
@@ -318,7 +319,7 @@ def test_what_does_not_fit_a_panel_is_refused() -> None:
 # The notebook
 
 
-def test_a_notebook_has_one_picture_a_cell_updated_in_place(tmp_path: Path) -> None:
+def test_a_notebook_has_one_figure_per_cell_updated_in_place(tmp_path: Path) -> None:
     again = LOOP[LOOP.index("for epoch") :]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (LOOP, again)])
     NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
@@ -330,7 +331,7 @@ def test_a_notebook_has_one_picture_a_cell_updated_in_place(tmp_path: Path) -> N
         assert output.metadata["image/png"] == {"width": 960, "height": 346}
         pictures.append(Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))))
     assert [picture.size for picture in pictures] == [(1500, 540)] * 2
-    # The first cell shows its last epoch, not its first: it was updated.
+    # the first cell shows its last epoch
     np.testing.assert_array_equal(np.asarray(pictures[0]), np.asarray(pictures[1]))
 
 
@@ -338,7 +339,7 @@ def test_a_notebook_has_one_picture_a_cell_updated_in_place(tmp_path: Path) -> N
 
 
 def run_in_terminal(program: str, columns: int = 80, lines: int = 24, **environment: str) -> str:
-    """Everything that a program writes to a pseudo-terminal of that size."""
+    """Return the output of a program in a pseudo-terminal of this size."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     known = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")}
@@ -352,7 +353,7 @@ def run_in_terminal(program: str, columns: int = 80, lines: int = 24, **environm
     while True:
         try:
             part = os.read(ours, 65536)
-        except OSError:  # Linux's way of saying that the other side has closed
+        except OSError:  # the other side has closed (Linux)
             break
         if not part:
             break
@@ -363,7 +364,7 @@ def run_in_terminal(program: str, columns: int = 80, lines: int = 24, **environm
 
 
 def screen(written: str, columns: int, lines: int) -> list[str]:
-    """What stands on the screen in the end: the few codes that the canvas uses, obeyed."""
+    """Return the final screen after the escape codes that Canvas uses."""
     rows, row, column = [[" "] * columns for _ in range(lines)], 0, 0
     for code, character in re.findall(r"(\x1b\[[0-9;]*[A-Za-z])|(.|\r|\n)", written):
         if code == "\x1b[H":
@@ -374,7 +375,7 @@ def screen(written: str, columns: int, lines: int) -> list[str]:
             rows[row][column:] = [" "] * (columns - column)
             rows[row + 1 :] = [[" "] * columns for _ in rows[row + 1 :]]
         elif code:
-            assert code.endswith("m"), f"not a colour: {code!r}"
+            assert code.endswith("m"), f"not a color: {code!r}"
         elif character == "\r":
             column = 0
         elif character == "\n":
@@ -387,7 +388,7 @@ def screen(written: str, columns: int, lines: int) -> list[str]:
     return ["".join(row).rstrip() for row in rows]
 
 
-def test_a_terminal_shows_the_last_curves_once_and_what_is_printed_below() -> None:
+def test_a_terminal_shows_the_last_curves_and_printed_lines_below() -> None:
     written = run_in_terminal(LOOP + "    print('epoch', epoch, 'done')\n")
     shown = screen(written, 80, 24)
     assert shown[0].split() == ["●", "train_loss", "0.2000", "●", "Accuracy", "0.9000"]
@@ -397,18 +398,18 @@ def test_a_terminal_shows_the_last_curves_once_and_what_is_printed_below() -> No
     assert shown.index("epoch 5 done") == 20
     assert "\x1b[38;5;" in written
     curves = "".join(shown[2:18])
-    assert curves.count("x") == 5  # one mark a validation loss
-    assert curves.count("●") == 5 + 5  # and one a training loss or accuracy
+    assert curves.count("x") == 5  # one for each validation loss
+    assert curves.count("●") == 5 + 5  # one for each training loss and accuracy
 
 
-def test_a_terminal_without_colour_has_the_same_curves() -> None:
-    coloured = run_in_terminal(LOOP)
+def test_a_terminal_without_color_has_the_same_curves() -> None:
+    colored = run_in_terminal(LOOP)
     plain = run_in_terminal(LOOP, NO_COLOR="1")
-    assert screen(plain, 80, 24) == screen(coloured, 80, 24)
+    assert screen(plain, 80, 24) == screen(colored, 80, 24)
     assert set(re.findall(r"\x1b\[[0-9;]*[A-Za-z]", plain)) == {"\x1b[H", "\x1b[2K", "\x1b[J"}
 
 
-def test_a_terminal_that_cannot_move_its_cursor_shows_nothing() -> None:
+def test_a_dumb_terminal_shows_nothing() -> None:
     assert run_in_terminal(LOOP, TERM="dumb") == ""
 
 
@@ -424,33 +425,33 @@ def test_curves_fit_every_screen(columns: int, lines: int) -> None:
         [panel(history, "train_loss", "val_loss"), panel(history, "val_accuracy")],
         [panel(history), long, Panel("hist", (history["val_loss"],), ("a title " * 20,))],
     ):
-        drawn = canvas_terminal.draw(panels, "Step: 3", columns, lines, color=False)
+        drawn = draw_lines(panels, "Step: 3", columns, lines, color=False)
         assert 1 <= len(drawn) <= lines
         assert max(map(len, drawn)) <= columns
 
 
 def test_panels_that_do_not_fit_are_counted() -> None:
     panels = [panel(trained(), "val_loss")] * 5
-    drawn = canvas_terminal.draw(panels, "", 80, 20, color=False)
+    drawn = draw_lines(panels, "", 80, 20, color=False)
     assert drawn[-1] == "1 more in a larger terminal"
     assert sum(line.count("val_loss") for line in drawn) == 4
 
 
-def test_a_screen_too_low_for_a_curve_shows_the_numbers_alone() -> None:
+def test_a_screen_too_low_for_curves_shows_the_legend() -> None:
     panels = [panel(trained(), "train_loss", "val_loss")]
-    drawn = [canvas_terminal.draw(panels, "", 60, lines, color=False) for lines in (7, 8)]
+    drawn = [draw_lines(panels, "", 60, lines, color=False) for lines in (7, 8)]
     assert ["too low to draw" in "".join(lines) for lines in drawn] == [True, False]
     assert all("train_loss  0.1667" in lines[0] for lines in drawn)
 
 
-def test_gaps_single_points_and_nothing_in_a_terminal() -> None:
+def test_gaps_isolated_points_and_messages_in_a_terminal() -> None:
     history = History()
     for epoch, loss in enumerate([1.0, math.nan, 0.5, 0.25], 1):
         history.log(epoch, loss=loss, never=None, bad=math.inf)
     history.log(9, once=1.0)
 
     def drawn(name: str) -> str:
-        return "\n".join(canvas_terminal.draw([panel(history, name)], "", 60, 16, color=False)[1:])
+        return "\n".join(draw_lines([panel(history, name)], "", 60, 16, color=False)[1:])
 
     assert drawn("loss").count("●") == 3
     assert drawn("once").count("●") == 1
@@ -459,7 +460,7 @@ def test_gaps_single_points_and_nothing_in_a_terminal() -> None:
     assert not re.search("[⠀-⣿]", "\n".join(line[5:30] for line in drawn("loss").splitlines()))  # the gap
 
 
-def test_a_curve_of_one_step_beside_one_without_values(tmp_path: Path) -> None:
+def test_a_curve_of_one_step_with_one_without_values(tmp_path: Path) -> None:
     history = History()
     history.log(0, train_loss=None, val_loss=0.7)
     canvas = Canvas(tmp_path / "curves.png")

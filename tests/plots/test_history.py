@@ -1,4 +1,4 @@
-"""History: hiddenlayer's log, as JSON."""
+"""History: logging metrics, and saving them as JSON."""
 
 import itertools
 import json
@@ -30,13 +30,13 @@ LOGS = st.one_of(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality of rows that holds NaN for equal to NaN, and 1 for different from 1.0."""
+    """Compare rows; NaN equals NaN, and 1 does not equal 1.0."""
     return repr(one) == repr(other)
 
 
 @given(LOGS)
 @settings(max_examples=60, deadline=None)
-def test_a_saved_history_comes_back_whole(logs: list[tuple[Any, dict[str, Any]]]) -> None:
+def test_a_saved_history_is_loaded_unchanged(logs: list[tuple[Any, dict[str, Any]]]) -> None:
     history = History()
     for step, metrics in logs:
         history.log(step, **metrics)
@@ -75,7 +75,7 @@ def test_pairs_are_ordered_by_epoch_then_step() -> None:
     assert history["loss"].formatted_steps == history.formatted_steps == ["0:20", "0:100", "1:0", "1:5"]
 
 
-def test_every_kind_of_number_is_one() -> None:
+def test_scalars_of_every_kind_become_numbers() -> None:
     weight = torch.tensor(0.5, requires_grad=True)
     values = [0.5, np.float32(0.5), np.array([[0.5]]), weight, weight * 1, weight.bfloat16(), weight[None]]
     history = History()
@@ -87,13 +87,13 @@ def test_every_kind_of_number_is_one() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_number_on_the_gpu() -> None:
+def test_a_tensor_on_the_gpu_is_logged() -> None:
     history = History()
     history.log(1, loss=torch.tensor(0.25, device="cuda", requires_grad=True))
     assert history.rows() == [{"step": 1, "loss": 0.25}]
 
 
-def test_nan_stays_and_none_is_a_metric_without_values() -> None:
+def test_nan_is_kept_and_none_is_not_a_value() -> None:
     history = History()
     history.log(1, loss=float("nan"), val_loss=None)
     history.log(2, loss=1.0)
@@ -102,7 +102,7 @@ def test_nan_stays_and_none_is_a_metric_without_values() -> None:
     assert history["val_loss"].data.shape == (0,)
 
 
-def test_arrays_are_copied_and_come_back_from_the_file(tmp_path: Path) -> None:
+def test_arrays_are_copied_saved_and_loaded(tmp_path: Path) -> None:
     weights, image = torch.zeros(2, 3), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     history = History()
     history.log(1, weights=weights, image=image, odd=np.ones((2, 2)))
@@ -118,7 +118,7 @@ def test_arrays_are_copied_and_come_back_from_the_file(tmp_path: Path) -> None:
     assert [value.shape for value in loaded["odd"].data] == [(2, 2), (3, 2)]
 
 
-def test_an_unknown_metric_is_answered_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_metric_shows_the_known_ones() -> None:
     history = History()
     with pytest.raises(KeyError, match="nothing has been logged yet"):
         history["loss"]
@@ -132,7 +132,7 @@ def test_an_unknown_metric_is_answered_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("step", [1.5, "1", (1,), (1, 2, 3), (1, 2.5), None])
-def test_what_is_no_step_is_refused(step: Any) -> None:
+def test_invalid_steps_are_refused(step: Any) -> None:
     with pytest.raises(UsageError, match="is not a step"):
         History().log(step, loss=1.0)
 
@@ -140,12 +140,12 @@ def test_what_is_no_step_is_refused(step: Any) -> None:
 def test_ints_and_pairs_do_not_mix() -> None:
     history = History()
     history.log(1, loss=1.0)
-    with pytest.raises(UsageError, match="step 1:2 cannot stand beside step 1"):
+    with pytest.raises(UsageError, match="step 1:2 cannot follow step 1"):
         history.log((1, 2), loss=1.0)
 
 
 @pytest.mark.parametrize("value", ["0.5", [], [[1], [1, 2]], 1j, object(), {"a": 1}])
-def test_what_is_no_number_is_refused_and_leaves_no_trace(value: Any) -> None:
+def test_invalid_values_are_refused_and_nothing_is_logged(value: Any) -> None:
     history = History()
     with pytest.raises(UsageError, match="loss cannot be logged"):
         history.log(1, first=1.0, loss=value)
@@ -158,7 +158,7 @@ def test_rows_without_a_step_are_refused() -> None:
 
 
 class Trap:
-    """An object whose pickle writes a file when it is read."""
+    """Makes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -167,7 +167,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_is_refused_unread_and_the_history_stays(tmp_path: Path) -> None:
+def test_a_pickle_or_damaged_file_is_refused_and_the_history_unchanged(tmp_path: Path) -> None:
     pickled, trapped = tmp_path / "history.pkl", tmp_path / "trapped"
     pickled.write_bytes(pickle.dumps(Trap(trapped)))
     history = History()
@@ -206,7 +206,7 @@ def test_progress_summary_and_time(
     assert History.from_rows(history.rows()).get_total_time() == timedelta(0)
 
 
-def test_a_log_needs_neither_torch_nor_matplotlib() -> None:
+def test_logging_imports_neither_torch_nor_matplotlib() -> None:
     program = """
 import sys
 from reslab.plots.history import History

@@ -1,11 +1,7 @@
-"""A canvas as a picture: panels of curves, images and histograms, drawn by matplotlib without pyplot.
-
-Also what the terminal shares with it: what a panel is, its words, its places on the x axis and its styles.
-"""
+"""Draw panels of curves, images and histograms with matplotlib; styles and labels for the terminal, too."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reslab.errors import UsageError
+
 from .history import Metric, format_step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 PANEL_INCHES = (5.0, 3.6)
-DOTS_PER_INCH = 150
-COLORS = (1, 3, 4)  # how many an image has
+SCREEN_DPI = 150
+IMAGE_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a curve looks on paper and in a terminal. No two look alike in grey or without colour."""
+    """Color, line and marker of a curve. Styles differ in gray and without color, too."""
 
     color: str
     line: str
@@ -37,12 +35,12 @@ class Style:
     terminal_point: str
 
 
-TRAINING = (
+TRAINING_STYLES = (
     Style("#12456e", "-", "o", "blue+", "braille", "●"),
     Style("#3f9c9b", "-.", "^", "green+", "braille", "▲"),
     Style("#8d6bb0", "-", "v", "cyan+", "braille", "▼"),
 )
-VALIDATION = (
+VALIDATION_STYLES = (
     Style("#dd7a26", "--", "s", "orange+", "·", "x"),
     Style("#a63d57", ":", "D", "magenta+", "·", "+"),
     Style("#c9a227", "--", "X", "red+", "·", "%"),
@@ -51,7 +49,7 @@ VALIDATION = (
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing call of the kind "plot", "image" or "hist"."""
+    """A panel of a canvas; `kind` is "plot", "image" or "hist"."""
 
     kind: str
     metrics: tuple[Metric, ...]
@@ -60,7 +58,22 @@ class Panel:
     limit: int = 5
 
 
-def axis_name(metrics: Sequence[Metric]) -> str:
+def curve_panel(metrics: tuple[Metric, ...], labels: Sequence[str] | None = None, ylabel: str = "") -> Panel:
+    """Return a panel of curves, see `Canvas.draw_plot`."""
+    names = tuple(metric.name for metric in metrics) if labels is None else tuple(labels)
+    if len(names) != len(metrics):
+        raise UsageError(f"{len(names)} labels for {len(metrics)} metrics", do="give each metric one label")
+    if len({type(metric.steps[0]) for metric in metrics if metric.steps}) > 1:
+        raise UsageError("plain steps and (epoch, step) pairs do not fit one panel", do="draw two panels")
+    for metric in metrics:
+        if any(np.ndim(value) for value in metric.data):
+            raise UsageError(
+                f"{metric.name} holds arrays, not numbers", do="draw it with draw_image or draw_hist"
+            )
+    return Panel("plot", metrics, names, ylabel or _default_ylabel(metrics))
+
+
+def _default_ylabel(metrics: Sequence[Metric]) -> str:
     for word in ("loss", "accuracy"):
         if metrics and all(metric.name.endswith(word) for metric in metrics):
             return word
@@ -68,7 +81,7 @@ def axis_name(metrics: Sequence[Metric]) -> str:
 
 
 def legend_texts(panel: Panel) -> list[str]:
-    """Each curve's label with its last value."""
+    """Return each curve's label with its last value."""
     return [_legend_text(*pair) for pair in zip(panel.labels, panel.metrics, strict=True)]
 
 
@@ -80,8 +93,8 @@ def _legend_text(label: str, metric: Metric) -> str:
 
 
 def styles(metrics: Sequence[Metric]) -> list[Style]:
-    """Training solid, validation dashed, also where a panel shows only one of them."""
-    training, validation = cycle(TRAINING), cycle(VALIDATION)
+    """Return a style for each metric: solid for training, dashed for validation and test."""
+    training, validation = cycle(TRAINING_STYLES), cycle(VALIDATION_STYLES)
     return [
         next(
             validation if m.name.lower().startswith(("val", "test")) or m.name.endswith("_val") else training
@@ -90,44 +103,39 @@ def styles(metrics: Sequence[Metric]) -> list[Style]:
     ]
 
 
-def places(metrics: Sequence[Metric]) -> tuple[list[NDArray[Any]], list[str], str]:
-    """Each metric's places on the x axis; names for the places, if numbers will not do; the axis's name."""
+def x_positions(metrics: Sequence[Metric]) -> tuple[list[NDArray[Any]], list[str], str]:
+    """Return each metric's x positions, names for the positions (or none) and the name of the x axis."""
     steps = sorted({step for metric in metrics for step in metric.steps})
     if any(isinstance(step, tuple) for step in steps):
-        # There is no telling how long an epoch is, so the pairs stand at equal distances.
-        place = {step: index for index, step in enumerate(steps)}
-        where = [np.array([place[step] for step in metric.steps], float) for metric in metrics]
-        return where, [format_step(step) for step in steps], "epoch:step"
-    epochs = [step for step in steps if isinstance(step, int)]
-    by_ones = len(epochs) <= 1000 and (not epochs or epochs[-1] - epochs[0] == len(epochs) - 1)
-    return [np.array(metric.steps, float) for metric in metrics], [], "epoch" if by_ones else "step"
+        # the length of an epoch is unknown, so the pairs have equal distances
+        index = {step: position for position, step in enumerate(steps)}
+        positions = [np.array([index[step] for step in metric.steps], float) for metric in metrics]
+        return positions, [format_step(step) for step in steps], "epoch:step"
+    numbers = [step for step in steps if isinstance(step, int)]
+    consecutive = len(numbers) <= 1000 and (not numbers or numbers[-1] - numbers[0] == len(numbers) - 1)
+    return [np.array(metric.steps, float) for metric in metrics], [], "epoch" if consecutive else "step"
 
 
-def marked(values: NDArray[Any], at_most: int) -> list[int]:
-    """Where a curve gets markers: at about `at_most` points, and at those that no line leads to or from."""
-    seen = np.concatenate([[False], np.isfinite(values), [False]])
-    alone = seen[1:-1] & ~seen[:-2] & ~seen[2:]
-    every = max(1, math.ceil(len(values) / at_most))
-    alone[::every] |= seen[1:-1][::every]
-    alone[-1:] = seen[-2:-1]  # the one whose value is in the legend
-    return [int(index) for index in np.flatnonzero(alone)]
+def marker_indices(values: NDArray[Any], max_markers: int) -> list[int]:
+    """Return the points with markers: about `max_markers`, isolated points and the last one."""
+    finite = np.concatenate([[False], np.isfinite(values), [False]])
+    marked = finite[1:-1] & ~finite[:-2] & ~finite[2:]
+    every = max(1, math.ceil(len(values) / max_markers))
+    marked[::every] |= finite[1:-1][::every]
+    marked[-1:] = finite[-2:-1]
+    return [int(index) for index in np.flatnonzero(marked)]
 
 
-def across(panels: int) -> int:
+def panels_per_row(panels: int) -> int:
     return panels if panels <= 3 else 2
 
 
-def picture(figure: Figure, suffix: str) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format=suffix, dpi=DOTS_PER_INCH)
-    return content.getvalue()
-
-
-def draw(panels: Sequence[Panel], summary: str) -> Figure:
+def draw_figure(panels: Sequence[Panel], summary: str) -> Figure:
+    """Return a matplotlib figure of the panels with `summary` above them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = across(len(panels))
+    columns = panels_per_row(len(panels))
     rows = math.ceil(len(panels) / columns)
     width, height = PANEL_INCHES
     figure = Figure((width * columns, height * rows + 0.3 * len(summary.splitlines())), layout="constrained")
@@ -136,7 +144,7 @@ def draw(panels: Sequence[Panel], summary: str) -> Figure:
         figure.suptitle(summary)
     areas = figure.subfigures(rows, columns, squeeze=False).flat
     for panel, area in zip(panels, areas, strict=False):
-        {"plot": _draw_curves, "image": _draw_images, "hist": _draw_spread}[panel.kind](area, panel)
+        {"plot": _draw_curves, "image": _draw_images, "hist": _draw_histograms}[panel.kind](area, panel)
     return figure
 
 
@@ -144,12 +152,13 @@ def _draw_curves(area: SubFigure, panel: Panel) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = area.subplots()
-    where, names, xlabel = places(panel.metrics)
+    positions, names, xlabel = x_positions(panel.metrics)
     legends = legend_texts(panel)
-    for x, metric, style, legend in zip(where, panel.metrics, styles(panel.metrics), legends, strict=True):
+    curves = zip(positions, panel.metrics, styles(panel.metrics), legends, strict=True)
+    for x, metric, style, legend in curves:
         y = np.where(np.isfinite(metric.data), metric.data, np.nan)
-        looks: dict[str, Any] = {"color": style.color, "linestyle": style.line, "marker": style.marker}
-        axes.plot(x, y, label=legend, linewidth=1.8, markersize=5.5, markevery=marked(y, 25), **looks)
+        line: dict[str, Any] = {"color": style.color, "linestyle": style.line, "marker": style.marker}
+        axes.plot(x, y, label=legend, linewidth=1.8, markersize=5.5, markevery=marker_indices(y, 25), **line)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(panel.ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
@@ -160,15 +169,15 @@ def _draw_curves(area: SubFigure, panel: Panel) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if legends:  # above the axes, where it covers no curve
-        points = sum(5 * len(legend) + 30 for legend in legends)  # about as wide as it will be
+        points = sum(5 * len(legend) + 30 for legend in legends)  # approximate width on one line
         columns = len(legends) if points <= 300 else 1
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": columns}
         axes.legend(frameon=False, fontsize=9, handlelength=2.8, handletextpad=0.5, columnspacing=1, **place)
     if not any(np.isfinite(metric.data).any() for metric in panel.metrics):
-        said = "no finite values" if any(metric.steps for metric in panel.metrics) else "no values yet"
-        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color="0.35")
+        message = "no finite values" if any(metric.steps for metric in panel.metrics) else "no values yet"
+        axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", color="0.35")
         axes.set(xticks=[], yticks=[])
-    elif (only := min(map(min, filter(len, where)))) == max(map(max, filter(len, where))):
+    elif (only := min(map(min, filter(len, positions)))) == max(map(max, filter(len, positions))):
         axes.set_xlim(only - 1, only + 1)
 
 
@@ -183,20 +192,20 @@ def _draw_images(area: SubFigure, panel: Panel) -> None:
         return
     latest = zip(metric.data[-len(axes) :], metric.formatted_steps[-len(axes) :], strict=True)
     for image_axes, (image, step) in zip(axes, latest, strict=True):
-        image_axes.imshow(_shown(image), cmap="gray", vmin=0, vmax=1)
+        image_axes.imshow(_displayable(image), cmap="gray", vmin=0, vmax=1)
         image_axes.set_title(step, fontsize="medium")
 
 
 def is_image(value: NDArray[Any] | float) -> bool:
-    """Whether it is something that `_shown` shows; (64, 28, 28) are maps of features, and no colours."""
+    """Return True for (H, W), (H, W, C) and (C, H, W) with C of 1, 3 or 4; (64, 28, 28) are feature maps."""
     shape = np.shape(value)
-    return len(shape) == 2 or (len(shape) == 3 and (shape[2] in COLORS or shape[0] in COLORS))
+    return len(shape) == 2 or (len(shape) == 3 and (shape[2] in IMAGE_CHANNELS or shape[0] in IMAGE_CHANNELS))
 
 
-def _shown(image: NDArray[Any]) -> NDArray[Any]:
-    """Height, width and colours, as 0 to 1."""
-    if image.ndim == 3 and image.shape[2] not in COLORS:
-        image = np.moveaxis(image, 0, 2)  # torch puts the colours first
+def _displayable(image: NDArray[Any]) -> NDArray[Any]:
+    """Convert an image to (H, W) or (H, W, C) with values from 0 to 1."""
+    if image.ndim == 3 and image.shape[2] not in IMAGE_CHANNELS:
+        image = np.moveaxis(image, 0, 2)  # (C, H, W) -> (H, W, C)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.dtype == np.uint8:
@@ -206,8 +215,8 @@ def _shown(image: NDArray[Any]) -> NDArray[Any]:
     return (image - low) / (high - low if high > low else 1)
 
 
-def _draw_spread(area: SubFigure, panel: Panel) -> None:
-    """Numbers: one histogram. Arrays: a histogram a step, the latest on top and darkest."""
+def _draw_histograms(area: SubFigure, panel: Panel) -> None:
+    """Draw one histogram of numbers, or one per step for arrays, the latest on top and darkest."""
     from matplotlib.colors import to_rgb
     from matplotlib.ticker import MaxNLocator
 
@@ -216,8 +225,8 @@ def _draw_spread(area: SubFigure, panel: Panel) -> None:
     axes.set_title(panel.labels[0], fontsize="medium", loc="left")
     axes.set_xlabel("value")
     axes.spines[["top", "right"]].set_visible(False)
-    many = any(np.ndim(values) for values in metric.data)
-    series = [np.ravel(values) for values in metric.data[-10:]] if many else [np.ravel(metric.data)]
+    per_step = any(np.ndim(values) for values in metric.data)
+    series = [np.ravel(values) for values in metric.data[-10:]] if per_step else [np.ravel(metric.data)]
     series = [values[np.isfinite(values)] for values in series]
     if not sum(map(len, series)):
         axes.text(0.5, 0.5, "no values yet", transform=axes.transAxes, ha="center", va="center", color="0.35")
@@ -225,16 +234,16 @@ def _draw_spread(area: SubFigure, panel: Panel) -> None:
         return
     edges = np.histogram_bin_edges(np.concatenate(series), 30)
     counts = [np.histogram(values, edges)[0] for values in series]
-    if not many:
-        axes.stairs(counts[0], edges, fill=True, color=TRAINING[0].color)
+    if not per_step:
+        axes.stairs(counts[0], edges, fill=True, color=TRAINING_STYLES[0].color)
         axes.set_ylabel("steps")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         return
-    dark = np.array(to_rgb(TRAINING[0].color))
-    for place, heights in enumerate(counts):
-        depth = 0.3 + 0.7 * (place + 1) / len(counts)
-        top = 1.8 * heights / max(1, heights.max()) + place
-        axes.stairs(top, edges, baseline=place, zorder=-place, fill=True, color=tuple(1 - depth * (1 - dark)))
-        axes.stairs(top, edges, baseline=None, zorder=-place, color="white")
+    dark = np.array(to_rgb(TRAINING_STYLES[0].color))
+    for row, heights in enumerate(counts):
+        depth = 0.3 + 0.7 * (row + 1) / len(counts)
+        top = 1.8 * heights / max(1, heights.max()) + row
+        axes.stairs(top, edges, baseline=row, zorder=-row, fill=True, color=tuple(1 - depth * (1 - dark)))
+        axes.stairs(top, edges, baseline=None, zorder=-row, color="white")
     axes.set_yticks(range(len(counts)), metric.formatted_steps[-10:])
-    axes.set_ylabel(places([metric])[2])
+    axes.set_ylabel(x_positions([metric])[2])

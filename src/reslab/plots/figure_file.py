@@ -1,4 +1,4 @@
-"""A matplotlib figure as the bytes of a file: the same figure gives the same bytes, on any day."""
+"""Write a matplotlib figure to a file; the same figure always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -14,36 +14,44 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".pdf", ".png")
-DOTS_PER_INCH = 300
-# Letters as outlines in SVG, so that it looks the same where the font is missing; as TrueType in PDF, where
-# they can be searched and publishers take them.
+PRINT_DPI = 300
+# SVG: letters as outlines, since the font may be missing. PDF: TrueType, which can be searched.
 SETTINGS: Any = {"svg.fonttype": "path", "svg.hashsalt": "reslab", "pdf.fonttype": 42}
 
 
-def checked_path(path: str | os.PathLike[str]) -> Path:
-    """The path of a picture to write, before any work is done for it. Raises UsageError."""
+def check_suffix(path: str | os.PathLike[str]) -> Path:
+    """Return `path` as a Path. Raise UsageError unless it ends in .svg, .pdf or .png."""
     file = Path(path)
-    what = f"a picture cannot be written to {file}"
     if file.suffix.lower() not in SUFFIXES:
-        raise UsageError(what, "its suffix tells the format", f"let it end in {', '.join(SUFFIXES)}")
+        what = f"a figure cannot be written to {file}"
+        raise UsageError(what, "its suffix gives the format", f"let it end in {', '.join(SUFFIXES)}")
+    return file
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a figure to write. Raise UsageError for another suffix or a folder not writable."""
+    file = check_suffix(path)
     if not is_writable_folder(file.parent):
-        why = f"there is no folder {file.parent} that may be written into"
-        raise UsageError(what, why, "make the folder, or give another path")
+        raise UsageError(
+            f"a figure cannot be written to {file}",
+            f"there is no writable folder {file.parent}",
+            "make the folder, or give another path",
+        )
     return file
 
 
 def save_figure(figure: Figure, path: Path, title: str) -> None:
-    """Writes the figure as its suffix says, whole or not at all. Raises UsageError."""
+    """Write the figure in the format of the suffix, atomically. Raise UsageError if that fails."""
     content = figure_bytes(figure, path.suffix.lower()[1:], title)
     try:
         write(path, content)
     except OSError as error:
         why = error.strerror or str(error)
-        raise UsageError(f"a picture cannot be written to {path}", why, "give another path") from error
+        raise UsageError(f"a figure cannot be written to {path}", why, "give another path") from error
 
 
-def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
-    """The figure as "svg", "pdf" or "png"."""
+def figure_bytes(figure: Figure, kind: str, title: str, dpi: int = PRINT_DPI) -> bytes:
+    """Return the figure as "svg", "pdf" or "png" bytes; `dpi` is the resolution in pixels per inch."""
     import matplotlib
 
     metadata: dict[str, Any] = {"Title": title}
@@ -55,5 +63,5 @@ def figure_bytes(figure: Figure, kind: str, title: str) -> bytes:
         metadata |= {"Software": "reslab"}
     content = io.BytesIO()
     with matplotlib.rc_context(SETTINGS):
-        figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
     return content.getvalue()

@@ -1,11 +1,11 @@
-"""History: the log of a hand-written training loop.
+"""History: a log of metrics for a hand-written training loop.
 
     history = History()
     history.log(epoch, train_loss=loss.item(), val_loss=val_loss)
     history["train_loss"].data
 
-The calls are hiddenlayer's, so its tutorials run unchanged. What differs: files are JSON and never pickles,
-and a metric has values only at the steps where it was logged.
+The calls are hiddenlayer's, so its tutorials run unchanged. There are two differences: files are JSON instead
+of pickles, and a metric has values only at the steps where it was logged.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ from numpy.typing import NDArray
 from reslab import files
 from reslab.errors import UsageError, nearest
 
-Step = int | tuple[int, int]  # an epoch or a count of updates; or (epoch, update within the epoch)
-Value = int | float | NDArray[Any] | None  # None: known by name, not measured at this step
+Step = int | tuple[int, int]  # epoch, number of updates, or (epoch, update within the epoch)
+Value = int | float | NDArray[Any] | None  # None: not measured at this step
 
 FORMAT = "reslab history 1"
 
 
 class UnknownMetricError(UsageError, KeyError):
-    """A metric was asked for that has never been logged."""
+    """The history has no metric of this name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """One metric over time: `data[i]` was logged at `steps[i]`, earliest step first.
+    """Values of one metric over time.
 
-    Numbers make an array of floats. Images of one shape make one array with the step as its first axis,
-    images of several shapes an array of objects.
+    Attributes:
+        name: of the metric.
+        data: (N,) floats; for images of one shape (N, ...); for images of several shapes (N,) objects.
+        steps: N steps in order; `data[i]` was logged at `steps[i]`.
     """
 
     name: str
@@ -52,37 +54,41 @@ class Metric:
 
     @property
     def formatted_steps(self) -> list[str]:
-        """The steps as text: 7, or 2:150 for update 150 of epoch 2."""
+        """Steps as text: "7", or "2:150" for update 150 of epoch 2."""
         return [format_step(step) for step in self.steps]
 
 
 class History:
-    """What was measured at each step.
+    """Metrics by step, logged by a training loop. `history["train_loss"]` is a `Metric`.
 
-    `step` is the step logged last (None before the first), `metrics` the names of all metrics, and `history`
-    maps each step to its metrics.
+    Attributes:
+        step: the step logged last; None before the first.
+        metrics: names of all metrics.
+        history: maps each step to its metrics.
     """
 
     def __init__(self) -> None:
         self.step: Step | None = None
         self.metrics: set[str] = set()
         self.history: dict[Step, dict[str, Value]] = {}
-        self._times: dict[Step, float] = {}  # seconds since 1970; none for rows that come without
+        self._times: dict[Step, float] = {}  # seconds since 1970; rows of from_rows have no time
 
     def log(self, step: Step, **metrics: Any) -> None:
-        """Records metrics at `step`: an int, or a tuple (epoch, update within the epoch).
+        """Record metrics at `step`. Logging a step again adds to it and replaces values of the same name.
 
-        A value is a number, a tensor or array of one element (on any device, with or without gradient), or a
-        larger array such as an image, which is copied. NaN is kept; None means "not measured yet". Logging a
-        step again adds to it, and a new value replaces the old one of the same name.
+        Args:
+            step: an int, or a tuple (epoch, update within the epoch).
+            metrics: numbers; tensors or arrays of one element, on any device, with or without gradient; or
+                larger arrays such as images, which are copied. NaN is kept. None stands for "not measured".
 
-        Raises UsageError for another kind of step or value, or if ints and tuples are mixed in one history.
+        Raises:
+            UsageError: another kind of step or value, or ints and tuples in one history.
         """
         step = _checked_step(step)
         if self.step is not None and isinstance(step, tuple) != isinstance(self.step, tuple):
             raise UsageError(
-                f"step {format_step(step)} cannot stand beside step {format_step(self.step)}",
-                "one history has either plain steps or (epoch, step) pairs: the two have no common order",
+                f"step {format_step(step)} cannot follow step {format_step(self.step)}",
+                "one history has either plain steps or (epoch, step) pairs, which have no common order",
                 "log the same kind of step everywhere, or use two histories",
             )
         values = {name: _checked_value(name, value) for name, value in metrics.items()}
@@ -93,16 +99,16 @@ class History:
 
     @property
     def steps(self) -> list[Step]:
-        """All steps logged so far, in order."""
+        """Steps logged so far, in order."""
         return sorted(self.history)
 
     @property
     def formatted_steps(self) -> list[str]:
-        """All steps logged so far, in order, as text."""
+        """Steps logged so far, in order, as text."""
         return [format_step(step) for step in self.steps]
 
     def __getitem__(self, metric: str) -> Metric:
-        """The metric of that name with the values logged so far. UnknownMetricError if it never was."""
+        """Return the metric of this name. Raise UnknownMetricError, a KeyError, if it was never logged."""
         if metric not in self.metrics:
             raise UnknownMetricError(
                 f"there is no metric {metric!r} in this history",
@@ -113,7 +119,7 @@ class History:
         return Metric(metric, _as_array([self.history[step][metric] for step in steps]), steps)
 
     def progress(self) -> None:
-        """Prints the numbers of the step logged last, on one line."""
+        """Print the numbers of the step logged last, on one line."""
         if self.step is None:
             print("Nothing logged yet")
             return
@@ -122,35 +128,36 @@ class History:
         print("  ".join([f"Step {format_step(self.step)}:", *numbers]))
 
     def summary(self) -> None:
-        """Prints the last step and the total time."""
+        """Print the last step and the total time."""
         print(f"Last Step: {'none' if self.step is None else format_step(self.step)}")
         print(f"Training Time: {self.get_total_time()}")
 
     def get_total_time(self) -> timedelta:
-        """The time between the first and the last call of log(); zero if fewer than two steps are timed."""
+        """Return the time between the first and the last call of log(); zero for fewer than two calls."""
         times = self._times.values()
         return timedelta(seconds=max(times) - min(times)) if times else timedelta()
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a step, in order: {"step": 3, "train_loss": 0.41, ...}."""
+        """Return one dict per step, in order: {"step": 3, "train_loss": 0.41, ...}."""
         return [{"step": step, **self.history[step]} for step in self.steps]
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> History:
-        """A history of rows like those of `rows()`; in "step" a list of two ints does for a tuple.
+        """Return a history of rows like those of `rows()`. "step" may be a list of two ints.
 
-        Raises UsageError if a row has no "step", or for what log() does not take.
+        Raises:
+            UsageError: a row has no "step", or a value that log() does not accept.
         """
         history = cls()
         for number, row in enumerate(rows, 1):
             if "step" not in row:
                 raise UsageError(f'row {number} has no "step"', f"it has {', '.join(row) or 'nothing'}")
             history.log(row["step"], **{name: value for name, value in row.items() if name != "step"})
-        history._times.clear()  # now is not when they were measured
+        history._times.clear()  # the rows were not measured now
         return history
 
     def save(self, file_name: str | os.PathLike[str]) -> None:
-        """Writes everything as JSON, atomically. Raises OSError if the file cannot be written."""
+        """Write the history as JSON, atomically. Raise OSError if the file cannot be written."""
         rows = [
             {
                 "step": step,
@@ -162,10 +169,13 @@ class History:
         files.write_json(Path(file_name), {"format": FORMAT, "rows": rows})
 
     def load(self, file_name: str | os.PathLike[str]) -> None:
-        """Replaces this history by a saved one. The step that comes last becomes the last one logged.
+        """Replace this history by a saved one. The highest step becomes the step logged last.
 
-        Raises UsageError if the file is not a saved history, and OSError if it cannot be read; the history is
-        then as it was before.
+        On an error the history is unchanged.
+
+        Raises:
+            UsageError: the file is not a saved history.
+            OSError: the file cannot be read.
         """
         loaded = History()
         try:
@@ -176,25 +186,19 @@ class History:
                 loaded.log(row["step"], **{name: _from_json(value) for name, value in row["metrics"].items()})
             times = {_checked_step(row["step"]): row["time"] for row in content["rows"]}
             loaded._times = {step: float(moment) for step, moment in times.items() if moment is not None}
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-            UsageError,
-        ) as error:
+        except OSError:
+            raise
+        except Exception as error:  # a file of another kind may raise any
             raise UsageError(
                 f"{file_name} is not a saved history",
-                "a history is a JSON file; pickles are not read, because reading one can run any program",
-                "give it a file that History.save() has written",
+                "a history is a JSON file; pickles are not read, since reading one can execute code",
+                "give a file that History.save() has written",
             ) from error
         self.__dict__.update(loaded.__dict__)
 
 
 def format_step(step: Step) -> str:
-    """7 as 7, (2, 150) as 2:150."""
+    """7 -> "7", (2, 150) -> "2:150"."""
     return str(step) if isinstance(step, int) else f"{step[0]}:{step[1]}"
 
 
@@ -213,14 +217,14 @@ def _checked_step(step: Any) -> Step:
 def _checked_value(name: str, value: Any) -> Value:
     if value is None:
         return None
-    if hasattr(value, "detach"):  # a tensor, known by its method so that torch need not be imported
+    if hasattr(value, "detach"):  # a tensor; torch need not be imported
         tensor = value.detach().cpu()
         try:
             value = tensor.numpy()
         except TypeError:  # NumPy has no bfloat16
             value = tensor.float().numpy()
     try:
-        array = np.array(value)  # a copy: weights and images change under the hands of the one who logs them
+        array = np.array(value)  # a copy: weights and images may change later
     except ValueError:  # a ragged list
         array = np.array(None)
     if array.dtype.kind not in "biuf" or array.size == 0:
@@ -235,10 +239,9 @@ def _checked_value(name: str, value: Any) -> Value:
 
 
 def _as_array(values: list[Value]) -> NDArray[Any]:
-    """One array of all values, whatever they are."""
     if not any(isinstance(value, np.ndarray) for value in values):
         return np.array(values, dtype=float)
-    if len({np.shape(value) for value in values}) == 1:  # type: ignore[arg-type]  # no None comes here
+    if len({np.shape(value) for value in values}) == 1:  # type: ignore[arg-type]
         return np.stack(values)  # type: ignore[arg-type]
     array = np.empty(len(values), dtype=object)
     for index, value in enumerate(values):
@@ -247,7 +250,7 @@ def _as_array(values: list[Value]) -> NDArray[Any]:
 
 
 def _to_json(value: Value) -> Any:
-    """JSON knows neither arrays nor NaN and infinity: those become text."""
+    """Convert arrays, NaN and infinity, which JSON does not have, to text."""
     if isinstance(value, np.ndarray):
         content = base64.b64encode(value.tobytes()).decode()
         return {"dtype": value.dtype.str, "shape": value.shape, "base64": content}

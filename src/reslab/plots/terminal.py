@@ -1,4 +1,4 @@
-"""A canvas as lines of text for a terminal: curves drawn by plotext, told apart by their marks alone."""
+"""Draw panels as lines of text for a terminal, with plotext; curves differ in their marks, too."""
 
 from __future__ import annotations
 
@@ -12,58 +12,55 @@ from numpy.typing import NDArray
 
 from reslab.text import printable, text_width
 
-from .figure import Panel, Style, across, legend_texts, marked, places, styles
+from .figure import Panel, Style, legend_texts, marker_indices, panels_per_row, styles, x_positions
 
-NARROWEST, LOWEST, HIGHEST = 38, 9, 22  # columns and lines of one panel
+MIN_PANEL_COLUMNS = 38
+MIN_PANEL_LINES, MAX_PANEL_LINES = 9, 22
 
 
-def draw(panels: Sequence[Panel], summary: str, columns: int, lines: int, color: bool) -> list[str]:
-    """At most `lines` lines of `columns` columns. Panels that do not fit are left out, and counted."""
+def draw_lines(panels: Sequence[Panel], summary: str, columns: int, max_lines: int, color: bool) -> list[str]:
+    """Return at most `max_lines` lines of `columns` columns; the last one counts panels that do not fit."""
     import plotext
 
-    above = summary.splitlines()
-    beside = max(1, min(across(len(panels)), columns // NARROWEST))
-    bands = [panels[first : first + beside] for first in range(0, len(panels), beside)]
-    room = lines - len(above)
-    if max(1, room // LOWEST) < len(bands):
-        room -= 1  # for the line that counts what is left out
-    fitting = min(len(bands), max(1, room // LOWEST))
-    height = min(HIGHEST, room // fitting)
-    drawn = [printable(line)[:columns] for line in above]
-    for band in bands[:fitting]:
-        width = columns // len(band) - 1
-        headers = [_header(panel, width) for panel in band]
+    per_row = max(1, min(panels_per_row(len(panels)), columns // MIN_PANEL_COLUMNS))
+    rows = [panels[first : first + per_row] for first in range(0, len(panels), per_row)]
+    drawn = [printable(line)[:columns] for line in summary.splitlines()]
+    free = max_lines - len(drawn)
+    if max(1, free // MIN_PANEL_LINES) < len(rows):
+        free -= 1  # for the line that counts the panels left out
+    fitting = min(len(rows), max(1, free // MIN_PANEL_LINES))
+    height = min(MAX_PANEL_LINES, free // fitting)
+    for row in rows[:fitting]:
+        width = columns // len(row) - 1
+        headers = [_header(panel, width) for panel in row]
         tallest = max(map(len, headers))
         blocks = [
             header + [" " * width] * (tallest - len(header)) + _body(panel, width, height - tallest)
-            for header, panel in zip(headers, band, strict=True)
+            for header, panel in zip(headers, row, strict=True)
         ]
         drawn += [" ".join(parts) for parts in zip(*blocks, strict=True)]
-    left_out = sum(map(len, bands[fitting:]))
+    left_out = sum(map(len, rows[fitting:]))
     if left_out:
         drawn.append(f"{left_out} more in a larger terminal"[:columns])
-    return (drawn if color else [plotext.uncolorize(line) for line in drawn])[: max(0, lines)]
+    return (drawn if color else [plotext.uncolorize(line) for line in drawn])[: max(0, max_lines)]
 
 
 def _header(panel: Panel, width: int) -> list[str]:
-    """The legend, above the panel, where it covers no curve: on one line if that is wide enough."""
+    """Return the legend above the panel: one line, or one line per curve where it is too wide."""
     import plotext
 
     if panel.kind != "plot":
         return [_padded(panel.labels[0], width)]
-    looks = styles(panel.metrics)
-    texts = [
-        printable(f"{style.terminal_point} {text}")
-        for style, text in zip(looks, legend_texts(panel), strict=True)
-    ]
-    room = width - sum(map(text_width, texts)) - 2 * len(texts)
-    if room < 0:
+    curves = list(zip(styles(panel.metrics), legend_texts(panel), strict=True))
+    texts = [printable(f"{style.terminal_point} {text}") for style, text in curves]
+    free = width - sum(map(text_width, texts)) - 2 * len(texts)
+    if free < 0:
         texts = [_padded(text, width) for text in texts]
     colored = [
         plotext.colorize(text).fill(plotext.pixel(style.terminal_color)).string()
-        for text, style in zip(texts, looks, strict=True)
+        for text, (style, _) in zip(texts, curves, strict=True)
     ]
-    return colored if room < 0 else ["".join(text + "  " for text in colored) + " " * room]
+    return colored if free < 0 else ["".join(text + "  " for text in colored) + " " * free]
 
 
 def _padded(text: str, width: int) -> str:
@@ -73,20 +70,22 @@ def _padded(text: str, width: int) -> str:
 
 
 def _body(panel: Panel, width: int, height: int) -> list[str]:
-    """The curves in their frame, or the reason why there are none."""
-    said = "" if panel.kind == "plot" else "shown in a notebook or a file"
-    if not said and not any(metric.steps for metric in panel.metrics):
-        said = "no values yet"
-    if not said and not any(np.isfinite(metric.data).any() for metric in panel.metrics):
-        said = "no finite values"
-    if not said and height < 7:  # on one or two rows every curve would look flat
-        said = "too low to draw"
-    if said:
-        blank = [" " * width] * max(0, height)
-        if blank:
-            blank[len(blank) // 2] = _padded(said.center(width), width)
-        return blank
-    return _curves(panel, width, height)
+    """Return the curves in their frame, or a message in their place."""
+    message = ""
+    if panel.kind != "plot":
+        message = "shown in a notebook or a file"
+    elif not any(metric.steps for metric in panel.metrics):
+        message = "no values yet"
+    elif not any(np.isfinite(metric.data).any() for metric in panel.metrics):
+        message = "no finite values"
+    elif height < 7:  # with one or two rows for the curves they would be flat
+        message = "too low to draw"
+    if not message:
+        return _curves(panel, width, height)
+    lines = [" " * width] * max(0, height)
+    if lines:
+        lines[len(lines) // 2] = _padded(message.center(width), width)
+    return lines
 
 
 def _curves(panel: Panel, width: int, height: int) -> list[str]:
@@ -94,14 +93,14 @@ def _curves(panel: Panel, width: int, height: int) -> list[str]:
 
     figure = plotext.figure
     figure.clear.all()
-    plotext.terminal.limit(False, False)  # the size asked for, not the size that plotext guesses
+    plotext.terminal.limit(False, False)  # do not reduce the size to the terminal's
     figure.plot_size(width, height)
     figure.theme("simple")
-    where, names, xlabel = places(panel.metrics)
-    for x, metric, style in zip(where, panel.metrics, styles(panel.metrics), strict=True):
+    positions, names, xlabel = x_positions(panel.metrics)
+    for x, metric, style in zip(positions, panel.metrics, styles(panel.metrics), strict=True):
         _curve(figure, x, metric.data, style, width // 4)
-    every_place = np.concatenate(where)
-    first, last = int(every_place.min()), int(every_place.max())
+    every_x = np.concatenate(positions)
+    first, last = int(every_x.min()), int(every_x.max())
     ticks = _ticks(first, last, width // 8)
     figure.ruler("x").ticks(ticks, [names[tick] if names else str(tick) for tick in ticks])
     if first == last:
@@ -114,20 +113,20 @@ def _curves(panel: Panel, width: int, height: int) -> list[str]:
     return list(text.splitlines())
 
 
-def _curve(figure: Any, x: NDArray[Any], y: NDArray[Any], style: Style, at_most: int) -> None:
-    """A line for each stretch without gaps, then the points over it."""
+def _curve(figure: Any, x: NDArray[Any], y: NDArray[Any], style: Style, max_markers: int) -> None:
+    """Draw a line for each stretch without gaps, then the points over it."""
     import plotext
 
     for stretch in np.ma.clump_unmasked(np.ma.masked_invalid(y)):  # type: ignore[no-untyped-call]
         line = plotext.marker(style.terminal_line, style.terminal_color)
         figure.draw(figure.signal(list(x[stretch]), list(y[stretch]), marker=line).lines())
-    points = marked(y, at_most)
+    points = marker_indices(y, max_markers)
     mark = plotext.marker(style.terminal_point, style.terminal_color)
     figure.draw(figure.signal(list(x[points]), list(y[points]), marker=mark))
 
 
-def _ticks(first: int, last: int, at_most: int) -> list[int]:
-    """Round whole numbers between `first` and `last`."""
+def _ticks(first: int, last: int, max_ticks: int) -> list[int]:
+    """Return round numbers between `first` and `last`."""
     steps = (step * 10**power for power in count() for step in (1, 2, 5))
-    every = next(step for step in steps if (last - first) / step <= max(1, at_most))
+    every = next(step for step in steps if (last - first) / step <= max(1, max_ticks))
     return list(range(math.ceil(first / every) * every, last + 1, every))
