@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import reslab
-from reslab.networks.precision import CANDIDATES
-from reslab.training.muon import BETAS, COEFFICIENTS, ITERATIONS, Muon, orthogonal
+from reslab.networks.precision import UNCOMPILED
+from reslab.training.muon import ADAMW_BETAS, COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalize
 from reslab.training.optimizer import make_optimizer
 
 DTYPES = (torch.bfloat16, torch.float32)
@@ -34,7 +34,7 @@ def test_singular_values_come_near_one_and_the_singular_vectors_stay(rows, colum
     v = torch.linalg.qr(torch.randn(columns, few, generator=draw))[0]
     values = 0.2 + 0.8 * torch.rand(few, generator=draw)  # of one order of magnitude
 
-    made = orthogonal(u @ torch.diag(values) @ v.T * scale, dtype)
+    made = orthogonalize(u @ torch.diag(values) @ v.T * scale, dtype)
 
     inner = u.T @ made @ v  # diagonal where the vectors are the same
     assert made.shape == (rows, columns)
@@ -47,37 +47,37 @@ def test_singular_values_come_near_one_and_the_singular_vectors_stay(rows, colum
 
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 48), columns=st.integers(1, 48), seed=st.integers(0, 999), rank=st.integers(1, 48))
-def test_in_fp32_every_singular_value_is_what_the_polynomials_make_of_it(rows, columns, seed, rank):
+def test_fp32_singular_values_follow_the_polynomial(rows, columns, seed, rank):
     draw = torch.Generator().manual_seed(seed)
     factors = torch.randn(rows, rank, generator=draw), torch.randn(rank, columns, generator=draw)
     matrix = (factors[0] @ factors[1]).double()
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
     values = values / (matrix.norm() + 1e-7)
     a, b, c = COEFFICIENTS
-    for _ in range(ITERATIONS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         values = a * values + b * values**3 + c * values**5
     torch.testing.assert_close(
-        orthogonal(matrix.float()).double(), u @ torch.diag(values) @ v, rtol=0, atol=1e-4
+        orthogonalize(matrix.float()).double(), u @ torch.diag(values) @ v, rtol=0, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_gradient_of_zeros_moves_nothing(dtype):
-    assert torch.equal(orthogonal(torch.zeros(8, 20), dtype), torch.zeros(8, 20))
+def test_a_zero_gradient_gives_a_zero_update(dtype):
+    assert torch.equal(orthogonalize(torch.zeros(8, 20), dtype), torch.zeros(8, 20))
 
 
-def test_where_fp32_products_are_rounded_by_request_the_form_that_forgives_it_is_taken():
+def test_rounded_fp32_products_use_the_iteration_on_the_matrix():
     matrix = torch.randn(48, 400, generator=torch.Generator().manual_seed(0))
     made, before = {}, torch.get_float32_matmul_precision()
     try:
         for asked in ("medium", "highest"):
             torch.set_float32_matmul_precision(asked)
             x = matrix / (matrix.norm() + 1e-7)
-            for _ in range(ITERATIONS):
+            for _ in range(NEWTON_SCHULZ_STEPS):
                 gram = x @ x.T
                 step = torch.addmm(gram, gram, gram, beta=COEFFICIENTS[1], alpha=COEFFICIENTS[2])
                 x = torch.addmm(x, step, x, beta=COEFFICIENTS[0])
-            made[asked] = orthogonal(matrix), x
+            made[asked] = orthogonalize(matrix), x
     finally:
         torch.set_float32_matmul_precision(before)
     assert torch.equal(*made["medium"])
@@ -85,27 +85,27 @@ def test_where_fp32_products_are_rounded_by_request_the_form_that_forgives_it_is
     torch.testing.assert_close(*made["highest"], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", CANDIDATES.values(), ids=str)
-def test_the_products_are_computed_in_the_format_of_the_precision(precision, monkeypatch):
-    seen = set()
+@pytest.mark.parametrize("precision", UNCOMPILED.values(), ids=str)
+def test_the_iterations_use_the_dtype_of_the_precision(precision, monkeypatch):
+    dtypes = set()
 
-    def noticed(matrix, dtype):
-        seen.add(dtype)
-        return orthogonal(matrix, dtype)
+    def recording(matrix, dtype):
+        dtypes.add(dtype)
+        return orthogonalize(matrix, dtype)
 
-    monkeypatch.setattr("reslab.training.muon.orthogonal", noticed)
+    monkeypatch.setattr("reslab.training.muon.orthogonalize", recording)
     network = nn.Conv2d(3, 4, 3)
     optimizer = make_optimizer(network, reslab.Recipe(), precision)
     network(torch.randn(2, 3, 5, 5)).sum().backward()
     optimizer.step()
-    assert seen == {torch.float32 if precision.number_format == "fp32" else torch.bfloat16}
+    assert dtypes == {torch.float32 if precision.number_format == "fp32" else torch.bfloat16}
 
 
-def test_what_is_no_convolution_follows_adamw():
+def test_other_parameters_than_convolutions_follow_adamw():
     ours = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
     theirs = copy.deepcopy(ours)
     muon = Muon(ours.parameters(), 0.01, weight_decay=0.1)
-    adamw = torch.optim.AdamW(theirs.parameters(), 0.01, betas=BETAS, weight_decay=0.1)
+    adamw = torch.optim.AdamW(theirs.parameters(), 0.01, betas=ADAMW_BETAS, weight_decay=0.1)
     for step in range(20):
         images, labels = torch.randn(8, 6, generator=torch.Generator().manual_seed(step)), torch.arange(8) % 2
         for network, optimizer in ((ours, muon), (theirs, adamw)):
@@ -116,7 +116,7 @@ def test_what_is_no_convolution_follows_adamw():
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
 
 
-def test_the_first_step_of_a_convolution_is_its_gradient_made_orthogonal():
+def test_the_first_step_of_a_convolution_is_its_orthogonalized_gradient():
     convolution = nn.Conv2d(3, 8, 3, bias=False)
     before = convolution.weight.detach().clone()
     convolution(torch.randn(2, 3, 6, 6)).square().sum().backward()
@@ -132,7 +132,7 @@ def test_the_first_step_of_a_convolution_is_its_gradient_made_orthogonal():
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2e-3), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_memory_layout_of_the_weights_changes_nothing_but_rounding(layout, dtype, rounding):
+def test_the_memory_layout_of_the_weights_only_changes_rounding(layout, dtype, rounding):
     steps = []
     for memory_format in (torch.contiguous_format, layout):
         torch.manual_seed(0)
@@ -145,7 +145,7 @@ def test_the_memory_layout_of_the_weights_changes_nothing_but_rounding(layout, d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_state_dict_and_a_copy_go_on_to_the_same_bits(dtype):
+def test_a_state_dict_and_a_copy_continue_to_the_same_weights(dtype):
     def make():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 2))
@@ -170,7 +170,7 @@ def test_a_state_dict_and_a_copy_go_on_to_the_same_bits(dtype):
             assert torch.equal(mine, reference)
 
 
-def test_a_closure_gives_the_loss():
+def test_step_returns_the_loss_of_the_closure():
     layer = nn.Linear(2, 1)
     optimizer = Muon(layer.parameters(), 0.001)
 

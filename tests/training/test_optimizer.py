@@ -1,4 +1,4 @@
-"""Parameter groups, the learning-rate curve, freezing, averaging: against torch's own where it has one."""
+"""Parameter groups, learning-rate schedules, freezing and averaging, compared with torch's own."""
 
 import math
 
@@ -25,26 +25,26 @@ def rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return learning_rate_at(recipe, step / total, 1 / total)
 
 
-def test_no_decay_on_biases_and_batch_norm() -> None:
+def test_biases_and_batch_norm_have_no_weight_decay() -> None:
     network = cifar_resnet20()
-    convolutions, head, spared = make_optimizer(network, Recipe(weight_decay=0.1), FP32).param_groups
+    convolutions, head, vectors = make_optimizer(network, Recipe(weight_decay=0.1), FP32).param_groups
     norms = {id(p) for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()}
-    assert {id(p) for p in spared["params"]} == norms | {id(network.fc.bias)}
-    assert (convolutions["weight_decay"], head["weight_decay"], spared["weight_decay"]) == (0.1, 0.1, 0.0)
+    assert {id(p) for p in vectors["params"]} == norms | {id(network.fc.bias)}
+    assert (convolutions["weight_decay"], head["weight_decay"], vectors["weight_decay"]) == (0.1, 0.1, 0.0)
     assert {id(p) for p in head["params"]} == {id(network.fc.weight)}
-    everything = [*convolutions["params"], *head["params"], *spared["params"]]
-    assert len(everything) == len(list(network.parameters()))
+    parameters = [*convolutions["params"], *head["params"], *vectors["params"]]
+    assert len(parameters) == len(list(network.parameters()))
 
 
-def test_under_muon_the_head_and_the_norms_have_a_small_share_of_the_rate() -> None:
+def test_muon_gives_the_head_and_batch_norms_a_small_learning_rate() -> None:
     network = cifar_resnet20()
-    for name, shares in (("muon", (0.06, 0.001, 0.001)), ("adamw", (0.06, 0.06, 0.06))):
+    for name, rates in (("muon", (0.06, 0.001, 0.001)), ("adamw", (0.06, 0.06, 0.06))):
         optimizer = make_optimizer(network, Recipe(optimizer=name), FP32)
         set_learning_rate(optimizer, 0.06)
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(shares)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(rates)
 
 
-def test_cosine_is_torchs() -> None:
+def test_cosine_equals_torchs_schedule() -> None:
     recipe, steps = Recipe(schedule="cosine", epochs=4, learning_rate=0.3), 10
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40)
@@ -54,7 +54,7 @@ def test_cosine_is_torchs() -> None:
         schedule.step()
 
 
-def test_steps_are_torchs_multi_step() -> None:
+def test_steps_equal_torchs_multi_step_schedule() -> None:
     recipe = Recipe(schedule="steps", milestones=(0.5, 0.75), epochs=4, learning_rate=0.1)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [20, 30], gamma=0.1)
@@ -65,7 +65,7 @@ def test_steps_are_torchs_multi_step() -> None:
 
 
 @given(st.sampled_from(["constant", "cosine", "one_cycle"]), st.integers(1, 50), st.integers(1, 200))
-def test_every_rate_is_positive_and_at_most_the_recipes(schedule: str, epochs: int, steps: int) -> None:
+def test_learning_rates_are_positive_and_at_most_the_recipes(schedule: str, epochs: int, steps: int) -> None:
     recipe = Recipe(schedule=schedule, epochs=epochs, learning_rate=0.5)
     rates = [rate(recipe, step, steps) for step in range(0, epochs * steps, 7)]
     assert all(0 <= r <= 0.5 for r in rates)
@@ -82,7 +82,7 @@ def test_one_cycle_rises_and_falls_once_and_ends_near_zero() -> None:
     assert rates[-1] <= 0.001 + 1e-9
 
 
-def test_warmup_is_a_straight_line() -> None:
+def test_warmup_is_linear() -> None:
     recipe = Recipe(schedule="cosine", epochs=10, warmup_epochs=2, learning_rate=1.0)
     rates = [rate(recipe, step, 10) for step in range(21)]
     assert rates[:20] == pytest.approx([(i + 1) / 21 for i in range(20)])
@@ -102,7 +102,7 @@ def test_frozen_parts_do_not_change_and_keep_their_statistics() -> None:
         assert torch.equal(tensor, before[name]) == frozen, name
 
 
-def test_freezing_what_is_not_there_points_to_what_is() -> None:
+def test_freezing_an_unknown_part_or_everything_raises() -> None:
     with pytest.raises(RecipeError, match="'layer1'"):
         freeze(resnet18(num_classes=2), ("layre1",))
     with pytest.raises(RecipeError, match="nothing is left"):

@@ -1,4 +1,4 @@
-"""A setting is typed, explained and checked where it stands."""
+"""Recipes are typed, validated, saved and loaded."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from reslab.training.recipe_presets import RECIPES
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("suffix", [".json", ".toml"])
-def test_written_and_read_back_it_is_equal(name: str, suffix: str, tmp_path: Path) -> None:
+def test_a_preset_is_equal_after_saving_and_loading(name: str, suffix: str, tmp_path: Path) -> None:
     recipe = Recipe.load(name)
     recipe.save(tmp_path / f"recipe{suffix}")
     assert Recipe.load(tmp_path / f"recipe{suffix}") == recipe
@@ -32,7 +32,7 @@ def test_written_and_read_back_it_is_equal(name: str, suffix: str, tmp_path: Pat
         },
     )
 )
-def test_any_recipe_survives_the_way_through_a_file(
+def test_any_recipe_is_equal_after_saving_and_loading(
     tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]
 ) -> None:
     recipe = Recipe(**settings)
@@ -42,7 +42,7 @@ def test_any_recipe_survives_the_way_through_a_file(
         assert Recipe.load(path) == recipe
 
 
-def test_it_is_frozen() -> None:
+def test_a_recipe_is_frozen() -> None:
     with pytest.raises(Exception, match="frozen"):
         Recipe().epochs = 3  # type: ignore[misc]
 
@@ -55,22 +55,23 @@ def test_it_is_frozen() -> None:
         ({"epochs": 0}, ["epochs: 0 is less than 1"]),
         ({"epochs": "many"}, ["epochs: 'many' is not a whole number"]),
         ({"optimizer": "rmsprop"}, ["optimizer", "'sgd', 'adam', 'adamw' or 'muon'"]),
-        ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "adam has its own"]),
+        ({"optimizer": "adam", "momentum": 0.9}, ["momentum", "belongs to sgd, the optimizer is adam"]),
         ({"optimizer": "sgd", "nesterov": True, "momentum": 0}, ["nesterov", "momentum"]),
         ({"milestones": (0.5,)}, ["milestones", "schedule steps"]),
         ({"schedule": "steps"}, ["milestones"]),
         ({"schedule": "steps", "milestones": (30.0,)}, ["between 0 and 1"]),
-        ({"schedule": "cosine", "warmup_epochs": 5, "epochs": 5}, ["warmup_epochs", "not less than epochs"]),
+        (
+            {"schedule": "cosine", "warmup_epochs": 5, "epochs": 5},
+            ["warmup_epochs", "must be less than epochs"],
+        ),
         ({"warmup_epochs": 1}, ["warmup_epochs", "one_cycle"]),
         ({"size": 128, "resize": 100}, ["resize: 100", "128"]),
-        ({"time": "10m", "epochs": 3}, ["time", "leave epochs"]),
-        ({"time": "ten minutes"}, ["'ten minutes' is no time", "90s, 10m or 1h30m"]),
-        ({"time": "0s"}, ["'0s' is no time"]),
+        ({"time": "10m", "epochs": 3}, ["time", "give time or epochs"]),
+        ({"time": "ten minutes"}, ["'ten minutes' is not a duration", "90s, 10m or 1h30m"]),
+        ({"time": "0s"}, ["'0s' is not a duration"]),
     ],
 )
-def test_unknown_wrong_and_contradictory_settings_are_refused_by_name(
-    settings: dict[str, object], words: list[str]
-) -> None:
+def test_invalid_settings_are_refused_by_name(settings: dict[str, object], words: list[str]) -> None:
     with pytest.raises(RecipeError) as caught:
         Recipe(**settings)
     for word in words:
@@ -82,13 +83,13 @@ def test_unknown_wrong_and_contradictory_settings_are_refused_by_name(
     [
         ("fats", None, ["no recipe 'fats'", "did you mean 'fast'"]),
         ("missing.toml", None, ["missing.toml", "No such file"]),
-        ("bad.toml", "epochs = ", ["bad.toml", "no toml file"]),
-        ("bad.json", "{", ["bad.json", "no json file"]),
+        ("bad.toml", "epochs = ", ["bad.toml", "not a toml file"]),
+        ("bad.json", "{", ["bad.json", "not a json file"]),
         ("list.json", "[1]", ["holds no settings"]),
         ("typo.toml", "epcohs = 3", ["did you mean 'epochs'"]),
     ],
 )
-def test_recipe_files_that_cannot_be_followed(
+def test_invalid_recipe_files_are_refused(
     name: str, content: str | None, words: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -100,12 +101,12 @@ def test_recipe_files_that_cannot_be_followed(
         assert word in str(caught.value)
 
 
-def test_the_tutorials_recipe_is_the_tutorials() -> None:
+def test_the_tutorial_preset_has_the_settings_of_the_tutorial() -> None:
     recipe = Recipe.load("tutorial")
     assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size, recipe.epochs, recipe.size) == (
         "adam", 0.003, 32, 10, 512,
     )  # fmt: skip
-    assert recipe.preprocess(3).min_crop_area == 0.08  # RandomResizedCrop's own
+    assert recipe.preprocess(3).min_crop_area == 0.08  # torchvision's default
 
 
 @pytest.mark.parametrize(
@@ -115,19 +116,19 @@ def test_the_tutorials_recipe_is_the_tutorials() -> None:
         {"random_crop": True, "horizontal_flip": True, "min_crop_area": 1.0, "color_jitter": 0.0},
     ],
 )
-def test_what_is_asked_for_is_done_to_the_photos(asked: dict[str, object]) -> None:
-    look = Recipe(**asked).preprocess(3)
-    assert {name: getattr(look, name) for name in asked} == asked
+def test_augmentation_settings_reach_the_preprocessing(asked: dict[str, object]) -> None:
+    preprocess = Recipe(**asked).preprocess(3)
+    assert {name: getattr(preprocess, name) for name in asked} == asked
 
 
-def test_a_change_is_checked_like_the_whole() -> None:
+def test_changed_settings_are_validated() -> None:
     with pytest.raises(RecipeError, match="momentum"):
         Recipe.load("tutorial").with_settings(momentum=0.9)
     assert Recipe.load("tutorial").with_settings(epochs=1).epochs == 1
 
 
-def test_the_learning_rate_that_nobody_gave_is_the_optimizers_own() -> None:
-    """0.001 suits adamw and starves sgd; what somebody did give stays under any optimizer."""
+def test_the_default_learning_rate_follows_the_optimizer() -> None:
+    """A given learning rate is kept under any optimizer."""
     assert Recipe(optimizer="adamw").learning_rate == Recipe(optimizer="adam").learning_rate == 0.001
     assert Recipe().learning_rate == Recipe(optimizer="muon").learning_rate == 0.06
     assert Recipe().with_settings(optimizer="sgd") == Recipe(
@@ -137,13 +138,13 @@ def test_the_learning_rate_that_nobody_gave_is_the_optimizers_own() -> None:
     assert Recipe.load("textbook").with_settings(optimizer="adam").learning_rate == 0.05
 
 
-def test_a_time_is_read_as_people_write_it() -> None:
+def test_a_time_is_parsed() -> None:
     for text, seconds in (("90s", 90), ("10m", 600), ("1h30m", 5400), ("2h", 7200), ("1m5s", 65)):
         assert Recipe(time=text).seconds == seconds
     assert Recipe().seconds == 0
 
 
-def test_epochs_and_a_time_replace_each_other_and_survive_the_file(tmp_path: Path) -> None:
+def test_epochs_and_a_time_replace_each_other(tmp_path: Path) -> None:
     timed = Recipe(epochs=3).with_settings(time="5m")
     assert timed.time == "5m"
     assert timed.with_settings(epochs=4).time is None
@@ -152,19 +153,19 @@ def test_epochs_and_a_time_replace_each_other_and_survive_the_file(tmp_path: Pat
         assert Recipe.load(tmp_path / name).as_json() == timed.as_json()
 
 
-def test_few_photos_go_into_small_batches_unless_a_size_was_asked_for() -> None:
+def test_few_photos_get_small_batches_unless_a_size_is_given() -> None:
     sizes = {photos: Recipe().for_photos(photos).batch_size for photos in (2, 600, 1100, 2100, 7200, 10**6)}
     assert sizes == {2: 16, 600: 16, 1100: 32, 2100: 64, 7200: 128, 10**6: 128}
     assert Recipe(batch_size=64).for_photos(10).batch_size == 64
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "seen"), [("tutorial", 128, 128), ("textbook", 64, 64), ("textbook", 192, 192)]
+    ("name", "size", "resize"), [("tutorial", 128, 128), ("textbook", 64, 64), ("textbook", 192, 192)]
 )
-def test_another_size_sees_as_much_of_a_photo_as_the_recipes_own(name: str, size: int, seen: int) -> None:
-    """The tutorial takes the whole of the shorter side; not the 128 pixels in the middle of 512."""
+def test_another_size_keeps_the_proportion_of_resize(name: str, size: int, resize: int) -> None:
+    """The tutorial shows the whole shorter side of a photo, at any size."""
     smaller = Recipe.load(name).with_settings(size=size)
-    assert (smaller.size, smaller.preprocess(3).resize) == (size, seen)
+    assert (smaller.size, smaller.preprocess(3).resize) == (size, resize)
     assert Recipe.load(name).with_settings(size=size, resize=200).preprocess(3).resize == 200
     assert Recipe(size=128, resize=160).with_settings(size=64).resize == 80
     assert Recipe().with_settings(size=64).resize is None

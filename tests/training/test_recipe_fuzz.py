@@ -1,4 +1,4 @@
-"""A recipe file is input from strangers: any bytes are a recipe or an answer that names the file."""
+"""Untrusted recipe files: any bytes are a recipe or an error that names the file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ any_folder = settings(max_examples=300, suppress_health_check=[HealthCheck.funct
 
 
 def loaded(path: Path, content: bytes) -> Recipe | None:
-    """The recipe that the file holds; None if it was refused by name."""
+    """Load a recipe; None if it was refused with an error that names the file."""
     path.write_bytes(content)
     refused: RecipeError | None = None
     try:
@@ -44,11 +44,11 @@ def loaded(path: Path, content: bytes) -> Recipe | None:
     except RecipeError as error:
         refused = error
     if refused is not None:
-        said = str(refused)
+        text = str(refused)
         assert str(path) in refused.what
         assert refused.why or refused.do
-        assert len(said) < 5000
-        assert said.replace("\n", "").isprintable()
+        assert len(text) < 5000
+        assert text.replace("\n", "").isprintable()
         return None
     assert 1 <= recipe.epochs <= 100_000
     assert 0 <= recipe.seconds < float("inf")
@@ -59,7 +59,7 @@ def loaded(path: Path, content: bytes) -> Recipe | None:
 
 @any_folder
 @given(content=st.binary(max_size=300), suffix=st.sampled_from([".json", ".toml"]))
-def test_any_bytes_are_answered(content: bytes, suffix: str, tmp_path: Path) -> None:
+def test_any_bytes_are_a_recipe_or_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
     loaded(tmp_path / f"recipe{suffix}", content)
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_recipe_is_another_recipe_or_refused(
 
 @any_folder
 @given(content=st.dictionaries(NAMES, VALUES, max_size=4) | VALUES)
-def test_json_of_any_shape_is_answered(content: Any, tmp_path: Path) -> None:
+def test_any_json_is_a_recipe_or_refused(content: Any, tmp_path: Path) -> None:
     loaded(tmp_path / "recipe.json", json.dumps(content).encode())
 
 
@@ -111,7 +111,7 @@ def test_json_of_any_shape_is_answered(content: Any, tmp_path: Path) -> None:
     ],
     ids=lambda text: text[:24],
 )  # fmt: skip
-def test_what_is_huge_deep_or_no_number_is_refused_soon_and_in_little_memory(
+def test_huge_deep_and_invalid_values_are_refused_fast_and_in_little_memory(
     text: str, tmp_path: Path
 ) -> None:
     path, content = tmp_path / "recipe.json", text.encode()
@@ -126,7 +126,7 @@ def test_what_is_huge_deep_or_no_number_is_refused_soon_and_in_little_memory(
         tracemalloc.stop()
 
 
-def test_a_recipe_that_is_no_file_is_answered_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_recipe_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "loop.toml").symlink_to("loop.toml")
     (tmp_path / "zero.json").symlink_to("/dev/zero")

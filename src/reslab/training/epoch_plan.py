@@ -1,4 +1,4 @@
-"""Plan of each epoch: its image size, its number of steps, and its part of the learning-rate schedule.
+"""Plan of each epoch: its image size, its steps, its part of the learning-rate schedule.
 
 A recipe fixes the number of epochs, or the time. With a time, each epoch is planned just before it starts,
 from the seconds that the epochs before it took. The last epoch is shortened if it would end too late. If the
@@ -97,7 +97,7 @@ def image_sizes(recipe: Recipe, time_budget: TimeBudget | None = None) -> dict[i
 
 
 def possible_image_sizes(recipe: Recipe) -> list[dict[int, float]]:
-    """Return the image sizes that a run of this recipe may get: its own, then smaller ones if time is short."""
+    """Return the image sizes that a run may get: the recipe's own, then smaller ones if time is short."""
     largest = [recipe.size]
     if recipe.time is not None and recipe.progressive_resizing:
         largest += [_round_size(recipe.size, fraction) for fraction in SMALLER_SIZE_FRACTIONS]
@@ -191,7 +191,7 @@ def next_epoch_in_time(
     fitting = seconds / costs[size]  # epochs of this size
     if past_epochs and fitting < MIN_EPOCH_FRACTION:
         return None
-    # the time for one to two epochs is halved: a remainder too short to run would leave the schedule unfinished
+    # time for one to two epochs is halved: a remainder too short to run would leave the schedule unfinished
     part = fitting / 2 if 1 + MIN_EPOCH_FRACTION <= fitting < 2 else min(1.0, fitting)
     start = past_epochs[-1].end if past_epochs else 0.0
     is_last = fitting - part < MIN_EPOCH_FRACTION
@@ -216,7 +216,7 @@ def epochs_left(
     costs: Mapping[int, float],
     past_epochs: Sequence[EpochPlan] = (),
 ) -> dict[int, float]:
-    """Return the epochs left at each size that use up the time and give every size its fraction of the run."""
+    """Return the epochs left at each size, so that they use up the time and keep the sizes' fractions."""
     ends = _ends_by_size(sorted(sizes), past_epochs)
     done = {size: end - start for (size, end), start in zip(ends.items(), (0, *ends.values()), strict=False)}
 

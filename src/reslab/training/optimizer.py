@@ -1,4 +1,4 @@
-"""Parameter groups, the learning-rate curve and weight averaging."""
+"""Optimizer with its parameter groups, learning-rate schedule, freezing, weight averaging."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from reslab.networks.precision import Precision
 from .muon import Muon
 from .recipe import Recipe
 
-HEAD_RATE = 1 / 60  # muon: share of the learning rate for what AdamW updates, the head and the batch norms
-ROUNDING = 1e-9  # of shares of a run
-WARMUP, START, END = 0.25, 1 / 25, 1 / 1000  # one_cycle: share of the run that rises, first and last rate
+MUON_ADAMW_RATE = 1 / 60  # muon: relative learning rate of what AdamW updates, the head and batch norms
+PROGRESS_ROUNDING = 1e-9
+# one_cycle: fraction of the run that rises; first and last learning rate, relative to the largest
+ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.25, 1 / 25, 1 / 1000
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision) -> torch.optim.Optimizer:
-    """Weight decay on weights; none on biases and batch norm (Goyal 2017, section 5.1).
+    """Create the recipe's optimizer, with weight decay on weights but not on biases and batch norm.
 
-    Each group has a `rate`, its share of the learning rate. Fused: one pass over weights, gradients and
-    averages instead of one for every term of the formula. SGD has the same bits either way, Adam differs in
-    the last one.
+    Goyal et al. 2017, section 5.1. Each parameter group has a `rate`, relative to the learning rate. The
+    optimizers are fused, which reads the weights once: for SGD the weights stay bit-identical, for Adam not.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     kinds = {
@@ -38,7 +38,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision) -> 
         {
             "params": params,
             "weight_decay": 0.0 if kind == "vectors" else recipe.weight_decay,
-            "rate": HEAD_RATE if recipe.optimizer == "muon" and kind != "convolutions" else 1.0,
+            "rate": MUON_ADAMW_RATE if recipe.optimizer == "muon" and kind != "convolutions" else 1.0,
         }
         for kind, params in kinds.items()
     ]
@@ -48,12 +48,16 @@ def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision) -> 
     if recipe.optimizer == "sgd":
         momentum = 0.9 if recipe.momentum is None else recipe.momentum
         return torch.optim.SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov, fused=fused)
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, recipe.learning_rate, fused=fused)
+    optimizer_class = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return optimizer_class(groups, recipe.learning_rate, fused=fused)
 
 
 def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
-    """Takes the gradients from the named parts. RecipeError if there is no such part, or nothing is left."""
+    """Turn off the gradients of the named submodules.
+
+    Raises:
+        RecipeError: there is no such submodule, or nothing is left to train.
+    """
     known = [name for name, _ in network.named_modules() if name]
     for part in parts:
         if part not in known:
@@ -64,12 +68,9 @@ def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def as_free_as_before(network: nn.Module | None) -> Iterator[None]:
-    """What the block freezes is free again behind it: the next training may have other parts frozen."""
-    flags = [
-        (parameter, parameter.requires_grad)
-        for parameter in (() if network is None else network.parameters())
-    ]
+def restore_requires_grad(network: nn.Module | None) -> Iterator[None]:
+    """Restore every parameter's requires_grad on exit."""
+    flags = [(p, p.requires_grad) for p in (network.parameters() if network is not None else ())]
     try:
         yield
     finally:
@@ -78,49 +79,51 @@ def as_free_as_before(network: nn.Module | None) -> Iterator[None]:
 
 
 def train_mode(network: nn.Module, frozen: tuple[str, ...]) -> None:
-    """Train mode, but for the frozen parts: their batch norm keeps its statistics."""
+    """Put `network` into train mode, except frozen parts: their batch norm keeps its statistics."""
     network.train()
     for part in frozen:
         network.get_submodule(part).eval()
 
 
-def learning_rate_at(recipe: Recipe, done: float, step: float) -> float:
-    """The learning rate of an update: a function of the place in the run, without a state.
+def learning_rate_at(recipe: Recipe, progress: float, progress_per_step: float) -> float:
+    """Return the learning rate of one update. It depends on the progress of the run alone.
 
-    `done`: the share of the run that is done before it, 0 to 1; `step`: the share that it is itself.
+    Args:
+        progress: of the run before the update, 0 to 1.
+        progress_per_step: of one update.
     """
     warmup = recipe.warmup_epochs / recipe.epochs
-    if done < warmup:
-        return recipe.learning_rate * (done + step) / (warmup + step)
+    if progress < warmup:
+        return recipe.learning_rate * (progress + progress_per_step) / (warmup + progress_per_step)
     if recipe.schedule == "steps":
-        passed = sum(done + ROUNDING >= milestone for milestone in recipe.milestones)
+        passed = sum(progress + PROGRESS_ROUNDING >= milestone for milestone in recipe.milestones)
         return recipe.learning_rate * 0.1**passed
     if recipe.schedule == "cosine":
-        done = (done - warmup) / (1 - warmup)
-        return recipe.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        progress = (progress - warmup) / (1 - warmup)
+        return recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
     if recipe.schedule == "one_cycle":
-        return recipe.learning_rate * _one_cycle(done + step)
+        return recipe.learning_rate * _one_cycle(progress + progress_per_step)
     return recipe.learning_rate
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Gives every group its share of the learning rate."""
+    """Set the learning rate of every parameter group, times the group's `rate`."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["rate"]
 
 
-def _one_cycle(done: float) -> float:
-    """Smith 2018: up in a straight line, down along a cosine."""
-    if done < WARMUP:
-        return START + (1 - START) * done / WARMUP
-    fall = (1 - math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2
-    return 1 + (END - 1) * fall
+def _one_cycle(progress: float) -> float:
+    """Rise linearly, fall along a cosine (Smith 2018, "A disciplined approach", section 4.1)."""
+    if progress < ONE_CYCLE_RISE:
+        return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * progress / ONE_CYCLE_RISE
+    fall = (1 - math.cos(math.pi * (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))) / 2
+    return 1 + (ONE_CYCLE_END - 1) * fall
 
 
 def make_average(network: nn.Module, decay: float) -> AveragedModel | None:
-    """An exponential average of weights and statistics, or None for decay 0.
+    """Create an exponential average of the weights and buffers of `network`; None for decay 0.
 
-    It starts quickly and slows down to `decay`, so that the first epochs are not measured on stale weights.
+    Its decay grows to `decay`, so that the first epochs are not validated on the initial weights.
     """
     if decay == 0:
         return None

@@ -1,4 +1,4 @@
-"""Recipe: every setting of a training, typed, explained and checked where it stands; the named recipes."""
+"""Recipe: every setting of a training, typed, explained and validated."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from reslab.untrusted import first_messages, validation_messages
 
 from .recipe_presets import RECIPES, read_settings
 
-# What suits one rule of the update spoils the training under another.
-DEFAULTS_OF = {
+OPTIMIZER_DEFAULTS = {
     "sgd": {"learning_rate": 0.05, "weight_decay": 5e-4},
     "adam": {"learning_rate": 0.001, "weight_decay": 0.0},
     "adamw": {"learning_rate": 0.001, "weight_decay": 0.05},
@@ -27,9 +26,14 @@ DEFAULTS_OF = {
 
 
 class Recipe(BaseModel):
-    """Everything that decides how a network is trained; every field is a flag of `reslab train`.
+    """All settings of a training. Every field is also a flag of `reslab train`.
 
-    Raises RecipeError for a setting that is unknown, out of range or contradicts another.
+    `Recipe()` is the preset "fast". The description of each field is in `Recipe.model_fields` and in
+    `reslab train --help`. Fields that are not given follow from others: learning rate and weight decay from
+    the optimizer, the batch size from the number of photos.
+
+    Raises:
+        RecipeError: a setting is unknown, out of range, or contradicts another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=200)
@@ -37,75 +41,106 @@ class Recipe(BaseModel):
     epochs: int = Field(12, ge=1, le=100_000, description="passes over the training photos")
     time: str | None = Field(
         None,
-        description="90s, 10m or 1h30m, from the first line to the last: as many epochs as fit, of smaller "
-        "pictures (if they may grow) where few do; what fits depends on the clock, and so may the bits",
+        description="duration of the whole run, instead of epochs: 90s, 10m or 1h30m; if it allows few "
+        "epochs, images are smaller (with progressive resizing); results depend on the machine's speed",
     )
     batch_size: int = Field(
-        128, ge=2, le=2**20, description="photos per update; where there are few photos, by default fewer"
+        128, ge=2, le=2**20, description="photos per update; by default 16 to 128, fewer for few photos"
     )
-    size: int = Field(128, ge=8, le=2048, description="side of the square that the network sees, in pixels")
+    size: int = Field(128, ge=8, le=2048, description="height and width of the network's input, in pixels")
     resize: int | None = Field(
         None,
         ge=8,
         le=4096,
-        description="shorter side before the centre crop; default 8/7 of size, or the recipe's share",
+        description="shorter side of a photo before the centre crop, in pixels; by default 8/7 of size, or "
+        "in proportion as in the recipe",
     )
     progressive_resizing: bool = Field(
-        True, description="begin with pictures of half of size, then of three quarters of it"
+        True,
+        description="train 40 % of the epochs at half of size, 40 % at three quarters, the rest at full size "
+        "(Tan and Le 2021, section 4)",
     )
 
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
-        "muon", description="the rule of the update; muon: Jordan 2024"
+        "muon", description="sgd, adam (Kingma 2015), adamw (Loshchilov 2019) or muon (Jordan 2024)"
     )
     learning_rate: float = Field(
         0.06,
         gt=0,
         le=1e35,
-        description="the largest one that the schedule reaches; of sgd by default 0.05, of adam, adamw 0.001",
+        description="largest learning rate of the schedule; by default 0.05 for sgd, 0.001 for adam, adamw",
     )
-    momentum: float | None = Field(None, ge=0, lt=1, description="of sgd; default 0.9")
-    nesterov: bool = Field(False, description="look ahead along the momentum (Sutskever 2013)")
+    momentum: float | None = Field(None, ge=0, lt=1, description="momentum of sgd; by default 0.9")
+    nesterov: bool = Field(False, description="Nesterov momentum for sgd (Sutskever 2013)")
     weight_decay: float = Field(
         0.05,
         ge=0,
         le=1000,
-        description="on weights, not on biases and batch norm; of sgd by default 0.0005, of adam 0",
+        description="decay of weights, not of biases and batch norm (Goyal 2017, section 5.1); by default "
+        "0.0005 for sgd, 0 for adam",
     )
     schedule: Literal["constant", "steps", "cosine", "one_cycle"] = Field(
-        "one_cycle", description="the learning rate over the run; one_cycle: Smith 2018"
+        "one_cycle",
+        description="learning rate over the run: constant, steps (He 2015), cosine (Loshchilov 2017) or "
+        "one_cycle (Smith 2018)",
     )
     milestones: tuple[float, ...] = Field(
-        (), description="steps: where in the run, 0 to 1, the learning rate is divided by ten"
+        (),
+        description="for schedule steps: fractions of the run, 0 to 1, at which the rate is divided by ten",
     )
-    warmup_epochs: float = Field(0, ge=0, description="linear start from zero (Goyal 2017, section 2.2)")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Szegedy 2015, section 7")
+    warmup_epochs: float = Field(
+        0, ge=0, description="epochs of linear warmup of the learning rate (Goyal 2017, section 2.2)"
+    )
+    label_smoothing: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="probability spread over all classes in the loss (Szegedy 2015, section 7)",
+    )
     weight_averaging: float = Field(
         0,
         ge=0,
         lt=1,
-        description="decay of an average of the weights, which is then validated and kept; 0: off",
+        description="decay per step of an exponential average of the weights, which is then validated and "
+        "saved; 0 turns it off",
     )
-    zero_init_residual: bool = Field(False, description="each block starts as the identity (Goyal 2017)")
-    freeze: tuple[str, ...] = Field((), description="parts that stay as they are: conv1 bn1 layer1")
+    zero_init_residual: bool = Field(
+        False, description="start each block as the identity (Goyal 2017, section 5.1)"
+    )
+    freeze: tuple[str, ...] = Field((), description="parts that are not trained, such as conv1 bn1 layer1")
     stem: Literal["imagenet", "small"] | None = Field(
-        None, description="small: 3x3 without pooling, for pictures under 64 pixels; default: the network's"
+        None,
+        description="imagenet: 7x7, stride 2, max pooling; small: 3x3, for images under 64 pixels; by "
+        "default the network's own",
     )
 
     truncated: Literal["refuse", "keep"] = Field(
-        "refuse", description="keep: use what is there of a JPEG that lacks its end, here and in the model"
+        "refuse", description="JPEGs whose end is missing: refuse them, or keep what is there"
     )
-    random_crop: bool = Field(True, description="train on random parts of the photos, else on their centre")
-    min_crop_area: float = Field(0.35, gt=0, le=1, description="the smallest part, as a share of the area")
-    horizontal_flip: bool = Field(True, description="mirror half of the photos")
-    color_jitter: float = Field(0, ge=0, le=1, description="vary brightness, contrast, saturation")
+    random_crop: bool = Field(
+        True, description="train on random crops (Szegedy 2014, section 6), else on the centre crop"
+    )
+    min_crop_area: float = Field(
+        0.35, gt=0, le=1, description="smallest area of a random crop, as a fraction of the photo"
+    )
+    horizontal_flip: bool = Field(True, description="mirror half of the training photos")
+    color_jitter: float = Field(
+        0, ge=0, le=1, description="largest random change of brightness, contrast and saturation, 0 to 1"
+    )
 
-    seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same bits on one machine")
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="cut from train if there is no val/")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    precision: str = Field(
-        "auto", description="fp32, bf16; behind it +channels_last, +compiled or both; auto: measured here"
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="the same seed gives the same weights on the same machine"
     )
-    workers: int = Field(0, ge=0, le=256, description="processes that prepare batches; 0: this one")
+    val_fraction: float = Field(
+        0.1, gt=0, lt=1, description="fraction of train that becomes val, if there is no val/"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: str = Field(
+        "auto",
+        description="fp32 or bf16, followed by +channels_last, +compiled or both; auto times them and takes "
+        "the fastest",
+    )
+    workers: int = Field(0, ge=0, le=256, description="processes that load batches; 0 loads them in this one")
     cache: bool = Field(True, description="keep decoded photos in the user's cache folder")
     checkpoint_minutes: float = Field(5, gt=0, description="minutes between checkpoints within an epoch")
 
@@ -113,50 +148,49 @@ class Recipe(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise _answer(error) from None
+            raise _recipe_error(error) from None
 
     @model_validator(mode="after")
-    def _follow_optimizer(self) -> Self:
-        """What was not said follows from the optimizer, and still counts as not said."""
-        unsaid = DEFAULTS_OF[self.optimizer].keys() - self.model_fields_set
-        self.__dict__.update({name: DEFAULTS_OF[self.optimizer][name] for name in unsaid})
+    def _set_optimizer_defaults(self) -> Self:
+        """Fill in settings that were not given. They still count as not given in model_fields_set."""
+        defaults = OPTIMIZER_DEFAULTS[self.optimizer]
+        self.__dict__.update({n: v for n, v in defaults.items() if n not in self.model_fields_set})
         return self
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        """Settings that are fine alone and contradict each other."""
+    def _check_combinations(self) -> Self:
         for contradiction, why in (
             (
                 self.optimizer != "sgd" and self.momentum is not None,
-                f"momentum: {self.optimizer} has its own; leave momentum away or use optimizer sgd",
+                f"momentum: it belongs to sgd, the optimizer is {self.optimizer}; leave one of them out",
             ),
             (
                 self.nesterov and (self.optimizer != "sgd" or self.momentum == 0),
-                "nesterov: it needs sgd with momentum",
+                "nesterov: it needs optimizer sgd with momentum",
             ),
             (
                 bool(self.milestones) != (self.schedule == "steps"),
-                "milestones: they belong to schedule steps, which needs them; give both or neither",
+                "milestones: schedule steps needs them, other schedules have none; give both or neither",
             ),
             (
                 any(not 0 < m < 1 for m in self.milestones),
-                "milestones: each is a share of the run between 0 and 1",
+                "milestones: each must be a fraction of the run between 0 and 1",
             ),
             (
                 self.warmup_epochs >= self.epochs,
-                f"warmup_epochs: {self.warmup_epochs:g} is not less than epochs, which is {self.epochs}",
+                f"warmup_epochs: {self.warmup_epochs:g} must be less than epochs, which is {self.epochs}",
             ),
             (
                 self.warmup_epochs > 0 and self.schedule == "one_cycle",
-                "warmup_epochs: schedule one_cycle warms up by itself; leave one of them away",
+                "warmup_epochs: schedule one_cycle has its own warmup; leave one of them out",
             ),
             (
                 self.time is not None and ("epochs" in self.model_fields_set or self.warmup_epochs > 0),
-                "time: it decides the epochs itself; leave epochs and warmup_epochs away, or time",
+                "time: it replaces epochs and warmup_epochs; give time or epochs",
             ),
             (
                 self.time is not None and not self.seconds,
-                f"time: {reprlib.repr(self.time)} is no time; write 90s, 10m or 1h30m",
+                f"time: {reprlib.repr(self.time)} is not a duration; write 90s, 10m or 1h30m",
             ),
             (
                 self.resize is not None and self.resize < self.size,
@@ -169,15 +203,15 @@ class Recipe(BaseModel):
 
     @property
     def seconds(self) -> float:
-        """`time` in seconds; 0 if it is none."""
+        """`time` in seconds; 0 without a time."""
         parts = re.fullmatch(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", self.time or "")
         hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
         return 3600.0 * hours + 60.0 * minutes + seconds
 
     def for_photos(self, count: int) -> Recipe:
-        """This recipe with the batch size that suits `count` training photos, unless one was asked for.
+        """Return this recipe with a batch size for `count` training photos, unless one was given.
 
-        Few photos in large batches would be few updates: so 32 an epoch, in batches of 16 to 128.
+        The batch size is a power of two from 16 to 128 that gives at least 32 updates per epoch if possible.
         """
         if "batch_size" in self.model_fields_set:
             return self
@@ -185,30 +219,37 @@ class Recipe(BaseModel):
         return self.with_settings(batch_size=fitting)
 
     def with_settings(self, **settings: Any) -> Recipe:
-        """This recipe with some settings changed. Raises RecipeError.
+        """Return this recipe with some settings changed.
 
-        What belongs to another optimizer or schedule than the new one is left behind; a new `size` without a
-        `resize` keeps its share of the photo.
+        Settings of another optimizer or schedule than the new one are dropped. A new `size` without a
+        `resize` keeps the proportion of the two.
+
+        Raises:
+            RecipeError: a setting is unknown, out of range, or contradicts another.
         """
         kept = {name: getattr(self, name) for name in self.model_fields_set}
         if settings.get("optimizer", "sgd") != "sgd":
             kept |= {"momentum": None, "nesterov": False}
         if settings.get("schedule", "steps") != "steps":
             kept["milestones"] = ()
-        for said, other in (("time", "epochs"), ("epochs", "time")):
-            if settings.get(said) is not None:
-                kept.pop(other, None)
+        for given, replaced in (("time", "epochs"), ("epochs", "time")):
+            if settings.get(given) is not None:
+                kept.pop(replaced, None)
         size, resize = settings.get("size"), kept.get("resize")
         if isinstance(size, Integral) and resize is not None:
             kept["resize"] = round(resize * size / self.size)
         return Recipe(**{**kept, **settings})
 
     def preprocess(self, channels: int) -> Preprocess:
-        """What is done to a photo before a network of that many input channels (1 or 3) sees it."""
+        """Return the preprocessing for a network with `channels` input channels.
+
+        Raises:
+            RecipeError: `channels` is not 1 or 3.
+        """
         if channels not in (1, 3):
             raise RecipeError(
-                f"photos have 1 or 3 channels, and the network takes {channels}",
-                "",
+                f"the network takes {channels} channels",
+                "photos have 3 channels, or 1 if they are converted to grey",
                 "build it with in_channels=3, or 1 for grey",
             )
         return Preprocess(
@@ -225,7 +266,11 @@ class Recipe(BaseModel):
         )
 
     def save(self, path: Path | str) -> None:
-        """Writes .json or .toml, as the suffix says."""
+        """Write the recipe as .toml, or as JSON with any other suffix.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         import tomli_w
 
         path = Path(path)
@@ -236,12 +281,19 @@ class Recipe(BaseModel):
             files.write_json(path, self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """Every setting by its name; of a recipe with a time all but the epochs."""
+        """Return every setting by name, without `epochs` if the recipe has a time."""
         return self.model_dump(mode="json", exclude={"epochs"} if self.time is not None else None)
 
     @staticmethod
     def load(name: str | Path) -> Recipe:
-        """A recipe by its name, or from a .json or .toml file. Raises RecipeError."""
+        """Load a recipe.
+
+        Args:
+            name: fast, finetune, paper, textbook or tutorial, or the path of a .json or .toml file.
+
+        Raises:
+            RecipeError: there is no such recipe, or the file cannot be read or is invalid.
+        """
         path = Path(name)
         if str(name) in RECIPES:
             return Recipe(**RECIPES[str(name)])
@@ -257,16 +309,16 @@ class Recipe(BaseModel):
             raise RecipeError(what, error.why, error.do) from None
 
 
-def _answer(error: ValidationError) -> RecipeError:
-    """pydantic's list of faults as one answer, by the names of the settings."""
-    unknown = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
-    said = [f"there is no setting {reprlib.repr(name)}" for name in unknown]
-    said += [fault for fault in validation_messages(error) if not fault.endswith(" is not known")]
+def _recipe_error(error: ValidationError) -> RecipeError:
+    """Convert pydantic's errors to one RecipeError, with the nearest names for unknown settings."""
+    unknown = [str(details["loc"][0]) for details in error.errors() if details["type"] == "extra_forbidden"]
+    problems = [f"there is no setting {reprlib.repr(name)}" for name in unknown]
+    problems += [text for text in validation_messages(error) if not text.endswith(" is not known")]
     do = "; ".join(
         f"{reprlib.repr(name)[1:-1]}: {nearest(name[:80], Recipe.model_fields)}" for name in unknown[:3]
     )
     return RecipeError(
-        f"this recipe cannot be followed: {first_messages(said)}",
+        f"this recipe is invalid: {first_messages(problems)}",
         "",
         do or "`reslab train --help` explains every setting",
     )

@@ -1,4 +1,4 @@
-"""Estimated duration of a training's epochs, measured before the first, and its time budget."""
+"""Estimated duration of epochs, measured before the first, and the time budget of a run."""
 
 from __future__ import annotations
 

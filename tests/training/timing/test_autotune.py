@@ -15,7 +15,7 @@ import reslab
 from reslab import Photos, Recipe, cifar_resnet20, prepare
 from reslab.errors import RecipeError
 from reslab.files import UNFINISHED, UNFINISHED_MAX_AGE_S
-from reslab.networks.precision import CANDIDATES, parse_precision
+from reslab.networks.precision import UNCOMPILED, parse_precision
 from reslab.training.muon import Muon
 from reslab.training.optimizer import make_optimizer
 from reslab.training.timing.autotune import measure_precision
@@ -42,7 +42,7 @@ def test_auto_picks_the_fastest_timed_precision_and_caches_it(auto: Recipe, own_
     assert len(lines) == 1
     assert first.precision == next(iter(first.images_per_second))
     assert first.threads == torch.get_num_threads()
-    assert set(first.images_per_second) <= set(CANDIDATES)
+    assert set(first.images_per_second) <= set(UNCOMPILED)
     assert str(first).startswith(f"precision {first.precision}, fastest of {first.precision} ")
     assert measure(network, auto, lines) == first
     assert len(lines) == 1  # the second time it comes from the cache
@@ -57,7 +57,7 @@ def test_auto_picks_the_fastest_timed_precision_and_caches_it(auto: Recipe, own_
 
 
 def test_a_short_run_does_not_time_every_candidate(small: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reslab.training.timing.autotune.multiplies_bf16", lambda: True)
+    monkeypatch.setattr("reslab.training.timing.autotune.has_fast_bf16", lambda: True)
     measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision="auto", epochs=1))
     assert measured.precision == "fp32"
     assert list(measured.images_per_second) == ["fp32"]
@@ -66,7 +66,7 @@ def test_a_short_run_does_not_time_every_candidate(small: Recipe, monkeypatch: p
 def test_a_precision_that_gives_another_loss_is_not_chosen(
     auto: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reslab.training.timing.autotune.multiplies_bf16", lambda: True)
+    monkeypatch.setattr("reslab.training.timing.autotune.has_fast_bf16", lambda: True)
 
     class WrongAndFastInBf16(torch.nn.Module):
         def __init__(self) -> None:
@@ -88,7 +88,7 @@ def test_a_precision_that_gives_another_loss_is_not_chosen(
 def test_bf16_is_not_tried_on_a_processor_without_it(
     has_bf16: bool, auto: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reslab.training.timing.autotune.multiplies_bf16", lambda: has_bf16)
+    monkeypatch.setattr("reslab.training.timing.autotune.has_fast_bf16", lambda: has_bf16)
     network, dtypes, lines = cifar_resnet20(num_classes=2), set[torch.dtype](), list[str]()
     network.conv1.register_forward_hook(lambda module, images, output: dtypes.add(output.dtype))
     measure(network, auto, lines)
@@ -97,7 +97,7 @@ def test_bf16_is_not_tried_on_a_processor_without_it(
     assert ("has no bf16" in lines[-1]) == (not has_bf16)
 
 
-@pytest.mark.parametrize("precision", CANDIDATES)
+@pytest.mark.parametrize("precision", UNCOMPILED)
 def test_timed_steps_use_the_same_optimizer_as_the_training(
     precision: str, small: Recipe, photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +117,7 @@ def test_timed_steps_use_the_same_optimizer_as_the_training(
         assert optimizer.dtype == dtype
 
 
-@pytest.mark.parametrize("precision", CANDIDATES)
+@pytest.mark.parametrize("precision", UNCOMPILED)
 def test_a_named_precision_is_used_and_timed(small: Recipe, precision: str) -> None:
     measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision=precision))
     assert measured.precision == precision
@@ -185,7 +185,7 @@ def test_a_run_records_the_precision_and_a_second_run_gives_the_same_weights(
     ]
     first, second = (run.about["measured"] for run in runs)
     assert first == second
-    assert first["precision"] in CANDIDATES
+    assert first["precision"] in UNCOMPILED
     assert torch.equal(*(run.classifier.network.fc.weight for run in runs))
 
 
@@ -210,9 +210,7 @@ def test_networks_that_differ_only_in_their_blocks_are_measured_separately(
     small: Recipe, own_cache: Path
 ) -> None:
     without_weights = partial(reslab.BasicBlock, shortcut="A")
-    networks = [
-        cifar_resnet20(num_classes=2, block=block) for block in (without_weights, reslab.PlainBlock)
-    ]
+    networks = [cifar_resnet20(num_classes=2, block=block) for block in (without_weights, reslab.PlainBlock)]
     assert len({sum(p.numel() for p in network.parameters()) for network in networks}) == 1
     for network in networks:
         measure(network, small)

@@ -1,4 +1,4 @@
-"""Choice of the fastest precision for a training on this machine, by timing a few steps of each.
+"""Choice of the fastest precision on this machine, by timing a few training steps of each.
 
 No rule predicts it: bf16 is twice as fast on one processor and a hundred times slower on another. A candidate
 must give the loss of fp32. The choice is cached per machine and setting, so that a second run with the same
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reslab.hardware import cores, multiplies_bf16, processor
-from reslab.networks.precision import CANDIDATES, Precision, parse_precision
+from reslab.hardware import cores, has_fast_bf16, processor_name
+from reslab.networks.precision import UNCOMPILED, Precision, parse_precision
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.randomness import torch_seeded
 from reslab.training.failures import translate_out_of_memory
@@ -87,7 +87,7 @@ def _cache_key(
 ) -> str:
     parts = (
         f"version {MEASUREMENT_VERSION}",
-        processor(),
+        processor_name(),
         f"{cores()} cores",
         torch.cuda.get_device_name(device) if device.type == "cuda" else device,
         torch.__version__,
@@ -109,7 +109,7 @@ def _cache_key(
 
 def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any]) -> list[Precision]:
     """Return the precisions to time, fp32 first if there are several."""
-    lacks_bf16 = device.type == "cpu" and not multiplies_bf16()
+    lacks_bf16 = device.type == "cpu" and not has_fast_bf16()
     if recipe.precision != "auto":
         asked = parse_precision(recipe.precision)
         say("timing a training step ...")
@@ -117,7 +117,7 @@ def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any])
             say("WARNING: this processor has no bf16: a step may take a hundred times as long as in fp32")
         return [asked]
     say("timing training steps to find the fastest precision ...")
-    exact, *others = CANDIDATES.values()
+    exact, *others = UNCOMPILED.values()
     supported = [p for p in others if p.number_format == "fp32" or not (lacks_bf16 or device.type == "mps")]
     return [exact, *reversed(supported)]  # most often the last is the fastest; a short run may time few
 

@@ -60,7 +60,7 @@ def time_steps(
     def step() -> tuple[float, float]:
         started = time.perf_counter()
         placed = precision.place_images(images, device)
-        with precision.compiling_answered():
+        with precision.convert_compile_errors():
             with precision.autocast(device):
                 logits = forward(placed)
             loss = cross_entropy(logits.float(), labels)
@@ -96,9 +96,7 @@ def compiled_step_seconds(
         return None
     plain = time_steps(network, recipe, precision, device, images, len(images))
     try:
-        compiled = time_steps(
-            network, recipe, replace(precision, compiled=True), device, images, len(images)
-        )
+        compiled = time_steps(network, recipe, replace(precision, compiled=True), device, images, len(images))
     except RecipeError:
         return None
     compiling = compiled.first_seconds * len(image_sizes(recipe))
