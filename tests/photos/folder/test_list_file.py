@@ -65,13 +65,13 @@ def test_a_missing_folder_is_not_reported_as_missing_photos(listed: Path) -> Non
 HEADERS: dict[str, tuple[Row, str]] = {
     "format": ({"format": "another"}, "is neither a folder nor a list of photos"),
     "version": ({"version": 2}, "is a list of version 2"),
-    "classes": ({"classes": "blue"}, "classes is 'blue'"),
-    "class": ({"classes": ["blue", 3]}, "not a list of names"),
-    "twice": ({"classes": ["blue", "red", "red"]}, "names a class twice"),
+    "classes": ({"classes": "blue"}, "different names"),
+    "class": ({"classes": ["blue", 3]}, "different names"),
+    "twice": ({"classes": ["blue", "red", "red"]}, "different names"),
     "fewer": ({"classes": ["blue"]}, "class 'red', but there are only 1 classes (blue)"),
     "count": ({"photos": 11}, "announces 11 photos, but 12 follow"),
-    "no count": ({"photos": True}, "photos is True, not a count"),
-    "folder": ({"folder": 3}, "folder is 3"),
+    "no count": ({"photos": True}, "a count"),
+    "folder": ({"folder": 3}, "a path"),
     "no folder": ({"folder": "a\0b"}, "which does not exist"),
     "long": ({"folder": "x" * 5000}, "which does not exist"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from .duplicate_findings import PlacedDuplicates, find_matches
 from .findings import KINDS, Finding, Tiny, explanation
 from .folder_findings import class_findings, name_findings
 from .folder_stats import FolderPhotos, FolderStats, find_files, iter_stats
-from .photo_stats import photo_findings
 
 EXAMPLES = 3  # findings of each kind that are printed
 TEXT_WIDTH = 100  # columns
@@ -28,7 +26,7 @@ TINY_SIDE = 32  # pixels: a photo with a shorter side is tiny, if most are more 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """What `fix` needs of a check: every photo, its digest (N, 16), its pixels (N,), and the duplicates."""
+    """Input of fix(): every photo, its digest (N, 16), its number of pixels (N,), and the duplicates."""
 
     files: FolderPhotos
     digests: NDArray[np.uint8]
@@ -53,7 +51,7 @@ class Check:
 
     @property
     def spoils_training(self) -> bool:
-        """Whether a finding would spoil a training."""
+        """True if a finding would spoil a training."""
         return any(finding.spoils_training for finding in self.findings)
 
     def by_kind(self) -> dict[type[Finding], list[Finding]]:
@@ -113,29 +111,26 @@ def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True
         UsageError: `source` is of another type.
     """
     files = find_files(source)
-    stats, found = FolderStats(len(files)), list[Finding]()
+    stats = FolderStats(files)
     for photo, (content, measured) in enumerate(iter_stats(files, truncated, progress)):
         stats.add(photo, content, measured)
-        file = files[photo]
-        found += [kind(*file, why) for kind, why in photo_findings(measured, os.path.splitext(file.path)[1])]
     if files.listing:
         splits = files.listing.splits
         ends = np.cumsum([len(photos) for photos in splits.values()])
         files.listing.check_unchanged(dict(zip(splits, np.split(stats.digests, ends[:-1]), strict=True)))
-    found += find_tiny(files, stats.sizes)
-    return build_check(files, stats, stats.duplicates(files), found)
+    return build_check(stats)
 
 
-def build_check(
-    files: FolderPhotos, stats: FolderStats, duplicates: PlacedDuplicates, found: list[Finding]
-) -> Check:
-    """Add findings on duplicates, classes and names to those `found` in single photos."""
+def build_check(stats: FolderStats) -> Check:
+    """Add findings on duplicates, classes, names and sizes to those in single photos."""
+    files, duplicates = stats.files, stats.duplicates()
+    found = [*stats.findings, *find_tiny(files, stats.sizes)]
     for match in find_matches(duplicates):
         other = files.paths[match.earlier]
         found.append(match.kind(*files[match.photo], match.why(other), other))
     found += [*class_findings(files.counts), *name_findings(files)]
-    pixels = stats.sizes.astype(np.int64).prod(axis=1)
     found.sort(key=lambda finding: KINDS.index(type(finding)))
+    pixels = stats.sizes.astype(np.int64).prod(axis=1)
     inputs = CheckInputs(files, stats.digests, pixels, duplicates)
     return Check(files.folder, len(files), tuple(found), inputs)
 

@@ -1,4 +1,4 @@
-"""Kinds of findings, one small class each; the docstring is the explanation that users see."""
+"""Kinds of findings, one small class each, with the explanation that users see as its docstring."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Finding:
 def explanation(kind: type[Finding]) -> dict[str, str]:
     """Return {"What": ..., "Why it spoils": ..., "Example": ..., "Instead": ...} from a kind's docstring."""
     text = " ".join(inspect.cleandoc(kind.__doc__ or "").split())
-    pieces = re.split(rf"(?:^| )({'|'.join(PARTS)}): ", text)
-    return {name: part.strip() for name, part in zip(pieces[1::2], pieces[2::2], strict=True)}
+    pieces = re.split(rf" (?:{'|'.join(PARTS[1:])}): ", text)
+    return dict(zip(PARTS, [pieces[0][0].lower() + pieces[0][1:], *pieces[1:]], strict=True))
 
 
 class Empty(Finding):
-    """What: a file of zero bytes. Why it spoils: there is nothing to learn from, and a training skips it.
+    """A file of zero bytes. Why it spoils: there is nothing to learn from, and a training skips it.
     Example: a download that failed before its first byte. Instead: download it again, or remove it."""
 
     kind = "empty file"
@@ -66,7 +66,7 @@ class Empty(Finding):
 
 
 class NotAnImage(Finding):
-    """What: a file with an image's suffix that is not an image. Why it spoils: it cannot be decoded, and a
+    """A file with an image's suffix that is not an image. Why it spoils: it cannot be decoded, and a
     training skips it. Example: a web page saved as cat.jpg. Instead: remove it."""
 
     kind = "not an image"
@@ -74,7 +74,7 @@ class NotAnImage(Finding):
 
 
 class Truncated(Finding):
-    """What: a photo whose end is missing. Why it spoils: it cannot be decoded completely, and a training
+    """A photo whose end is missing. Why it spoils: it cannot be decoded completely, and a training
     skips it. Example: a download that was interrupted. Instead: download it again, remove it, or train with
     --truncated keep to use the part that exists."""
 
@@ -83,7 +83,7 @@ class Truncated(Finding):
 
 
 class Unreadable(Finding):
-    """What: a photo that cannot be opened or decoded. Why it spoils: a training skips it. Example: a file
+    """A photo that cannot be opened or decoded. Why it spoils: a training skips it. Example: a file
     that you have no permission to read, or one with a damaged header. Instead: correct its permissions,
     replace it or remove it."""
 
@@ -92,7 +92,7 @@ class Unreadable(Finding):
 
 
 class Leak(Finding):
-    """What: the same or nearly the same photo in two splits. Why it spoils: the network is tested on a photo
+    """The same or nearly the same photo in two splits. Why it spoils: the network is tested on a photo
     that it was trained on, so the test measures memory. Example: test/dog/9.jpg is train/dog/41.jpg, saved
     again. Instead: remove one of the two."""
 
@@ -101,7 +101,7 @@ class Leak(Finding):
 
 
 class Contradiction(Finding):
-    """What: the same or nearly the same photo in two classes. Why it spoils: one of the two labels is wrong.
+    """The same or nearly the same photo in two classes. Why it spoils: one of the two labels is wrong.
     Example: train/cat/3.jpg is train/dog/8.jpg. Instead: look at it, and keep it only in the right class."""
 
     kind = "contradiction"
@@ -109,7 +109,7 @@ class Contradiction(Finding):
 
 
 class TooFewClasses(Finding):
-    """What: fewer than two classes have photos to train on. Why it spoils: a classifier needs at least two
+    """Fewer than two classes have photos to train on. Why it spoils: a classifier needs at least two
     classes. Example: train/cat with photos, and no other folder. Instead: add a folder for each further
     class."""
 
@@ -118,7 +118,7 @@ class TooFewClasses(Finding):
 
 
 class UnknownClass(Finding):
-    """What: val or test has photos of a class that train lacks. Why it spoils: a network can only learn
+    """Val or test has photos of a class that train lacks. Why it spoils: a network can only learn
     classes that it is trained on, and a training refuses these photos. Example: test/bird, with no photos in
     train/bird. Instead: add photos of it to train, or rename or remove the folder."""
 
@@ -127,7 +127,7 @@ class UnknownClass(Finding):
 
 
 class AlikeClasses(Finding):
-    """What: two classes whose names differ only by upper and lower case, or by the way that Unicode writes an
+    """Two classes whose names differ only by upper and lower case, or by the way that Unicode writes an
     accent. Why it spoils: they are probably one class, and the network is trained to distinguish its photos.
     Example: train/Cat and train/cat. Instead: put the photos of both into one folder."""
 
@@ -136,7 +136,7 @@ class AlikeClasses(Finding):
 
 
 class Duplicate(Finding):
-    """What: the same or nearly the same photo twice in one class and split. Why it spoils: it counts twice,
+    """The same or nearly the same photo twice in one class and split. Why it spoils: it counts twice,
     and where a validation split is cut from these photos, a near duplicate may get into it. Example:
     train/cat/3.jpg and train/cat/3 (copy).jpg. Instead: keep one of them."""
 
@@ -144,7 +144,7 @@ class Duplicate(Finding):
 
 
 class MissingClass(Finding):
-    """What: a class of train has no photos in val or test. Why it spoils: the figures of that split do not
+    """A class of train has no photos in val or test. Why it spoils: the figures of that split do not
     cover this class. Example: train/bird with photos, test/bird without. Instead: move some photos of it
     there."""
 
@@ -152,14 +152,14 @@ class MissingClass(Finding):
 
 
 class EmptyClass(Finding):
-    """What: a class folder without photos to train on. Why it spoils: the network will not know this class.
+    """A class folder without photos to train on. Why it spoils: the network will not know this class.
     Example: an empty train/bird. Instead: put photos into it, or remove it."""
 
     kind = "empty class"
 
 
 class Imbalance(Finding):
-    """What: a class has several times fewer photos to train on than the largest. Why it spoils: predicting
+    """A class has several times fewer photos to train on than the largest. Why it spoils: predicting
     the large class is right so often that the small one is hardly learned, and accuracy hides it. Example:
     4,000 dogs and 200 cats. Instead: add photos of it, and read the figures of each class."""
 
@@ -167,7 +167,7 @@ class Imbalance(Finding):
 
 
 class AlikeNames(Finding):
-    """What: two files of one folder whose names differ only by upper and lower case, or by the way that
+    """Two files of one folder whose names differ only by upper and lower case, or by the way that
     Unicode writes an accent. Why it spoils: one replaces the other when the folder is copied to a Mac or to
     Windows. Example: A.jpg and a.jpg. Instead: rename one of them."""
 
@@ -175,28 +175,28 @@ class AlikeNames(Finding):
 
 
 class Blank(Finding):
-    """What: a photo of a single color, or nearly. Why it spoils: there is nothing in it to learn, and its
+    """A photo of a single color, or nearly. Why it spoils: there is nothing in it to learn, and its
     label is noise. Example: a white page where a shop had no photo. Instead: remove it."""
 
     kind = "blank"
 
 
 class UnderExposed(Finding):
-    """What: a photo so dark that hardly anything is visible. Why it spoils: its label is close to noise.
+    """A photo so dark that hardly anything is visible. Why it spoils: its label is close to noise.
     Example: a photo taken with the lens covered. Instead: look at it, and brighten or remove it."""
 
     kind = "under-exposed"
 
 
 class OverExposed(Finding):
-    """What: a photo so bright that hardly anything is visible. Why it spoils: its label is close to noise.
+    """A photo so bright that hardly anything is visible. Why it spoils: its label is close to noise.
     Example: a photo taken against the sun. Instead: look at it, and remove it."""
 
     kind = "over-exposed"
 
 
 class Tiny(Finding):
-    """What: a photo far smaller than the others. Why it spoils: it is enlarged until it is blurred, and the
+    """A photo far smaller than the others. Why it spoils: it is enlarged until it is blurred, and the
     network may learn the blur. Example: a thumbnail of 24 x 24 pixels among photos. Instead: find the
     original, or remove it."""
 
@@ -204,7 +204,7 @@ class Tiny(Finding):
 
 
 class Stretched(Finding):
-    """What: a photo several times longer than wide, or wider than long. Why it spoils: the square that the
+    """A photo several times longer than wide, or wider than long. Why it spoils: the square that the
     network gets shows a small part of it. Example: a panorama, or a banner of 900 x 80 pixels. Instead: cut
     out the part that matters."""
 
@@ -212,7 +212,7 @@ class Stretched(Finding):
 
 
 class Animated(Finding):
-    """What: a file of several frames or pages. Why it spoils: only the first frame is used, which may not be
+    """A file of several frames or pages. Why it spoils: only the first frame is used, which may not be
     the right one. Example: a GIF that fades in from black. Instead: save the frame that matters as a photo of
     its own."""
 
@@ -220,7 +220,7 @@ class Animated(Finding):
 
 
 class OddMetadata(Finding):
-    """What: a photo with metadata that contradict its pixels, so that programs show different images. Why it
+    """A photo with metadata that contradict its pixels, so that programs show different images. Why it
     spoils: the network may get it on its side or in other colors than you see. Example: an EXIF orientation
     for pixels that are turned already. Instead: look at it, and save it again as it should look."""
 
@@ -228,34 +228,10 @@ class OddMetadata(Finding):
 
 
 class WrongSuffix(Finding):
-    """What: a photo in another format than its name says. Why it spoils: it does not, since reslab reads the
+    """A photo in another format than its name says. Why it spoils: it does not, since reslab reads the
     content; other programs may refuse it. Example: a PNG named cat.jpg. Instead: rename it, if you like."""
 
     kind = "wrong suffix"
 
 
-# Kinds that spoil a training come first, in the order in which to fix them.
-KINDS: tuple[type[Finding], ...] = (
-    Empty,
-    NotAnImage,
-    Truncated,
-    Unreadable,
-    Leak,
-    Contradiction,
-    TooFewClasses,
-    UnknownClass,
-    AlikeClasses,
-    Duplicate,
-    MissingClass,
-    EmptyClass,
-    Imbalance,
-    AlikeNames,
-    Blank,
-    UnderExposed,
-    OverExposed,
-    Tiny,
-    Stretched,
-    Animated,
-    OddMetadata,
-    WrongSuffix,
-)
+KINDS = tuple(Finding.__subclasses__())  # in the order above, in which to fix them

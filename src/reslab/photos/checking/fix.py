@@ -48,7 +48,7 @@ class Fixed:
 
     @property
     def spoils_training(self) -> bool:
-        """Whether something remains that would spoil a training."""
+        """True if something remains that would spoil a training."""
         return bool(self.remaining)
 
     def __str__(self) -> str:

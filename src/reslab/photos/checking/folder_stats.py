@@ -23,7 +23,7 @@ from reslab.photos.folder.photos import Photos
 
 from . import photo_stats
 from .duplicate_findings import Place, PlacedDuplicates
-from .findings import Unreadable
+from .findings import Finding, Unreadable
 from .near_duplicates import find_duplicates
 from .photo_stats import THUMBNAIL_SIDE, PhotoStats
 from .stats_cache import StatsCache, cache_key
@@ -40,7 +40,7 @@ class FoundPhoto(NamedTuple):
 
 
 class FolderPhotos(Sequence[FoundPhoto]):
-    """Every photo of a folder, split by split and class by class.
+    """Photos of a folder, split by split and class by class.
 
     Attributes:
         paths: N paths, relative to the folder.
@@ -74,17 +74,21 @@ class FolderPhotos(Sequence[FoundPhoto]):
 
 
 class FolderStats:
-    """What a check keeps of N photos to compare them with each other."""
+    """Statistics of N photos, kept to compare them with each other, and the findings in single photos."""
 
-    def __init__(self, photos: int) -> None:
-        self.digests = np.zeros((photos, DIGEST), np.uint8)
-        self.readable = np.zeros(photos, bool)
-        self.hashes = np.zeros(photos, np.uint64)
-        self.thumbnails = np.zeros((photos, THUMBNAIL_SIDE**2), np.uint8)
-        self.sizes = np.zeros((photos, 2), np.int32)  # width, height; 0 for an unreadable photo
+    def __init__(self, files: FolderPhotos) -> None:
+        self.files, self.findings = files, list[Finding]()
+        self.digests = np.zeros((len(files), DIGEST), np.uint8)
+        self.readable = np.zeros(len(files), bool)
+        self.hashes = np.zeros(len(files), np.uint64)
+        self.thumbnails = np.zeros((len(files), THUMBNAIL_SIDE**2), np.uint8)
+        self.sizes = np.zeros((len(files), 2), np.int32)  # width, height; 0 for an unreadable photo
 
     def add(self, photo: int, content: str, stats: PhotoStats) -> None:
-        """Keep the statistics of a photo; `content` is its digest, "" if the file cannot be read."""
+        """Add the statistics of a photo; `content` is its digest, "" if the file cannot be read."""
+        file = self.files[photo]
+        suffix = os.path.splitext(file.path)[1]
+        self.findings += [kind(*file, why) for kind, why in photo_stats.photo_findings(stats, suffix)]
         if content:
             self.digests[photo] = np.frombuffer(bytes.fromhex(content), np.uint8)
         if not stats.problem:
@@ -93,9 +97,10 @@ class FolderStats:
             self.thumbnails[photo] = np.frombuffer(stats.thumbnail, np.uint8)
             self.sizes[photo] = stats.width, stats.height
 
-    def duplicates(self, files: FolderPhotos) -> PlacedDuplicates:
-        groups = find_duplicates(self.digests, self.readable, self.hashes, self.thumbnails, files.places)
-        return PlacedDuplicates(groups, files.places, files.names)
+    def duplicates(self) -> PlacedDuplicates:
+        places, names = self.files.places, self.files.names
+        groups = find_duplicates(self.digests, self.readable, self.hashes, self.thumbnails, places)
+        return PlacedDuplicates(groups, places, names)
 
 
 def find_files(source: Any) -> FolderPhotos:

@@ -56,26 +56,22 @@ class DuplicateGroups:
 def find_duplicates(
     digests: NDArray[np.uint8],
     compared: NDArray[np.bool_],
-    hashes: NDArray[np.uint64] | None = None,
-    thumbnails: NDArray[np.uint8] | None = None,
-    places: NDArray[np.int32] | None = None,
+    hashes: NDArray[np.uint64],
+    thumbnails: NDArray[np.uint8],
+    places: NDArray[np.int32],
 ) -> DuplicateGroups:
     """Compare every photo with every other.
 
     Args:
         digests: (N, 16) uint8.
         compared: (N,) mask of the photos to compare.
-        hashes: (N,) uint64 perceptual hashes. Without these or thumbnails only equal files are found.
-        thumbnails: (N, pixels) uint8.
+        hashes: (N,) uint64, perceptual hashes.
+        thumbnails: (N, pixels) uint8. A photo whose thumbnail is plain has no near duplicates.
         places: (N,) a number for each split and class.
     """
     content = np.full(len(digests), -1, np.int64)
     chosen = np.flatnonzero(compared)
-    if not len(chosen):
-        return DuplicateGroups(content)
     _, first, content[chosen] = np.unique(as_words(digests[chosen]), return_index=True, return_inverse=True)
-    if hashes is None or thumbnails is None or places is None:
-        return DuplicateGroups(content)
     found = [NO_PAIRS, *find_near_pairs(hashes, thumbnails, places, np.sort(chosen[first]))]
     one, other, difference = (np.concatenate(column) for column in zip(*found, strict=True))
     return DuplicateGroups(content, (content[one], content[other], difference))

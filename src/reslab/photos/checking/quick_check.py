@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.folder.photo_list import DIGEST
 from reslab.photos.folder.photos import Photos
 from reslab.text import printable
 
-from .check import Check, build_check, find_tiny
-from .duplicate_findings import PlacedDuplicates
+from .check import Check, build_check
 from .findings import Contradiction, Finding, Leak
 from .folder_stats import FolderPhotos, FolderStats, files_of
-from .near_duplicates import find_duplicates
-from .photo_stats import photo_findings
 from .stats_cache import StatsCache, cache_key
 
 EXAMPLES = 3
@@ -32,35 +31,30 @@ MEANINGS: dict[type[Finding], str] = {
 def quick_check(photos: Photos, truncated: Truncated = "refuse") -> Check:
     """Check classes, names and equal files; all the rest, too, if a check has cached every photo."""
     files, digests = files_of(photos)
-    stats, found = FolderStats(len(files)), list[Finding]()
-    stats.digests[:] = digests
-    if _read_cache(stats, files, truncated, found):
-        return build_check(files, stats, stats.duplicates(files), [*found, *find_tiny(files, stats.sizes)])
-    empty = np.frombuffer(
-        hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8
-    )  # empty files are no duplicates
-    groups = find_duplicates(digests, (digests != empty).any(axis=1))
-    return build_check(files, stats, PlacedDuplicates(groups, files.places, files.names), [])
+    stats = _cached_stats(files, digests, truncated)
+    if stats is None:
+        stats = FolderStats(files)
+        stats.digests[:] = digests
+        empty = np.frombuffer(hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8)
+        stats.readable[:] = (digests != empty).any(axis=1)  # empty files are not duplicates of each other
+    return build_check(stats)
 
 
-def _read_cache(stats: FolderStats, files: FolderPhotos, truncated: Truncated, found: list[Finding]) -> bool:
-    """Read what an earlier check found; return False if it lacks a photo."""
+def _cached_stats(
+    files: FolderPhotos, digests: NDArray[np.uint8], truncated: Truncated
+) -> FolderStats | None:
+    """Return the statistics that an earlier check cached; None if they lack a photo."""
     if not StatsCache.exists():
-        return False
-    cache = StatsCache()
-    try:
-        for photo, file in enumerate(files):
-            content = stats.digests[photo].tobytes().hex()
+        return None
+    stats = FolderStats(files)
+    with closing(StatsCache()) as cache:
+        for photo, row in enumerate(digests):
+            content = row.tobytes().hex()
             cached = cache.get(cache_key(content, truncated))
             if cached is None:
-                return False
+                return None
             stats.add(photo, content, cached)
-            found += [
-                kind(*file, why) for kind, why in photo_findings(cached, os.path.splitext(file.path)[1])
-            ]
-    finally:
-        cache.close()
-    return True
+    return stats
 
 
 def warning(check: Check, source: str) -> str:

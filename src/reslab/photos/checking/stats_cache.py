@@ -21,8 +21,6 @@ VERSION = 6  # of the fields of PhotoStats and of how they are measured
 MAX_AGE_S = 60 * 24 * 3600  # after which the file of another version is removed
 PHOTOS_PER_WRITE = 500
 LOCK_TIMEOUT_S = 30.0  # while another process writes
-# SQLite reports a table with other columns as ERROR
-DAMAGE_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def cache_key(digest: str, truncated: Truncated) -> str:
@@ -81,14 +79,15 @@ class StatsCache:
             self._recover(error)
 
     def _recover(self, error: Exception) -> None:
-        """Start a new file if this one is damaged; otherwise go on in memory."""
+        """Start a new file if this one is damaged; continue in memory if the disk fails or is locked."""
         log.warning("the statistics cache failed: %s; the next check may decode all photos again", error)
         self.connection.close()
-        damaged = _is_damage(error)
-        if damaged:
+        if isinstance(error, sqlite3.OperationalError):
+            self.connection = _connect(":memory:")
+        else:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
-        self.connection = _open(self.path) if damaged else _connect(":memory:")
+            self.connection = _open(self.path)
 
 
 def _path(folder: Path | None) -> Path:
@@ -107,11 +106,11 @@ def _open(path: Path) -> sqlite3.Connection:
                     other.unlink()
         try:
             return _connect(str(path))
-        except (sqlite3.Error, ValueError) as error:
-            if not _is_damage(error):
-                raise
-        path.unlink(missing_ok=True)
-        return _connect(str(path))
+        except sqlite3.OperationalError:
+            raise
+        except (sqlite3.Error, ValueError):  # damaged; ValueError: SQLite quotes it, and it is not UTF-8
+            path.unlink(missing_ok=True)
+            return _connect(str(path))
     except (OSError, sqlite3.Error) as error:
         log.warning("no statistics cache: %s; the next check decodes all photos again", error)
         return _connect(":memory:")
@@ -122,15 +121,7 @@ def _connect(name: str) -> sqlite3.Connection:
     try:
         columns = "key TEXT PRIMARY KEY, stats TEXT, thumbnail BLOB"
         connection.execute(f"CREATE TABLE IF NOT EXISTS photos ({columns}) WITHOUT ROWID")
-        connection.execute("SELECT key, stats, thumbnail FROM photos LIMIT 1").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _is_damage(error: Exception) -> bool:
-    """Return whether the file is damaged, as opposed to a failing disk or a lock."""
-    if isinstance(error, sqlite3.Error):
-        return error.sqlite_errorcode & 0xFF in DAMAGE_CODES
-    return True  # a row or a text in the file that is not what was written

@@ -1,1 +1,1 @@
-"""Which files are photos, with their class and split: from a folder or a list file to Photos."""
+"""From a folder or a list file to Photos: files with their class and split."""

@@ -1,4 +1,4 @@
-"""Which files of a folder are photos, and their class and split, by names and places alone."""
+"""Find the photos of a folder with their class and split, by names and places alone."""
 
 from __future__ import annotations
 

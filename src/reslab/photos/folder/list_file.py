@@ -226,14 +226,15 @@ def _read_header(path: Path, line: bytes) -> dict[str, Any]:
             f"this reslab reads version {VERSION}",
             WRITE_AGAIN,
         )
-    if not isinstance(classes, list) or not all(isinstance(name, str) and name for name in classes):
-        raise _damaged(path, f"classes is {reprlib.repr(classes)}, not a list of names")
-    if len(set(classes)) < len(classes):
-        raise _damaged(path, "it names a class twice")
-    if type(photos) is not int:
-        raise _damaged(path, f"photos is {reprlib.repr(photos)}, not a count")
-    if not isinstance(folder, str) or not folder:
-        raise _damaged(path, f"folder is {reprlib.repr(folder)}")
+    names = classes if isinstance(classes, list) else []
+    if (
+        not (isinstance(folder, str) and folder and type(photos) is int)
+        or not all(isinstance(name, str) and name for name in names)
+        or len(set(names)) < max(1, len(names))
+    ):
+        raise _damaged(
+            path, 'its first line needs "folder", a path; "classes", different names; "photos", a count'
+        )
     return header
 
 

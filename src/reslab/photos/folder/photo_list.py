@@ -16,7 +16,7 @@ HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")  # a digest as text
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo file.
+    """A photo file.
 
     Attributes:
         path: its path, relative to the folder of its Photos.
@@ -112,7 +112,7 @@ class PhotoList(Sequence[Photo]):
 
     @property
     def paths(self) -> list[str]:
-        """All N paths, relative to the folder."""
+        """Paths of the N photos, relative to the folder."""
         return [self.path(index) for index in range(len(self))]
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> PhotoList:

@@ -49,7 +49,7 @@ class Photos:
 
     Raises:
         PhotosError: the folder or list is missing or damaged, has fewer than two classes, or too few photos.
-        UsageError: `source` is of another type, or a fraction is out of range.
+        UsageError: `source` has another type, or a fraction is out of range.
     """
 
     folder: Path
