@@ -1,10 +1,9 @@
-"""The pitfalls: a short version of every experiment shows its effect; the page says what was measured."""
+"""Pitfalls: a short version of each experiment shows its effect, and the page has the measured figures."""
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ MEASURED = json.loads(pitfalls.JSON.read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Every experiment's figures, measured once by the quick version."""
+    """Figures of all experiments, measured once by the quick version."""
     import torch
 
     threads = torch.get_num_threads()
@@ -35,7 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
         torch.set_num_threads(threads)
 
 
-def test_every_pitfall_is_measured_by_both_versions(found: Any) -> None:
+def test_both_versions_measure_every_pitfall(found: Any) -> None:
     names = [pitfall.name for pitfall in pitfalls.PITFALLS]
     assert list(found) == names
     assert list(MEASURED) == ["made", *names]
@@ -57,14 +56,14 @@ def test_random_crops_make_the_accuracy_lower_and_different_each_time(found: Any
     assert figures["cropped_low"] < figures["cropped_high"]
 
 
-def test_shuffling_moves_the_mean_over_batches_and_not_the_mean_over_pictures(found: Any) -> None:
+def test_shuffling_changes_the_mean_over_batches_but_not_over_images(found: Any) -> None:
     figures = found["shuffled"]
     assert figures["by_picture_difference"] < 1e-6
     assert figures["by_batch_difference"] > 1e-3
     assert figures["beside_files"] < figures["accuracy"] - 0.2
 
 
-def test_without_no_grad_the_whole_forward_pass_stays_in_memory(found: Any) -> None:
+def test_without_no_grad_all_activations_stay_in_memory(found: Any) -> None:
     figures = found["without_no_grad"]
     one_stage = figures["batch"] * 64 * (figures["size"] / 2) ** 2 * 4 / 1e6  # the first convolution's output
     assert figures["kept_megabytes"] > 3 * one_stage
@@ -74,22 +73,22 @@ def test_without_no_grad_the_whole_forward_pass_stays_in_memory(found: Any) -> N
 def test_in_train_mode_the_accuracy_depends_on_the_batch_and_the_network_changes(found: Any) -> None:
     figures = found["train_mode"]
     assert figures["batch_4"] != figures["batch_16"]
-    assert figures["by_folder"] < figures["batch_16"]  # a batch of one class: batch norm takes the class away
+    assert figures["by_folder"] < figures["batch_16"]  # a batch of one class: batch norm removes the class
     assert figures["tensors_changed"] > 0
 
 
-def test_a_thousand_classes_begin_ten_times_as_wrong(found: Any) -> None:
+def test_a_thousand_classes_start_with_ten_times_the_loss(found: Any) -> None:
     figures = found["thousand_classes"]
     assert figures["loss_start"] == pytest.approx(math.log(1000), abs=0.5)
     assert figures["right_loss_start"] == pytest.approx(math.log(2), abs=0.3)
     assert figures["parameters"] > 400 * figures["right_parameters"]
 
 
-def test_compose_without_its_list_says_what_the_page_says(found: Any) -> None:
+def test_compose_without_a_list_raises_the_error_of_the_page(found: Any) -> None:
     assert "takes 2 positional arguments but 4 were given" in found["compose_without_list"]["message"]
 
 
-def test_more_pixels_cost_as_many_times_more(found: Any) -> None:
+def test_multiply_adds_grow_with_the_number_of_pixels(found: Any) -> None:
     figures = found["large_crops"]
     assert figures["large_multiply_adds"] == pytest.approx(4 * figures["multiply_adds"], rel=0.01)
     full = MEASURED["large_crops"]
@@ -101,12 +100,12 @@ def test_a_cached_photo_costs_less_than_a_decoded_one(found: Any) -> None:
     assert 0 < found["decoding"]["cached"] < found["decoding"]["decode"]
 
 
-def test_a_bar_that_is_one_too_short_loses_its_percentage(found: Any) -> None:
+def test_a_progress_bar_with_a_wrong_total_has_no_percentage(found: Any) -> None:
     assert found["progress_total"]["wrong"] == "13it"
     assert found["progress_total"]["right"].startswith("100%")
 
 
-def test_soft_max_before_the_loss_leaves_less_gradient_and_a_floor(found: Any) -> None:
+def test_softmax_before_the_loss_shrinks_the_gradient_and_bounds_the_loss(found: Any) -> None:
     figures = found["soft_max_first"]
     assert figures["gradient_ratio"] < 0.7
     assert figures["gradient_when_wrong"] < 0.01
@@ -118,7 +117,7 @@ def test_gradients_grow_without_zero_grad(found: Any) -> None:
     assert found["no_zero_grad"]["accuracy"] < found["no_zero_grad"]["right_accuracy"]
 
 
-def test_labels_that_changed_places_turn_right_into_wrong(found: Any) -> None:
+def test_labels_matched_by_order_are_swapped(found: Any) -> None:
     figures = found["folder_order"]
     assert figures["classes"] == "Dog, cat"
     assert figures["by_order"] < 0.5 < figures["by_name"]
@@ -126,18 +125,18 @@ def test_labels_that_changed_places_turn_right_into_wrong(found: Any) -> None:
     assert "Dog" in figures["answer"]
 
 
-def test_who_chooses_by_the_test_set_reports_too_much(found: Any) -> None:
+def test_choosing_by_the_test_set_overestimates_the_accuracy(found: Any) -> None:
     assert found["chosen_by_test"]["small_optimism"] > found["chosen_by_test"]["small_error"]
 
 
-def test_without_normalization_the_trained_network_guesses(found: Any) -> None:
+def test_without_normalization_the_accuracy_drops(found: Any) -> None:
     figures = found["no_normalization"]
-    # one seed and 46 pictures: 0.5 with the rounding of one processor, 0.78 with that of another
+    # one seed and 46 photos: the accuracy varies from 0.5 to 0.78 with the processor's rounding
     assert figures["accuracy"] < figures["right_accuracy"] - 0.1
 
 
 @pytest.mark.parametrize("path", pitfalls.PAGES, ids=lambda path: path.parent.name)
-def test_the_page_says_what_was_measured(path: Path) -> None:
+def test_the_page_has_the_measured_figures(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert page.fill(text, MEASURED) == text, "python docs/experiments/pitfalls.py --fill puts the figures in"
     shown = {match[2].partition(".")[0] for match in page.MARKER.finditer(text)}
@@ -145,21 +144,22 @@ def test_the_page_says_what_was_measured(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", pitfalls.PAGES, ids=lambda path: path.parent.name)
-def test_the_page_shows_the_wrong_line_and_the_one_that_mends_it(path: Path) -> None:
+def test_the_page_shows_the_wrong_line_and_its_fix(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for pitfall in pitfalls.PITFALLS:
         assert pitfall.wrong in text
         assert pitfall.mend in text
 
 
-def test_a_figure_that_was_not_measured_cannot_stand_on_a_page() -> None:
+def test_an_unknown_figure_on_a_page_is_an_error() -> None:
     with pytest.raises(KeyError):
         page.fill("<!-- counter.no_such_figure .2f -->0.07<!-- / -->", MEASURED)
 
 
-def test_the_script_measures_the_one_that_is_asked_for(tmp_path: Path) -> None:
-    command = [sys.executable, str(EXPERIMENTS / "pitfalls.py"), "--quick", "compose_without_list"]
-    done = subprocess.run([*command, "--folder", tmp_path / "photos"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "takes 2 positional arguments but 4 were given" in done.stdout
-    assert "no_zero_grad" not in done.stdout
+def test_the_script_measures_only_the_named_pitfall(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pitfalls.main(["--quick", "compose_without_list", "--folder", str(tmp_path / "photos")])
+    printed = capsys.readouterr().out
+    assert "takes 2 positional arguments but 4 were given" in printed
+    assert "no_zero_grad" not in printed

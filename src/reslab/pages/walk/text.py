@@ -41,8 +41,8 @@ def describe_maps(station: Station, photo: Size) -> str:
         else "most of an object"
     )
     return (
-        f"{maps} The receptive field of each value is {sides(size)} pixels, enough for {enough}. That of the "
-        f"next value is {step} {'pixel' if step == 1 else 'pixels'} further on."
+        f"{maps} Each value has a receptive field of {sides(size)} pixels, enough for {enough}. Neighbors are "
+        f"{step} {'pixel' if step == 1 else 'pixels'} apart."
     )
 
 
@@ -67,7 +67,7 @@ def describe_sum(total: Sum) -> str:
     amount = (
         "a small correction"
         if total.ratio < 0.5
-        else "about as much again"
+        else "about as much as the shortcut"
         if total.ratio < 1.5
         else "more than the shortcut"
     )
