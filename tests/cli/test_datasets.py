@@ -68,7 +68,7 @@ def test_what_cannot_be_done_is_an_answer_with_exit_code_2(pets: Path, tmp_path:
     for arguments, what in (
         (("oxford-pet", tmp_path / "new"), "there is no public data set 'oxford-pet' here"),
         (("oxford-pets", pets, "--source", pets), f"{pets} exists already"),
-        (("flowers102", tmp_path / "new", "--source", pets), f"{pets} does not hold all of flowers102"),
+        (("flowers102", tmp_path / "new", "--source", pets), f"{pets} does not hold all files of flowers102"),
         (("flowers102",), "FOLDER requires an argument"),
     ):
         done = get(*arguments)

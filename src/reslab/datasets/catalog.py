@@ -1,12 +1,13 @@
-"""The public data sets: what each is, which files it is published as, and how torchvision reads its splits.
+"""Catalog of the public data sets: their archives, and how torchvision reads their splits.
 
-Addresses, checksums, class names and splits are torchvision's own, read from its classes when asked for.
+URLs, checksums, class names and splits come from torchvision's own classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]  # (H, W) grey or (H, W, 3)
-Item = tuple[str, str, Path | Pixels]  # folder of the class, file name, a photo to copy or pixels to write
+Item = tuple[str, str, Path | Pixels]  # class folder, file name, photo to copy or pixels to write
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One file that a data set is published as.
+    """One published file of a data set.
 
-    `urls`: mirrors of the same file; `unpacked`: what it unpacks to, which will do as well, or None for a
-    file that is used as it is; `content_md5`: of the one file in it, where that is known.
+    Attributes:
+        urls: mirrors of the file.
+        md5: checksum of the file.
+        unpacked: name of what it unpacks to; None for a file that is used as it is.
+        content_md5: checksum of the single file in it, where it is known.
     """
 
     urls: tuple[str, ...]
@@ -37,24 +41,30 @@ class Archive:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A row of the table below.
+    """A row of SETS.
 
-    `place`: where below its root torchvision looks for the files; `advice`: flags of a good first training;
-    `splits(root)`: every photo of every split, train first.
+    Attributes:
+        description: content in a few words.
+        counts: photos of each split.
+        origin: authors and license.
+        train_flags: flags of `reslab train` that suit the data set.
+        place: folder of the files below torchvision's root.
+        archives: returns the published files.
+        splits: returns the photos of each split of the files below a root, train first.
     """
 
-    what: str
+    description: str
     counts: Mapping[str, int]
     origin: str
-    advice: str
+    train_flags: str
     place: str
     archives: Callable[[], tuple[Archive, ...]]
     splits: Callable[[Path], dict[str, list[Item]]]
 
 
-# Copies of Fashion-MNIST go about whose gzip headers lack the file's name, so that the published MD5 (left)
-# does not fit although nothing is wrong with them; the content's (right) does. Proof that it is the published
-# content: with the name and a time of August 2017 put back, all four files have the published MD5 again.
+# Some copies of Fashion-MNIST have gzip headers without a file name. Their MD5 differs from the published one
+# (left), but that of their content (right) does not: with the name and a time of August 2017 put back, all four
+# files have the published MD5.
 _CONTENT_MD5 = {
     "8d4fb7e6c68d591d4c3dfef9ec88bf0d": "f4a8712d7a061bf5bd6d2ca38dc4d50a",  # train-images
     "25c81989df183df01b3e8a0aad5dffbe": "9018921c3c673c538a1fc5bad174d6f9",  # train-labels
@@ -63,22 +73,29 @@ _CONTENT_MD5 = {
 }
 
 
-def class_folder(name: str) -> str:
-    """The name of a class as the name of a folder: T-shirt/top is T-shirt-top, a question mark goes."""
+def _class_folder(name: str) -> str:
+    """Return the folder name of a class: T-shirt/top becomes T-shirt-top, and question marks are left out."""
     return name.replace("/", "-").replace("?", "")
 
 
-def _pictures(pixels: Any, labels: Iterable[Any], classes: list[str]) -> list[Item]:
-    """Pictures (N, H, W[, 3]) under their number in the published file."""
-    pairs = zip(np.asarray(pixels), labels, strict=True)
-    return [
-        (class_folder(classes[int(label)]), f"{i:05}.png", image) for i, (image, label) in enumerate(pairs)
-    ]
-
-
-def _photos(samples: Iterable[tuple[Any, int]], classes: list[str]) -> list[Item]:
+def _file_items(samples: Iterable[tuple[Any, int]], classes: list[str]) -> list[Item]:
     paths = ((Path(path), label) for path, label in samples)
-    return [(class_folder(classes[label]), path.name, path) for path, label in paths]
+    return [(_class_folder(classes[label]), path.name, path) for path, label in paths]
+
+
+def _array_splits(dataset: str, root: Path) -> dict[str, list[Item]]:
+    """Items of a torchvision data set of arrays (N, H, W[, 3]), numbered as published."""
+    from torchvision import datasets
+
+    def items(data: Any) -> list[Item]:
+        pairs = zip(np.asarray(data.data), data.targets, strict=True)
+        return [
+            (_class_folder(data.classes[int(label)]), f"{i:05}.png", image)
+            for i, (image, label) in enumerate(pairs)
+        ]
+
+    kind = getattr(datasets, dataset)
+    return {split: items(kind(root, train=split == "train")) for split in ("train", "test")}
 
 
 def _fashion_mnist_archives() -> tuple[Archive, ...]:
@@ -95,24 +112,10 @@ def _fashion_mnist_archives() -> tuple[Archive, ...]:
     )
 
 
-def _fashion_mnist(root: Path) -> dict[str, list[Item]]:
-    from torchvision.datasets import FashionMNIST
-
-    splits = {split: FashionMNIST(root, train=split == "train") for split in ("train", "test")}
-    return {split: _pictures(it.data, it.targets, it.classes) for split, it in splits.items()}
-
-
 def _cifar10_archives() -> tuple[Archive, ...]:
     from torchvision.datasets import CIFAR10
 
     return (Archive((CIFAR10.url,), CIFAR10.tgz_md5, CIFAR10.base_folder),)
-
-
-def _cifar10(root: Path) -> dict[str, list[Item]]:
-    from torchvision.datasets import CIFAR10
-
-    splits = {split: CIFAR10(root, train=split == "train") for split in ("train", "test")}
-    return {split: _pictures(it.data, it.targets, it.classes) for split, it in splits.items()}
 
 
 def _pets_archives() -> tuple[Archive, ...]:
@@ -125,25 +128,21 @@ def _pets_archives() -> tuple[Archive, ...]:
     )
 
 
-def _pets(root: Path) -> dict[str, list[Item]]:
+def _pets(species: bool, root: Path) -> dict[str, list[Item]]:
+    """37 breeds, or 2 `species`: cat and dog in lower case, as in other folders of cats and dogs."""
     from torchvision.datasets import OxfordIIITPet
 
     splits = {"train": OxfordIIITPet(root, "trainval"), "test": OxfordIIITPet(root, "test")}
+    if species:
+        return {
+            split: _file_items(
+                zip(data._images, data._bin_labels, strict=True), [name.lower() for name in data.bin_classes]
+            )
+            for split, data in splits.items()
+        }
     return {
-        split: _photos(zip(it._images, it._labels, strict=True), it.classes) for split, it in splits.items()
-    }
-
-
-def _cats_dogs(root: Path) -> dict[str, list[Item]]:
-    from torchvision.datasets import OxfordIIITPet
-
-    splits = {"train": OxfordIIITPet(root, "trainval"), "test": OxfordIIITPet(root, "test")}
-    return {
-        # torchvision's are Cat and Dog; in lower case they match other folders of cats and dogs
-        split: _photos(
-            zip(it._images, it._bin_labels, strict=True), [name.lower() for name in it.bin_classes]
-        )
-        for split, it in splits.items()
+        split: _file_items(zip(data._images, data._labels, strict=True), data.classes)
+        for split, data in splits.items()
     }
 
 
@@ -155,15 +154,13 @@ def _imagenette_archives() -> tuple[Archive, ...]:
 
 
 def _imagenette(root: Path) -> dict[str, list[Item]]:
+    """Read the published train and val. Results are reported on val, so it becomes test."""
     from torchvision.datasets import Imagenette
 
-    # published as train and val; everybody reports on val and nothing else is left, so it is the test split
-    splits = {
-        name: Imagenette(root, split, loader=str) for name, split in (("train", "train"), ("test", "val"))
-    }
+    splits = {"train": Imagenette(root, "train", loader=str), "test": Imagenette(root, "val", loader=str)}
     return {
-        name: _photos((it[i] for i in range(len(it))), [names[0] for names in it.classes])
-        for name, it in splits.items()
+        split: _file_items((data[i] for i in range(len(data))), [names[0] for names in data.classes])
+        for split, data in splits.items()
     }
 
 
@@ -179,30 +176,33 @@ def _flowers(root: Path) -> dict[str, list[Item]]:
     from torchvision.datasets import Flowers102
 
     splits = {split: Flowers102(root, split, loader=str) for split in ("train", "val", "test")}
-    return {split: _photos((it[i] for i in range(len(it))), it.classes) for split, it in splits.items()}
+    return {
+        split: _file_items((data[i] for i in range(len(data))), data.classes)
+        for split, data in splits.items()
+    }
 
 
-_PETS = "Parkhi et al. 2012, Cats and Dogs; licence CC BY-SA 4.0"
+_PETS = "Parkhi et al. 2012, Cats and Dogs; license CC BY-SA 4.0"
 _FINETUNE = "--weights imagenet --recipe finetune"
 
 SETS = {
     "fashion-mnist": PublicSet(
-        "70,000 grey pictures of clothes, 28 x 28, in 10 classes",
+        "70,000 grey images of clothes, 28 x 28, in 10 classes",
         {"train": 60_000, "test": 10_000},
-        "Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747; licence MIT",
+        "Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747; license MIT",
         "--network textbook_resnet18 --recipe textbook",
         "FashionMNIST/raw",
         _fashion_mnist_archives,
-        _fashion_mnist,
+        partial(_array_splits, "FashionMNIST"),
     ),
     "cifar10": PublicSet(
-        "60,000 colour pictures, 32 x 32, in 10 classes",
+        "60,000 color images, 32 x 32, in 10 classes",
         {"train": 50_000, "test": 10_000},
-        "Krizhevsky 2009, Learning multiple layers of features from tiny images; no licence stated",
+        "Krizhevsky 2009, Learning multiple layers of features from tiny images; no license stated",
         "--network cifar_resnet20 --size 32",
         "",
         _cifar10_archives,
-        _cifar10,
+        partial(_array_splits, "CIFAR10"),
     ),
     "oxford-pets": PublicSet(
         "7,349 photos of 37 breeds of cats and dogs",
@@ -211,7 +211,7 @@ SETS = {
         _FINETUNE,
         "oxford-iiit-pet",
         _pets_archives,
-        _pets,
+        partial(_pets, False),
     ),
     "oxford-pets-cats-dogs": PublicSet(
         "7,349 photos, cats against dogs",
@@ -220,12 +220,12 @@ SETS = {
         _FINETUNE,
         "oxford-iiit-pet",
         _pets_archives,
-        _cats_dogs,
+        partial(_pets, True),
     ),
     "imagenette": PublicSet(
-        "13,394 photos in 10 easily told classes of ImageNet",
+        "13,394 photos in 10 easily distinguished classes of ImageNet",
         {"train": 9_469, "test": 3_925},
-        "Howard 2019, fast.ai; the photos are ImageNet's, for research that is not commercial",
+        "Howard 2019, fast.ai; the photos are ImageNet's, for non-commercial research",
         "",
         "",
         _imagenette_archives,
@@ -234,7 +234,7 @@ SETS = {
     "flowers102": PublicSet(
         "8,189 photos of 102 kinds of flowers",
         {"train": 1_020, "val": 1_020, "test": 6_149},
-        "Nilsback and Zisserman 2008; no licence stated",
+        "Nilsback and Zisserman 2008; no license stated",
         _FINETUNE,
         "flowers-102",
         _flowers_archives,

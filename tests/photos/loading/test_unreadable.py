@@ -1,24 +1,21 @@
-"""Photos that cannot be read: found before a training, whatever the cache does, and left out."""
+"""Photos that cannot be read are found before a training, with and without a cache, and skipped."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from materials import make_photo
 from odd_files import half
 
-import reslab
 from reslab import Photos
 from reslab.errors import PhotosError
-from reslab.photos.folder import list_file as listing
 from reslab.photos.folder.photo_list import Photo
-from reslab.photos.loading.pixel_cache import cache_folder, open_pixels
+from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.pixel_store import PixelCache, PixelFiles
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.photos.loading.unreadable import ReadablePhotos, SkippedPhotos, skip_unreadable
@@ -38,7 +35,7 @@ def paths(photos: Photos) -> dict[str, list[str]]:
 
 @pytest.fixture
 def spoiled(photo_folder: Folder) -> Path:
-    """Photos in three splits, and BAD among them."""
+    """Three splits of photos, with BAD among them."""
     folder = photo_folder(train=20, val=6, test=8)
     for path in BAD:
         content = b"" if "none" in path else half("JPEG") if "cut" in path else b"<html>404</html>"
@@ -48,7 +45,7 @@ def spoiled(photo_folder: Folder) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The path of every photo that is decoded from now on."""
+    """Paths of the photos that are decoded from now on."""
     seen, read = list[str](), PixelFiles.read
 
     def counted(self: PixelFiles, photo: Photo) -> torch.Tensor:
@@ -59,7 +56,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_they_are_left_out_of_every_split_and_named_with_the_reason(spoiled: Path) -> None:
+def test_they_are_skipped_in_every_split_with_path_and_reason(spoiled: Path) -> None:
     photos = Photos(spoiled)
     found = found_in(photos)
     expected = {name: [p for p in listed if p not in BAD] for name, listed in paths(photos).items()}
@@ -75,14 +72,14 @@ def test_they_are_left_out_of_every_split_and_named_with_the_reason(spoiled: Pat
         assert all(torch.equal(found.pixels.read(photo), files.read(photo)) for photo in split)
 
 
-def test_where_all_can_be_read_nothing_changes(photo_folder: Folder) -> None:
+def test_photos_that_can_all_be_read_are_returned_unchanged(photo_folder: Folder) -> None:
     photos = Photos(photo_folder(train=20, test=8))
     found = found_in(photos)
     assert found.photos is photos
     assert found.skipped == SkippedPhotos()
 
 
-def test_who_is_in_which_split_does_not_depend_on_who_can_be_read(tmp_path: Path) -> None:
+def test_splits_do_not_depend_on_the_unreadable_photos(tmp_path: Path) -> None:
     for i in range(60):
         make_photo(tmp_path / "photos" / ("red", "blue")[i % 2] / f"{i}.jpg", i, (90, 90, 90))
     for i in range(6):
@@ -94,10 +91,9 @@ def test_who_is_in_which_split_does_not_depend_on_who_can_be_read(tmp_path: Path
         assert listed == [path for path in paths(photos)[name] if "bad" not in path]
 
 
-def test_the_verdict_is_the_same_without_a_cache_on_a_full_disk_and_after_a_check(
+def test_the_same_photos_are_skipped_without_a_cache_and_on_a_full_disk(
     spoiled: Path,
     small_disk: Callable[..., Path],
-    decoded: list[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -106,19 +102,13 @@ def test_the_verdict_is_the_same_without_a_cache_on_a_full_disk_and_after_a_chec
     bare = found_in(photos, cache=False)
     assert (bare.photos, bare.skipped) == (first.photos, first.skipped)
     assert isinstance(bare.pixels, PixelFiles)
-    reslab.check(photos, progress=False)
-    decoded.clear()
-    checked = found_in(photos, cache=False)
-    assert checked.photos == first.photos
-    assert checked.skipped.reasons.keys() == BAD
-    assert decoded == []
     monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk()))
     full = found_in(photos)
     assert (full.photos, full.skipped) == (first.photos, first.skipped)
     assert [message.split(":")[0] for message in caplog.messages] == ["no cache"]
 
 
-def test_a_second_start_and_a_run_without_them_decode_no_good_photo_again(
+def test_a_second_start_and_a_run_without_them_decode_no_readable_photo_again(
     spoiled: Path, decoded: list[str]
 ) -> None:
     photos = Photos(spoiled)
@@ -139,7 +129,7 @@ def test_a_second_start_and_a_run_without_them_decode_no_good_photo_again(
     assert decoded == []
 
 
-def test_what_has_been_mended_is_used_again(spoiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_photo_is_used_again(spoiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = Photos(spoiled)
     with monkeypatch.context() as patch:
         read = PixelFiles.read
@@ -157,27 +147,6 @@ def test_what_has_been_mended_is_used_again(spoiled: Path, monkeypatch: pytest.M
         assert isinstance(found.pixels, PixelCache)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(content=st.binary(max_size=100), keep=st.integers(0, 64))
-def test_a_damaged_note_of_what_cannot_be_read_changes_no_verdict(
-    content: bytes, keep: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("photos")
-    for i in range(8):
-        make_photo(folder / "train" / ("red", "blue")[i % 2] / f"{i}.jpg", i, (90, 90, 90))
-    for i in range(2):
-        (folder / "train/red" / f"bad{i}.jpg").write_bytes(b"no photo" + bytes([i]))
-    photos = Photos(folder)
-    first = found_in(photos)
-    note = max(cache_folder().glob("*.unread"), key=lambda path: path.stat().st_mtime_ns)
-    note.write_bytes(note.read_bytes()[:keep] + content)
-    again = found_in(photos)
-    assert (again.photos, again.skipped) == (first.photos, first.skipped)
-    note.unlink()
-    os.mkfifo(note)
-    assert found_in(photos).skipped == first.skipped
-
-
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
@@ -188,7 +157,7 @@ def test_a_damaged_note_of_what_cannot_be_read_changes_no_verdict(
         ("val/*/*", "6 of the 6 photos of val "),
     ],
 )
-def test_where_most_of_a_class_or_a_split_cannot_be_read_the_training_is_refused(
+def test_training_is_refused_if_most_of_a_class_or_split_cannot_be_read(
     spoil: str, what: str, photo_folder: Folder
 ) -> None:
     folder = photo_folder(train=20, val=6, test=8)
@@ -202,7 +171,7 @@ def test_where_most_of_a_class_or_a_split_cannot_be_read_the_training_is_refused
     assert f"reslab check {folder}" in caught.value.do
 
 
-def test_one_of_two_may_be_left_out_and_the_last_of_a_class_may_not(photo_folder: Folder) -> None:
+def test_the_last_photo_of_a_class_in_train_must_be_readable(photo_folder: Folder) -> None:
     folder = photo_folder(train=4, val=4, test=4)
     (folder / "train/red/001.jpg").write_bytes(b"no photo")
     assert len(found_in(Photos(folder)).photos.train) == 3
@@ -211,7 +180,7 @@ def test_one_of_two_may_be_left_out_and_the_last_of_a_class_may_not(photo_folder
         found_in(Photos(folder))
 
 
-def test_of_a_few_photos_more_than_half_may_be_left_out_but_not_all_of_a_split(photo_folder: Folder) -> None:
+def test_more_than_half_of_few_photos_may_be_skipped_but_not_a_whole_split(photo_folder: Folder) -> None:
     folder = photo_folder(train=20, val=3, test=3)
     for split in ("val", "test"):
         for i, name in enumerate(("blue/000.jpg", "red/001.jpg")):
@@ -222,7 +191,7 @@ def test_of_a_few_photos_more_than_half_may_be_left_out_but_not_all_of_a_split(p
         found_in(Photos(folder))
 
 
-def test_equal_files_are_all_left_out(photo_folder: Folder) -> None:
+def test_equal_files_are_all_skipped(photo_folder: Folder) -> None:
     folder = photo_folder(train=20, test=8)
     for name in ("train/red/a.jpg", "train/blue/b.jpg", "test/red/c.jpg"):
         (folder / name).write_bytes(b"<html>404</html>")
@@ -231,39 +200,36 @@ def test_equal_files_are_all_left_out(photo_folder: Folder) -> None:
     assert {path.split("/")[-1] for path in found.skipped.reasons} == {"a.jpg", "b.jpg", "c.jpg"}
 
 
-def test_a_list_that_names_them_is_like_the_folder(spoiled: Path, tmp_path: Path) -> None:
+def test_a_list_is_treated_like_the_folder(spoiled: Path, tmp_path: Path) -> None:
     photos = Photos(spoiled)
-    rows = [{name: str(row[name]) for name in ("path", "class", "split", "digest")} for row in photos.rows()]
-    listing.write(tmp_path / "list.jsonl", spoiled, photos.classes, rows, len(rows))
+    photos.save(tmp_path / "list.jsonl")
     by_list, by_folder = found_in(Photos(tmp_path / "list.jsonl")), found_in(photos)
     assert paths(by_list.photos) == paths(by_folder.photos)
     assert by_list.skipped == by_folder.skipped
 
 
-def test_what_is_said_is_short_and_names_the_way_to_all(spoiled: Path) -> None:
+def test_the_warning_is_short_and_names_the_command_that_lists_all(spoiled: Path) -> None:
     found = found_in(Photos(spoiled))
     lines = found.skipped.warning(found.photos, "photos").splitlines()
-    total = 38
     assert lines[0] == (
-        f"WARNING: left out, for they cannot be read: 4 of {total} photos, 2 of train, 1 of val, 1 of test"
+        "WARNING: skipping 4 of 38 photos that cannot be read: 2 of train, 1 of val, 1 of test"
     )
     assert len(lines) == 7
     assert lines[1].startswith("  train/")
     assert lines[4] == "  and 1 more"
-    assert lines[5] == "  --truncated keep uses what is there of a JPEG that lacks its end"
-    goes_on = "  the training goes on with 20 train, 6 val, 8 test; to see all that is left out: "
-    assert lines[6] == f"{goes_on}reslab check photos"
-    assert str(found.skipped) == (
-        "4 photos could not be read and had no part in this: 2 of train, 1 of val, 1 of test"
+    assert lines[5] == "  --truncated keep uses what is there of a JPEG whose end is missing"
+    assert lines[6] == (
+        "  training on 20 train, 6 val, 8 test; to list every skipped photo: reslab check photos"
     )
+    assert str(found.skipped) == "skipped 4 photos that could not be read: 2 of train, 1 of val, 1 of test"
 
 
 @given(
     counts=st.dictionaries(st.sampled_from(["train", "val", "test"]), st.integers(0, 10**9)),
-    named=st.dictionaries(st.text(), st.text()),
+    reasons=st.dictionaries(st.text(), st.text()),
 )
-def test_it_is_read_back_to_an_equal_value(counts: dict[str, int], named: dict[str, str]) -> None:
-    skipped = SkippedPhotos(counts, named)
+def test_json_restores_an_equal_value(counts: dict[str, int], reasons: dict[str, str]) -> None:
+    skipped = SkippedPhotos(counts, reasons)
     assert SkippedPhotos.from_json(skipped.as_json()) == skipped
     assert skipped.as_json()["count"] == skipped.total
 
@@ -281,7 +247,7 @@ JSON = st.recursive(
 
 
 @given(value=JSON)
-def test_whatever_a_run_folder_says_is_left_out_or_an_answer(value: object) -> None:
+def test_any_other_json_raises_value_error(value: object) -> None:
     try:
         skipped = SkippedPhotos.from_json(value)
     except ValueError:

@@ -1,0 +1,1 @@
+"""Drawings of cats and dogs, a data set that needs no download."""

@@ -1,4 +1,4 @@
-"""Cats and dogs as drawings: a pose, a coat, a head. An animal's frame reaches from -1 to 1 both ways."""
+"""Draw a cat or a dog: pose, coat and head. Coordinates range from -1 to 1."""
 
 from __future__ import annotations
 
@@ -27,30 +27,24 @@ class _Animal:
         HEADS[self.kind](self.pen.at(x, y, scale, turn=tilt), self.coat, view, self.random)
 
     def tail(self, x: float, y: float, turn: float) -> None:
-        """Long and thin, with a curl; or shorter and thick, and wagging."""
+        """Draw a long and thin tail with a curl for a cat, a shorter and thick one for a dog."""
         random, coat = self.random, self.coat
         pen = self.pen.at(x, y, turn=turn + random.normal(0, 12))
         if self.kind == "cat":
             bend, long = random.uniform(-0.35, 0.35), random.uniform(0.75, 1.05)
-            way = [
-                (0, 0),
-                (0.35 * long, bend),
-                (0.7 * long, bend * 0.3),
-                (long, -bend),
-                (long * 0.9, -bend * 1.8),
-            ]
-            pen.tube(way, 0.13, 0.09, coat.fur, coat.edge)
+            points = [(0, 0), (0.35 * long, bend), (0.7 * long, bend * 0.3), (long, -bend)]
+            pen.tube([*points, (long * 0.9, -bend * 1.8)], 0.13, 0.09, coat.fur, coat.edge)
         else:
             bend, long = random.uniform(-0.3, 0.1), random.uniform(0.3, 0.75)
-            way = [(0, 0), (0.5 * long, bend * 0.3), (long, bend * 1.6)]
-            pen.tube(way, 0.22, random.uniform(0.06, 0.2), coat.fur, coat.edge)
+            points = [(0, 0), (0.5 * long, bend * 0.3), (long, bend * 1.6)]
+            pen.tube(points, 0.22, random.uniform(0.06, 0.2), coat.fur, coat.edge)
 
     def leg(self, x: float, top: float, bottom: float, *, far: bool = False) -> None:
         width = self.random.uniform(0.15, 0.2) + (0.03 if self.kind == "dog" else 0)
         paint = mix(self.coat.color, (0, 0, 0), 0.25) if far else self.coat.fur
         lean = self.random.uniform(-0.08, 0.08)
         self.pen.tube([(x, top), (x + lean, bottom)], width * 1.25, width, paint, self.coat.edge)
-        self.pen.blob(x, top, width * 0.9, width * 0.75, paint)  # no line where the leg leaves the body
+        self.pen.blob(x, top, width * 0.9, width * 0.75, paint)  # covers the line between leg and body
         if not far:
             self.paw(x + lean + 0.03, bottom)
 
@@ -61,10 +55,10 @@ class _Animal:
 
 
 def draw_animal(pen: Pen, kind: Kind, random: np.random.Generator) -> None:
-    """Draws one animal in a pose, a coat and with a look of its own."""
+    """Draw one animal in a random pose and coat."""
     pen.blob(0, 1, 1.05, 0.12, (20, 20, 26, 70))
     animal = _Animal(pen, choose_coat(pen, random), kind, random)
-    poses = (_sits, _stands, _lies, _portrait, _sits_with_its_back_to_us, _sleeps)
+    poses = (_sits, _stands, _lies, _portrait, _sits_facing_away, _sleeps)
     poses[random.choice(len(poses), p=(0.3, 0.13, 0.13, 0.36, 0.02, 0.06))](animal)
 
 
@@ -93,17 +87,9 @@ def _stands(animal: _Animal) -> None:
     for x in (-0.36, 0.5):
         animal.leg(x, 0.2, 0.88, far=True)
     deep = random.uniform(0.28, 0.36)
-    back = [
-        (-0.75, -0.1),
-        (-0.4, -0.26),
-        (0.2, -0.24),
-        (0.66, -0.3),
-        (0.76, 0.1),
-        (0.45, deep + 0.06),
-        (-0.3, deep - 0.02),
-        (-0.72, 0.2),
-    ]
-    animal.pen.shape(curve(back), coat.fur, coat.edge)
+    back = [(-0.75, -0.1), (-0.4, -0.26), (0.2, -0.24), (0.66, -0.3), (0.76, 0.1)]
+    back += [(0.45, deep + 0.06), (-0.3, deep - 0.02), (-0.72, 0.2)]
+    pen.shape(curve(back), coat.fur, coat.edge)
     for x in (-0.58, 0.36):
         animal.leg(x, 0.15, 0.95)
     view = _view(animal)
@@ -115,16 +101,8 @@ def _stands(animal: _Animal) -> None:
 def _lies(animal: _Animal) -> None:
     pen, coat, random = animal.pen, animal.coat, animal.random
     animal.tail(-0.82, 0.72, random.choice((170, 190, 225)))
-    back = [
-        (-0.95, 0.55),
-        (-0.7, 0.1),
-        (-0.1, 0),
-        (0.5, -0.1),
-        (0.8, 0.25),
-        (0.85, 0.8),
-        (0.3, 0.96),
-        (-0.75, 0.96),
-    ]
+    back = [(-0.95, 0.55), (-0.7, 0.1), (-0.1, 0), (0.5, -0.1), (0.8, 0.25), (0.85, 0.8)]
+    back += [(0.3, 0.96), (-0.75, 0.96)]
     pen.shape(curve(back), coat.fur, coat.edge)
     pen.blob(-0.58, 0.62, 0.3, 0.32, coat.fur, coat.edge)
     animal.paw(-0.36, 0.93)
@@ -142,7 +120,7 @@ def _portrait(animal: _Animal) -> None:
     animal.head(0, -0.05, random.uniform(0.72, 0.86), _view(animal))
 
 
-def _sits_with_its_back_to_us(animal: _Animal) -> None:
+def _sits_facing_away(animal: _Animal) -> None:
     pen, coat = animal.pen, animal.coat
     half = [(0, -0.5), (0.3, -0.3), (0.5, 0.3), (0.62, 0.75), (0.4, 0.98), (0, 1)]
     animal.head(0, -0.5, animal.random.uniform(0.54, 0.64), "back")

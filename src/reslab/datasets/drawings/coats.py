@@ -1,4 +1,4 @@
-"""The fur of a drawn animal. Cats and dogs have the same colours and patterns: a coat tells nothing."""
+"""Choose and paint the coat of an animal. Cats and dogs share all colors and patterns."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PATTERNS = ("plain", "stripes", "patches", "bib", "points", "saddle")
 
 @dataclass(frozen=True)
 class Coat:
-    """`fur` fills the whole canvas and shows through each part of the animal."""
+    """Colors and textures of an animal. `fur` has the size of the image; parts of the animal cut from it."""
 
     fur: Image.Image
     color: Color
-    edge: Color  # the lines between the parts
+    edge: Color  # lines between the parts
     ear: Paint
     face: Color  # around nose and mouth
     chest: Paint
@@ -33,10 +33,10 @@ class Coat:
 
 
 def choose_coat(body: Pen, random: np.random.Generator) -> Coat:
-    """A coat for an animal that will be drawn with the pen `body`."""
+    """Return a random coat for an animal drawn with the pen `body`."""
     color, second = (FURS[i] for i in random.choice(len(FURS), 2, replace=False))
     pattern = PATTERNS[random.choice(len(PATTERNS), p=(0.24, 0.22, 0.2, 0.14, 0.1, 0.1))]
-    fur = _woolly(body.image.size, color, random)
+    fur = _wool(body.image.size, color, random)
     on_fur = Pen(fur, body.matrix)
     dark = mix(color, BLACK, random.uniform(0.3, 0.55))
     if pattern == "stripes":
@@ -62,8 +62,8 @@ def choose_coat(body: Pen, random: np.random.Generator) -> Coat:
     )
 
 
-def _woolly(size: tuple[int, int], color: Color, random: np.random.Generator) -> Image.Image:
-    """The colour, a little lighter and darker from place to place."""
+def _wool(size: tuple[int, int], color: Color, random: np.random.Generator) -> Image.Image:
+    """Return a texture of a color with lighter and darker spots."""
     grain = random.normal(1, 0.07, (14, 14, 1)) * np.array(color)
     small = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
     return small.resize(size, Image.Resampling.BICUBIC)

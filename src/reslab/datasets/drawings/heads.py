@@ -1,4 +1,4 @@
-"""Heads of cats and dogs: from the front, from the side, from behind. The unit is the head's radius."""
+"""Draw heads of cats and dogs from the front, the side and the back. The unit is the head's radius."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from .coats import BLACK, Coat
-from .pen import Color, Pen, both_sides, curve, mix
+from .pen import Pen, both_sides, curve, mix
 
 View = Literal["front", "side", "back"]
 Head = Callable[[Pen, Coat, View, np.random.Generator], None]
@@ -17,7 +17,7 @@ CAT_EYES = ((126, 178, 74), (214, 178, 62), (104, 164, 206), (206, 138, 52))
 
 
 def cat_head(pen: Pen, coat: Coat, view: View, random: np.random.Generator) -> None:
-    """Pointed ears, a short muzzle, slit or round eyes, whiskers."""
+    """Draw pointed ears, a short muzzle, slit or round eyes, and whiskers."""
     if view == "side":
         _cat_from_the_side(pen, coat, random)
         return
@@ -72,18 +72,10 @@ def _whiskers(
 
 
 def _cat_from_the_side(pen: Pen, coat: Coat, random: np.random.Generator) -> None:
-    """Looks to the right."""
+    """Draw a head that faces right."""
     _cat_ear(pen.at(0.28, -0.55, 0.85, turn=14), coat, inside=False)
-    skull = [
-        (-0.1, -0.76),
-        (0.4, -0.6),
-        (0.68, -0.12),
-        (0.9, 0.14),
-        (0.86, 0.42),
-        (0.4, 0.66),
-        (-0.3, 0.7),
-        (-0.76, 0),
-    ]
+    skull = [(-0.1, -0.76), (0.4, -0.6), (0.68, -0.12), (0.9, 0.14), (0.86, 0.42)]
+    skull += [(0.4, 0.66), (-0.3, 0.7), (-0.76, 0)]
     pen.shape(curve(skull), coat.fur, coat.edge)
     _cat_ear(pen.at(-0.14, -0.58, 0.95, turn=random.uniform(-14, 4)), coat, inside=True)
     pen.blob(0.66, 0.32, 0.22, 0.19, coat.face)
@@ -95,7 +87,7 @@ def _cat_from_the_side(pen: Pen, coat: Coat, random: np.random.Generator) -> Non
 
 
 def dog_head(pen: Pen, coat: Coat, view: View, random: np.random.Generator) -> None:
-    """A long muzzle with a big nose; ears that hang, fold, or stand like a shepherd's."""
+    """Draw a long muzzle, a big nose, and hanging, folded or pointed ears."""
     ears = ("hanging", "folded", "pointed")[random.choice(3, p=(0.5, 0.24, 0.26))]
     length = random.uniform(0.8, 1.3)
     if view == "side":
@@ -150,18 +142,14 @@ def _dog_face(pen: Pen, coat: Coat, random: np.random.Generator) -> None:
     pen.shape(
         both_sides([(0, 0.02), (0.24, 0.1), (long, 0.44), (0.3, 0.68), (0, 0.64)]), coat.face, coat.edge, 0.03
     )
-    pen.blob(0, 0.2, random.uniform(0.15, 0.2), 0.13, _dog_nose(coat))
+    pen.blob(0, 0.2, random.uniform(0.15, 0.2), 0.13, mix(coat.nose, BLACK, 0.6))
     pen.blob(0.04, 0.15, 0.05, 0.03, (190, 190, 196))
     pen.line([(-0.26, 0.52), (-0.1, 0.57), (0, 0.48), (0.1, 0.57), (0.26, 0.52)], DARK, 0.045)
     pen.line([(0, 0.3), (0, 0.48)], DARK, 0.04)
 
 
-def _dog_nose(coat: Coat) -> Color:
-    return mix(coat.nose, BLACK, 0.6)
-
-
 def _dog_from_the_side(pen: Pen, coat: Coat, ears: str, length: float, random: np.random.Generator) -> None:
-    """Looks to the right."""
+    """Draw a head that faces right."""
     long = random.uniform(1.15, 1.5)
     if ears != "hanging":
         _dog_ear(pen.at(0.16, -0.52, 0.85), coat, ears, length)
@@ -171,7 +159,7 @@ def _dog_from_the_side(pen: Pen, coat: Coat, ears: str, length: float, random: n
     skull = [(0.5, 0.56), (0, 0.72), (-0.5, 0.6), (-0.74, 0), (-0.1, -0.74), (0.36, -0.56), (0.56, -0.14)]
     pen.shape(curve(skull + muzzle), coat.fur, coat.edge)
     pen.blob(long - 0.3, 0.22, 0.28, 0.19, coat.face)
-    pen.blob(long - 0.04, 0.08, 0.14, 0.12, _dog_nose(coat))
+    pen.blob(long - 0.04, 0.08, 0.14, 0.12, mix(coat.nose, BLACK, 0.6))
     pen.line([(long - 0.08, 0.32), (long - 0.4, 0.38), (0.56, 0.3)], DARK, 0.045)
     pen.blob(0.34, -0.18, 0.13, 0.13, (74, 46, 32), BLACK, width=0.04)
     pen.blob(0.37, -0.21, 0.04, 0.04, (255, 255, 255))
@@ -179,5 +167,5 @@ def _dog_from_the_side(pen: Pen, coat: Coat, ears: str, length: float, random: n
 
 
 def _smile(x: float, y: float, size: float) -> list[tuple[float, float]]:
-    """An eye that is shut."""
+    """Points of a closed eye."""
     return [(x + size * a, y + size * 0.5 * (1 - a * a)) for a in (-1, -0.5, 0, 0.5, 1)]

@@ -1,4 +1,4 @@
-"""A pen that draws in a frame of its own: an ear knows nothing of where its head is, or how that leans."""
+"""Pen: draws shapes in its own coordinates, so that parts of an animal can be placed and turned."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Points = Sequence[tuple[float, float]] | NDArray[np.float64]
-Color = tuple[int, ...]  # red, green, blue, and how much covers, each 0 to 255
-Paint = Color | Image.Image  # a picture shows through the shape as through a hole
+Color = tuple[int, ...]  # red, green, blue and sometimes alpha, 0 to 255
+Paint = Color | Image.Image  # an image is a texture that the shape is cut from
 CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 28)), np.sin(np.linspace(0, 2 * np.pi, 28))], axis=1)
 
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws on `image`; `matrix` (3, 3) takes points of the pen's frame, y downwards, to pixels."""
+    """Pen on `image`. `matrix` (3, 3) maps the pen's coordinates, y downwards, to pixels."""
 
     image: Image.Image
     matrix: NDArray[np.float64]
 
     def at(self, x: float, y: float, scale: float = 1, *, turn: float = 0, mirror: bool = False) -> Pen:
-        """A pen whose origin is at (x, y) of this one's frame, turned by degrees, clockwise."""
+        """Return a pen with its origin at (x, y) of this one, turned clockwise by degrees."""
         c, s = scale * np.cos(np.radians(turn)), scale * np.sin(np.radians(turn))
         flip = -1 if mirror else 1
         inner = np.array([[flip * c, -flip * s, x], [s, c, y], [0, 0, 1]])
         return Pen(self.image, self.matrix @ inner)
 
     def shape(self, points: Points, paint: Paint, edge: Color | None = None, width: float = 0.05) -> None:
-        """A filled outline, with a line around it if `edge` is given."""
+        """Draw a filled outline, with a line around it if `edge` is given."""
         pixels = self._pixels(points)
         if isinstance(paint, Image.Image):
             corner = np.floor(pixels.min(0)).astype(int).clip(0, None)
@@ -58,15 +58,15 @@ class Pen:
         turn: float = 0,
         width: float = 0.05,
     ) -> None:
-        """An ellipse."""
+        """Draw an ellipse."""
         self.at(x, y, turn=turn).shape(CIRCLE * (rx, ry), paint, edge, width)
 
     def line(self, points: Points, color: Color, width: float) -> None:
-        """A stroke of the same width everywhere, in the frame's units."""
+        """Draw a line through the points; `width` in the pen's units."""
         self._line(self._pixels(points), color, width)
 
     def tube(self, points: Points, start: float, end: float, paint: Paint, edge: Color | None = None) -> None:
-        """A rounded stroke along a smooth curve, as wide as `start` and `end` there: a leg, a tail."""
+        """Draw a rounded stroke along a smooth curve, whose width changes from `start` to `end`."""
         middle = curve(points, closed=False)
         along = np.gradient(middle, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
@@ -79,12 +79,12 @@ class Pen:
 
     @property
     def unit(self) -> float:
-        """Pixels that one unit of the frame is long."""
+        """Pixels per unit."""
         return float(np.sqrt(abs(np.linalg.det(self.matrix[:2, :2]))))
 
     @property
     def _draw(self) -> ImageDraw.ImageDraw:
-        return ImageDraw.Draw(self.image, "RGBA")  # in this mode a colour's fourth number blends
+        return ImageDraw.Draw(self.image, "RGBA")  # in this mode alpha blends
 
     def _pixels(self, points: Points) -> NDArray[np.float64]:
         return np.asarray(points, np.float64) @ self.matrix[:2, :2].T + self.matrix[:2, 2]
@@ -94,13 +94,13 @@ class Pen:
 
 
 def pen_on(image: Image.Image) -> Pen:
-    """A pen in whose frame the picture reaches from -1 to 1 both ways."""
+    """Return a pen in whose coordinates the image ranges from -1 to 1."""
     half = image.width / 2
     return Pen(image, np.array([[half, 0, half], [0, half, half], [0, 0, 1]]))
 
 
 def curve(points: Points, *, closed: bool = True, steps: int = 6) -> NDArray[np.float64]:
-    """A smooth curve through the points (Catmull and Rom 1974): (points * steps, 2)."""
+    """Return a smooth curve through the points (Catmull and Rom 1974): (points * steps, 2)."""
     p = np.asarray(points, np.float64)
     if closed:
         before, a, b, after = np.roll(p, 1, 0), p, np.roll(p, -1, 0), np.roll(p, -2, 0)
@@ -119,18 +119,18 @@ def curve(points: Points, *, closed: bool = True, steps: int = 6) -> NDArray[np.
 
 
 def both_sides(right: Points) -> NDArray[np.float64]:
-    """A closed curve from its right half, from the top to the bottom: (0, top), ..., (0, bottom)."""
+    """Return a closed, symmetric curve from the points of its right half, top to bottom."""
     half = np.asarray(right, np.float64)
     return curve(np.concatenate([half, half[-2:0:-1] * (-1, 1)]))
 
 
 def mix(one: Color, other: Color, share: float) -> Color:
-    """`one` with a share of `other` in it."""
+    """Blend two colors; `share` is that of `other`."""
     return tuple(round(a + (b - a) * share) for a, b in zip(one[:3], other[:3], strict=True))
 
 
 def _cap(end: NDArray[np.float64], normal: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """Half a circle that closes a stroke, from its left to its right."""
+    """Return half a circle that closes a stroke, from left to right."""
     along = np.array([normal[1], -normal[0]])
     angle = np.linspace(0, np.pi, 8)[1:-1, None]
     return end + radius * (np.cos(angle) * normal + np.sin(angle) * along)

@@ -1,4 +1,4 @@
-"""Where the drawn animals are, and what stands in front of them. Both kinds are found in the same places."""
+"""Draw the scene of a drawing, and things in front of the animal. Cats and dogs share all scenes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ BRIGHT = ((206, 66, 60), (64, 112, 190), (236, 186, 62), (88, 160, 98), (150, 92
 
 
 def draw_scene(image: Image.Image, random: np.random.Generator) -> None:
-    """Fills the picture: a meadow, a room, snow, the night, or no place at all."""
+    """Fill the image with a meadow, a room, snow, a night, a gradient or blurred lights."""
     scenes = (_meadow, _room, _snow, _night, _plain, _dots)
     scenes[random.choice(len(scenes), p=(0.22, 0.22, 0.08, 0.08, 0.28, 0.12))](pen_on(image), random)
 
 
 def draw_in_front(image: Image.Image, random: np.random.Generator) -> None:
-    """Something that hides a part of the animal."""
+    """Draw a thing that hides a part of the animal."""
     things = (_fence, _leaves, _ball, _box, _pole, _grass)
     things[random.choice(len(things), p=(0.16, 0.2, 0.18, 0.16, 0.12, 0.18))](pen_on(image), random)
 
 
 def _one(choices: tuple[Color, ...], random: np.random.Generator) -> Color:
-    """One of the colours, a little off."""
+    """Return one of the colors with a little noise."""
     color = np.array(choices[random.choice(len(choices))]) + random.normal(0, 10, 3)
     return tuple(int(c) for c in color.clip(0, 255))
 
@@ -117,7 +117,7 @@ def _furnish(pen: Pen, edge: float, random: np.random.Generator) -> None:
         at.shape(square, (176, 214, 238), frame, 0.06)
         at.line([(0, -0.35), (0, 0.35)], frame, 0.04)
         at.line([(-0.3, 0), (0.3, 0)], frame, 0.04)
-    elif kind == 1:  # a picture
+    elif kind == 1:  # a framed picture
         at.shape(square * 0.8, _one(BRIGHT, random), frame, 0.06)
         at.shape([(-0.2, 0.25), (0, -0.1), (0.2, 0.25)], _one(GREENS, random))
     elif kind == 2:  # a sofa
@@ -161,7 +161,7 @@ def _plain(pen: Pen, random: np.random.Generator) -> None:
 
 
 def _dots(pen: Pen, random: np.random.Generator) -> None:
-    """Lights that are out of focus."""
+    """Draw lights that are out of focus."""
     _plain(pen, random)
     for x, y, r in random.uniform((-1, -1, 0.06), (1, 1, 0.3), (random.integers(6, 22), 3)):
         pen.blob(x, y, r, r, (*_one(BRIGHT, random), int(random.integers(60, 170))))
@@ -197,7 +197,7 @@ def _ball(pen: Pen, random: np.random.Generator) -> None:
 
 
 def _box(pen: Pen, random: np.random.Generator) -> None:
-    """The animal is in a box of cardboard."""
+    """Draw the front of a cardboard box."""
     top, color = random.uniform(0.15, 0.5), _one(((194, 152, 104), (176, 132, 86)), random)
     pen.shape(
         [(-0.95, top), (0.95, top), (0.88, 1.05), (-0.88, 1.05)], color, mix(color, (0, 0, 0), 0.4), 0.02

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from reslab.errors import PhotosError, TrainingError
-from reslab.parallel import end_with_parent, own_number
+from reslab.parallel import end_with_parent, parent_id_for_workers
 from reslab.photos.folder.photo_list import PhotoList
 from reslab.randomness import permutation, uniforms_of_each
 
@@ -193,7 +193,7 @@ def _from_workers(steps: _EpochSteps, wanted: Sequence[int]) -> Generator[Any, N
         sampler=wanted,
         num_workers=steps.batches.workers,
         collate_fn=_unchanged,
-        worker_init_fn=partial(_start_worker, own_number()),
+        worker_init_fn=partial(_start_worker, parent_id_for_workers()),
         generator=torch.Generator(),  # otherwise it draws from the global random state
     )
     try:

@@ -1,4 +1,4 @@
-"""A batch as people like to look at it: a sheet of pictures with labels."""
+"""show_batch: the images of a batch on one sheet, with their labels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
     from torch import Tensor
 
-MARGIN, CAPTION, LARGEST = 6, 20, 160
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF", ".pdf": "PDF"}
+MARGIN, CAPTION, MIN_SIDE, MAX_SIDE, MAX_COLUMNS = 6, 20, 64, 160, 8  # pixels; columns
+FONT_SIZE = 13
+FORMATS_BY_SUFFIX = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".pdf": "PDF",
+}
 
 
 def show_batch(
@@ -30,26 +38,38 @@ def show_batch(
     std: Sequence[float] | None = None,
     limit: int = 32,
 ) -> Image.Image:
-    """A contact sheet of a batch as the network sees it, with labels; a notebook shows it as it is.
+    """Draw a contact sheet of a batch: each image as the network gets it, with its label below.
 
-    `batch`: images (N, 1 or 3, H, W), normalised by `mean` and `std` (ImageNet's unless given), labels (N,).
-    `path`: written there too, as its suffix says. Raises UsageError for what is no batch.
+    Args:
+        batch: images, normalized float (N, C, H, W) with C 1 or 3, and labels (N,), from `Batches.epoch`
+            or a DataLoader.
+        classes: class names by label; a label without a name is shown as a number.
+        path: also write the sheet to this file: .png, .jpg, .webp, .gif or .pdf.
+        mean: mean of each channel that the images were normalized by; ImageNet's by default.
+        std: standard deviation of each channel; ImageNet's by default.
+        limit: largest number of images to show.
+
+    Returns:
+        The sheet, which a notebook displays.
+
+    Raises:
+        UsageError: `batch`, `mean` or `std` has the wrong form, or `path` cannot be written.
     """
     from PIL import Image, ImageDraw
 
     images, labels = _check(batch, mean, std)
     count = max(1, min(len(images), limit))
-    pictures = _to_pictures(images[:count], mean, std)
-    side_w, side_h = (min(max(side, 64), LARGEST) for side in pictures[0].size)
-    columns = min(8, count)
+    shown = _to_pil(images[:count], mean, std)
+    side_w, side_h = (min(max(side, MIN_SIDE), MAX_SIDE) for side in shown[0].size)
+    columns = min(MAX_COLUMNS, count)
     rows = -(-count // columns)
     cell_w, cell_h = side_w + MARGIN, side_h + MARGIN + CAPTION
     sheet = Image.new("RGB", (columns * cell_w + MARGIN, rows * cell_h + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(shown):
         x, y = MARGIN + i % columns * cell_w, MARGIN + i // columns * cell_h
-        smooth = Image.Resampling.NEAREST if picture.width < side_w else Image.Resampling.LANCZOS
-        sheet.paste(picture.resize((side_w, side_h), smooth), (x, y))
+        resampling = Image.Resampling.NEAREST if image.width < side_w else Image.Resampling.LANCZOS
+        sheet.paste(image.resize((side_w, side_h), resampling), (x, y))
         label = int(labels[i])
         text = printable(str(classes[label])) if 0 <= label < len(classes) else str(label)
         _caption(draw, text, label, (x, y + side_h + 2), side_w)
@@ -61,31 +81,29 @@ def show_batch(
 def _check(
     batch: tuple[Tensor, Tensor], mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Tensor, Tensor]:
-    """`batch` itself. Raises UsageError, saying what came instead, unless it is normalised images, labels."""
+    """Return images and labels. Raises UsageError if they are not a batch of normalized images."""
     import torch
 
     expected = "expected float images (N, 1 or 3, H, W), N at least 1, and labels (N,)"
-    do = "give it what Batches.epoch() yields, or a DataLoader: reslab.show_batch(next(iter(loader)))"
+    do = "pass a batch of Batches.epoch() or of a DataLoader: reslab.show_batch(next(iter(loader)))"
     if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and all(map(torch.is_tensor, batch))):
-        raise UsageError(f"this is no batch of pictures: {type(batch).__name__}", expected, do)
+        raise UsageError(f"a {type(batch).__name__} is not a batch of images", expected, do)
     images, labels = batch
     good = images.dim() == 4 and images.shape[1] in (1, 3) and images.numel() and images.is_floating_point()
     if not good or labels.shape != images.shape[:1]:
-        shapes = f"images {tuple(images.shape)} {images.dtype}, labels {tuple(labels.shape)}"
-        raise UsageError(f"this is no batch of pictures: {shapes}", expected, do)
+        shapes = f"images {tuple(images.shape)} {images.dtype} and labels {tuple(labels.shape)}"
+        raise UsageError(f"{shapes} are not a batch of images", expected, do)
     channels = images.shape[1]
     if any(numbers is not None and len(numbers) != channels for numbers in (mean, std)):
         raise UsageError(
-            f"mean {mean} and std {std} do not fit pictures of {channels} channels",
-            "each channel has one mean and one deviation",
-            "give those that the pictures were normalised by, as Preprocess has them",
+            f"mean {mean} and std {std} do not fit images of {channels} channels",
+            "each channel needs one mean and one standard deviation",
+            "pass the mean and std of the Preprocess that normalized the images",
         )
     return images, labels
 
 
-def _to_pictures(
-    images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> list[Image.Image]:
+def _to_pil(images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> list[Image.Image]:
     import torch
     from torchvision.transforms.v2.functional import to_pil_image
 
@@ -97,12 +115,12 @@ def _to_pictures(
 
 
 def _caption(draw: ImageDraw.ImageDraw, text: str, label: int, place: tuple[int, int], width: int) -> None:
-    """`text`, shortened to `width`; the number of the class where no font has its letters."""
+    """Draw `text`, shortened to `width`; the class number if no font has its letters."""
     from PIL import ImageFont
 
     file, letters = _font_for(text)
     shown = "".join(letter for letter in text if letter in letters).strip() or f"class {label}"
-    font = ImageFont.truetype(file, 13)
+    font = ImageFont.truetype(file, FONT_SIZE)
     if draw.textlength(shown, font=font) > width:
         while shown and draw.textlength(shown + "…", font=font) > width:
             shown = shown[:-1]
@@ -112,14 +130,14 @@ def _caption(draw: ImageDraw.ImageDraw, text: str, label: int, place: tuple[int,
 
 @cache
 def _font_for(text: str) -> tuple[str, frozenset[str]]:
-    """The font that has most of the letters of `text`, and those; DejaVu, matplotlib's own, if it has all."""
+    """Return the font file with most letters of `text`, and these letters. DejaVu comes with matplotlib."""
     from matplotlib import font_manager
 
     best = str(font_manager.findfont("DejaVu Sans"))
     known = _letters_in(best, text)
     if len(known) < len(set(text)):
         fonts = font_manager.fontManager.ttflist
-        for file in sorted({f.fname for f in fonts if "Last Resort" not in f.name}):  # nothing but boxes
+        for file in sorted({f.fname for f in fonts if "Last Resort" not in f.name}):  # it has boxes only
             if len(letters := _letters_in(file, text)) > len(known):
                 best, known = file, letters
     return best, known
@@ -130,7 +148,7 @@ def _letters_in(file: str, text: str) -> frozenset[str]:
     from PIL import ImageFont
 
     try:
-        ImageFont.truetype(file, 13)  # not every font comes in every size: emoji are pictures
+        ImageFont.truetype(file, FONT_SIZE)  # fails for bitmap fonts such as emoji
         known = FT2Font(file).get_charmap()
     except (OSError, RuntimeError):
         return frozenset()
@@ -140,12 +158,12 @@ def _letters_in(file: str, text: str) -> frozenset[str]:
 def _save(sheet: Image.Image, path: Path) -> None:
     import io
 
-    what, do = f"a contact sheet cannot be written to {path}", "give a path such as batch.png"
+    what, do = f"the contact sheet cannot be written to {path}", "give a path such as batch.png"
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UsageError(what, f"its suffix is none of {', '.join(SUFFIXES)}", do)
+    if suffix not in FORMATS_BY_SUFFIX:
+        raise UsageError(what, f"its suffix must be one of {', '.join(FORMATS_BY_SUFFIX)}", do)
     buffer = io.BytesIO()
-    sheet.save(buffer, format=SUFFIXES[suffix], quality=92)
+    sheet.save(buffer, format=FORMATS_BY_SUFFIX[suffix], quality=92)
     try:
         write(path, buffer.getvalue())
     except OSError as error:
