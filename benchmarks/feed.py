@@ -123,10 +123,7 @@ def _at(size: int, batches: Batches, recipe: Recipe, options: argparse.Namespace
     """Measures and prints one size; what it says about the target."""
     recipe = recipe.with_settings(size=size, progressive_resizing=False, epochs=10**5)
     network = reslab.resnet18(num_classes=2)
-    measured = measure_precision(
-        network, "resnet18", recipe.with_settings(epochs=12), batches.preprocess.at(size), 7200, CPU,
-        lambda text: None,
-    )  # fmt: skip
+    measured = measure_precision(network, recipe.with_settings(epochs=12), 7200, CPU, lambda text: None)
     feeds: dict[str, Any] = {
         "tensors in memory": _tensors(size, batches, measured),
         "photos, a thread": batches,

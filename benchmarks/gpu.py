@@ -172,8 +172,7 @@ def own_step(name: str, made: Batch, size: int, device: torch.device, precision:
         weight_decay=1e-4, label_smoothing=0, device=str(device),
     )  # fmt: skip
     network = NetworkSpec(name, 1000, 3).build().to(device)
-    preprocess = recipe.preprocess(3)
-    measured = measure_precision(network, name, recipe, preprocess, 100 * batch, device, lambda text: None)
+    measured = measure_precision(network, recipe, 100 * batch, device, lambda text: None)
     chosen = parse_precision(measured.precision)
     chosen.place(network, device).train()
     optimizer = make_optimizer(network, recipe, chosen)

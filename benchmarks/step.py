@@ -167,7 +167,7 @@ def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
     )  # fmt: skip
     network: nn.Module = reslab.resnet18(num_classes=2)
     measured: MeasuredPrecision = measure_precision(
-        network, "resnet18", recipe, recipe.preprocess(3), 7200, CPU, lambda text: None
+        network, recipe, 7200, CPU, lambda text: None
     )
     precision = parse_precision(measured.precision)
     precision.place(network, CPU)

@@ -45,7 +45,7 @@ class Recipe(BaseModel):
         "epochs, images are smaller (with progressive resizing); results depend on the machine's speed",
     )
     batch_size: int = Field(
-        128, ge=2, le=2**20, description="photos per update; by default 16 to 128, fewer for few photos"
+        128, ge=2, le=2**20, description="photos per update; by default 16 to 128, by the number of photos"
     )
     size: int = Field(128, ge=8, le=2048, description="height and width of the network's input, in pixels")
     resize: int | None = Field(
@@ -57,8 +57,7 @@ class Recipe(BaseModel):
     )
     progressive_resizing: bool = Field(
         True,
-        description="train 40 % of the epochs at half of size, 40 % at three quarters, the rest at full size "
-        "(Tan and Le 2021, section 4)",
+        description="start with images of half of size, then three quarters (Tan 2021, section 4)",
     )
 
     optimizer: Literal["sgd", "adam", "adamw", "muon"] = Field(
@@ -76,13 +75,11 @@ class Recipe(BaseModel):
         0.05,
         ge=0,
         le=1000,
-        description="decay of weights, not of biases and batch norm (Goyal 2017, section 5.1); by default "
-        "0.0005 for sgd, 0 for adam",
+        description="for weights, not biases and batch norm; by default 0.0005 for sgd, 0 for adam",
     )
     schedule: Literal["constant", "steps", "cosine", "one_cycle"] = Field(
         "one_cycle",
-        description="learning rate over the run: constant, steps (He 2015), cosine (Loshchilov 2017) or "
-        "one_cycle (Smith 2018)",
+        description="constant, steps (He 2015), cosine (Loshchilov 2017) or one_cycle (Smith 2018)",
     )
     milestones: tuple[float, ...] = Field(
         (),
@@ -101,8 +98,7 @@ class Recipe(BaseModel):
         0,
         ge=0,
         lt=1,
-        description="decay per step of an exponential average of the weights, which is then validated and "
-        "saved; 0 turns it off",
+        description="decay per step of an average of the weights that is validated and saved; 0: no average",
     )
     zero_init_residual: bool = Field(
         False, description="start each block as the identity (Goyal 2017, section 5.1)"
@@ -110,8 +106,7 @@ class Recipe(BaseModel):
     freeze: tuple[str, ...] = Field((), description="parts that are not trained, such as conv1 bn1 layer1")
     stem: Literal["imagenet", "small"] | None = Field(
         None,
-        description="imagenet: 7x7, stride 2, max pooling; small: 3x3, for images under 64 pixels; by "
-        "default the network's own",
+        description="imagenet: 7x7, stride 2, max pooling; small: 3x3, for images under 64 pixels",
     )
 
     truncated: Literal["refuse", "keep"] = Field(
@@ -128,17 +123,14 @@ class Recipe(BaseModel):
         0, ge=0, le=1, description="largest random change of brightness, contrast and saturation, 0 to 1"
     )
 
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="the same seed gives the same weights on the same machine"
-    )
+    seed: int = Field(0, ge=0, lt=2**63, description="same seed, same weights on the same machine")
     val_fraction: float = Field(
         0.1, gt=0, lt=1, description="fraction of train that becomes val, if there is no val/"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: str = Field(
         "auto",
-        description="fp32 or bf16, followed by +channels_last, +compiled or both; auto times them and takes "
-        "the fastest",
+        description="fp32 or bf16, with +channels_last, +compiled or both; auto: the fastest, by timing",
     )
     workers: int = Field(0, ge=0, le=256, description="processes that load batches; 0 loads them in this one")
     cache: bool = Field(True, description="keep decoded photos in the user's cache folder")
@@ -159,45 +151,29 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        for contradiction, why in (
-            (
-                self.optimizer != "sgd" and self.momentum is not None,
-                f"momentum: it belongs to sgd, the optimizer is {self.optimizer}; leave one of them out",
-            ),
-            (
-                self.nesterov and (self.optimizer != "sgd" or self.momentum == 0),
-                "nesterov: it needs optimizer sgd with momentum",
-            ),
-            (
-                bool(self.milestones) != (self.schedule == "steps"),
-                "milestones: schedule steps needs them, other schedules have none; give both or neither",
-            ),
-            (
-                any(not 0 < m < 1 for m in self.milestones),
-                "milestones: each must be a fraction of the run between 0 and 1",
-            ),
-            (
-                self.warmup_epochs >= self.epochs,
-                f"warmup_epochs: {self.warmup_epochs:g} must be less than epochs, which is {self.epochs}",
-            ),
-            (
-                self.warmup_epochs > 0 and self.schedule == "one_cycle",
-                "warmup_epochs: schedule one_cycle has its own warmup; leave one of them out",
-            ),
-            (
-                self.time is not None and ("epochs" in self.model_fields_set or self.warmup_epochs > 0),
-                "time: it replaces epochs and warmup_epochs; give time or epochs",
-            ),
-            (
-                self.time is not None and not self.seconds,
-                f"time: {reprlib.repr(self.time)} is not a duration; write 90s, 10m or 1h30m",
-            ),
-            (
-                self.resize is not None and self.resize < self.size,
-                f"resize: {self.resize} is less than size, which is {self.size}",
-            ),
-        ):
-            if contradiction:
+        is_sgd, has_warmup = self.optimizer == "sgd", self.warmup_epochs > 0
+        problems = (
+            (not is_sgd and self.momentum is not None,
+             f"momentum: it belongs to sgd, the optimizer is {self.optimizer}; leave one of them out"),
+            (self.nesterov and (not is_sgd or self.momentum == 0),
+             "nesterov: it needs optimizer sgd with momentum"),
+            (bool(self.milestones) != (self.schedule == "steps"),
+             "milestones: schedule steps needs them, other schedules have none; give both or neither"),
+            (any(not 0 < m < 1 for m in self.milestones),
+             "milestones: each must be a fraction of the run between 0 and 1"),
+            (self.warmup_epochs >= self.epochs,
+             f"warmup_epochs: {self.warmup_epochs:g} must be less than epochs, which is {self.epochs}"),
+            (has_warmup and self.schedule == "one_cycle",
+             "warmup_epochs: schedule one_cycle has its own warmup; leave one of them out"),
+            (self.time is not None and ("epochs" in self.model_fields_set or has_warmup),
+             "time: it replaces epochs and warmup_epochs; give time or epochs"),
+            (self.time is not None and not self.seconds,
+             f"time: {reprlib.repr(self.time)} is not a duration; write 90s, 10m or 1h30m"),
+            (self.resize is not None and self.resize < self.size,
+             f"resize: {self.resize} is less than size, which is {self.size}"),
+        )  # fmt: skip
+        for is_problem, why in problems:
+            if is_problem:
                 raise ValueError(why)
         return self
 

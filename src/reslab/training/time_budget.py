@@ -11,7 +11,7 @@ import torch
 
 from reslab.errors import NetworkError
 from reslab.evaluation.inference import predict_logits, read_photo
-from reslab.hardware import cores, threads
+from reslab.hardware import cores
 from reslab.networks.registry import check_input
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.training.timing.autotune import measure_precision
@@ -48,11 +48,18 @@ def estimate_epoch_seconds(setup: TrainingSetup, name: str, loading: float) -> d
         loading: seconds to load a batch of full-size images in this process.
     """
     state, recipe = setup.state, setup.state.recipe
-    steps = {size: _step_seconds(setup, name, size) for size in (min(image_sizes(recipe)), recipe.size)}
+    steps = {recipe.size: setup.measured.seconds_per_step}
+    if (small := min(image_sizes(recipe))) < recipe.size:
+        fixed = recipe.with_settings(
+            size=small, resize=None, progressive_resizing=False, precision=setup.measured.precision
+        )
+        num_photos = len(setup.train.photos)
+        measured = measure_precision(state.network, fixed, num_photos, state.device, lambda text: None)
+        steps[small] = measured.seconds_per_step
     costs = {}
     for size in sorted({size for sizes in _supported_sizes(setup, name) for size in sizes}):
         step = interpolate_step_seconds(steps, size)
-        forward, load = FORWARD_FRACTION * step, loading * (size / state.recipe.size) ** 2
+        forward, load = FORWARD_FRACTION * step, loading * (size / recipe.size) ** 2
         if recipe.workers:
             step, forward = (max(seconds, load / recipe.workers) for seconds in (step, forward))
         else:
@@ -74,21 +81,6 @@ def _supported_sizes(setup: TrainingSetup, name: str) -> list[dict[int, float]]:
 
     own, *smaller = possible_image_sizes(setup.state.recipe)
     return [own, *filter(is_supported, smaller)]
-
-
-def _step_seconds(setup: TrainingSetup, name: str, size: int) -> float:
-    """Return the seconds of a training step with images of this size."""
-    recipe, measured = setup.state.recipe, setup.measured
-    if size == recipe.size:
-        return measured.seconds_per_step
-    fixed = recipe.with_settings(
-        size=size, resize=None, progressive_resizing=False, precision=measured.precision
-    )
-    with threads(measured.threads):
-        return measure_precision(
-            setup.state.network, name, fixed, setup.preprocess, len(setup.train.photos),
-            setup.state.device, lambda text: None,
-        ).seconds_per_step  # fmt: skip
 
 
 def interpolate_step_seconds(steps: Mapping[int, float], size: int) -> float:

@@ -33,7 +33,7 @@ def auto(small: Recipe) -> Recipe:
 
 def measure(network: torch.nn.Module, recipe: Recipe, lines: list[str] | None = None) -> MeasuredPrecision:
     say = (lambda text: None) if lines is None else lines.append
-    return measure_precision(network, "cifar_resnet20", recipe, recipe.preprocess(3), 16, CPU, say)
+    return measure_precision(network, recipe, 16, CPU, say)
 
 
 def test_auto_picks_the_fastest_timed_precision_and_caches_it(auto: Recipe, own_cache: Path) -> None:
@@ -145,7 +145,7 @@ def test_measuring_keeps_weights_gradients_modes_and_random_state(auto: Recipe) 
 @pytest.mark.parametrize(
     "content",
     [
-        "", "{", "[]", '{"a": {}}', '{"a": {"precision": "fp8", "seconds_per_step": 1}}',
+        "", "{", "[]", '{"a": {}}',
         '{"a": {"precision": "fp32", "seconds_per_step": "soon"}}', "\udce9",
         '{"a": {"precision": "fp32", "seconds_per_step": NaN}}',
         '{"a": {"precision": "fp32", "seconds_per_step": 1, "threads": 1000000}}',

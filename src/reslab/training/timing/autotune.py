@@ -7,6 +7,7 @@ seed computes in the same precision and gives the same weights.
 
 from __future__ import annotations
 
+import json
 import time
 import zlib
 from collections.abc import Callable
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from reslab.hardware import cores, has_fast_bf16, processor_name
+from reslab.networks.input_channels import input_channels
 from reslab.networks.precision import UNCOMPILED, Precision, parse_precision
-from reslab.photos.loading.preprocess import Preprocess
 from reslab.randomness import torch_seeded
 from reslab.training.failures import translate_out_of_memory
 from reslab.training.recipe import Recipe
@@ -31,13 +32,7 @@ MIN_TIMED_IMAGES = 4
 
 
 def measure_precision(
-    network: nn.Module,
-    name: str,
-    recipe: Recipe,
-    preprocess: Preprocess,
-    num_photos: int,
-    device: torch.device,
-    say: Callable[[str], Any],
+    network: nn.Module, recipe: Recipe, num_photos: int, device: torch.device, say: Callable[[str], Any]
 ) -> MeasuredPrecision:
     """Return the precision that `recipe.precision` names, with its timing; for "auto" the fastest one.
 
@@ -45,18 +40,17 @@ def measure_precision(
     The network, its gradients and the random state are not changed.
 
     Args:
-        name: of the network, for the cache.
         num_photos: photos in the train split.
-        say: takes a line of progress for people.
+        say: called with a line of text for people.
     """
-    batch_size = min(recipe.batch_size, num_photos)
-    key = _cache_key(network, name, recipe, preprocess, batch_size, num_photos, device)
+    key = _cache_key(network, recipe, num_photos, device)
     if (cached := load_measurement(key)) is not None:
         return cached
     candidates = _candidates(recipe, device, say)
+    batch_size = min(recipe.batch_size, num_photos)
     with translate_out_of_memory(recipe):
         with torch_seeded(0, "autotune"):
-            images = torch.randn(batch_size, preprocess.channels, recipe.size, recipe.size)
+            images = torch.randn(batch_size, input_channels(network), recipe.size, recipe.size)
         timings, run_seconds = _time_candidates(network, recipe, candidates, images, num_photos, device)
         exact = timings[candidates[0]]
         same = [p for p in timings if timings[p] is exact or timings[p].has_same_loss(exact)]
@@ -76,35 +70,14 @@ def measure_precision(
     return measured
 
 
-def _cache_key(
-    network: nn.Module,
-    name: str,
-    recipe: Recipe,
-    preprocess: Preprocess,
-    batch_size: int,
-    num_photos: int,
-    device: torch.device,
-) -> str:
-    parts = (
-        f"version {MEASUREMENT_VERSION}",
-        processor_name(),
-        f"{cores()} cores",
-        torch.cuda.get_device_name(device) if device.type == "cuda" else device,
-        torch.__version__,
-        f"{torch.get_num_threads()} threads",
-        name,
-        sum(p.numel() for p in network.parameters()),
-        f"{zlib.crc32(str(network).encode('utf-8', 'replace')):08x}",  # tells the blocks of a network apart
-        preprocess.channels,
-        recipe.size,
-        batch_size,
-        f"2^{min(17, (recipe.epochs * num_photos).bit_length())} images",  # a longer run is timed better
-        f"2^{int(recipe.seconds).bit_length()} s" if recipe.time else "",
-        recipe.optimizer,
-        recipe.precision,
-        recipe.freeze,
-    )
-    return " | ".join(map(str, parts))
+def _cache_key(network: nn.Module, recipe: Recipe, num_photos: int, device: torch.device) -> str:
+    parameters = sum(p.numel() for p in network.parameters())
+    blocks = zlib.crc32(str(network).encode("utf-8", "replace"))
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    settings = {"epochs", "time", "batch_size", "size", "optimizer", "freeze", "precision"}
+    machine = (processor_name(), cores(), gpu, torch.__version__, torch.get_num_threads())
+    work = (parameters, blocks, num_photos, recipe.model_dump(include=settings))
+    return json.dumps([MEASUREMENT_VERSION, machine, work])
 
 
 def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any]) -> list[Precision]:

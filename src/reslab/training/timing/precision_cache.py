@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter
 
 from reslab import files
-from reslab.networks.precision import PRECISIONS
 from reslab.untrusted import read_text
 
 MAX_THREADS = 1024
@@ -28,9 +27,9 @@ class MeasuredPrecision:
     """
 
     precision: str
-    seconds_per_step: float
+    seconds_per_step: Annotated[FiniteFloat, Field(ge=0)]
     images_per_second: dict[str, float] = field(default_factory=dict)
-    threads: int = 0
+    threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
 
     def __str__(self) -> str:
         speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in self.images_per_second.items())
@@ -56,11 +55,5 @@ def save_measurement(key: str, measured: MeasuredPrecision) -> None:
 def _load() -> dict[str, MeasuredPrecision]:
     with suppress(OSError, ValueError):
         text = read_text(files.cache_path(CACHE_FILE))
-        content = TypeAdapter(dict[str, MeasuredPrecision]).validate_json(text)
-        return {key: value for key, value in content.items() if _is_valid(value)}
+        return TypeAdapter(dict[str, MeasuredPrecision]).validate_json(text)
     return {}
-
-
-def _is_valid(measured: MeasuredPrecision) -> bool:
-    known = measured.precision in PRECISIONS and 0 <= measured.threads <= MAX_THREADS
-    return known and 0 <= measured.seconds_per_step < math.inf
