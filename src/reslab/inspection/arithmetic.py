@@ -24,7 +24,7 @@ Axis = tuple[int, int, int]  # size, jump and start of a receptive field along o
 
 @dataclass(frozen=True)
 class Window:
-    """A kernel that slides along one axis. `padding_after` is the right side's padding where it differs.
+    """A kernel that slides along one axis.
 
     Raises:
         NetworkError: no input fits these settings.
@@ -38,7 +38,6 @@ class Window:
     output_padding: int = 0
     kind: Kind = "convolution"
     ceil_mode: bool = False
-    padding_after: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
@@ -68,23 +67,19 @@ class Window:
         """Pixels from the first to the last tap of the kernel: d (k - 1) + 1."""
         return self.dilation * (self.kernel_size - 1) + 1
 
-    @property
-    def both_paddings(self) -> int:
-        return self.padding + (self.padding if self.padding_after is None else self.padding_after)
-
     def output_size(self, size: int) -> int:
         """Return the output's pixels for `size` input pixels. Raises NetworkError if there would be none."""
         _check_at_least("the input", size, 1)
         if self.kind == "transposed":
-            out = (size - 1) * self.stride - self.both_paddings + self.extent + self.output_padding
+            out = (size - 1) * self.stride - 2 * self.padding + self.extent + self.output_padding
             if out < 1:
                 raise NetworkError(
                     f"a transposed convolution would leave {out} of {size} pixels",
-                    f"it makes {out + self.both_paddings} and its padding cuts {self.both_paddings} off",
+                    f"it makes {out + 2 * self.padding} and its padding cuts {2 * self.padding} off",
                     "use less padding",
                 )
             return out
-        spare = size + self.both_paddings - self.extent
+        spare = size + 2 * self.padding - self.extent
         out = (-(-spare // self.stride) if self.ceil_mode else spare // self.stride) + 1
         if self.ceil_mode and (out - 1) * self.stride >= size + self.padding:
             out -= 1  # torch drops a last window that would lie in the right padding altogether
@@ -93,7 +88,7 @@ class Window:
         return out
 
     def _too_large(self, size: int) -> NetworkError:
-        padded = size + self.both_paddings
+        padded = size + 2 * self.padding
         dilated = f" ({self.kernel_size} taps, dilation {self.dilation})" if self.dilation > 1 else ""
         missing = self.extent - padded
         pads = "" if self.kind == "pooling" else f"a padding of {self.padding + -(-missing // 2)}, "
@@ -204,12 +199,12 @@ def multiply_adds(
         NetworkError: the settings cannot be.
         UsageError: a setting is not an int.
     """
-    _check_channels(in_channels, out_channels, groups)
-    size = _checked_pair("the input", input_size)
-    out = output_size(size, kernel_size=kernel_size, transposed=transposed, **settings)
-    pixels = size if transposed else as_pair(out)  # a transposed one applies its kernel once per input pixel
-    taps = as_pair(kernel_size)
-    return pixels[0] * pixels[1] * taps[0] * taps[1] * (in_channels // groups) * out_channels
+    weights = parameters(
+        in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size, groups=groups, bias=False
+    )
+    out = output_size(input_size, kernel_size=kernel_size, transposed=transposed, **settings)
+    height, width = as_pair(input_size if transposed else out)  # a transposed one starts at each input pixel
+    return height * width * weights
 
 
 def parameters(

@@ -73,7 +73,7 @@ def draw_positions(window: Window, size: int, width: int = 80) -> str:
     positions = size if transposed else window.output_size(size)
     pixels = window.output_size(size) if transposed else size
     starts = range(-window.padding, positions * window.stride - window.padding, window.stride)
-    end = max(pixels + window.both_paddings - window.padding, starts[-1] + window.extent)
+    end = max(pixels + window.padding, starts[-1] + window.extent)
     cell = max(2, len(str(pixels - 1)) + 1)
     label = len(f"output {positions - 1}") + 2
     room = (width - label) // cell
@@ -139,7 +139,7 @@ def _steps(window: Window, n: int) -> str:
     else:
         left, right = "⌈⌉" if window.ceil_mode else "⌊⌋"
         reach = "d·(k - 1) - 1" if d > 1 else "k"
-        spare = n + window.both_paddings - window.extent
+        spare = n + 2 * window.padding - window.extent
         one = " + 1 - 1" if dropped_windows(window, n) else " + 1"
         lines = [f"{left}(n + 2·p - {reach})/s{right}{one}", filled_in]
         if s > 1:

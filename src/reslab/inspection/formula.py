@@ -19,22 +19,24 @@ def left_side(both: tuple[Window, Window], size: Pair) -> str:
     """Return the formula up to the equals sign."""
     first, second = both
     n, s = number(size), number((first.stride, second.stride))
-    k, d = (number((getattr(first, f), getattr(second, f))) for f in ("kernel_size", "dilation"))
+    k, p, d = (
+        number((getattr(first, f), getattr(second, f))) for f in ("kernel_size", "padding", "dilation")
+    )
     if first.kind == "transposed":
         extra = number((first.output_padding, second.output_padding))
         reach = f"{d}·({k} - 1) + 1" if d != "1" else k
-        return f"({n} - 1)·{s} - {_padding(both)} + {reach}" + f" + {extra}" * (extra != "0")
+        return f"({n} - 1)·{s} - 2·{p} + {reach}" + f" + {extra}" * (extra != "0")
     left, right = "⌈⌉" if first.ceil_mode else "⌊⌋"
     reach = f"{d}·({k} - 1) - 1" if d != "1" else k
     dropped = number([dropped_windows(window, n) for window, n in zip(both, size, strict=True)])
-    return f"{left}({n} + {_padding(both)} - {reach})/{s}{right} + 1" + f" - {dropped}" * (dropped != "0")
+    return f"{left}({n} + 2·{p} - {reach})/{s}{right} + 1" + f" - {dropped}" * (dropped != "0")
 
 
 def dropped_windows(window: Window, size: int) -> int:
     """Return 1 if rounding up makes a last window begin beyond the last pixel, which torch drops, else 0."""
     if not window.ceil_mode:
         return 0
-    spare = size + window.both_paddings - window.extent
+    spare = size + 2 * window.padding - window.extent
     return -(-spare // window.stride) + 1 - window.output_size(size)
 
 
@@ -52,11 +54,3 @@ def settings(both: tuple[Window, Window]) -> str:
         value = number((getattr(height, name), getattr(width, name))).replace(" ", "")
         text += f"{sign}{value}" if value != str(default) else ""
     return text + " ceil" * height.ceil_mode
-
-
-def _padding(both: tuple[Window, Window]) -> str:
-    before = [window.padding for window in both]
-    after = [window.both_paddings - window.padding for window in both]
-    if before != after:
-        return f"{number(before)} + {number(after)}"
-    return f"2·{number(before)}"

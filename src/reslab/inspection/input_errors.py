@@ -10,29 +10,7 @@ from reslab.networks.resnet import ResNet
 from .meta_copy import copy_with_weights, copy_without_weights
 from .tracer import LayerCall, PassError, record
 
-TRIED_SIDES = (
-    16,
-    28,
-    32,
-    48,
-    56,
-    64,
-    96,
-    112,
-    128,
-    160,
-    192,
-    224,
-    227,
-    240,
-    256,
-    288,
-    299,
-    320,
-    384,
-    448,
-    512,
-)
+TRIED_SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 227, 240, 256, 299, 320, 384, 448, 512)
 
 
 def wrong_input(failed: PassError, network: nn.Module, shape: tuple[int, ...], name: str) -> NetworkError:
@@ -71,10 +49,10 @@ def _what_fits(network: nn.Module, shape: tuple[int, ...]) -> str:
         return f"give {wanted}x{shape[2]}x{shape[3]}{other}"
     fits = [side for side in TRIED_SIDES if _passes(network, (1, wanted, side, side))]
     if not fits:
-        return "check the network's forward: no square image from 16 to 512 pixels fits either"
+        return "check the network's forward: no square image from 28 to 512 pixels fits either"
     size = f"give {wanted}x{fits[0]}x{fits[0]}"
     if len(fits) == 1:
-        return f"{size}: of the sides from 16 to 512 that were tried, only this fits"
+        return f"{size}: of the sides from 28 to 512 that were tried, only this fits"
     return f"{size} or larger" if max(shape[2:]) < fits[0] else f"{size}, which fits"
 
 

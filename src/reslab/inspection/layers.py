@@ -93,18 +93,12 @@ def layers_of(
     for call in inference.calls:
         live_bytes.setdefault(call.name, []).append(call.live_bytes)
     layers = []
-    names: set[str] = set()
     for call in training.calls:
         own = list(call.module.parameters(recurse=False)) if call.module else []
         count = sum(counts.pop(id(p), 0) for p in own)
-        notes: tuple[str, ...] = ()
-        if own and call.name in names:
-            notes = ("runs again; its parameters are counted once",)
-        elif own and not count:
-            notes = ("shares weights with a layer above",)
+        notes = ("its weights are counted above",) if own and not count else ()
         live = live_bytes.get(call.name)
         layers.append(_layer(call, count, live.pop(0) if live else 0, notes))
-        names.add(call.name)
     order: list[tuple[float, Layer]] = [(i, layer) for i, layer in enumerate(layers)]
     order += [
         (_place(layer.name, layers), layer)
@@ -130,14 +124,11 @@ def blocks_of(calls: list[ModuleCall], places: list[int]) -> tuple[Block, ...]:
 
 def _layer(call: LayerCall, parameters: int, live_bytes: int, notes: tuple[str, ...]) -> Layer:
     both, size = call.windows, call.window_input
-    if both and call.pads:  # as padding="same" does: part of the layer's own padding
-        left, right, top, bottom = call.pads
-        size = (size[0] - top - bottom, size[1] - left - right)
+    left, right, top, bottom = call.pads or (0, 0, 0, 0)
+    if both and left == right and top == bottom:  # padded in the layer's forward: part of its own padding
+        size = (size[0] - 2 * top, size[1] - 2 * left)
         height, width = both
-        both = (
-            replace(height, padding=height.padding + top, padding_after=height.padding + bottom),
-            replace(width, padding=width.padding + left, padding_after=width.padding + right),
-        )
+        both = replace(height, padding=height.padding + top), replace(width, padding=width.padding + left)
     if both and tuple(w.output_size(n) for w, n in zip(both, size, strict=True)) != (call.output or ())[-2:]:
         both = None  # another operation in the layer changes the shape: no formula rather than a wrong one
     if call.uncounted:
