@@ -1,7 +1,4 @@
-"""Photos and how they are damaged: small real files of every format, and a mutator that a seed decides.
-
-Used by tests/photos/test_damaged.py and by benchmarks/fuzz_photos.py.
-"""
+"""Small photos of every format, and random damage to them by seed; also for benchmarks/fuzz_photos.py."""
 
 from __future__ import annotations
 
@@ -19,41 +16,41 @@ SIZES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x800000
 
 
 def whole_photos() -> list[tuple[str, bytes]]:
-    """(format, bytes): some of every format, with metadata, profiles, alpha, palettes, several frames."""
+    """Return (format, bytes) of photos with metadata, profiles, alpha, palettes and several frames."""
     noise = np.random.default_rng(7).integers(0, 256, (40, 56, 4), np.uint8)
-    picture = Image.fromarray(noise).convert("RGB").resize((112, 80))
+    image = Image.fromarray(noise).convert("RGB").resize((112, 80))
     alpha = Image.fromarray(noise)
-    frames = [picture.transpose(Image.Transpose.ROTATE_180), picture]
+    frames = [image.transpose(Image.Transpose.ROTATE_180), image]
     profile = swapped_profile()
-    photos = [(kind, saved(picture, kind)) for kind in KINDS] + [
+    photos = [(kind, saved(image, kind)) for kind in KINDS] + [
         (kind, lying(kind, 6)) for kind in KINDS if kind not in ("GIF", "BMP")
     ]
     photos += [(kind, saved(alpha, kind)) for kind in ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")]
-    photos += [(kind, saved(picture, kind, icc_profile=profile)) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    photos += [(kind, saved(image, kind, icc_profile=profile)) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
     photos += [
-        (kind, saved(picture, kind, save_all=True, append_images=frames))
+        (kind, saved(image, kind, save_all=True, append_images=frames))
         for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO")
     ]
     photos += [
-        ("JPEG", saved(picture, "JPEG", progressive=True)),
-        ("JPEG", saved(picture.convert("CMYK"), "JPEG")),
+        ("JPEG", saved(image, "JPEG", progressive=True)),
+        ("JPEG", saved(image.convert("CMYK"), "JPEG")),
     ]
     photos += [
-        ("TIFF", saved(picture, "TIFF", compression=way))
+        ("TIFF", saved(image, "TIFF", compression=way))
         for way in ("tiff_lzw", "jpeg", "tiff_adobe_deflate", "packbits")
     ]
-    photos += [("TIFF", saved(picture.convert("1"), "TIFF", compression="group4"))]
+    photos += [("TIFF", saved(image.convert("1"), "TIFF", compression="group4"))]
     photos += [
         ("TIFF", saved(Image.fromarray(noise[..., 0].astype(kind)), "TIFF"))
         for kind in (np.float32, np.uint16, np.int32)
     ]
-    photos += [(kind, saved(picture.quantize(16), kind)) for kind in ("PNG", "BMP", "TIFF")]
+    photos += [(kind, saved(image.quantize(16), kind)) for kind in ("PNG", "BMP", "TIFF")]
     photos += [("PNG", saved(Image.fromarray(noise[..., 0].astype(np.uint16) * 257), "PNG"))]
     return photos
 
 
 def damaged(photos: list[tuple[str, bytes]], seed: int) -> tuple[str, bytes]:
-    """(format, bytes) of one of the photos with one to four things done to it; the seed says what."""
+    """Return (format, bytes) of a random photo with one to four random changes."""
     draw = random.Random(seed)
     kind, content = draw.choice(photos)
     for _ in range(draw.choice((1, 1, 2, 4))):
@@ -66,7 +63,7 @@ Photos = list[tuple[str, bytes]]
 
 
 def _place(content: bytes, draw: random.Random) -> int:
-    """Anywhere, and every other time in the first kilobyte, where the heads are."""
+    """Return a random position, half of the time in the first kilobyte, where the headers are."""
     most = len(content) if draw.random() < 0.5 else min(len(content), 1024)
     return draw.randrange(most) if most else 0
 
@@ -109,14 +106,14 @@ def _splice(content: bytes, draw: random.Random, photos: Photos) -> bytes:
 
 
 def _change_size(content: bytes, draw: random.Random, _: Photos) -> bytes:
-    """Two or four bytes as a length, a count or a side would be, in either order of bytes."""
+    """Overwrite two or four bytes with a number that may be a length, in either byte order."""
     form = draw.choice(("<H", ">H", "<I", ">I"))
     most = 0xFFFF if form[1] == "H" else 0xFFFFFFFF
     return _put(content, _place(content, draw), struct.pack(form, min(draw.choice(SIZES), most)))
 
 
 def _change_name(content: bytes, draw: random.Random, _: Photos) -> bytes:
-    """The length or the name of a chunk, a segment or a box: behind a marker or before four letters."""
+    """Overwrite the length or the name of a chunk, a segment or a box."""
     marks = [at for at in range(len(content) - 8) if content[at] == 0xFF or content[at : at + 4].isalpha()]
     if not marks:
         return content

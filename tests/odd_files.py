@@ -1,4 +1,4 @@
-"""Odd photos, made here: how each is written, and what must become of it."""
+"""Make odd photos, each with the pixels that must be read from it or the finding that refuses it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 180, 30), (30, 30, 220), (220, 22
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (99, 99, 99)
 Color = tuple[int, int, int]
 
-# the EXIF standard's words for where row 0 and column 0 of the file belong in the picture that is seen,
-# turned into where the four corners of the file appear: top left, top right, bottom left, bottom right
-SEEN = {
+# {EXIF orientation: colors of the displayed corners, top left, top right, bottom left, bottom right}. The
+# comments quote the standard: where row 0 and column 0 of the file are displayed.
+DISPLAYED = {
     1: (RED, GREEN, BLUE, YELLOW),
     2: (GREEN, RED, YELLOW, BLUE),  # row 0 top, column 0 right
     3: (YELLOW, BLUE, GREEN, RED),  # bottom, right
@@ -31,10 +31,14 @@ SEEN = {
 
 @dataclass(frozen=True)
 class Odd:
-    """A file: its name, its bytes, and either what is seen or which finding refuses it.
+    """A file, with the image that must be read from it or the finding that refuses it.
 
-    `size`: width, height; `corners`: top left, top right, bottom left, bottom right; `by`: levels of 256 that
-    a lossy format may be off. `finding`: the kind that `check` reports, "" for a photo that is read.
+    Attributes:
+        make: returns the bytes.
+        size: width, height.
+        corners: colors at top left, top right, bottom left, bottom right.
+        by: tolerance of a lossy format, in levels of 256.
+        finding: kind that `check` reports; "" for a photo that can be read.
     """
 
     name: str
@@ -60,7 +64,7 @@ def flat(color: tuple[int, ...], mode: str = "RGB", size: tuple[int, int] = (24,
 
 
 def corners(scale: int = 1) -> Image.Image:
-    """Red, green, blue and yellow: top left, top right, bottom left, bottom right."""
+    """Draw red, green, blue and yellow corners: top left, top right, bottom left, bottom right."""
     image, width, height = Image.new("RGB", (48 * scale, 32 * scale)), 24 * scale, 16 * scale
     for color, (x, y) in ((RED, (0, 0)), (GREEN, (1, 0)), (BLUE, (0, 1)), (YELLOW, (1, 1))):
         image.paste(color, (x * width, y * height, (x + 1) * width, (y + 1) * height))
@@ -71,14 +75,14 @@ def lying(kind: str, orientation: int, **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = corners()
-    if kind == "HEIF":  # whose own entry counts, which pillow-heif writes if the image says so
+    if kind == "HEIF":  # pillow-heif writes the orientation into HEIF's own entry
         image.info["exif"] = exif.tobytes()
         return saved(image, kind, **options)
     return saved(image, kind, exif=exif, **options)
 
 
 def swapped_profile() -> bytes:
-    """sRGB with red and green exchanged: whoever ignores it sees the wrong colour."""
+    """Return sRGB with red and green exchanged: ignoring it gives the wrong color."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     entries = {
         bytes(profile[at : at + 4]): at
@@ -96,8 +100,8 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *before: bytes) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, colour, 0, 0, 0))
+def png(width: int, height: int, depth: int, color: int, rows: bytes, *before: bytes) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, color, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(before) + body
 
@@ -109,7 +113,7 @@ def ycck() -> bytes:
     return bytes(content)
 
 
-def sixteen_bits_of_colour() -> bytes:
+def sixteen_bit_color() -> bytes:
     rows = b"".join(b"\0" + struct.pack(">3H", 56_320, 7_680, 7_700) * 24 for _ in range(16))
     return png(24, 16, 16, 2, rows)
 
@@ -120,7 +124,7 @@ def sixteen_bits_with_transparency() -> bytes:
 
 
 def numbers(value: float, kind: type, largest: float | None = None) -> bytes:
-    """A TIFF of one value, with a single pixel in its middle that is the largest."""
+    """Return a TIFF of one value, with one pixel of the `largest` value in the middle."""
     pixels = np.full((16, 24), value, kind)
     if largest is not None:
         pixels[8, 12] = largest
@@ -139,7 +143,7 @@ def animated(kind: str, **options: object) -> bytes:
 
 
 def noisy(kind: str, **options: object) -> bytes:
-    """Large enough that a half of it lacks pixels, whatever the format packs away."""
+    """Return a photo of noise, so large that half of its bytes lack pixels in every format."""
     pixels = np.random.default_rng(5).integers(0, 256, (96, 128, 3), np.uint8)
     return saved(Image.fromarray(pixels), kind, **options)
 
@@ -163,7 +167,7 @@ def run_lengths(width: int, height: int, body: bytes, index: int = 0) -> bytes:
 
 
 def tiff(entries: list[tuple[int, int, int, int]], body: bytes) -> bytes:
-    """Little-endian: the body at byte 8, then one page of (tag, type, count, value)."""
+    """Return a little-endian TIFF: the body at byte 8, then one page of (tag, type, count, value)."""
     page = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
     start = struct.pack("<I", 8 + len(body))
     return b"II*\0" + start + body + struct.pack("<H", len(entries)) + page + bytes(4)
@@ -196,17 +200,17 @@ def all_of(color: Color) -> tuple[Color, Color, Color, Color]:
 
 def _read() -> list[Odd]:
     rows = [
-        Odd(f"orientation {o}.jpg", lambda o=o: lying("JPEG", o, quality=95), (48, 32), SEEN[o], 40)  # type: ignore[misc]
+        Odd(f"orientation {o}.jpg", lambda o=o: lying("JPEG", o, quality=95), (48, 32), DISPLAYED[o], 40)  # type: ignore[misc]
         for o in (1, 2, 3, 4)
     ]
     for o in (5, 6, 7, 8):
         rows.append(
-            Odd(f"orientation {o}.jpg", lambda o=o: lying("JPEG", o, quality=95), (32, 48), SEEN[o], 40)
+            Odd(f"orientation {o}.jpg", lambda o=o: lying("JPEG", o, quality=95), (32, 48), DISPLAYED[o], 40)
         )  # type: ignore[misc]
     for kind in ("PNG", "WEBP", "TIFF", "AVIF", "HEIF"):
-        rows.append(Odd(f"lying.{kind.lower()}", lambda k=kind: lying(k, 6), (32, 48), SEEN[6], 40))  # type: ignore[misc]
+        rows.append(Odd(f"lying.{kind.lower()}", lambda k=kind: lying(k, 6), (32, 48), DISPLAYED[6], 40))  # type: ignore[misc]
     rows += [
-        Odd("lying, packed.tif", lambda: lying("TIFF", 8, compression="tiff_lzw"), (32, 48), SEEN[8]),
+        Odd("lying, packed.tif", lambda: lying("TIFF", 8, compression="tiff_lzw"), (32, 48), DISPLAYED[8]),
         Odd("cmyk.jpg", lambda: saved(flat(RED).convert("CMYK"), "JPEG", quality=95), by=6),
         Odd("cmyk.tif", lambda: saved(flat(RED).convert("CMYK"), "TIFF"), by=2),
         Odd("ycck.jpg", ycck, by=6),
@@ -216,7 +220,7 @@ def _read() -> list[Odd]:
         Odd("a fax.tif", lambda: saved(flat((0,), "1"), "TIFF", compression="group4"), corners=all_of(BLACK)),
         Odd("16 bits.png", lambda: png(24, 16, 16, 0, (b"\0" + b"\x63\x80" * 24) * 16), corners=all_of(GREY)),
         Odd("16 bits.tif", lambda: numbers(99 * 256 + 77, np.uint16), corners=all_of(GREY)),
-        Odd("16 bits of colour.png", sixteen_bits_of_colour, corners=all_of((220, 30, 30))),
+        Odd("16 bits of color.png", sixteen_bit_color, corners=all_of((220, 30, 30))),
         Odd("16 bits, transparent.png", sixteen_bits_with_transparency, corners=all_of(WHITE)),
         Odd("float to 1.tif", lambda: numbers(99 / 255, np.float32, 1), corners=all_of(GREY)),
         Odd("float to 255.tif", lambda: numbers(99, np.float32, 255), corners=all_of(GREY)),
@@ -238,7 +242,7 @@ def _read() -> list[Odd]:
             lambda: saved(flat(RED).quantize(4), "PNG", transparency=0),
             corners=all_of(WHITE),
         ),
-        Odd("clear colour.png", lambda: saved(flat(RED), "PNG", transparency=RED), corners=all_of(WHITE)),
+        Odd("clear color.png", lambda: saved(flat(RED), "PNG", transparency=RED), corners=all_of(WHITE)),
         Odd(
             "alpha.png",
             lambda: saved(flat((0, 0, 200, 51), "RGBA"), "PNG"),
@@ -268,7 +272,7 @@ def _read() -> list[Odd]:
         Odd("profile.png", lambda: saved(flat((30, 220, 30)), "PNG", icc_profile=swapped_profile()), by=6),
         Odd("broken profile.jpg", lambda: photo(icc_profile=swapped_profile()[:300]), by=6),
         Odd(
-            "profile of colours.png",
+            "color profile of a grey photo.png",
             lambda: saved(flat((99,), "L"), "PNG", icc_profile=swapped_profile()),
             (24, 16),
             all_of(GREY),
@@ -292,7 +296,7 @@ def _read() -> list[Odd]:
         Odd("really a png.jpg", lambda: saved(flat(RED), "PNG")),
         Odd("really a jpeg.heic", photo, by=6),
         Odd("REALLY A GIF.TIFF", lambda: saved(flat(RED).quantize(4), "GIF")),
-        Odd("more behind its end.jpg", lambda: photo() + b"\xff\xda moving picture" * 2000, by=6),
+        Odd("bytes after its end.jpg", lambda: photo() + b"\xff\xda moving picture" * 2000, by=6),
         Odd("damaged metadata.jpg", lambda: photo(exif=b"Exif\0\0" + b"\xff" * 40), by=6),
         Odd("one pixel.png", lambda: saved(flat(RED, size=(1, 1)), "PNG"), (1, 1)),
         Odd("very wide.png", lambda: saved(flat(RED, size=(2000, 3)), "PNG"), (2000, 3)),

@@ -121,7 +121,7 @@ def test_a_list_is_trained_on_and_judged_on(
     (folder / "train/red/bad.jpg").write_bytes(b"<html>")
     code, out, err = reslab_here("check", folder, "--fix", new)
     assert (code, err) == (0, "")
-    assert f"list: {new}: 28 of 30 photos; left out, and no file touched:\n  1  not an image: it" in out
+    assert f"list: {new}: 28 of 30 photos; no file was changed. Not in the list:\n  1  not an image: it" in out
     assert out.endswith(f"next:  reslab train {new}\n")
     code, out, err = reslab_here("check", folder, "--fix", new)
     assert (code, out) == (2, "")
@@ -153,7 +153,7 @@ def test_json_stays_alone_on_standard_output_beside_a_list_and_a_page(
     code, out, err = reslab_here("check", folder, "--json", "--fix", new, "--report", page)
     assert code == 0
     assert json.loads(out)["photos"] == 12
-    assert f"{new}: all 12 photos, for there was nothing to leave out" in err
+    assert f"{new}: all 12 photos; nothing had to be removed" in err
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 

@@ -1,4 +1,4 @@
-"""Odd files and folders: check, train and predict come to the same verdict, and none of them ever hangs."""
+"""Odd files and folders: check, train and predict agree on each, and none of them hangs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from materials import make_photo
 from odd_files import READ, RED, REFUSED, Odd, half, many_passes, photo
 
-from reslab import Classifier, Photos, check
+from reslab import Classifier, Photos, Recipe, check, train
 from reslab.errors import PhotosError
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.checking.photo_stats import compute_stats
@@ -33,7 +33,7 @@ UNREAD = {"empty file", "not an image", "truncated", "unreadable"}
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every odd file in a folder of classes: the good ones in train/red, the others in train/bad."""
+    """Write every odd file: the readable ones into train/red, the others into train/bad."""
     pytest.importorskip("pillow_heif")
     folder = tmp_path_factory.mktemp("odd")
     for name, odds in (("red", READ), ("bad", REFUSED)):
@@ -57,14 +57,14 @@ def classifier() -> Classifier:
 
 
 def trained_on(path: Path, preprocess: Preprocess = LOOK) -> torch.Tensor:
-    """The pixels that a training on this photo would take from its cache. Raises PhotosError."""
+    """Return the pixels that a training on this photo reads from its cache."""
     photos = PhotoList.of([Photo(path.name, 0, digest(path))])
     pixels = open_pixels(path.parent, photos, preprocess, progress=False)
-    assert type(pixels).__name__ == "PixelCache"  # so it was built, and not passed by
+    assert type(pixels).__name__ == "PixelCache"  # the cache was built and is used
     return pixels.read(photos[0])
 
 
-def test_the_table_is_as_large_as_it_says() -> None:
+def test_the_odd_files_cover_every_kind_of_finding() -> None:
     names = [odd.name for odd in READ + REFUSED]
     assert len(READ) >= 60
     assert len(REFUSED) >= 30
@@ -73,15 +73,15 @@ def test_the_table_is_as_large_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("odd", READ, ids=lambda odd: ascii(odd.name)[:40])
-def test_an_odd_photo_is_read_with_its_size_and_its_colours(
+def test_an_odd_photo_is_read_with_its_size_and_colors(
     odd: Odd, written: Path, classifier: Classifier
 ) -> None:
     path = place(written, odd, "red")
-    seen = compute_stats(path)
-    assert (seen.problem, seen.width, seen.height) == ("", *odd.size)
+    stats = compute_stats(path)
+    assert (stats.problem, stats.width, stats.height) == ("", *odd.size)
     pixels = trained_on(path)
     width, height = odd.size
-    if width < 3 * height:  # of longer ones the middle is kept
+    if width < 3 * height:  # preprocessing keeps the middle of longer ones
         assert pixels.shape == (3, height, width)
     found = [tuple(pixels[:, y, x].tolist()) for y in (0, -1) for x in (0, -1)]
     off = [
@@ -97,21 +97,21 @@ def test_an_odd_photo_is_read_with_its_size_and_its_colours(
 
 
 @pytest.mark.parametrize("odd", REFUSED, ids=lambda odd: ascii(odd.name)[:40])
-def test_what_is_no_whole_photo_is_named_by_all_three_with_one_reason(
+def test_check_train_and_predict_give_the_same_reason(
     odd: Odd, written: Path, classifier: Classifier
 ) -> None:
     path = place(written, odd, "bad")
-    seen = compute_stats(path)
-    assert seen.problem == odd.finding
+    stats = compute_stats(path)
+    assert stats.problem == odd.finding
     with pytest.raises(PhotosError) as refused:
         trained_on(path)
     assert str(path) in refused.value.what
-    said = next(classifier.predict_all([path])).error
-    assert str(said).endswith(f": {refused.value.why}")
-    assert seen.reason == refused.value.why
+    error = next(classifier.predict_all([path])).error
+    assert str(error).endswith(f": {refused.value.why}")
+    assert stats.reason == refused.value.why
 
 
-def test_check_lists_what_is_refused_and_nothing_else(written: Path) -> None:
+def test_check_reports_exactly_the_unreadable_photos(written: Path) -> None:
     unread = {
         Path(finding.path or "").name: finding.kind
         for finding in check(written, progress=False).findings
@@ -120,8 +120,8 @@ def test_check_lists_what_is_refused_and_nothing_else(written: Path) -> None:
     assert unread == {odd.name: odd.finding for odd in REFUSED}
 
 
-def answer(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A real `reslab`, which must answer within 100 seconds; what it says is no traceback."""
+def run_reslab(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a real `reslab`, which must end within 100 seconds without a traceback."""
     command = [sys.executable, "-m", "reslab", *map(str, words)]
     done = subprocess.run(
         command, capture_output=True, text=True, errors="surrogateescape", timeout=100, **options
@@ -144,15 +144,15 @@ SMALL = (
 )
 
 
-def test_real_processes_give_the_same_verdict(written: Path, tmp_path: Path) -> None:
-    checked = answer("check", written, "--json")
+def test_real_processes_agree(written: Path, tmp_path: Path) -> None:
+    checked = run_reslab("check", written, "--json")
     assert checked.returncode == 1
     found = json.loads(checked.stdout)["findings"]
     refused = {row["path"]: row["why"] for row in found if row["kind"] in UNREAD}
     assert len(refused) == len(REFUSED)
 
-    refusal = answer("train", written, *SMALL, "--run", tmp_path / "none")
-    assert refusal.returncode == 2  # of a class of which nothing can be read
+    refusal = run_reslab("train", written, *SMALL, "--run", tmp_path / "none")
+    assert refusal.returncode == 2  # no photo of a class can be read
     assert f"{len(REFUSED)} of the {len(REFUSED)} photos of class bad in " in refusal.stderr
     assert not (tmp_path / "none").exists()
 
@@ -161,10 +161,10 @@ def test_real_processes_give_the_same_verdict(written: Path, tmp_path: Path) -> 
     for name in ("red", "blue"):
         (good / "train" / name).symlink_to(written / "train" / name)
     run = tmp_path / "run"
-    trained = answer("train", good, *SMALL, "--run", run)
+    trained = run_reslab("train", good, *SMALL, "--run", run)
     assert trained.returncode == 0, trained.stderr
 
-    predicted = answer("predict", run, written / "train", "--json")
+    predicted = run_reslab("predict", run, written / "train", "--json")
     assert predicted.returncode == 0
     rows = {
         str(Path(row["path"]).relative_to(written)): row
@@ -175,13 +175,13 @@ def test_real_processes_give_the_same_verdict(written: Path, tmp_path: Path) -> 
     for path, row in rows.items():
         assert "error" not in row or row["error"].endswith(refused[path])
 
-    judged = answer("evaluate", run, good / "train", "--json")
+    judged = run_reslab("evaluate", run, good / "train", "--json")
     assert json.loads(judged.stdout)["photos"] == len(READ) + 4
-    refusal = answer("evaluate", run, written / "train", "--json")
-    assert refusal.returncode == 2  # of a class that it does not know, before anything is read
+    refusal = run_reslab("evaluate", run, written / "train", "--json")
+    assert refusal.returncode == 2  # it does not know a class; nothing is read
 
 
-def test_a_training_is_one_without_the_files_that_cannot_be_read(written: Path, tmp_path: Path) -> None:
+def test_unreadable_files_do_not_change_a_training(written: Path, tmp_path: Path) -> None:
     for name in ("mixed", "clean"):
         for split in ("train", "val", "test"):
             for label, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
@@ -197,7 +197,7 @@ def test_a_training_is_one_without_the_files_that_cannot_be_read(written: Path, 
     outcomes = []
     for name in ("mixed", "clean"):
         run, alone = tmp_path / f"run of {name}", {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = answer("train", tmp_path / name, *SMALL, "--run", run, env=alone)
+        done = run_reslab("train", tmp_path / name, *SMALL, "--run", run, env=alone)
         assert done.returncode == 0, done.stderr
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         figures = [(row["train_loss"], row["val_loss"], row["val_accuracy"]) for row in rows]
@@ -207,22 +207,18 @@ def test_a_training_is_one_without_the_files_that_cannot_be_read(written: Path, 
         outcomes.append((figures, result["test_accuracy"], trained.temperature, tensors, listed))
         count = len(REFUSED) + 6 if name == "mixed" else 0
         by_split = f": {len(REFUSED)} of train, 2 of val, 4 of test"
-        assert (f"skipped {count} photos that could not be read{by_split}" in done.stdout) == (
-            count > 0
-        )
+        assert (f"skipped {count} photos that could not be read{by_split}" in done.stdout) == (count > 0)
         assert ("WARNING: skipping" in done.stdout) == (count > 0)
         assert result["skipped"]["count"] == count
     assert outcomes[0] == outcomes[1]
-    judged = json.loads(answer("evaluate", run, tmp_path / "mixed/test", "--json").stdout)
+    judged = json.loads(run_reslab("evaluate", run, tmp_path / "mixed/test", "--json").stdout)
     assert (judged["photos"], judged["unread"], judged["accuracy"]) == (10, 4, result["test_accuracy"])
 
 
-def test_a_name_is_taken_as_it_is_by_a_real_process(
-    written: Path, classifier: Classifier, tmp_path: Path
-) -> None:
+def test_a_real_process_accepts_any_file_name(written: Path, classifier: Classifier, tmp_path: Path) -> None:
     classifier.save(tmp_path / "model.safetensors")
     names = [odd.name for odd in READ if not odd.name.isascii() or set(odd.name) & set("\n-*%~'")]
-    done = answer("predict", tmp_path / "model.safetensors", *names, "--json", cwd=written / "train/red")
+    done = run_reslab("predict", tmp_path / "model.safetensors", *names, "--json", cwd=written / "train/red")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["path"] for row in rows] == names
     assert [row for row in rows if "error" in row] == []
@@ -230,7 +226,7 @@ def test_a_name_is_taken_as_it_is_by_a_real_process(
 
 @pytest.fixture
 def traps(tmp_path: Path) -> Path:
-    """A folder of photos with everything in it that is no file and could hold a reader up for ever."""
+    """Make a folder of photos with pipes, devices, sockets and loops that could block a reader."""
     folder = tmp_path / "traps"
     for name, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
         for i in range(3):
@@ -261,28 +257,28 @@ TRAPS = ("pipe", "link to a pipe", "nowhere", "loop", "one", "other", "zeros", "
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_what_is_no_file_holds_nobody_up(traps: Path, tmp_path: Path) -> None:
+def test_pipes_devices_and_loops_block_nothing(traps: Path, tmp_path: Path) -> None:
     photos = {"0.jpg", "1.jpg", "2.jpg", "twin.jpg", "linked.jpg", "inside.jpg"}
     assert {path.name for path in find_photos(traps / "train/red")} == photos
-    checked = json.loads(answer("check", traps, "--json").stdout)
+    checked = json.loads(run_reslab("check", traps, "--json").stdout)
     assert checked["photos"] == 9
     assert not {row["kind"] for row in checked["findings"]} & UNREAD
     run = tmp_path / "run"
-    trained = answer("train", traps, *SMALL, "--run", run)
+    trained = run_reslab("train", traps, *SMALL, "--run", run)
     assert trained.returncode == 0, trained.stderr
     named = [f"train/red/{name}.jpg" for name in TRAPS] + [
         "train/red/folder.jpg/inside.jpg",
         "train/red/linked.jpg",
     ]
-    predicted = answer("predict", run, *named, "--json", cwd=traps)
+    predicted = run_reslab("predict", run, *named, "--json", cwd=traps)
     rows = [json.loads(line) for line in predicted.stdout.splitlines()]
     assert [row["path"] for row in rows] == named
     assert [("error" in row) for row in rows] == [True] * len(TRAPS) + [False, False]
-    assert answer("evaluate", run, traps / "train", "--json").returncode == 0
+    assert run_reslab("evaluate", run, traps / "train", "--json").returncode == 0
 
 
-def as_stranger(question: Callable[[], object]) -> str:
-    """repr of what it gives or raises, asked by a child that is not root, for which permissions count."""
+def without_root(call: Callable[[], object]) -> str:
+    """Return the repr of a function's result or error in a child process that is not root."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -291,19 +287,19 @@ def as_stranger(question: Callable[[], object]) -> str:
                 os.setgroups([])
                 os.setgid(65_534)
                 os.setuid(65_534)
-            said = repr(question())
-        except BaseException as error:  # noqa: BLE001  it is the answer
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode("utf-8", "surrogateescape"))
+            text = repr(call())
+        except BaseException as error:  # noqa: BLE001  it is the result
+            text = f"{type(error).__name__}: {error}"
+        os.write(writing, text.encode("utf-8", "surrogateescape"))
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as answers:
-        said = answers.read().decode()
+        text = answers.read().decode()
     os.waitpid(child, 0)
-    return said
+    return text
 
 
-def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for above in (tmp_path, *tmp_path.parents[:3]):
         if above.stat().st_uid == os.getuid() and above != Path("/"):
             above.chmod(above.stat().st_mode | 0o055)
@@ -311,28 +307,28 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         for i in range(3):
             make_photo(tmp_path / "photos/train" / name / f"{i}.jpg", i, color)
     folder, locked = tmp_path / "photos", tmp_path / "photos/train/red/1.jpg"
-    check(folder, progress=False)  # imports, as does the next, what a stranger may not read
+    check(folder, progress=False)  # imports modules that another user may not read
     skip_unreadable(Photos(folder), LOOK, progress=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir(mode=0o777)
     (tmp_path / "cache").chmod(0o777)
     locked.chmod(0)
-    skipped = as_stranger(lambda: skip_unreadable(Photos(folder), LOOK, progress=False).skipped)
+    skipped = without_root(lambda: skip_unreadable(Photos(folder), LOOK, progress=False).skipped)
     assert "reasons={'train/red/1.jpg': \"[Errno 13] Permission denied" in skipped
-    assert f"{locked} cannot be read as a photo" in as_stranger(lambda: LOOK.read(locked))
-    found = as_stranger(lambda: [(f.kind, f.path) for f in check(folder, progress=False).findings])
+    assert f"{locked} cannot be read as a photo" in without_root(lambda: LOOK.read(locked))
+    found = without_root(lambda: [(f.kind, f.path) for f in check(folder, progress=False).findings])
     assert "('unreadable', 'train/red/1.jpg')" in found
     locked.chmod(0o644)
     (folder / "train/red").chmod(0)
-    for question in (
+    for call in (
         lambda: Photos(folder),
         lambda: check(folder, progress=False),
         lambda: find_photos(folder),
     ):
-        assert as_stranger(question).startswith(
+        assert without_root(call).startswith(
             f"PhotosError: {folder / 'train/red'} cannot be read\n  why: Perm"
         )
-    assert "Permission denied" in as_stranger(lambda: LOOK.read(locked))
+    assert "Permission denied" in without_root(lambda: LOOK.read(locked))
     (folder / "train/red").chmod(0o755)
 
 
@@ -340,7 +336,7 @@ KEEP = LOOK.model_copy(update={"truncated": "keep"})
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_of_a_jpeg_that_lacks_its_end_is_kept_what_is_there(progressive: bool, tmp_path: Path) -> None:
+def test_keep_uses_the_part_of_a_jpeg_that_exists(progressive: bool, tmp_path: Path) -> None:
     from odd_files import noisy
 
     whole, path = tmp_path / "whole.jpg", tmp_path / "half.jpg"
@@ -352,15 +348,15 @@ def test_of_a_jpeg_that_lacks_its_end_is_kept_what_is_there(progressive: bool, t
     assert kept.shape == good.shape
     if not progressive:
         assert torch.equal(kept[:, :30], good[:, :30])
-        assert kept[:, -8:].std() < 3  # grey, where nothing is there
+        assert kept[:, -8:].std() < 3  # grey where the file lacks pixels
     else:
-        assert (kept - good).abs().mean() < 40  # rough, and the whole of it: random pixels differ by 85
+        assert (kept - good).abs().mean() < 40  # coarse but complete: random pixels differ by 85
     assert compute_stats(path, "keep").problem == ""
     assert torch.equal(LOOK.read(whole), KEEP.read(whole))
     assert LOOK.shrink_key() != KEEP.shrink_key()
 
 
-def test_a_jpeg_is_kept_from_the_first_of_its_pixels_wherever_it_is_cut() -> None:
+def test_a_jpeg_cut_anywhere_after_its_header_is_kept() -> None:
     from odd_files import noisy
 
     for progressive in (False, True):
@@ -373,33 +369,34 @@ def test_a_jpeg_is_kept_from_the_first_of_its_pixels_wherever_it_is_cut() -> Non
                 KEEP.read(content[:cut])
 
 
-def test_only_jpegs_are_kept() -> None:
+def test_keep_applies_only_to_jpegs() -> None:
     for kind in ("PNG", "GIF", "WEBP", "TIFF", "BMP"):
         with pytest.raises(PhotosError):
             KEEP.read(half(kind))
 
 
-def test_keep_holds_for_training_checking_and_the_model_that_comes_of_it(tmp_path: Path) -> None:
+def test_keep_applies_to_check_train_and_the_trained_model(tmp_path: Path) -> None:
     folder, run = tmp_path / "photos", tmp_path / "run"
     for name, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):
         for i in range(3):
             make_photo(folder / "train" / name / f"{i}.jpg", i, color)
     cut = folder / "train/red/cut.jpg"
     cut.write_bytes(half("JPEG"))
-    assert answer("check", folder).returncode == 1
-    assert skip_unreadable(Photos(folder), LOOK, progress=False).skipped.reasons.keys() == {"train/red/cut.jpg"}
-    checked = answer("check", folder, "--truncated", "keep", "--json")
-    assert (checked.returncode, json.loads(checked.stdout)["findings"]) == (0, [])
-    assert answer("check", folder).returncode == 1  # what was seen before does not count for the other rule
-    kept = answer("train", folder, *SMALL, "--run", run, "--truncated", "keep")
-    assert kept.returncode == 0, kept.stderr
-    assert Classifier.load(run).preprocess.truncated == "keep"
-    row = json.loads(answer("predict", run, cut, "--json").stdout)
-    assert "error" not in row
-    assert json.loads(answer("evaluate", run, folder / "train", "--json").stdout)["photos"] == 7
+    assert check(folder, progress=False).spoils_training
+    assert skip_unreadable(Photos(folder), LOOK, progress=False).skipped.reasons.keys() == {
+        "train/red/cut.jpg"
+    }
+    assert check(folder, truncated="keep", progress=False).findings == ()
+    assert check(folder, progress=False).spoils_training  # the cached result of keep is not used
+    recipe = Recipe(epochs=1, size=16, batch_size=16, precision="fp32", truncated="keep")
+    train(folder, "cifar_resnet20", recipe, run=run, progress=False, say=str)
+    classifier = Classifier.load(run)
+    assert classifier.preprocess.truncated == "keep"
+    assert next(classifier.predict_all([cut])).error is None
+    assert classifier.evaluate(folder / "train").photos == 7
 
 
-def test_a_heic_without_its_package_is_answered_with_the_command_that_brings_it(tmp_path: Path) -> None:
+def test_a_heic_without_its_package_names_the_pip_command(tmp_path: Path) -> None:
     heic = next(odd for odd in READ if odd.name == "photo.heic")
     (tmp_path / "photo.heic").write_bytes(heic.make())
     (tmp_path / "pillow_heif.py").write_text("raise ImportError('not installed')\n")
@@ -419,7 +416,7 @@ def test_a_heic_without_its_package_is_answered_with_the_command_that_brings_it(
     assert "pip install 'reslab[heic]'" in done.stdout
 
 
-def test_a_sparse_file_of_a_terabyte_is_answered_at_once(tmp_path: Path) -> None:
+def test_a_sparse_file_of_a_terabyte_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:
         file.write(photo())
@@ -428,14 +425,14 @@ def test_a_sparse_file_of_a_terabyte_is_answered_at_once(tmp_path: Path) -> None
         LOOK.read(path)
 
 
-def test_passes_in_metadata_and_behind_the_end_do_not_count(tmp_path: Path) -> None:
+def test_scans_in_metadata_and_after_the_end_are_not_counted(tmp_path: Path) -> None:
     inside = photo(exif=b"Exif\0\0II*\0\10\0\0\0\0\0" + b"\xff\xda\0\2" * 9000)
     for content in (inside, inside + b"\xff\xda" * 100_000):
         assert tuple(LOOK.read(content)[:, 0, 0].tolist()) == pytest.approx(RED, abs=6)
     assert LOOK.read(many_passes(30, 64)).shape == (3, 64, 64)
 
 
-def test_a_jpeg_too_large_for_memory_is_read_at_half_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jpeg_too_large_for_memory_is_read_at_half_size(monkeypatch: pytest.MonkeyPatch) -> None:
     from odd_files import lying
 
     from reslab.photos.decoding import limits
