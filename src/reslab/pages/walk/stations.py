@@ -7,8 +7,9 @@ with hooks, gives the maps and the norms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -76,7 +77,7 @@ class Station:
         formula: of the map's size; empty if it does not change.
         parameters: number of parameters.
         maps: the most active feature maps.
-        sum: the block's residual sum; None if it has none or its terms cannot be told apart.
+        sum: the block's residual sum; None without a sum, or if it is unknown which term is the shortcut.
         sum_note: why `sum` is None.
     """
 
@@ -91,21 +92,6 @@ class Station:
     maps: FeatureMaps
     sum: Sum | None = None
     sum_note: str = ""
-
-    def visible(self, row: int, column: int, photo: Shape) -> tuple[int, int, int, int] | None:
-        """Return the receptive field of a position, clipped to a photo (height, width).
-
-        Returns:
-            (left, top, right, bottom) in pixels; right and bottom are exclusive. None if it is unknown.
-        """
-        if self.receptive_field is None:
-            return None
-        axes = zip(self.receptive_field.axes, (row, column), photo, strict=True)
-        (top, bottom), (left, right) = (
-            (min(max(0, start + i * jump), end), max(0, min(end, start + i * jump + size)))
-            for (size, jump, start), i, end in axes
-        )
-        return left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -237,26 +223,20 @@ class _Recorder(TorchDispatchMode):
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        handles: list[Any] = []
-        try:
+        with ExitStack() as stack:
             for name, module in self.network.named_modules():
-                handles += self._hook(name, module)
+                stack.enter_context(module.register_forward_pre_hook(partial(self._begin, name)))
+                stack.enter_context(module.register_forward_hook(partial(self._end, name)))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
-    def _hook(self, name: str, module: nn.Module) -> list[Any]:
-        def begin(module: nn.Module, args: Any) -> None:
-            self.running.append(name)
+    def _begin(self, name: str, module: nn.Module, args: Any) -> None:
+        self.running.append(name)
 
-        def end(module: nn.Module, args: Any, output: Any) -> None:
-            self.running.pop()
-            if name in self.wanted and isinstance(output, Tensor):
-                # immediately: a later operation may change the output in place
-                self.maps[name] = most_active(output[0].float().cpu().numpy(), self.max_maps)  # (C, H, W)
-
-        return [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+    def _end(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        self.running.pop()
+        if name in self.wanted and isinstance(output, Tensor):
+            # immediately: a later operation may change the output in place
+            self.maps[name] = most_active(output[0].float().cpu().numpy(), self.max_maps)  # (C, H, W)
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reslab.inspection.arithmetic import as_pair
+from reslab.inspection.arithmetic import ReceptiveField, as_pair
 from reslab.pages.page import sides, significant
 
 from .input_picture import InputPhoto
@@ -20,10 +20,7 @@ def describe_maps(station: Station, photo: Size) -> str:
     field = station.receptive_field
     if field is None:
         return f"{maps} The receptive field cannot be computed through these layers."
-    corner, middle = (
-        _visible_size(station, photo, 0, 0),
-        _visible_size(station, photo, height // 2, width // 2),
-    )
+    corner, middle = (_visible_size(field, at, photo) for at in ((0, 0), (height // 2, width // 2)))
     if corner == middle == photo:
         return f"{maps} The receptive field of every value covers the whole photo."
     if middle == photo:
@@ -41,8 +38,8 @@ def describe_maps(station: Station, photo: Size) -> str:
         else "most of an object"
     )
     return (
-        f"{maps} Each value has a receptive field of {sides(size)} pixels, enough for {enough}. Neighbors are "
-        f"{step} {'pixel' if step == 1 else 'pixels'} apart."
+        f"{maps} Each value has a receptive field of {sides(size)} pixels, enough for {enough}. Neighbors "
+        f"are {step} {'pixel' if step == 1 else 'pixels'} apart."
     )
 
 
@@ -93,15 +90,24 @@ def shade(station: Station, photo: Size) -> str:
 
 def box(station: Station, photo: Size) -> tuple[int, int, int, int]:
     """(x, y, width, height) of the receptive field of the middle position."""
-    row, column = station.shape[1] // 2, station.shape[2] // 2
-    left, top, right, bottom = station.visible(row, column, photo) or (0, 0, photo[1], photo[0])
+    assert station.receptive_field is not None  # the page draws no box without one
+    middle = (station.shape[1] // 2, station.shape[2] // 2)
+    (top, bottom), (left, right) = _visible(station.receptive_field, middle, photo)
     return left, top, right - left, bottom - top
 
 
-def _visible_size(station: Station, photo: Size, row: int, column: int) -> Size:
+def _visible_size(field: ReceptiveField, position: Size, photo: Size) -> Size:
     """(height, width) of the receptive field of a position, clipped to the photo."""
-    left, top, right, bottom = station.visible(row, column, photo) or (0, 0, 0, 0)
+    (top, bottom), (left, right) = _visible(field, position, photo)
     return bottom - top, right - left
+
+
+def _visible(field: ReceptiveField, position: Size, photo: Size) -> list[tuple[int, int]]:
+    """(first, last + 1) of the rows and of the columns of a receptive field, clipped to the photo."""
+    return [
+        (min(max(0, start + i * jump), end), max(0, min(end, start + i * jump + size)))
+        for (size, jump, start), i, end in zip(field.axes, position, photo, strict=True)
+    ]
 
 
 def pair(value: int | tuple[int, int]) -> str:

@@ -75,18 +75,9 @@ class Walk:
 
     def __str__(self) -> str:
         rows = []
-        for station in self.stations:
-            total = station.sum
-            norms = (total.shortcut_norm, total.added_norm) if total else ()
-            rows.append(
-                [
-                    station.title,
-                    station.kind or "-",
-                    sides(station.shape),
-                    text.field_size(station),
-                    *([significant(norm) for norm in norms] or ["-", "-"]),
-                ]
-            )
+        for s in self.stations:
+            norms = [significant(s.sum.shortcut_norm), significant(s.sum.added_norm)] if s.sum else ["-", "-"]
+            rows.append([s.title, s.kind or "-", sides(s.shape), text.field_size(s), *norms])
         head = ["station", "kind", "output", "receptive field", "shortcut", "block adds"]
         return table(head, rows, "lllrrr")
 
@@ -121,18 +112,12 @@ def walk(
         NetworkError: the network is unknown, or a photo does not pass through it.
         ClassifierError: the model file cannot be read.
         WeightsError: the weights cannot be read or do not fit.
+        DownloadError: the ImageNet weights cannot be downloaded.
     """
     page = None if path is None else page_path(Path(path), "-o walk.html")
     subject = load_subject(model, weights, preprocess)
     source = photo if isinstance(photo, bytes) else user_path(photo)
     input_photo, images = read_photo(source, subject.preprocess)
-    walked = _walk(subject, input_photo, images)
-    if page is not None:
-        write_page(page, walked.html())
-    return walked
-
-
-def _walk(subject: Subject, photo: InputPhoto, images: Tensor) -> Walk:
     summary = anatomy(subject.network, tuple(images.shape), name=subject.name)
     device, dtype = device_and_dtype(subject.network)
     stations, output = find_stations(subject.network, images.to(device, dtype), summary, MAX_MAPS)
@@ -143,15 +128,18 @@ def _walk(subject: Subject, photo: InputPhoto, images: Tensor) -> Walk:
             "choose a convolutional network",
         )
     scores, refused = _scores(output, subject)
-    return Walk(
+    walked = Walk(
         network=subject.name,
-        photo=photo,
+        photo=input_photo,
         stations=stations,
         scores=scores,
         weights=subject.weights,
         meaningful=subject.meaningful and not refused,
         refused=refused,
     )
+    if page is not None:
+        write_page(page, walked.html())
+    return walked
 
 
 def _scores(output: object, subject: Subject) -> tuple[tuple[Score, ...], str]:
