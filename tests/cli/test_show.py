@@ -65,7 +65,6 @@ def test_conv_prints_what_people_have_seen(name: str, words: str, golden: Any, c
     [
         ("56 --kernel 2", "gives 56 at stride 1; 0 before and 1 after would do"),
         ("56 --pool --kernel 2", "gives 56 at stride 1; 0 before and 1 after would do"),
-        ("7 --pool --kernel 3 --dilation 2", "gives 7 at stride 1; pooling has no more than half its kernel"),
     ],
 )
 def test_conv_says_why_no_padding_keeps_the_size(words: str, says: str, capsys: Any) -> None:

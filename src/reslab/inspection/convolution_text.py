@@ -83,11 +83,8 @@ def draw_positions(window: Window, size: int, width: int = 80) -> str:
         rows, columns = _both_ends(starts, window.extent, end, room - 1)
     if not columns:
         return ""
-    names = [str(c) if c is not None and 0 <= c < pixels else "░" for c in columns]
-    lines = [
-        " " * label
-        + "".join(" ⋯" if c is None else n.rjust(cell) for c, n in zip(columns, names, strict=True))
-    ]
+    header = [" ⋯" if c is None else (str(c) if 0 <= c < pixels else "░").rjust(cell) for c in columns]
+    lines = [" " * label + "".join(header)]
     last = -1
     for row in rows:
         if row != last + 1:

@@ -42,8 +42,9 @@ class TensorInfo(NamedTuple):
 
 @dataclass
 class LayerCall:
-    """One call of a layer, or one operation in a block's own forward."""
+    """Call of a layer, or operation in a block's own forward; `index` is its place in the pass."""
 
+    index: int
     name: str
     kind: str
     module: nn.Module | None
@@ -62,7 +63,7 @@ class LayerCall:
 
 @dataclass
 class ModuleCall:
-    """One call of a module with submodules, during which calls first ... last - 1 were recorded."""
+    """Call of a module with submodules, during which calls first ... last - 1 were recorded."""
 
     name: str
     kind: str
@@ -103,7 +104,7 @@ class Recorder(TorchDispatchMode):
                 call = ModuleCall(name, kind, len(self.calls), input=inputs[0] if inputs else None)
                 self.module_calls.append(call)
             else:
-                call = LayerCall(name, kind, module, inputs, live_bytes=self.live_bytes)
+                call = LayerCall(len(self.calls), name, kind, module, inputs, live_bytes=self.live_bytes)
                 self.calls.append(call)
             self.running.append((module, call))
 
@@ -133,23 +134,23 @@ class Recorder(TorchDispatchMode):
         # work that does not depend on the image, as on a table of positions, counts as well
         if not (made and known or cost) or name_of(op) == "detach" or takes_shape_alone(op):
             return out
-        index = self._call_of(op, made[0], known)
-        if index is not None:
-            self._write(self.calls[index], index, op, args, cost, known)
+        call = self._call_of(op, made[0], known)
+        if call:
+            self._write(call, op, args, cost, known)
         for tensor in made if known else ():
             found = field_of(op, args, [(t, i.receptive_field) for t, i in known], tensor, self.image_size)
-            source = known[0][1].call if index is None else index
+            source = call.index if call else known[0][1].call
             self._remember(tensor, TensorInfo(found, source), replace=not op.is_view)
-            if index is not None and self.calls[index].module is None and tensor is made[0]:
-                self.calls[index].receptive_field = found
-        if index is not None:
-            self.calls[index].live_bytes = max(self.calls[index].live_bytes, self.live_bytes)
+            if call and call.module is None and tensor is made[0]:
+                call.receptive_field = found
+        if call:
+            call.live_bytes = max(call.live_bytes, self.live_bytes)
         return out
 
-    def _call_of(self, op: Any, made: Tensor, known: list[Any]) -> int | None:
-        """Return the index of the layer that runs, or of a new call for an operation of a block's forward."""
+    def _call_of(self, op: Any, made: Tensor, known: list[Any]) -> LayerCall | None:
+        """Return the layer that runs, or a new call for an operation of a block's forward; None for views."""
         if self.running and isinstance(self.running[-1][1], LayerCall):
-            return len(self.calls) - 1  # nothing begins inside a layer, so the last call is its own
+            return self.running[-1][1]
         if op.is_view or name_of(op) in ("_unsafe_view", "clone", "copy_", "_to_copy"):
             return None
         kind = name_of(op).strip("_")
@@ -158,16 +159,15 @@ class Recorder(TorchDispatchMode):
         count = self.counts[name] = self.counts.get(name, 0) + 1
         shapes = [tuple(t.shape) for t, _ in known]
         numbered = name if count == 1 else f"{name}_{count}"
-        self.calls.append(LayerCall(numbered, kind, None, shapes, tuple(made.shape)))
-        return len(self.calls) - 1
+        call = LayerCall(len(self.calls), numbered, kind, None, shapes, tuple(made.shape))
+        self.calls.append(call)
+        return call
 
-    def _write(
-        self, call: LayerCall, index: int, op: Any, args: Any, cost: int | None, known: list[Any]
-    ) -> None:
+    def _write(self, call: LayerCall, op: Any, args: Any, cost: int | None, known: list[Any]) -> None:
         if cost is None:
             call.uncounted.append(name_of(op))
         call.multiply_adds += cost or 0
-        call.sources += [i.call for _, i in known if i.call != index and i.call not in call.sources]
+        call.sources += [i.call for _, i in known if i.call not in (call.index, *call.sources)]
         call.pads = call.pads or padding_of(op, args)
         passed = windows_of(op, args)
         if passed and call.windows is None:
