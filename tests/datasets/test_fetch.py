@@ -612,4 +612,4 @@ def test_the_fashion_mnist_benchmark_runs_and_resumes(
     assert first[2].startswith("32 x 32 pixels, precision fp32, ")
     main(arguments)
     again = capsys.readouterr().out.splitlines()
-    assert again == [f"{folder / 'run'} is finished: nothing to go on with", *first]
+    assert again == [f"{folder / 'run'} is finished: nothing to resume", *first]

@@ -20,7 +20,7 @@ Item = tuple[str, str, Path | Pixels]  # class folder, file name, photo to copy 
 
 @dataclass(frozen=True)
 class Archive:
-    """One published file of a data set.
+    """Published file of a data set.
 
     Attributes:
         urls: mirrors of the file.
@@ -63,8 +63,8 @@ class PublicSet:
 
 
 # Some copies of Fashion-MNIST have gzip headers without a file name. Their MD5 differs from the published one
-# (left), but that of their content (right) does not: with the name and a time of August 2017 put back, all four
-# files have the published MD5.
+# (left), but that of their content (right) does not. With the name and a time of August 2017 put back, all
+# four files have the published MD5.
 _CONTENT_MD5 = {
     "8d4fb7e6c68d591d4c3dfef9ec88bf0d": "f4a8712d7a061bf5bd6d2ca38dc4d50a",  # train-images
     "25c81989df183df01b3e8a0aad5dffbe": "9018921c3c673c538a1fc5bad174d6f9",  # train-labels

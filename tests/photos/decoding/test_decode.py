@@ -1,4 +1,4 @@
-"""One file -> one upright sRGB image, whatever the file is, and an answer for what is no image."""
+"""decode: one upright sRGB image from files of any format, and an error for other content."""
 
 import contextlib
 import io
@@ -42,9 +42,9 @@ def near(one: tuple[int, ...], other: tuple[int, ...], by: int = 6) -> bool:
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= by
 
 
-# the EXIF standard's words for where row 0 and column 0 of the file belong in the picture that is seen,
-# turned into where the four corners of the file appear: top left, top right, bottom left, bottom right
-SEEN = {
+# Corners of the upright image (top left, top right, bottom left, bottom right) by EXIF orientation.
+# The comments are the standard's words for the visual position of row 0 and column 0.
+CORNERS = {
     1: (RED, GREEN, BLUE, YELLOW),
     2: (GREEN, RED, YELLOW, BLUE),  # row 0 top, column 0 right
     3: (YELLOW, BLUE, GREEN, RED),  # bottom, right
@@ -57,7 +57,7 @@ SEEN = {
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("orientation", sorted(SEEN))
+@pytest.mark.parametrize("orientation", sorted(CORNERS))
 def test_a_photo_is_turned_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -66,21 +66,21 @@ def test_a_photo_is_turned_upright(orientation: int, kind: str) -> None:
     assert (width, height) == ((32, 48) if orientation > 4 else (48, 32))
     places = [(4, 4), (width - 5, 4), (4, height - 5), (width - 5, height - 5)]
     seen = [image.getpixel(place) for place in places]
-    assert all(near(a, b, 40) for a, b in zip(seen, SEEN[orientation], strict=True)), seen  # type: ignore[arg-type]
+    assert all(near(a, b, 40) for a, b in zip(seen, CORNERS[orientation], strict=True)), seen  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + b"\xff" * 40])
-def test_a_damaged_orientation_leaves_a_good_picture(exif: bytes) -> None:
+def test_damaged_exif_is_ignored(exif: bytes) -> None:
     assert near(color_of(saved(flat(RED), "JPEG", exif=exif)), RED)
 
 
-def test_an_orientation_that_does_not_exist_is_none() -> None:
+def test_an_undefined_orientation_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 9
     assert decode(saved(corners(), "PNG", exif=exif)).tobytes() == corners().tobytes()
 
 
-def test_every_mode_of_a_file_becomes_its_colours() -> None:
+def test_every_color_mode_becomes_srgb() -> None:
     cmyk = flat(RED).convert("CMYK")
     assert near(color_of(saved(cmyk, "JPEG", quality=95)), RED)
     assert near(color_of(saved(cmyk, "TIFF")), RED)
@@ -97,7 +97,7 @@ def test_every_mode_of_a_file_becomes_its_colours() -> None:
     assert near(color_of(saved(lab, "TIFF")), RED)
 
 
-def test_a_jpeg_in_ycck_has_its_colours() -> None:
+def test_a_ycck_jpeg_becomes_srgb() -> None:
     y, cb, cr = flat(RED).convert("YCbCr").getpixel((0, 0))  # type: ignore[misc]
     content = bytearray(saved(flat((y, cb, cr, 0), "CMYK"), "JPEG", quality=95, subsampling=0))
     content[content.index(b"Adobe") + 11] = 2  # Adobe's marker: these four channels are YCCK
@@ -106,13 +106,13 @@ def test_a_jpeg_in_ycck_has_its_colours() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("value", [0, 255, 256, 40_000, 65_535])
-def test_sixteen_bits_of_grey_keep_their_upper_eight(kind: str, value: int) -> None:
+def test_16_bit_grey_keeps_the_upper_8_bits(kind: str, value: int) -> None:
     image = Image.fromarray(np.full((16, 24), value, np.uint16))
     assert color_of(saved(image, kind)) == (value // 256,) * 3
     assert decode(saved(image, kind), "L").getpixel((3, 3)) == value // 256
 
 
-def test_sixteen_bits_of_colour_keep_their_upper_eight() -> None:
+def test_16_bit_color_keeps_the_upper_8_bits() -> None:
     rows = b"".join(b"\0" + struct.pack(">3H", 56_320, 7_680, 65_535) * 24 for _ in range(16))
     parts = {
         b"IHDR": struct.pack(">2I5B", 24, 16, 16, 2, 0, 0, 0),
@@ -126,7 +126,7 @@ def test_sixteen_bits_of_colour_keep_their_upper_eight() -> None:
     assert color_of(content) == (220, 30, 255)
 
 
-def test_what_is_transparent_lies_over_white() -> None:
+def test_transparency_is_blended_over_white() -> None:
     assert near(color_of(saved(flat((0, 0, 200, 0), "RGBA"), "PNG")), (255, 255, 255), 0)
     assert near(color_of(saved(flat((0, 0, 200, 51), "RGBA"), "PNG")), (204, 204, 244), 1)
     assert near(color_of(saved(flat((0, 0, 200, 51), "RGBA"), "WEBP", lossless=True)), (204, 204, 244), 1)
@@ -138,7 +138,7 @@ def test_what_is_transparent_lies_over_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_a_colour_profile_is_obeyed(kind: str) -> None:
+def test_a_color_profile_is_applied(kind: str) -> None:
     profile = swapped_profile()
     image = flat((30, 220, 30))
     assert near(color_of(saved(image, kind, icc_profile=profile, quality=95)), (220, 30, 30))
@@ -146,14 +146,14 @@ def test_a_colour_profile_is_obeyed(kind: str) -> None:
     assert near(color_of(saved(image, "PNG", icc_profile=profile)), (220, 30, 30))
 
 
-def test_a_profile_that_is_broken_or_of_another_mode_leaves_a_good_picture() -> None:
+def test_a_broken_or_unsuitable_profile_is_ignored() -> None:
     for profile in (b"nonsense", swapped_profile()[:300]):
         assert color_of(saved(flat(RED), "PNG", icc_profile=profile)) == RED
     assert color_of(saved(flat((99,), "L"), "PNG", icc_profile=swapped_profile())) == (99, 99, 99)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_read(kind: str) -> None:
     others = [flat(BLUE), flat(GREEN)]
     content = saved(
         flat(RED), kind, save_all=True, append_images=others, **({"lossless": True} if kind == "WEBP" else {})
@@ -161,21 +161,21 @@ def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
     assert color_of(content) == RED
 
 
-def test_every_format_that_is_promised_is_read() -> None:
+def test_all_formats_are_read() -> None:
     pytest.importorskip("pillow_heif").register_heif_opener()
-    assert features.check("avif")  # which Pillow's wheels have
+    assert features.check("avif")  # in Pillow's wheels
     for kind in FORMATS:
         assert near(color_of(saved(flat(RED), kind)), RED, 12), kind
     assert ".jpg" in SUFFIXES
 
 
-def test_the_content_counts_and_not_the_name(tmp_path: Path) -> None:
+def test_the_content_decides_about_the_format(tmp_path: Path) -> None:
     path = tmp_path / "really a png.jpg"
     path.write_bytes(saved(flat(RED), "PNG"))
     assert decode(path).tobytes() == decode(path.read_bytes()).tobytes() == flat(RED).tobytes()
 
 
-def test_grey_is_asked_for_and_comes() -> None:
+def test_mode_l_gives_grey() -> None:
     grey = decode(saved(corners(), "PNG"), "L")
     assert grey.mode == "L"
     assert grey.tobytes() == corners().convert("L").tobytes()
@@ -196,7 +196,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_what_is_no_whole_photo_is_answered_with_its_path_and_the_reason(name: str, tmp_path: Path) -> None:
+def test_a_bad_photo_is_an_error_with_path_and_reason(name: str, tmp_path: Path) -> None:
     content, why = BAD[name]
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
@@ -209,23 +209,23 @@ def test_what_is_no_whole_photo_is_answered_with_its_path_and_the_reason(name: s
 
 
 @given(st.integers(0, len(JPEG) - 1), st.binary(min_size=1, max_size=4))
-def test_a_damaged_photo_is_a_picture_or_an_answer(place: int, damage: bytes) -> None:
+def test_a_damaged_photo_is_an_image_or_an_error(place: int, damage: bytes) -> None:
     with contextlib.suppress(PhotosError):
         assert decode(JPEG[:place] + damage + JPEG[place + len(damage) :]).mode == "RGB"
 
 
-def test_a_file_that_is_not_there_is_answered() -> None:
+def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(PhotosError, match=r"^there is no photo nowhere/1\.jpg\n  do:  check the path$"):
         decode(Path("nowhere/1.jpg"))
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "nul\0.jpg", os.fsdecode(b"\xff.jpg")])
-def test_no_name_is_too_odd_for_an_answer(name: str) -> None:
+def test_any_file_name_gives_an_error(name: str) -> None:
     with pytest.raises(PhotosError):
         decode(Path(name))
 
 
-def test_a_decompression_bomb_is_refused_by_its_size_and_not_tried() -> None:
+def test_a_decompression_bomb_is_refused_before_decoding() -> None:
     side = 20_000
     header = struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
@@ -237,7 +237,7 @@ def test_a_decompression_bomb_is_refused_by_its_size_and_not_tried() -> None:
     assert side * side > MAX_PIXELS
 
 
-def test_pillows_own_limit_of_size_is_no_limit_here_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_own_limit_is_lifted_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert decode(JPEG).size == (48, 32)
     assert Image.MAX_IMAGE_PIXELS == 100
@@ -260,12 +260,12 @@ def test_postscript_never_reaches_ghostscript(tmp_path: Path, monkeypatch: pytes
             decode(photo)
     assert not (tmp_path / "was-called").exists()
     with Image.open(path) as opened, contextlib.suppress(OSError):
-        opened.load()  # so the trap works: Pillow, left to itself, calls it
+        opened.load()  # the trap works: Pillow by itself calls it
     assert (tmp_path / "was-called").exists()
 
 
-def in_time(photo: Path) -> PhotosError:
-    """The answer, within ten seconds: in a thread, since a test that hangs says nothing."""
+def error_in_time(photo: Path) -> PhotosError:
+    """Return the error within ten seconds; in a thread, so that a hanging call fails the test."""
     answers: list[BaseException] = []
 
     def ask() -> None:
@@ -283,24 +283,24 @@ def in_time(photo: Path) -> PhotosError:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_a_device_and_a_folder_are_answered_at_once(tmp_path: Path) -> None:
+def test_pipes_devices_and_folders_are_errors_at_once(tmp_path: Path) -> None:
     pipe, link = tmp_path / "pipe.jpg", tmp_path / "link.jpg"
     os.mkfifo(pipe)
     link.symlink_to(pipe)
     for path in (pipe, link, Path("/dev/zero"), Path("/dev/null")):
-        assert in_time(path).why == "it is a pipe or a device, not a file"
-    assert in_time(tmp_path).why == "it is a folder"
+        assert error_in_time(path).why == "it is a pipe or a device, not a file"
+    assert error_in_time(tmp_path).why == "it is a folder"
 
 
-def test_a_link_is_its_file_and_a_loop_of_links_is_answered(tmp_path: Path) -> None:
+def test_links_are_followed_and_a_loop_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(saved(flat(RED), "PNG"))
     (tmp_path / "link").symlink_to("photo.png")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     assert decode(tmp_path / "link").tobytes() == flat(RED).tobytes()
-    assert "symbolic links" in in_time(tmp_path / "loop.jpg").why
+    assert "symbolic links" in error_in_time(tmp_path / "loop.jpg").why
 
 
-def test_many_threads_decode_at_once_and_leave_the_process_as_it_was(
+def test_threads_decode_at_once_and_restore_global_state(
     photo_folder: Callable[..., Path],
 ) -> None:
     good = sorted(photo_folder(train=12).rglob("*.jpg"))
@@ -308,7 +308,7 @@ def test_many_threads_decode_at_once_and_leave_the_process_as_it_was(
     limit, filters, show = Image.MAX_IMAGE_PIXELS, list(warnings.filters), warnings.showwarning
 
     def read(index: int) -> bool:
-        if index % 5 == 4:  # errors on the way out restore as well
+        if index % 5 == 4:  # errors restore as well
             with pytest.raises(PhotosError):
                 decode(b"no photo")
             return True
@@ -323,8 +323,8 @@ def test_many_threads_decode_at_once_and_leave_the_process_as_it_was(
         warnings.warn("still heard", UserWarning, stacklevel=1)
 
 
-def test_decoding_says_nothing_on_the_side(recwarn: pytest.WarningsRecorder) -> None:
-    noisy = saved(flat((5,), "P"), "PNG", transparency=bytes(range(256)))  # Pillow remarks on this one
+def test_decoding_gives_no_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    noisy = saved(flat((5,), "P"), "PNG", transparency=bytes(range(256)))  # Pillow warns about this one
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decode(noisy)
@@ -332,7 +332,7 @@ def test_decoding_says_nothing_on_the_side(recwarn: pytest.WarningsRecorder) -> 
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from([1, 2, 3, 4, 8]), st.integers(1, 200))
-def test_a_jpeg_is_reduced_as_far_as_enough_is_left_and_its_sides_allow(
+def test_the_reduction_of_a_jpeg_follows_from_its_sides(
     across: int, down: int, unit: int, shrunk_to: int
 ) -> None:
     sides = across * unit, down * unit
@@ -353,7 +353,7 @@ def test_a_jpeg_is_reduced_as_far_as_enough_is_left_and_its_sides_allow(
 
 
 @pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"JPEG", "MPO"}))
-def test_nothing_but_a_jpeg_is_reduced(kind: str) -> None:
+def test_other_formats_are_not_reduced(kind: str) -> None:
     pytest.importorskip("pillow_heif").register_heif_opener()
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
@@ -361,17 +361,17 @@ def test_nothing_but_a_jpeg_is_reduced(kind: str) -> None:
     assert decode(photo, shrunk_to=1).tobytes() == decode(photo).tobytes()
 
 
-def test_a_reduced_jpeg_has_its_colours_upright_in_every_mode() -> None:
+def test_a_reduced_jpeg_is_upright_and_has_its_colors() -> None:
     large, exif = corners(8), Image.Exif()  # 384 x 256: an eighth is enough for 10
     photos = {
         "progressive": saved(large, "JPEG", progressive=True),
-        "colours halved one way": saved(large, "JPEG", subsampling="4:2:2"),
+        "4:2:2": saved(large, "JPEG", subsampling="4:2:2"),
         "grey": saved(large.convert("L"), "JPEG"),
         "CMYK": saved(large.convert("CMYK"), "JPEG"),
         "a profile": saved(large, "JPEG", icc_profile=swapped_profile()),
         "two views": saved(large, "MPO", save_all=True, append_images=[flat(BLUE)]),
     }
-    for orientation in SEEN:
+    for orientation in CORNERS:
         exif[0x0112] = orientation
         photos[f"orientation {orientation}"] = saved(large, "JPEG", exif=exif)
     for name, photo in photos.items():
@@ -384,23 +384,23 @@ def test_a_reduced_jpeg_has_its_colours_upright_in_every_mode() -> None:
 
 
 def outcome(photo: bytes, truncated: Truncated, shrunk_to: int | None) -> str:
-    """The answer, or "a picture"."""
+    """The error, or "an image"."""
     try:
         decode(photo, truncated=truncated, shrunk_to=shrunk_to)
     except PhotosError as error:
         return str(error)
-    return "a picture"
+    return "an image"
 
 
 @pytest.mark.parametrize("odd", READ + REFUSED, ids=lambda odd: ascii(odd.name)[:40])
-def test_an_odd_file_is_read_or_refused_alike_with_and_without_reduction(odd: Odd) -> None:
+def test_an_odd_file_has_the_same_outcome_with_and_without_reduction(odd: Odd) -> None:
     if odd.name.endswith((".heic", "lying.heif")):
         pytest.importorskip("pillow_heif")
     photo = odd.make()
     assert outcome(photo, "refuse", 1) == outcome(photo, "refuse", None)
 
 
-def test_a_damaged_jpeg_is_read_or_refused_alike_with_and_without_reduction() -> None:
+def test_a_damaged_jpeg_has_the_same_outcome_with_and_without_reduction() -> None:
     pytest.importorskip("pillow_heif")
     whole = [(kind, photo) for kind, photo in whole_photos() if kind in ("JPEG", "MPO")]  # 112 x 80
     outcomes = set()
@@ -412,17 +412,17 @@ def test_a_damaged_jpeg_is_read_or_refused_alike_with_and_without_reduction() ->
             assert [outcome(photo, truncated, to) for to in (3, 6)] == [full] * 2, (
                 seed
             )  # an eighth, a quarter
-            outcomes.add((truncated, full == "a picture"))
-    assert len(outcomes) == 4  # so the damage is neither none nor all
+            outcomes.add((truncated, full == "an image"))
+    assert len(outcomes) == 4  # so some are damaged and some are not
 
 
-def test_a_jpeg_that_is_too_large_is_halved_or_reduced_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jpeg_too_large_for_memory_is_halved_or_reduced_further(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = saved(corners(8), "JPEG")
     monkeypatch.setattr(limits, "MAX_DECODING_BYTES", 384 * 256 * 6)
     assert decode(photo).size == (192, 128)
     assert decode(photo, shrunk_to=40).size == (192, 128)
     assert decode(photo, shrunk_to=10).size == (48, 32)
-    several = saved(corners(8), "JPEG", progressive=True)  # whose passes are kept at full size
+    several = saved(corners(8), "JPEG", progressive=True)  # whose scans are kept at full size
     for shrunk_to in (None, 10):
         with pytest.raises(PhotosError, match="384 x 256 pixels of this kind take"):
             decode(several, shrunk_to=shrunk_to)

@@ -1,4 +1,4 @@
-"""Batches: every photo once an epoch, altered by (seed, epoch, image) and by nothing else."""
+"""Batches: each photo once an epoch, augmented by (seed, epoch, photo) alone."""
 
 import multiprocessing
 import random
@@ -36,7 +36,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     )
 
 
-def test_a_batch_is_normalised_images_with_their_labels(photo_folder: Callable[..., Path]) -> None:
+def test_a_batch_has_normalized_images_and_their_labels(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=30)
     photos = Photos(folder)
     (first, *_) = Batches(photos.val, PixelFiles(folder, PREPROCESS), PREPROCESS, 8).epoch()
@@ -49,13 +49,15 @@ def test_a_batch_is_normalised_images_with_their_labels(photo_folder: Callable[.
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_any_number_of_workers_gives_the_same_bits(workers: int, photo_folder: Callable[..., Path]) -> None:
+def test_any_number_of_workers_gives_the_same_batches(
+    workers: int, photo_folder: Callable[..., Path]
+) -> None:
     folder = photo_folder(train=40)
     alone = list(batches(folder).epoch(2))
     assert same(alone, list(batches(folder, workers=workers).epoch(2)))
 
 
-def test_from_the_cache_come_the_same_bits(photo_folder: Callable[..., Path]) -> None:
+def test_the_cache_gives_the_same_batches(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=40)
     photos = Photos(folder)
     pixels = open_pixels(folder, photos.train, PREPROCESS, progress=False)
@@ -64,7 +66,7 @@ def test_from_the_cache_come_the_same_bits(photo_folder: Callable[..., Path]) ->
         assert same(list(cached.epoch(1)), list(batches(folder).epoch(1)))
 
 
-def test_an_epoch_goes_on_at_any_step_as_if_it_had_never_stopped(photo_folder: Callable[..., Path]) -> None:
+def test_an_epoch_resumes_at_any_step(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=40)
     whole = list(batches(folder).epoch(4))
     for step in range(len(whole) + 1):
@@ -72,7 +74,7 @@ def test_an_epoch_goes_on_at_any_step_as_if_it_had_never_stopped(photo_folder: C
     assert same(list(batches(folder, workers=2).epoch(4, 2)), whole[2:])
 
 
-def test_every_epoch_and_every_seed_has_an_order_and_alterations_of_its_own(
+def test_order_and_augmentation_depend_on_epoch_and_seed(
     photo_folder: Callable[..., Path],
 ) -> None:
     folder = photo_folder(train=40)
@@ -87,29 +89,29 @@ def test_every_epoch_and_every_seed_has_an_order_and_alterations_of_its_own(
     assert all(not torch.equal(views[0], view) for view in views[1:])
 
 
-def altered(folder: Path, photos: list[Photo], epoch: int) -> dict[str, torch.Tensor]:
-    """What each photo of one batch looks like, by its digest; a batch of them is told apart by label."""
+def augmented(folder: Path, photos: list[Photo], epoch: int) -> dict[str, torch.Tensor]:
+    """The augmented image of each photo in one batch, by digest."""
     renumbered = PhotoList.of(Photo(p.path, i, p.digest) for i, p in enumerate(photos))
     made = Batches(renumbered, PixelFiles(folder, PREPROCESS), PREPROCESS, 64, augment=True, seed=3)
     (batch,) = made.epoch(epoch)
     return {photos[int(i)].digest: image for i, image in zip(batch.labels, batch.images, strict=True)}
 
 
-def test_a_photo_is_altered_alike_in_any_company_and_under_any_name(
+def test_the_augmentation_of_a_photo_does_not_depend_on_its_batch_or_name(
     photo_folder: Callable[..., Path],
 ) -> None:
     folder = photo_folder(train=30)
     photos = list(Photos(folder).train)
-    alone = altered(folder, photos, 1)
+    alone = augmented(folder, photos, 1)
     random.Random(0).shuffle(photos)
     (folder / "other.jpg").write_bytes((folder / photos[0].path).read_bytes())
     photos[0] = Photo("other.jpg", 0, photos[0].digest)
-    for digest, image in altered(folder, photos[:20], 1).items():
+    for digest, image in augmented(folder, photos[:20], 1).items():
         assert torch.equal(image, alone[digest])
 
 
-class Numbered:
-    """Pixels without files: a photo's label says which it is."""
+class BlackPixels:
+    """Pixels without files."""
 
     def read(self, photo: Photo) -> torch.Tensor:
         return torch.zeros(3, 4, 4, dtype=torch.uint8)
@@ -119,11 +121,11 @@ TINY = Preprocess(size=4, resize=4)
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.booleans(), st.integers(0, 3), st.integers(0, 5))
-def test_every_photo_comes_exactly_once_and_no_training_batch_is_of_one(
+def test_each_photo_comes_once_and_no_training_batch_has_one_image(
     count: int, batch_size: int, augment: bool, seed: int, epoch: int
 ) -> None:
     photos = PhotoList.of(Photo(f"{i}.jpg", i, f"{i:032x}") for i in range(count))
-    made = Batches(photos, Numbered(), TINY, batch_size, augment, seed)
+    made = Batches(photos, BlackPixels(), TINY, batch_size, augment, seed)
     found = [batch.labels.tolist() for batch in made.epoch(epoch)]
     assert len(found) == len(made)
     assert Counter(sum(found, [])) == Counter(range(count))
@@ -135,16 +137,14 @@ def test_every_photo_comes_exactly_once_and_no_training_batch_is_of_one(
     assert max(map(len, found)) <= batch_size + 1
 
 
-def test_no_photos_are_no_batches() -> None:
-    made = Batches(PhotoList.of([]), Numbered(), TINY, 8, True)
+def test_an_empty_split_has_no_batches() -> None:
+    made = Batches(PhotoList.of([]), BlackPixels(), TINY, 8, True)
     assert len(made) == 0
     assert list(made.epoch()) == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_no_global_random_state_is_drawn_from_or_decides(
-    workers: int, photo_folder: Callable[..., Path]
-) -> None:
+def test_global_random_states_are_not_used(workers: int, photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=24)
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
@@ -160,7 +160,7 @@ def test_no_global_random_state_is_drawn_from_or_decides(
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("augment", [False, True])
-def test_a_bad_photo_is_an_answer_that_names_it_also_from_a_worker(
+def test_an_unreadable_photo_is_an_error_with_its_path_also_from_a_worker(
     augment: bool, workers: int, photo_folder: Callable[..., Path]
 ) -> None:
     folder = photo_folder(train=24)
@@ -173,7 +173,7 @@ def test_a_bad_photo_is_an_answer_that_names_it_also_from_a_worker(
         list(made.epoch())
 
 
-def test_workers_go_when_an_epoch_is_left_early(photo_folder: Callable[..., Path]) -> None:
+def test_workers_end_with_an_epoch_that_is_closed_early(photo_folder: Callable[..., Path]) -> None:
     before = set(multiprocessing.active_children())
     epoch = batches(photo_folder(train=60), workers=2).epoch()
     next(epoch)
@@ -183,7 +183,7 @@ def test_workers_go_when_an_epoch_is_left_early(photo_folder: Callable[..., Path
 
 
 @pytest.mark.parametrize("workers", [0, 1, 4])
-def test_a_photo_that_vanishes_is_replaced_by_the_same_other_one_and_counted(
+def test_a_lost_photo_is_counted_and_always_replaced_by_the_same_one(
     workers: int, photo_folder: Callable[..., Path]
 ) -> None:
     folder = photo_folder(train=150)
@@ -203,20 +203,20 @@ def test_a_photo_that_vanishes_is_replaced_by_the_same_other_one_and_counted(
     assert gone.path in str(counted)
     pairs = zip(torch.cat([b.images for b in one]), torch.cat([b.images for b in whole]), strict=True)
     different = sum(not torch.equal(a, b) for a, b in pairs)
-    assert different == 1  # the others are as they would have been
+    assert different == 1  # all other images are unchanged
 
 
-def test_more_than_one_percent_of_vanished_photos_stop_the_epoch(photo_folder: Callable[..., Path]) -> None:
+def test_more_than_one_percent_of_lost_photos_stop_the_epoch(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=150)
     made = batches(folder)
     for photo in list(made.photos)[:2]:
         (folder / photo.path).unlink()
     with pytest.raises(PhotosError, match=r"2 of 1\d\d photos had to be replaced in this epoch") as caught:
         list(made.epoch(0, replacements=Replacements()))
-    assert "put back what is lost" in caught.value.do
+    assert "restore the missing ones" in caught.value.do
 
 
-def test_where_a_network_is_measured_nothing_is_replaced(photo_folder: Callable[..., Path]) -> None:
+def test_nothing_is_replaced_in_validation(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=30)
     made = batches(folder, augment=False)
     (folder / made.photos[3].path).unlink()

@@ -1,4 +1,4 @@
-"""One value: the evaluation that torchvision would make, and a training that draws from torch alone."""
+"""Preprocess: the evaluation equals torchvision's, and the training transform draws from torch alone."""
 
 import copy
 import pickle
@@ -32,12 +32,12 @@ def noise(width: int, height: int, seed: int = 0, channels: int = 3) -> Image.Im
     return Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels)
 
 
-def seen(preprocess: Preprocess, image: Image.Image) -> torch.Tensor:
+def normalized(preprocess: Preprocess, image: Image.Image) -> torch.Tensor:
     return preprocess.normalize(preprocess.evaluation(preprocess.shrink(image))[None])[0]
 
 
 @given(st.integers(40, 150), st.integers(40, 150), st.integers(0, 9))
-def test_evaluation_is_torchvisions_resize_crop_and_normalize(width: int, height: int, seed: int) -> None:
+def test_evaluation_equals_torchvisions_resize_crop_and_normalize(width: int, height: int, seed: int) -> None:
     theirs = transforms.Compose(
         [
             transforms.Resize(40),
@@ -47,11 +47,11 @@ def test_evaluation_is_torchvisions_resize_crop_and_normalize(width: int, height
         ]
     )
     image = noise(width, height, seed)
-    if max(width, height) <= 3 * min(width, height):  # beyond, the ends are cut off first
-        assert torch.allclose(seen(PREPROCESS, image), theirs(image), atol=1e-5)
+    if max(width, height) <= 3 * min(width, height):  # longer photos are cut first
+        assert torch.allclose(normalized(PREPROCESS, image), theirs(image), atol=1e-5)
 
 
-def test_grey_evaluation_is_torchvisions(photo_folder: Callable[..., Path]) -> None:
+def test_grey_evaluation_equals_torchvisions(photo_folder: Callable[..., Path]) -> None:
     theirs = transforms.Compose(
         [
             transforms.Resize(28),
@@ -67,7 +67,7 @@ def test_grey_evaluation_is_torchvisions(photo_folder: Callable[..., Path]) -> N
             assert torch.allclose(found, theirs(image.convert("L")), atol=1e-5)
 
 
-def test_a_small_photo_is_enlarged_as_torchvision_does_within_its_rounding() -> None:
+def test_a_small_photo_is_enlarged_as_torchvision_does() -> None:
     image = noise(20, 30)
     theirs = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32), transforms.PILToTensor()])
     found = PREPROCESS.evaluation(PREPROCESS.shrink(image)).int()
@@ -77,7 +77,7 @@ def test_a_small_photo_is_enlarged_as_torchvision_does_within_its_rounding() -> 
 @given(
     SIDES, SIDES, st.sampled_from([PREPROCESS, GREY, PREPROCESS.model_copy(update={"random_crop": False})])
 )
-def test_every_size_of_photo_comes_to_the_size_that_the_network_sees(
+def test_photos_of_any_size_get_the_size_of_the_network(
     width: int, height: int, preprocess: Preprocess
 ) -> None:
     pixels = preprocess.shrink(noise(width, height, channels=preprocess.channels))
@@ -90,7 +90,7 @@ def test_every_size_of_photo_comes_to_the_size_that_the_network_sees(
 
 
 @given(SIDES, SIDES)
-def test_shrinking_never_enlarges_and_bounds_the_longer_side(width: int, height: int) -> None:
+def test_shrink_never_enlarges_and_limits_the_longer_side(width: int, height: int) -> None:
     _, h, w = PREPROCESS.shrink(noise(width, height)).shape
     assert h <= height
     assert w <= width
@@ -99,20 +99,20 @@ def test_shrinking_never_enlarges_and_bounds_the_longer_side(width: int, height:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 1000), (1000, 1), (5, 4000)])
-def test_the_oddest_shapes_keep_their_colour(size: tuple[int, int]) -> None:
+def test_extreme_shapes_keep_their_color(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, (200, 100, 50))
     for transform in (PREPROCESS.evaluation, training_transform(PREPROCESS)):
         pixels = transform(PREPROCESS.shrink(image))
         assert pixels.flatten(1).unique(dim=1).tolist() == [[200], [100], [50]]
 
 
-def test_of_a_very_long_photo_the_middle_counts() -> None:
+def test_shrink_keeps_the_middle_of_a_long_photo() -> None:
     image = Image.new("RGB", (1000, 50), "black")
     image.paste("white", (425, 0, 575, 50))
     assert PREPROCESS.shrink(image).min() > 250
 
 
-def test_evaluation_is_always_the_same_and_draws_nothing() -> None:
+def test_evaluation_uses_no_randomness() -> None:
     pixels = PREPROCESS.shrink(noise(70, 50))
     state, before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     assert torch.equal(PREPROCESS.evaluation(pixels), PREPROCESS.evaluation(pixels))
@@ -120,7 +120,7 @@ def test_evaluation_is_always_the_same_and_draws_nothing() -> None:
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
-def test_training_is_decided_by_torchs_random_state_alone() -> None:
+def test_the_training_transform_depends_on_torchs_random_state_alone() -> None:
     import random
 
     preprocess = PREPROCESS.model_copy(update={"color_jitter": 0.4})
@@ -136,17 +136,17 @@ def test_training_is_decided_by_torchs_random_state_alone() -> None:
     assert not torch.equal(draw(1, 2), draw(2, 2))
 
 
-def test_each_setting_of_training_does_what_it_says() -> None:
+def test_the_settings_of_the_training_transform() -> None:
     still = Preprocess(size=32, resize=40, random_crop=False, horizontal_flip=False)
     pixels = PREPROCESS.shrink(noise(70, 50))
     assert torch.equal(training_transform(still)(pixels), still.evaluation(pixels))
     flips = still.model_copy(update={"horizontal_flip": True})
     outcomes = [training_transform(flips)(pixels) for _ in range(60)]
-    mirrored = [torch.equal(image, still.evaluation(pixels).flip(-1)) for image in outcomes]
-    assert 10 < sum(mirrored) < 50
+    flipped = [torch.equal(image, still.evaluation(pixels).flip(-1)) for image in outcomes]
+    assert 10 < sum(flipped) < 50
     assert all(
         torch.equal(image, still.evaluation(pixels))
-        for image, m in zip(outcomes, mirrored, strict=True)
+        for image, m in zip(outcomes, flipped, strict=True)
         if not m
     )
     jitter = still.model_copy(update={"color_jitter": 0.5})
@@ -184,7 +184,7 @@ def test_a_value_survives_json_and_pickle(preprocess: Preprocess) -> None:
     assert hash(copy.deepcopy(preprocess)) == hash(preprocess)
 
 
-def test_a_changed_copy_transforms_by_its_own_settings() -> None:
+def test_a_copy_uses_its_own_settings() -> None:
     assert PREPROCESS.evaluation(PREPROCESS.shrink(noise(50, 50))).shape == (3, 32, 32)
     smaller = PREPROCESS.model_copy(update={"size": 20})
     assert smaller.evaluation(PREPROCESS.shrink(noise(50, 50))).shape == (3, 20, 20)
@@ -203,32 +203,30 @@ def test_a_changed_copy_transforms_by_its_own_settings() -> None:
         ({"colour_jitter": 0.1}, "colour_jitter"),
     ],
 )
-def test_settings_that_contradict_or_do_not_exist_are_refused_by_name(
-    settings: dict[str, object], says: str
-) -> None:
+def test_invalid_settings_are_refused_by_name(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Preprocess(**{"size": 32, "resize": 40, **settings})  # type: ignore[arg-type]
 
 
-def test_it_is_frozen() -> None:
+def test_the_value_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         PREPROCESS.size = 64  # type: ignore[misc]
 
 
-def test_only_what_reading_depends_on_is_in_the_key_of_the_cache() -> None:
+def test_the_key_of_the_cache_has_the_settings_of_read_alone() -> None:
     same = PREPROCESS.model_copy(update={"size": 20, "color_jitter": 0.5, "mean": (0.1, 0.1, 0.1)})
     assert same.shrink_key() == PREPROCESS.shrink_key()
     assert PREPROCESS.model_copy(update={"resize": 41}).shrink_key() != PREPROCESS.shrink_key()
     assert GREY.model_copy(update={"resize": 40}).shrink_key() != PREPROCESS.shrink_key()
 
 
-def test_reading_what_is_no_photo_is_answered(tmp_path: Path) -> None:
+def test_reading_other_content_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PhotosError, match="cannot be read as a photo"):
         PREPROCESS.read(b"no photo")
 
 
-def off(photo: bytes, side: int, truncated: Literal["refuse", "keep"] = "refuse") -> np.ndarray:
-    """Grey levels between what is read, decoded at reduced scale, and what is shrunken from the whole."""
+def differences(photo: bytes, side: int, truncated: Literal["refuse", "keep"] = "refuse") -> np.ndarray:
+    """Differences in grey levels between a photo decoded at reduced scale and one shrunk from full size."""
     preprocess = Preprocess(size=side, resize=side, truncated=truncated)
     whole = decode(photo, truncated=truncated)
     assert decode(photo, truncated=truncated, shrunk_to=side).width < whole.width
@@ -239,16 +237,16 @@ def off(photo: bytes, side: int, truncated: Literal["refuse", "keep"] = "refuse"
     "options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}], ids=str
 )
 @pytest.mark.parametrize("side", [14, 30, 60])
-def test_real_photos_read_at_reduced_scale_are_those_of_the_full_scale_to_a_few_grey_levels(
+def test_real_photos_at_reduced_scale_differ_by_a_few_grey_levels(
     side: int, options: dict[str, object], cats_dogs_natural: Path
 ) -> None:
-    """14, 30 and 60 pixels of photos of some 375 x 500: an eighth, a quarter and a half."""
+    """Photos of about 375 x 500 pixels at an eighth, a quarter and a half."""
     found = []
     for path in sorted(cats_dogs_natural.rglob("*.jpg"))[::6]:
         image = decode(path)
         image = image.crop((0, 0, image.width // 8 * 8, image.height // 8 * 8))
         if min(image.size) >= 352:
-            found.append(off(saved(image, "JPEG", quality=90, **options), side))
+            found.append(differences(saved(image, "JPEG", quality=90, **options), side))
     assert len(found) > 30
     assert max(each.mean() for each in found) < 1
     every = np.concatenate(found)
@@ -257,12 +255,12 @@ def test_real_photos_read_at_reduced_scale_are_those_of_the_full_scale_to_a_few_
     assert every.max() <= 10
 
 
-def test_unedited_real_photos_are_read_as_well(cats_dogs_natural: Path) -> None:
+def test_unchanged_real_photos_differ_by_a_few_grey_levels(cats_dogs_natural: Path) -> None:
     found = []
     for path in sorted(cats_dogs_natural.rglob("*.jpg")):
         photo = path.read_bytes()
         if decode(photo, shrunk_to=40).width < decode(photo).width:
-            found.append(off(photo, 40))
+            found.append(differences(photo, 40))
     assert len(found) > 50
     every = np.concatenate(found)
     assert every.mean() < 0.5
@@ -271,10 +269,10 @@ def test_unedited_real_photos_are_read_as_well(cats_dogs_natural: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
-def test_what_is_kept_of_a_cut_photo_is_the_same_at_reduced_scale(cut: float) -> None:
+def test_a_truncated_photo_is_similar_at_reduced_scale(cut: float) -> None:
     for progressive in (False, True):
         photo = saved(noise(60, 40).resize((480, 320)), "JPEG", quality=90, progressive=progressive)
-        found = off(photo[: int(len(photo) * cut)], 40, "keep")
+        found = differences(photo[: int(len(photo) * cut)], 40, "keep")
         assert found.mean() < 1
         assert (found <= 3).mean() > 0.98
 
@@ -284,24 +282,26 @@ STRIPES = [np.where(wave >= 0, 1, -1) for wave in WAVES]
 
 
 @pytest.mark.parametrize("side", [41, 82, 165])
-def test_even_stripes_and_noise_are_read_to_some_grey_levels(side: int) -> None:
-    """The worst for a scaled transform: all that there is lies between the pixels that are kept."""
+def test_stripes_and_noise_differ_by_some_grey_levels(side: int) -> None:
+    """The worst cases for a scaled transform, with all detail between the pixels that are kept."""
     generator = np.random.default_rng(0)
     worst = [np.broadcast_to(127.5 + 127.5 * wave, (960, 960)) for wave in WAVES + STRIPES]
     worst += [each.T for each in worst] + [generator.integers(0, 256, (960, 960))]
-    found = [off(saved(Image.fromarray(each.astype(np.uint8)), "JPEG", quality=95), side) for each in worst]
+    found = [
+        differences(saved(Image.fromarray(each.astype(np.uint8)), "JPEG", quality=95), side) for each in worst
+    ]
     assert max(each.max() for each in found) <= 20
     assert max(each.mean() for each in found) < 10
 
 
 @pytest.mark.parametrize("size", [(231, 300), (240, 231), (1000, 304)])
-def test_a_photo_that_is_not_far_larger_is_read_to_the_bit(size: tuple[int, int]) -> None:
-    """Below 2 x 2.9 times 40, of a side that no reduction divides, and so long that its ends are cut off."""
+def test_a_photo_that_is_not_reduced_is_bit_identical(size: tuple[int, int]) -> None:
+    """Below 2 x 2.9 times 40 pixels, with a side that is not divisible, and too long."""
     photo = saved(noise(*size), "JPEG")
     assert torch.equal(PREPROCESS.read(photo), PREPROCESS.shrink(decode(photo)))
 
 
-def test_what_a_large_photo_is_read_to_has_the_size_that_the_whole_would_have() -> None:
+def test_a_reduced_photo_has_the_size_of_the_full_one() -> None:
     for width, height in ((4032, 3024), (3000, 4000), (1736, 1160), (2160, 960)):
         photo = saved(Image.new("L", (width, height)), "JPEG")
         for side in (33, 64, 73, 146):

@@ -35,7 +35,7 @@ from .replacements import Replacements, read_or_replace
 
 
 class Batch(NamedTuple):
-    """One batch: `for images, labels in batches.epoch()`.
+    """Images and labels: `for images, labels in batches.epoch()`.
 
     Attributes:
         images: float32 (N, channels, size, size), normalized, on the device of the pixels.
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Batches:
-    """One split of photos in batches, for any epoch and from any step.
+    """Batches of one split of photos, for any epoch and from any step.
 
     A thread prepares the next batch, or `workers` processes do.
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from reslab.errors import PhotosError
 from reslab.parallel import on_all_cores
 from reslab.photos.folder.photo_list import PhotoList, as_words
 
 from .pixel_store import PixelFiles, try_read
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Unread = dict[bytes, str]  # digest of a photo that cannot be read -> reason
 

@@ -45,7 +45,7 @@ def open_pixels(
     cache: bool = True,
     progress: bool = True,
 ) -> Pixels:
-    """Open the cached pixels of `photos`; build the cache on all cores if there is none.
+    """Open the cached pixels of `photos`; without a cache, build one on all cores.
 
     Raises:
         PhotosError: a photo cannot be read while the cache is built. Without a cache, reading it raises.
