@@ -1,0 +1,1 @@
+"""Networks: blocks, ResNets, networks by name, precision and weights."""

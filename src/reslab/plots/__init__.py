@@ -1,0 +1,1 @@
+"""Training curves: the log, and figures in notebooks, terminals and files."""

@@ -1,0 +1,1 @@
+"""Weights files: reading, downloading and loading into a network."""
