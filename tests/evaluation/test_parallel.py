@@ -41,8 +41,8 @@ def pretending(predict: Predict) -> Choose:
 
 @pytest.fixture
 def photos(photo_folder: Callable[..., Path]) -> list[Path | str | bytes]:
-    """40 photos that cannot be read, then 140 good ones with missing files in between."""
-    paths = sorted(photo_folder(test=140).rglob("*.jpg"))
+    """40 photos that cannot be read, then 80 good ones with missing files in between."""
+    paths = sorted(photo_folder(test=80).rglob("*.jpg"))
     mixed: list[Path | str | bytes] = [b"none"] * 40
     for number, path in enumerate(paths):
         mixed.append((path, str(path), path.read_bytes())[number % 3])
