@@ -1,4 +1,4 @@
-"""Real photos for tests: made here, or the shared real ones where they are present."""
+"""Fixtures for all tests: photo folders, real data, golden files, caches and small disks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from reslab.errors import ReslabError
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# The bits and the counts that tests expect are those of a CPU; who sets this tests with a GPU.
+# Tests expect the numbers of a CPU. Set this to test with a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start as well.
+# Tests started in the background of a shell ignore Ctrl-C, and their child processes, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# the first example imports torch: how long it takes says nothing
+# the first example imports torch, which takes long
 settings.register_profile("reslab", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("reslab")
 
@@ -40,7 +40,7 @@ BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="session", autouse=True)
 def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a whole session shares is not kept in the user's own caches; matplotlib lists the fonts once."""
+    """Use one cache folder per session instead of the user's. matplotlib lists the fonts once."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
@@ -49,19 +49,19 @@ def _session_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of the test's own, for this process and for those that it starts."""
+    """Give the test a cache folder of its own, also for its child processes."""
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--overwrite", action="store_true", help="write the golden files anew")
+    parser.addoption("--overwrite", action="store_true", help="write the golden files again")
 
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """golden("show_resnet18.txt", text) compares with tests/golden; pytest --overwrite renews the file."""
+    """Compare a text with a file of tests/golden: golden("show_resnet18.txt", text)."""
 
     def compare(name: str, text: str) -> None:
         path = Path(__file__).parent / "golden" / name
@@ -69,7 +69,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text + "\n", encoding="utf-8")
         assert path.is_file(), f"there is no golden file {path.name}; pytest --overwrite writes it"
-        assert text + "\n" == path.read_text(encoding="utf-8"), f"{path.name}: pytest --overwrite, if meant"
+        assert text + "\n" == path.read_text(encoding="utf-8"), (
+            f"{path.name}: pytest --overwrite accepts the change"
+        )
 
     return compare
 
@@ -104,7 +106,7 @@ def cats_dogs_natural() -> Path:
 
 @pytest.fixture
 def partial_weights() -> Path:
-    """Real ImageNet weights of ResNet-18 without layer4 (and with a 1,000-class fc)."""
+    """Find real ImageNet weights of ResNet-18 without layer4, with a 1,000-class fc."""
     path = WEIGHTS / "resnet18-imagenet-without-layer4.pth"
     if not path.is_file():
         pytest.skip(f"needs the real weights {path.name}, which are not at {path.parent}")
@@ -113,7 +115,7 @@ def partial_weights() -> Path:
 
 @pytest.fixture
 def photo_folder(tmp_path: Path) -> Callable[..., Path]:
-    """photo_folder(train=20, test=8) -> a folder with train/ and test/ of red and blue photos, real JPEGs."""
+    """Create JPEGs of the classes red and blue in train/ and test/: photo_folder(train=20, test=8)."""
 
     def make(name: str = "photos", **counts: int) -> Path:
         folder = tmp_path / name
@@ -129,7 +131,7 @@ def photo_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """small_disk("ro", size="1m") -> a real disk, mounted with these options; needs root on Linux."""
+    """Mount a real disk with options, as root on Linux: small_disk("ro", size="1m")."""
     mounted: list[Path] = []
 
     def mount(options: str = "rw", size: str = "1m") -> Path:

@@ -1,4 +1,4 @@
-"""What tests are made of: photos written here, or the shared real data where it is present."""
+"""Test data: generated photos, shared real data, and networks with random weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS = Path(os.environ.get("RESLAB_TEST_WEIGHTS", DATA.parent / "weights"))
 
 
 def real_data(name: str) -> Path:
-    """A folder of shared real data; skips the test, saying so, where it is absent."""
+    """Return a folder of shared real data, or skip the test if it is missing."""
     folder = DATA / name
     if not folder.is_dir():
         pytest.skip(f"needs the real data set {name}, which is not at {folder}")
@@ -29,7 +29,7 @@ def real_data(name: str) -> Path:
 
 
 def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[int, int] = (48, 40)) -> None:
-    """A JPEG of noise around a colour: classes can be told apart, no two files are equal."""
+    """Write a JPEG of noise around a color. The seed makes each file different."""
     generator = np.random.default_rng(seed)
     pixels = generator.normal(color, 40, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,16 +37,16 @@ def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[i
 
 
 def fuzzed(script: str, count: int) -> tuple[int, dict[str, Any]]:
-    """Exit code and findings of a fuzzing script of benchmarks/, on numbers its long run does not reach."""
+    """Run a fuzzing script of benchmarks/ with numbers from 1,000,000 on. Return its exit code and findings."""
     path = Path(__file__).parents[1] / "benchmarks" / script
     command = [sys.executable, str(path), str(count), "--first", "1000000", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
-    assert done.stdout, done.stderr[-2000:]  # a crash or a hang has said where
+    assert done.stdout, done.stderr[-2000:]  # standard error names the place of a crash
     return done.returncode, json.loads(done.stdout)
 
 
 def network_of(name: str, in_channels: int = 3) -> nn.Module:
-    """Random weights, and batch norm statistics that are not those of the beginning."""
+    """Create a network with random weights and updated batch norm statistics."""
     import torch
 
     from reslab.networks.registry import NetworkSpec

@@ -1,4 +1,4 @@
-"""The command line in this process, and a real process of it."""
+"""Call the command line in this process or in a real one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SMALL = [
 ]
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
@@ -45,20 +45,20 @@ def small() -> list[str]:
 
 
 @pytest.fixture
-def reslab_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """reslab_here("runs", folder) -> exit code, standard output, standard error; in this process."""
+def reslab_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Call a verb in this process: reslab_here("runs", folder) -> exit code, standard output and error."""
 
-    def call(*arguments: Any) -> Said:
+    def call(*arguments: Any) -> Result:
         capsys.readouterr()
         code = run([str(argument) for argument in arguments])
-        return Said(code, *capsys.readouterr())
+        return Result(code, *capsys.readouterr())
 
     return call
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """start("train", folder, cwd=...) -> a real process in a group of its own, which ends with the test."""
+    """Start a real process in its own group, which ends with the test: start("train", folder, cwd=...)."""
     begun: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: Any, **options: Any) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""check through the command line: its table, its JSON, its exit codes."""
+"""The verb check: its table, JSON, page, list and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 
-def test_a_folder_in_order_is_0_and_says_what_next(
+def test_a_clean_folder_gives_exit_code_0_and_the_next_command(
     photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
 ) -> None:
     folder = photo_folder(train=8, test=4)
@@ -27,7 +27,7 @@ def test_a_folder_in_order_is_0_and_says_what_next(
     assert out.endswith(f"next:  reslab train {folder} --truncated keep\n")
 
 
-def test_what_spoils_a_training_is_1_and_what_does_not_is_0(
+def test_only_findings_that_spoil_a_training_give_exit_code_1(
     photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
 ) -> None:
     folder = photo_folder(train=8, test=4)
@@ -42,7 +42,7 @@ def test_what_spoils_a_training_is_1_and_what_does_not_is_0(
     )
 
 
-def test_the_json_that_others_rely_on(
+def test_json_has_the_documented_fields(
     photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
 ) -> None:
     folder = photo_folder(train=8, test=4)
@@ -75,7 +75,7 @@ def test_the_json_that_others_rely_on(
     }
 
 
-def test_what_cannot_be_checked_is_2(tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
+def test_a_missing_or_empty_folder_gives_exit_code_2(tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
     for arguments in (["nowhere"], [tmp_path], []):
         code, out, err = reslab_here("check", *arguments)
         assert (code, out) == (2, "")
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_a_check_with_130(
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
-def test_a_list_is_trained_on_and_judged_on(
+def test_train_and_evaluate_use_a_list(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
     folder, new, run = photo_folder(train=20, test=8), tmp_path / "new.jsonl", tmp_path / "run"
@@ -121,11 +121,13 @@ def test_a_list_is_trained_on_and_judged_on(
     (folder / "train/red/bad.jpg").write_bytes(b"<html>")
     code, out, err = reslab_here("check", folder, "--fix", new)
     assert (code, err) == (0, "")
-    assert f"list: {new}: 28 of 30 photos; no file was changed. Not in the list:\n  1  not an image: it" in out
+    assert (
+        f"list: {new}: 28 of 30 photos; no file was changed. Not in the list:\n  1  not an image: it" in out
+    )
     assert out.endswith(f"next:  reslab train {new}\n")
     code, out, err = reslab_here("check", folder, "--fix", new)
     assert (code, out) == (2, "")
-    assert f"{new} is there already" in err
+    assert f"{new} exists already" in err
 
     code, out, err = reslab_here("train", folder, *small, "--run", tmp_path / "with the leak")
     assert code == 0, err
@@ -145,7 +147,7 @@ def test_a_list_is_trained_on_and_judged_on(
     assert json.loads(out)["photos"] == 9
 
 
-def test_json_stays_alone_on_standard_output_beside_a_list_and_a_page(
+def test_standard_output_has_only_json_next_to_a_list_and_a_page(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any]
 ) -> None:
     folder = photo_folder(train=8, test=4)
@@ -157,7 +159,7 @@ def test_json_stays_alone_on_standard_output_beside_a_list_and_a_page(
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
-def test_what_cannot_be_written_is_refused_before_the_work(
+def test_unwritable_outputs_are_reported_before_the_check(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], own_cache: Path
 ) -> None:
     folder = photo_folder(train=8, test=4)

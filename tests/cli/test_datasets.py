@@ -1,4 +1,4 @@
-"""reslab get: a public set as a photo folder, and the command that comes next; bad input is an answer."""
+"""The verb get: a public data set as a photo folder, and the next command."""
 
 import shlex
 import subprocess
@@ -21,7 +21,7 @@ def get(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """A few pets as their archives unpack."""
+    """Create a few pets as unpacked archives."""
     source = tmp_path / "source"
     rows = []
     for i in range(8):
@@ -35,7 +35,7 @@ def pets(tmp_path: Path) -> Path:
     return source
 
 
-def test_it_says_what_was_made_by_whom_where_and_what_comes_next(pets: Path, tmp_path: Path) -> None:
+def test_get_describes_the_data_set_and_the_next_command(pets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my pets"
     done = get("oxford-pets-cats-dogs", folder, "--source", pets)
     assert done.returncode == 0, done.stderr
@@ -55,7 +55,7 @@ def test_it_says_what_was_made_by_whom_where_and_what_comes_next(pets: Path, tmp
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_what_comes_next_names_a_network_and_a_recipe_that_exist(name: str) -> None:
+def test_the_next_command_names_an_existing_network_and_recipe(name: str) -> None:
     verb, train, folder, *flags = shlex.split(next_command(name, Path("a b")))
     assert (verb, train, folder) == ("reslab", "train", "a b")
     values = dict(zip(flags[::2], flags[1::2], strict=True))
@@ -64,9 +64,9 @@ def test_what_comes_next_names_a_network_and_a_recipe_that_exist(name: str) -> N
     assert recipe.with_settings(size=int(values.get("--size", recipe.size))).size in (32, 96, 128, 160)
 
 
-def test_what_cannot_be_done_is_an_answer_with_exit_code_2(pets: Path, tmp_path: Path) -> None:
+def test_errors_give_exit_code_2(pets: Path, tmp_path: Path) -> None:
     for arguments, what in (
-        (("oxford-pet", tmp_path / "new"), "there is no public data set 'oxford-pet' here"),
+        (("oxford-pet", tmp_path / "new"), "there is no public data set 'oxford-pet'"),
         (("oxford-pets", pets, "--source", pets), f"{pets} exists already"),
         (("flowers102", tmp_path / "new", "--source", pets), f"{pets} does not hold all files of flowers102"),
         (("flowers102",), "FOLDER requires an argument"),

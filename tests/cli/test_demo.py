@@ -48,7 +48,7 @@ def test_an_interrupted_demo_names_the_command_to_resume(tmp_path: Path) -> None
                 demo.send_signal(signal.SIGINT)
     run = tmp_path / "runs" / "1"
     assert demo.returncode == 130
-    assert f"go on with: reslab resume {run}" in "".join(lines)
+    assert f"to resume: reslab resume {run}" in "".join(lines)
     assert reslab.Run(run).state == "interrupted"
 
 

@@ -1,4 +1,4 @@
-"""evaluate and predict through the command line."""
+"""The verbs evaluate and predict."""
 
 import csv
 import io
@@ -26,25 +26,25 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_evaluate_prints_the_json_that_others_rely_on(
+def test_evaluate_json_has_the_documented_fields(
     model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
 ) -> None:
     photos = photo_folder(train=4, test=10)
     code, out, err = reslab_here("evaluate", model, photos, "--json")
     assert (code, err) == (0, "")
-    said = json.loads(out)
-    assert {"photos", "accuracy", "accuracy_low", "accuracy_high", "classes", "per_class"} <= said.keys()
-    assert said["photos"] == 10
-    assert said["classes"] == ["blue", "red"]
-    assert said["accuracy_low"] <= said["accuracy"] <= said["accuracy_high"]
-    for row in said["per_class"].values():
+    result = json.loads(out)
+    assert {"photos", "accuracy", "accuracy_low", "accuracy_high", "classes", "per_class"} <= result.keys()
+    assert result["photos"] == 10
+    assert result["classes"] == ["blue", "red"]
+    assert result["accuracy_low"] <= result["accuracy"] <= result["accuracy_high"]
+    for row in result["per_class"].values():
         assert {"photos", "precision", "recall"} <= row.keys()
     table = reslab_here("evaluate", model, photos / "test").out
-    assert table.startswith(f"accuracy {said['accuracy']:.3f} [")
+    assert table.startswith(f"accuracy {result['accuracy']:.3f} [")
     assert "red" in table
 
 
-def test_predict_takes_files_folders_globs_and_a_list_and_a_bad_file_gets_a_row(
+def test_predict_reads_files_folders_globs_and_a_list(
     model: Path,
     photo_folder: Callable[..., Path],
     reslab_here: Callable[..., Any],
@@ -74,9 +74,7 @@ def test_predict_takes_files_folders_globs_and_a_list_and_a_bad_file_gets_a_row(
     assert err == "1 of 2 could not be read\n"
 
 
-def test_csv_holds_the_very_names_of_the_files(
-    model: Path, tmp_path: Path, reslab_here: Callable[..., Any]
-) -> None:
+def test_csv_keeps_file_names_intact(model: Path, tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
     names = ['a,"b".jpg', "two\nlines.jpg", "carriage\rreturn.jpg", "猫.jpg", " =1+1;.jpg"]
     folder = tmp_path / "odd"
     folder.mkdir()
@@ -97,7 +95,7 @@ def test_csv_holds_the_very_names_of_the_files(
     assert rows[-1][5]
 
 
-def test_a_name_that_is_no_text_is_printed_and_stops_nothing(
+def test_a_name_that_is_not_utf8_is_escaped(
     model: Path, tmp_path: Path, reslab_here: Callable[..., Any]
 ) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.png"
@@ -108,7 +106,7 @@ def test_a_name_that_is_no_text_is_printed_and_stops_nothing(
         assert "caf\\udce9.png" in out
 
 
-def test_a_photo_may_begin_with_a_hyphen_and_a_mistyped_flag_is_no_photo(
+def test_a_photo_may_start_with_a_hyphen_and_a_mistyped_flag_is_an_error(
     model: Path,
     photo_folder: Callable[..., Path],
     reslab_here: Callable[..., Any],
@@ -123,14 +121,16 @@ def test_a_photo_may_begin_with_a_hyphen_and_a_mistyped_flag_is_no_photo(
     assert err.startswith("error: there is no flag and no photo --jsno\n")
 
 
-def test_what_has_no_photos_is_answered(model: Path, tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
+def test_a_folder_without_photos_gives_an_error(
+    model: Path, tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
     (tmp_path / "empty").mkdir()
     code, _, err = reslab_here("predict", model, tmp_path / "empty")
     assert code == 2
     assert err.startswith(f"error: no photos in {tmp_path / 'empty'}")
 
 
-def test_where_not_one_photo_can_be_read_the_exit_code_says_so(
+def test_the_exit_code_is_2_if_no_photo_can_be_read(
     model: Path, tmp_path: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
 ) -> None:
     missing, good = tmp_path / "missing.jpg", next(photo_folder(train=2).rglob("*.jpg"))
@@ -139,7 +139,7 @@ def test_where_not_one_photo_can_be_read_the_exit_code_says_so(
         assert reslab_here("predict", model, missing, good, *form).code == 0
 
 
-def test_every_verb_that_computes_may_be_told_where(
+def test_every_verb_has_a_device_flag(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
     photos, run, cpu = photo_folder(train=20, test=8), tmp_path / "run", ("--device", "cpu")
@@ -161,7 +161,7 @@ def test_every_verb_that_computes_may_be_told_where(
         assert "there is no device 'abacus'" in err
 
 
-def test_an_empty_name_does_not_mean_every_photo_here(model: Path, reslab_here: Callable[..., Any]) -> None:
+def test_an_empty_name_gives_an_error(model: Path, reslab_here: Callable[..., Any]) -> None:
     code, out, err = reslab_here("predict", model, "")
     assert (code, out) == (2, "")
     assert err.startswith("error: an empty name among the photos")

@@ -62,7 +62,7 @@ BAD = {
     "a folder that is missing": (["train", "nowhere"], ["there is no folder nowhere"]),
     "an empty folder": (["train", "empty"], ["empty has no photos", "one folder per class"]),
     "a folder without images": (["train", "texts"], ["texts has no photos", ".jpg"]),
-    "one class": (["train", "one"], ["one has one class: cat", "at least two"]),
+    "one class": (["train", "one"], ["one has only one class: cat", "at least two"]),
     "an unknown network": (["train", GOOD, "--network", "resnet19"], ["no network 'resnet19'", "'resnet18'"]),
     "an unknown torchvision network": (["train", GOOD, "--network", "torchvision:resnet19"], ["resnet19'"]),
     "an unknown recipe": (["train", GOOD, "--recipe", "fats"], ["no recipe 'fats'", "did you mean 'fast'"]),
@@ -71,7 +71,7 @@ BAD = {
     "out of range": (["train", GOOD, "--epochs", "0"], ["epochs: 0 is less than 1"]),
     "a contradiction": (
         ["train", GOOD, "--optimizer", "adam", "--momentum", "0.9"],
-        ["momentum: adam has its own"],
+        ["momentum: it belongs to sgd, the optimizer is adam"],
     ),
     "a recipe file with a typo": (
         ["train", GOOD, "--recipe", "typo.toml"],
@@ -88,7 +88,7 @@ BAD = {
         ["16 pixels are too small for resnet18", "--size 32 or more"],
     ),
     "a run folder that exists": (["train", GOOD, "--run", "empty"], ["empty exists already", "--run"]),
-    "a run folder inside a file": (["train", GOOD, "--run", "typo.toml/run"], ["typo.toml is no folder"]),
+    "a run folder inside a file": (["train", GOOD, "--run", "typo.toml/run"], ["typo.toml is not a folder"]),
     "no precision": (["train", GOOD, "--precision", "fp16"], ["no precision 'fp16'", "did you mean 'bf16'"]),
     "no device": (["train", GOOD, "--device", "gpu"], ["there is no device 'gpu'", "cuda:1"]),
     "an unknown part": (["train", GOOD, "--freeze", "layer9"], ["no part 'layer9'", "did you mean 'layer"]),
@@ -97,11 +97,11 @@ BAD = {
         ["built as torchvision defines it"],
     ),
     "no run to resume": (["resume", "nowhere"], ["nowhere does not exist", "reslab runs"]),
-    "a folder that is no run": (["resume", "empty"], ["empty is no run folder"]),
+    "a folder that is no run": (["resume", "empty"], ["empty is not a run folder"]),
     "no runs": (["runs", "nowhere"], ["there is no readable folder nowhere"]),
     "no model": (["evaluate", "nowhere", GOOD], ["there is no model nowhere"]),
     "a model that is none": (["predict", "texts/a.txt", GOOD], ["texts/a.txt is not a model file"]),
-    "a run without a model": (["predict", "empty", GOOD], ["empty/model.safetensors", "no run"]),
+    "a run without a model": (["predict", "empty", GOOD], ["empty/model.safetensors", "not a run"]),
     "two forms at once": (["predict", "empty", GOOD, "--json", "--csv"], ["--json and --csv together"]),
 }
 
@@ -293,21 +293,24 @@ UNREACHABLE = {  # PLACE is a folder without permissions, or too long a name
     "a block": (["show", "PLACE/block.py:Mine"], "there is no file PLACE/block.py that can be read"),
     "a picture": (
         ["show", "resnet18", "-o", "PLACE/x.svg"],
-        "there is no folder PLACE that may be written into",
+        "a figure cannot be written to PLACE/x.svg",
     ),
     "runs": (["runs", "PLACE/runs"], "there is no readable folder PLACE/runs"),
     "a model": (["walk", "PLACE/run", "a.jpg"], "there is no network 'PLACE/run'"),
     "a page": (
         ["walk", "resnet18", "a.jpg", "-o", "PLACE/x.html"],
-        "no folder PLACE that may be written into",
+        "the page cannot be written to PLACE/x.html",
     ),
     "weights": (
         ["walk", "cifar_resnet20", "a.jpg", "--weights", "PLACE/w.pth"],
         "there is no weights file PLACE/w.pth why: it cannot be opened: WHY",
     ),
-    "a report": (["check", "photos", "--report", "PLACE/x.html"], "no folder PLACE that may be written into"),
-    "a list": (["check", "photos", "--fix", "PLACE/x.jsonl"], "no folder PLACE that may be written into"),
-    "a data set": (["get", "cifar10", "PLACE/new", "--source", "."], ". does not hold all of cifar10"),
+    "a report": (
+        ["check", "photos", "--report", "PLACE/x.html"],
+        "the page cannot be written to PLACE/x.html",
+    ),
+    "a list": (["check", "photos", "--fix", "PLACE/x.jsonl"], "the list cannot be written to PLACE/x.jsonl"),
+    "a data set": (["get", "cifar10", "PLACE/new", "--source", "."], ". does not hold all files of cifar10"),
     "its source": (["get", "cifar10", "new", "--source", "PLACE/x"], "PLACE/x"),
     "a demo": (["demo", "--folder", "PLACE/demo"], "the drawings cannot be written to PLACE/demo"),
 }
@@ -341,10 +344,13 @@ def test_an_unreachable_path_gives_a_message(
     [
         ("walk cifar_resnet20 ~nobody-here/a.jpg", "~nobody-here/a.jpg"),
         ("walk ~nobody-here/run a.jpg", "there is no network '~nobody-here/run'"),
-        ("walk cifar_resnet20 a.jpg -o ~nobody-here/x.html", "there is no folder ~nobody-here"),
-        ("check photos --report ~nobody-here/x.html", "there is no folder ~nobody-here"),
-        ("check photos --fix ~nobody-here/x.jsonl", "there is no folder ~nobody-here"),
-        ("get cifar10 ~nobody-here/x --source ~nobody-here/y", "the source ~nobody-here/y is not there"),
+        (
+            "walk cifar_resnet20 a.jpg -o ~nobody-here/x.html",
+            "the page cannot be written to ~nobody-here/x.html",
+        ),
+        ("check photos --report ~nobody-here/x.html", "the page cannot be written to ~nobody-here/x.html"),
+        ("check photos --fix ~nobody-here/x.jsonl", "the list cannot be written to ~nobody-here/x.jsonl"),
+        ("get cifar10 ~nobody-here/x --source ~nobody-here/y", "there is no source ~nobody-here/y"),
         ("demo --folder ~nobody-here", "~nobody-here/photos"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`reslab conv`, `show` and `walk`, as real processes and as the functions that they call."""
+"""The verbs conv, show and walk."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from reslab.cli.main import run
 from reslab.networks.registry import NetworkSpec
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert run([*words]) == 0
     return capsys.readouterr().out
 
 
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert run([*words]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err
 
 
-def test_conv_answers_without_torch() -> None:
+def test_conv_does_not_import_torch() -> None:
     code = (
         "import sys; from reslab.cli.main import run; run(['conv', '224', '--kernel', '7', '--stride', '2',"
         "'--padding', '3', '--channels', '3:64']); print(sorted({'torch', 'numpy'} & set(sys.modules)))"
@@ -54,33 +54,33 @@ def test_conv_answers_without_torch() -> None:
         ("no_even_padding", "8 --kernel 4"),
     ],
 )
-def test_conv_prints_what_people_have_seen(name: str, words: str, golden: Any, capsys: Any) -> None:
-    text = told(capsys, "conv", *words.split())
+def test_conv_output_is_unchanged(name: str, words: str, golden: Any, capsys: Any) -> None:
+    text = output_of(capsys, "conv", *words.split())
     assert max(map(len, text.splitlines())) <= 80
     golden(f"conv_{name}.txt", text.rstrip("\n"))
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ("56 --kernel 2", "gives 56 at stride 1; 0 before and 1 after would do"),
         ("56 --pool --kernel 2", "gives 56 at stride 1; 0 before and 1 after would do"),
     ],
 )
-def test_conv_says_why_no_padding_keeps_the_size(words: str, says: str, capsys: Any) -> None:
-    assert f"same        no even padding {says}" in told(capsys, "conv", *words.split()).splitlines()
+def test_conv_explains_why_no_padding_keeps_the_size(words: str, message: str, capsys: Any) -> None:
+    assert f"same        no even padding {message}" in output_of(capsys, "conv", *words.split()).splitlines()
 
 
-def test_conv_is_at_once_on_any_size(capsys: pytest.CaptureFixture[str]) -> None:
+def test_conv_is_fast_for_any_size(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
-    assert "1000000x1000000" in told(capsys, "conv", "1000000", "--kernel", "3", "--stride", "4")
-    assert told(capsys, "conv", "100000", "--kernel", "900", "--stride", "7")
+    assert "1000000x1000000" in output_of(capsys, "conv", "1000000", "--kernel", "3", "--stride", "4")
+    assert output_of(capsys, "conv", "100000", "--kernel", "900", "--stride", "7")
     assert time.monotonic() - began < 10  # it is a fraction of a second
 
 
-def test_conv_gives_programs_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_conv_json(capsys: pytest.CaptureFixture[str]) -> None:
     words = "224 --kernel 7 --stride 2 --padding 3 --channels 3:64 --json"
-    assert json.loads(told(capsys, "conv", *words.split())) == {
+    assert json.loads(output_of(capsys, "conv", *words.split())) == {
         "kind": "convolution",
         "input": [224, 224],
         "output": [112, 112],
@@ -94,7 +94,7 @@ def test_conv_gives_programs_the_same(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ("3 --kernel 7", "4 too few"),
         ("8 --kernel 3 --stride 0", "the kernel would never move"),
@@ -107,14 +107,16 @@ def test_conv_gives_programs_the_same(capsys: pytest.CaptureFixture[str]) -> Non
         ("8", "--kernel"),
     ],
 )
-def test_conv_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = refused(capsys, "conv", *words.split())
-    assert says in text
+def test_conv_errors_name_the_problem(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = error_of(capsys, "conv", *words.split())
+    assert message in text
     assert "  do:  " in text
 
 
-def test_show_gives_programs_what_the_design_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(told(capsys, "show", "resnet18", "--input", "3x64x96", "--num-classes", "2", "--json"))
+def test_show_json_has_the_documented_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(
+        output_of(capsys, "show", "resnet18", "--input", "3x64x96", "--num-classes", "2", "--json")
+    )
     assert found["network"] == "resnet18"
     assert found["input"] == [3, 64, 96]
     assert found["parameters"] == sum(p.numel() for p in reslab.resnet18(num_classes=2).parameters())
@@ -126,30 +128,28 @@ def test_show_gives_programs_what_the_design_promises(capsys: pytest.CaptureFixt
     assert found["layers"][-1]["output"] == [2]
 
 
-def test_two_networks_stand_side_by_side(capsys: pytest.CaptureFixture[str], golden: Any) -> None:
+def test_two_networks_are_shown_side_by_side(capsys: pytest.CaptureFixture[str], golden: Any) -> None:
     for name, words in (
         ("blocks", ["BasicBlock", "TextbookBlock", "--depth", "3"]),
         ("plain", ["resnet18", "resnet18:plain"]),
     ):
-        text = told(capsys, "show", *words)
+        text = output_of(capsys, "show", *words)
         assert max(map(len, text.splitlines())) <= 80
         golden(f"show_two_{name}.txt", text.rstrip("\n"))
-    both = json.loads(told(capsys, "show", "resnet18", "resnet18:plain", "--json"))
+    both = json.loads(output_of(capsys, "show", "resnet18", "resnet18:plain", "--json"))
     assert [taken["network"] for taken in both] == ["resnet18", "resnet18:plain"]
     assert both[0]["parameters"] - both[1]["parameters"] == 173_824  # the projections
 
 
-def test_two_that_are_alike_are_looked_into_as_far_as_there_is_something(
+def test_equal_networks_are_reported_equal_at_every_depth(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     deeper = "no difference at this depth; --depth {} shows what is inside the rows"
-    for depth, says in (("1", deeper.format(2)), ("2", deeper.format(3)), ("3", "no difference")):
-        assert says in told(capsys, "show", *["cifar_resnet20"] * 2, "--depth", depth).splitlines()
+    for depth, message in (("1", deeper.format(2)), ("2", deeper.format(3)), ("3", "no difference")):
+        assert message in output_of(capsys, "show", *["cifar_resnet20"] * 2, "--depth", depth).splitlines()
 
 
-def test_a_block_of_ones_own_is_shown_in_a_network(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_users_block_is_shown_in_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "my_block.py"
     file.write_text(
         "from torch import nn\n"
@@ -157,30 +157,32 @@ def test_a_block_of_ones_own_is_shown_in_a_network(
         "    def __init__(self, in_channels, out_channels, stride=1):\n"
         "        super().__init__(in_channels, out_channels, 5, stride, 2)\n"
     )
-    text = told(capsys, "show", f"{file}:MyBlock")
+    text = output_of(capsys, "show", f"{file}:MyBlock")
     assert "⌊(56+2·2-5)/2⌋+1=28" in text
-    assert "it has MyBlock" in refused(capsys, "show", f"{file}:Mine")
+    assert "it has MyBlock" in error_of(capsys, "show", f"{file}:Mine")
     file.write_text("import nothing_of_that_name")
-    assert "does not run" in refused(capsys, "show", f"{file}:MyBlock")
+    assert "does not run" in error_of(capsys, "show", f"{file}:MyBlock")
 
 
-def test_a_model_file_is_shown_as_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_file_is_shown_with_its_input_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = NetworkSpec("cifar_resnet20", 2, 3)
     preprocess = reslab.Preprocess(size=40, resize=40)
     path = tmp_path / "model.safetensors"
     reslab.Classifier(spec.build(), ("cat", "dog"), preprocess, spec).save(path)
     for given in (path, tmp_path):
-        assert "a photo of 3x40x40" in told(capsys, "show", str(given))
-    assert "the file has its own classes" in refused(capsys, "show", str(path), "--num-classes", "3")
+        assert "a photo of 3x40x40" in output_of(capsys, "show", str(given))
+    assert "the file has its own classes" in error_of(capsys, "show", str(path), "--num-classes", "3")
 
 
-def test_a_walk_goes_through_the_weights_of_a_file(
+def test_walk_uses_the_weights_of_a_file(
     tmp_path: Path, photo_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo, weights, page = photo_folder(test=2) / "test/red/001.jpg", tmp_path / "w.pth", tmp_path / "w.html"
     torch.manual_seed(0)
     torch.save(reslab.cifar_resnet20(num_classes=10).state_dict(), weights)
-    said = told(capsys, "walk", "cifar_resnet20", str(photo), "--weights", str(weights), "-o", str(page))
+    said = output_of(capsys, "walk", "cifar_resnet20", str(photo), "--weights", str(weights), "-o", str(page))
     walked = reslab.walk("cifar_resnet20", photo, weights=weights)
     best = walked.scores[0]
     assert said.startswith(f"{walked}\n\n{walked.weights}\nPrediction: {best.name}, with")
@@ -189,15 +191,15 @@ def test_a_walk_goes_through_the_weights_of_a_file(
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
-def test_looking_draws_no_random_number(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_does_not_change_the_random_state(capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.get_rng_state()
-    told(capsys, "show", "torchvision:squeezenet1_1", "--width", "200")
-    told(capsys, "show", "cifar_resnet20:preactivation", "--depth", "1")
+    output_of(capsys, "show", "torchvision:squeezenet1_1", "--width", "200")
+    output_of(capsys, "show", "cifar_resnet20:preactivation", "--depth", "1")
     assert bool((torch.get_rng_state() == before).all())
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ("resnet19", "did you mean 'resnet18'"),
         ("resnet18:fancy", "there is no block 'fancy'"),
@@ -212,14 +214,14 @@ def test_looking_draws_no_random_number(capsys: pytest.CaptureFixture[str]) -> N
         ("resnet18 BasicBlock:8,8,1 --num-classes 7", "num_classes=7 for a single block"),
     ],
 )
-def test_show_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = refused(capsys, "show", *words.split())
-    assert says in text
+def test_show_errors_name_the_problem(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = error_of(capsys, "show", *words.split())
+    assert message in text
     assert "  do:  " in text
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ("conv 10000000001 --kernel 3", "the size 10000000001 is too large"),
         ("conv 8 --kernel 3x100000000000000000000", "--kernel 3x100000000000000000000 is too large"),
@@ -229,25 +231,30 @@ def test_show_refuses_in_words(words: str, says: str, capsys: pytest.CaptureFixt
             "show torchvision:resnet18 --num-classes 99999999999999999999",
             "--num-classes 99999999999999999999",
         ),
-        ("show TextbookBlock:64,99999999999999999999,1", "channels and stride are at most 10,000,000"),
+        (
+            "show TextbookBlock:64,99999999999999999999,1",
+            "channels and stride are at least 1 and at most 10,000,000",
+        ),
     ],
 )
-def test_a_number_beyond_any_picture_is_refused(
-    words: str, says: str, capsys: pytest.CaptureFixture[str]
+def test_too_large_a_number_gives_an_error(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = refused(capsys, *words.split())
-    assert says in text
+    text = error_of(capsys, *words.split())
+    assert message in text
     assert "  do:  " in text
 
 
-def test_the_largest_numbers_are_answered(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "10000000x10000000 -> 9999998x9999998" in told(capsys, "conv", "10000000", "--kernel", "3")
-    shown = told(capsys, "show", "resnet18", "--input", "3x10000000x10000000", "--num-classes", "10000000")
+def test_the_largest_numbers_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "10000000x10000000 -> 9999998x9999998" in output_of(capsys, "conv", "10000000", "--kernel", "3")
+    shown = output_of(
+        capsys, "show", "resnet18", "--input", "3x10000000x10000000", "--num-classes", "10000000"
+    )
     assert "64x5000000x5000000" in shown
-    assert "10000000x56x56" in told(capsys, "show", "BasicBlock:10000000,10000000,1")
+    assert "10000000x56x56" in output_of(capsys, "show", "BasicBlock:10000000,10000000,1")
 
 
-def test_what_is_said_to_come_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_next_command_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [tmp_path / "my block.py", tmp_path / "it's mine.py"]
     for file in files:
         file.write_text("from reslab import BasicBlock as Mine\n")
@@ -262,27 +269,27 @@ def test_what_is_said_to_come_next_can_be_pasted(tmp_path: Path, capsys: pytest.
         ["show", network, first, *flags],
         ["show", network, *flags[2:4]],
     ):
-        _, *command = shlex.split(told(capsys, *words).splitlines()[-1].partition("   ")[0])
+        _, *command = shlex.split(output_of(capsys, *words).splitlines()[-1].partition("   ")[0])
         assert command == ["reslab", *words, "--depth", "3"]
-        told(capsys, *command[1:])
-    last = told(capsys, "show", first, "-o", picture).splitlines()[-1]
+        output_of(capsys, *command[1:])
+    last = output_of(capsys, "show", first, "-o", picture).splitlines()[-1]
     assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first]
-    last = told(capsys, "show", first, *flags[:4], "-o", picture).splitlines()[-1]
+    last = output_of(capsys, "show", first, *flags[:4], "-o", picture).splitlines()[-1]
     assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first, *flags[:4]]
     hostile = tmp_path / "\x1b[31m.py"
     hostile.write_text(files[0].read_text())
-    last = told(capsys, "show", f"{hostile}:Mine").splitlines()[-1]
+    last = output_of(capsys, "show", f"{hostile}:Mine").splitlines()[-1]
     assert "\\x1b[31m.py" in last
     assert "\x1b" not in last
 
 
-def test_the_command_that_follows_a_walk_can_be_pasted(
+def test_the_next_command_of_walk_can_be_pasted(
     tmp_path: Path, photo_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo, page = photo_folder(test=2) / "test/red/001.jpg", tmp_path / "a \x1b[31m page.html"
     model = tmp_path / "my block.py"
     model.write_text("from reslab import BasicBlock as Mine\n")
-    *_, where, last = told(capsys, "walk", f"{model}:Mine", str(photo), "-o", str(page)).splitlines()
+    *_, where, last = output_of(capsys, "walk", f"{model}:Mine", str(photo), "-o", str(page)).splitlines()
     assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", f"{model}:Mine"]
     assert where.startswith(f"page: {tmp_path}/a \\x1b[31m page.html (")
 
@@ -310,7 +317,7 @@ class Mine(nn.Sequential):
 """
 
 
-def test_a_block_has_dataclasses_and_the_neighbours_from_its_own_folder(
+def test_a_users_block_imports_modules_of_its_own_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, kernel in (("old", 3), ("new", 5)):
@@ -326,7 +333,7 @@ def test_a_block_has_dataclasses_and_the_neighbours_from_its_own_folder(
     before = list(sys.path)
     words = [f"{tmp_path}/old/block.py:Mine", f"{tmp_path}/new/block.py:Mine", "--json"]
     for taken, name, kernel in zip(
-        json.loads(told(capsys, "show", *words)), ("old", "new"), (3, 5), strict=True
+        json.loads(output_of(capsys, "show", *words)), ("old", "new"), (3, 5), strict=True
     ):
 
         def block(into: int, out: int, stride: int = 1, kernel: int = kernel) -> torch.nn.Conv2d:
@@ -339,10 +346,10 @@ def test_a_block_has_dataclasses_and_the_neighbours_from_its_own_folder(
 
 
 @pytest.mark.parametrize("content", ["import nothing_of_that_name", "raise SystemExit(3)", "class"])
-def test_a_block_that_does_not_run_leaves_nothing_behind(
+def test_a_block_that_fails_to_import_leaves_no_modules(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "block.py").write_text(content)
     modules, path = set(sys.modules), list(sys.path)
-    assert "does not run" in refused(capsys, "show", f"{tmp_path}/block.py:Mine")
+    assert "does not run" in error_of(capsys, "show", f"{tmp_path}/block.py:Mine")
     assert (set(sys.modules), sys.path) == (modules, path)

@@ -1,4 +1,4 @@
-"""train, resume and runs through the command line; stopped and killed as real processes."""
+"""The verbs train, resume and runs, also in real processes that are stopped and killed."""
 
 import json
 import os
@@ -19,14 +19,15 @@ import torch
 from safetensors.torch import load_file
 
 from reslab import Run, resnet18
+from reslab.training.runs import checkpoint
 
 FILES = (
-    "recipe.json environment.json photos.jsonl metrics.jsonl checkpoint model.safetensors curves.png "
-    "first_batch.jpg run.json result.json"
+    "recipe.json environment.json photos.jsonl metrics.jsonl checkpoint.safetensors model.safetensors "
+    "curves.png first_batch.jpg run.json result.json"
 )
 
 
-def test_a_run_folder_is_complete_and_json_is_all_that_is_on_standard_output(
+def test_a_run_folder_is_complete_and_standard_output_has_only_json(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
     photos, folder = photo_folder(train=20, test=8), tmp_path / "run"
@@ -41,7 +42,7 @@ def test_a_run_folder_is_complete_and_json_is_all_that_is_on_standard_output(
     assert "18 train, 2 val, 8 test; 2 classes: blue, red" in err
     assert "Epoch 2/2  train_loss" in err
     assert set(FILES.split()) <= set(os.listdir(folder))
-    assert not [name for name in os.listdir(folder) if name.endswith(".tmp") or name == ".lock-owner"]
+    assert not [name for name in os.listdir(folder) if name.startswith(".") and name != ".lock"]
     assert last["best_epoch"] == max(epochs, key=lambda r: (r["val_accuracy"], -r["val_loss"]))["epoch"]
 
     evaluated = json.loads(reslab_here("evaluate", folder, photos, "--json").out)
@@ -54,7 +55,7 @@ def test_a_run_folder_is_complete_and_json_is_all_that_is_on_standard_output(
     assert f"go on with it: reslab resume {folder}" in refused.err
 
 
-def test_without_run_it_goes_to_runs_by_date_and_network_and_says_what_next(
+def test_the_default_run_folder_has_the_date_and_the_network(
     photo_folder: Callable[..., Path],
     tmp_path: Path,
     reslab_here: Callable[..., Any],
@@ -72,7 +73,7 @@ def test_without_run_it_goes_to_runs_by_date_and_network_and_says_what_next(
     )
 
 
-def test_the_tutorials_recipe_begins_by_saying_how_long_it_will_take_here(
+def test_training_starts_with_an_estimate_of_its_duration(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any]
 ) -> None:
     flags = [
@@ -116,7 +117,7 @@ def test_flags_of_every_kind_reach_the_recipe(
 
 
 def only_the_upper_half_was_trained(given: Path, run: Path) -> None:
-    """Between a file of weights and a run of recipe finetune; what the file lacks does not count."""
+    """Compare the weights of a file with those of a run of the recipe finetune."""
     before = torch.load(given, weights_only=True)
     kept = load_file(run / "model.safetensors")
     parts = ("conv1.", "bn1.", "layer1.", "layer2.")
@@ -157,7 +158,7 @@ def test_real_partial_weights_are_finetuned(
 
 
 @pytest.mark.slow
-def test_a_training_takes_the_time_that_it_is_given(
+def test_a_training_keeps_to_its_time(
     photo_folder: Callable[..., Path], tmp_path: Path, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     photos, run, began = photo_folder(train=40, test=8), tmp_path / "run", time.monotonic()
@@ -168,7 +169,7 @@ def test_a_training_takes_the_time_that_it_is_given(
     assert "about 20 s in all" in out
     assert Run(run).state == "finished"
     assert Run(run).epochs == len(Run(run).rows) > 1
-    assert time.monotonic() - began < 60  # a busy machine may be late
+    assert time.monotonic() - began < 60  # a busy machine may be slower
 
 
 STOPS = {
@@ -181,7 +182,7 @@ STOPS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", STOPS)
-def test_a_real_process_that_is_stopped_in_mid_epoch_goes_on_to_the_same_bits(
+def test_resume_gives_the_same_weights_after_a_stop_or_a_kill(
     how: str,
     photo_folder: Callable[..., Path],
     tmp_path: Path,
@@ -195,7 +196,8 @@ def test_a_real_process_that_is_stopped_in_mid_epoch_goes_on_to_the_same_bits(
     process = start("train", photos, *settings, "--run", folder)
     steps, inode, deadline = 0, None, time.monotonic() + 120
     while steps < 5 and time.monotonic() < deadline and process.poll() is None:
-        if (folder / "checkpoint").exists() and (now := (folder / "checkpoint").stat().st_ino) != inode:
+        path = folder / checkpoint.NAME
+        if path.exists() and (now := path.stat().st_ino) != inode:
             steps, inode = steps + 1, now
         time.sleep(0.001)
     if number == signal.SIGKILL:
@@ -204,15 +206,14 @@ def test_a_real_process_that_is_stopped_in_mid_epoch_goes_on_to_the_same_bits(
         assert f"in use by another process (process {process.pid})" in taken.err
         process.kill()
     else:
-        os.killpg(process.pid, number)  # as a terminal or a cluster does: to the workers, too
+        os.killpg(process.pid, number)  # as a terminal or a cluster does, the workers get the signal, too
     out, err = process.communicate()
     assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
     assert "Traceback" not in err
     if number != signal.SIGKILL:
-        assert out.splitlines()[-1] == f"stopped; go on with: reslab resume {folder}"
+        assert out.splitlines()[-1] == f"stopped; to resume: reslab resume {folder}"
         assert err.splitlines()[-1] == "interrupted"
-    stopped = torch.load(folder / "checkpoint", weights_only=True)
-    assert stopped["step"] > 0
+    assert checkpoint.read(folder)[0].step > 0
     assert not Run(folder).result
     torch.set_num_threads(1)  # as the process had
     try:
@@ -231,13 +232,13 @@ def test_a_real_process_that_is_stopped_in_mid_epoch_goes_on_to_the_same_bits(
     assert rows[0] == rows[1]
 
 
-def test_runs_is_a_table_that_no_broken_run_stops(
+def test_runs_lists_broken_runs_too(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
     runs, photos = tmp_path / "runs", photo_folder(train=20, test=8)
     runs.mkdir()
     code, out, _ = reslab_here("runs", runs)
-    assert (code, out) == (0, f"no runs in {runs} yet; begin one: reslab train FOLDER\n")
+    assert (code, out) == (0, f"no runs in {runs} yet; start one: reslab train FOLDER\n")
     reslab_here("train", photos, *small, "--run", runs / "z-first")
     for name in ("half", "later", "odd", "gone"):
         shutil.copytree(runs / "z-first", runs / name)
@@ -270,7 +271,7 @@ def test_runs_is_a_table_that_no_broken_run_stops(
 
 
 def in_terminal(arguments: list[str], environment: dict[str, str]) -> str:
-    """What a real terminal of 100 columns is sent."""
+    """Return what a terminal of 100 columns receives."""
     import fcntl
     import struct
     import sys
@@ -302,14 +303,14 @@ def test_a_terminal_shows_bars_and_curves_and_a_pipe_shows_neither(
     small: list[str],
     start: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
-    photos = str(photo_folder(train=300, test=8))  # so many that a bar has time to be drawn
+    photos = str(photo_folder(train=300, test=8))  # enough for a progress bar
     plain = {"NO_COLOR": "1", "TERM": "xterm", "OMP_NUM_THREADS": "1"}
     seen = in_terminal(["train", photos, *small, "--run", str(tmp_path / "a")], plain)
     assert re.search(r"Epoch 1/2: +\d+%\|.*train_loss \d\.\d+, \d+ images/s", seen)
     assert "decoding photos, once" in seen
-    assert seen.count("\x1b[H") == 1  # once, behind the last epoch
+    assert seen.count("\x1b[H") == 1  # once, after the last epoch
     assert "train_loss" in seen.rpartition("\x1b[H")[2]  # the curves, drawn over the screen
-    assert not re.search(r"\x1b\[[\d;]*m", seen)  # no colour
+    assert not re.search(r"\x1b\[[\d;]*m", seen)  # no color
     out, err = start("train", photos, *small, "--run", tmp_path / "b").communicate()
     assert err == ""
     assert out.isprintable() or {c for c in out if not c.isprintable()} == {"\n"}
@@ -317,7 +318,7 @@ def test_a_terminal_shows_bars_and_curves_and_a_pipe_shows_neither(
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_when_nobody_reads_its_output(
+def test_a_training_continues_when_its_output_is_closed(
     photo_folder: Callable[..., Path],
     tmp_path: Path,
     small: list[str],
@@ -333,7 +334,7 @@ def test_a_training_goes_on_when_nobody_reads_its_output(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", ["stdout", "stderr"])
-def test_of_a_training_with_json_each_output_may_lose_its_reader(
+def test_a_training_with_json_continues_when_either_output_is_closed(
     broken: str,
     photo_folder: Callable[..., Path],
     tmp_path: Path,
@@ -359,7 +360,7 @@ def test_of_a_training_with_json_each_output_may_lose_its_reader(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", ["terminal", "disk"])
-def test_a_training_goes_on_without_its_terminal_and_with_a_full_disk_under_its_log(
+def test_a_training_continues_without_its_terminal_or_with_a_full_disk(
     gone: str,
     photo_folder: Callable[..., Path],
     tmp_path: Path,
@@ -377,28 +378,18 @@ def test_a_training_goes_on_without_its_terminal_and_with_a_full_disk_under_its_
     assert Run(tmp_path / "run").state == "finished"
 
 
-def test_a_training_whose_streams_are_closed_writes_json_alone_and_no_word_into_its_files(
+def test_a_training_with_closed_streams_finishes(
     photo_folder: Callable[..., Path], tmp_path: Path, small: list[str]
 ) -> None:
-    def answer(*words: object, closed: str) -> str:
-        command = shlex.join([sys.executable, "-m", "reslab", *map(str, words)])
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.check_output(f"{command} {closed}", shell=True, text=True, env=environment)
-
-    photos, run = photo_folder(train=20, test=8), tmp_path / "run"
-    *epochs, last = answer("train", photos, *small, "--run", run, "--json", closed="2>&- <&-").splitlines()
-    assert [json.loads(row)["epoch"] for row in epochs] == [1, 2]
-    assert json.loads(last) == Run(run).result
-    assert json.loads(answer("evaluate", run, photos, "--json", closed="2>&-"))["photos"] == 8
-    quiet = tmp_path / "quiet"
-    assert answer("train", photos, *small, "--run", quiet, closed="<&- >&- 2>&-") == ""
-    for name in FILES.split():
-        if name.endswith((".safetensors", ".jpg", ".jsonl")):
-            assert (quiet / name).stat().st_size == pytest.approx((run / name).stat().st_size, rel=0.02)
-    assert Run(quiet).result["test_accuracy"] == Run(run).result["test_accuracy"]  # type: ignore[index]
+    words = ("train", photo_folder(train=20, test=8), *small, "--run", tmp_path / "run", "--json")
+    command = shlex.join([sys.executable, "-m", "reslab", *map(str, words)])
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(f"{command} >&- 2>&-", shell=True, capture_output=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert Run(tmp_path / "run").state == "finished"
 
 
-def test_what_comes_after_a_training_can_be_pasted(
+def test_the_next_commands_can_be_pasted(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
     photos, folder = photo_folder("my photos", train=20, test=8), tmp_path / "it's my run"
