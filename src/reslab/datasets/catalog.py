@@ -132,18 +132,12 @@ def _pets(species: bool, root: Path) -> dict[str, list[Item]]:
     """37 breeds, or 2 `species`: cat and dog in lower case, as in other folders of cats and dogs."""
     from torchvision.datasets import OxfordIIITPet
 
-    splits = {"train": OxfordIIITPet(root, "trainval"), "test": OxfordIIITPet(root, "test")}
-    if species:
-        return {
-            split: _file_items(
-                zip(data._images, data._bin_labels, strict=True), [name.lower() for name in data.bin_classes]
-            )
-            for split, data in splits.items()
-        }
-    return {
-        split: _file_items(zip(data._images, data._labels, strict=True), data.classes)
-        for split, data in splits.items()
-    }
+    def items(data: Any) -> list[Item]:
+        labels = data._bin_labels if species else data._labels
+        classes = [name.lower() for name in data.bin_classes] if species else data.classes
+        return _file_items(zip(data._images, labels, strict=True), classes)
+
+    return {"train": items(OxfordIIITPet(root, "trainval")), "test": items(OxfordIIITPet(root, "test"))}
 
 
 def _imagenette_archives() -> tuple[Archive, ...]:
@@ -157,11 +151,11 @@ def _imagenette(root: Path) -> dict[str, list[Item]]:
     """Read the published train and val. Results are reported on val, so it becomes test."""
     from torchvision.datasets import Imagenette
 
-    splits = {"train": Imagenette(root, "train", loader=str), "test": Imagenette(root, "val", loader=str)}
-    return {
-        split: _file_items((data[i] for i in range(len(data))), [names[0] for names in data.classes])
-        for split, data in splits.items()
-    }
+    def items(data: Any) -> list[Item]:
+        return _file_items((data[i] for i in range(len(data))), [names[0] for names in data.classes])
+
+    splits = {"train": "train", "test": "val"}
+    return {name: items(Imagenette(root, split, loader=str)) for name, split in splits.items()}
 
 
 def _flowers_archives() -> tuple[Archive, ...]:
@@ -175,11 +169,10 @@ def _flowers_archives() -> tuple[Archive, ...]:
 def _flowers(root: Path) -> dict[str, list[Item]]:
     from torchvision.datasets import Flowers102
 
-    splits = {split: Flowers102(root, split, loader=str) for split in ("train", "val", "test")}
-    return {
-        split: _file_items((data[i] for i in range(len(data))), data.classes)
-        for split, data in splits.items()
-    }
+    def items(data: Any) -> list[Item]:
+        return _file_items((data[i] for i in range(len(data))), data.classes)
+
+    return {split: items(Flowers102(root, split, loader=str)) for split in ("train", "val", "test")}
 
 
 _PETS = "Parkhi et al. 2012, Cats and Dogs; license CC BY-SA 4.0"

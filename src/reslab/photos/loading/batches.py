@@ -192,7 +192,6 @@ def _from_workers(steps: _EpochSteps, wanted: Sequence[int]) -> Generator[Any, N
         batch_size=None,  # a step is a batch already
         sampler=wanted,
         num_workers=steps.batches.workers,
-        collate_fn=_unchanged,
         worker_init_fn=partial(_start_worker, parent_id_for_workers()),
         generator=torch.Generator(),  # otherwise it draws from the global random state
     )
@@ -206,10 +205,6 @@ def _from_workers(steps: _EpochSteps, wanted: Sequence[int]) -> Generator[Any, N
             f"{error}; the usual reason is a lack of memory",
             "use fewer --workers; 0 prepares batches in this process",
         ) from error
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _start_worker(parent: int | None, _: int) -> None:
