@@ -17,7 +17,6 @@ from playwright.sync_api import Page
 from torch import Tensor, nn
 
 import reslab
-from reslab.cli.main import run
 from reslab.inspection.arithmetic import as_pair
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.decoding.decode import decode
@@ -278,14 +277,13 @@ def test_a_truncated_photo_needs_truncated_keep(photo: Path, tmp_path: Path) -> 
     assert reslab.walk("cifar_resnet20", content, preprocess=keep).stations
 
 
-def test_the_command_writes_the_page(
-    classifier: reslab.Classifier, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_model_file_has_the_scores_of_its_classifier(
+    classifier: reslab.Classifier, photo: Path, tmp_path: Path
 ) -> None:
     classifier.save(tmp_path / "model.safetensors")
-    model, page = str(tmp_path / "model.safetensors"), str(tmp_path / "out.html")
-    assert run(["walk", model, str(photo), "-o", page]) == 0
-    assert "Prediction: " in capsys.readouterr().out
-    assert (tmp_path / "out.html").read_text().startswith("<!DOCTYPE html>")
+    walked = reslab.walk(tmp_path / "model.safetensors", photo)
+    assert walked.scores == reslab.walk(classifier, photo).scores
+    assert walked.network == "cifar_resnet20"
 
 
 # ---- the page, in a real browser
