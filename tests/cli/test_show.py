@@ -144,7 +144,7 @@ def test_two_networks_are_shown_side_by_side(capsys: pytest.CaptureFixture[str],
 def test_equal_networks_are_reported_equal_at_every_depth(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    deeper = "no difference at this depth; --depth {} shows what is inside the rows"
+    deeper = "no difference at this depth; --depth {} shows layers inside these rows"
     for depth, message in (("1", deeper.format(2)), ("2", deeper.format(3)), ("3", "no difference")):
         assert message in output_of(capsys, "show", *["cifar_resnet20"] * 2, "--depth", depth).splitlines()
 

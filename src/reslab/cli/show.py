@@ -176,7 +176,7 @@ def _command(networks: Sequence[str], **flags: object) -> str:
 
 def _next(anatomy: Anatomy, depth: int, command: str) -> str:
     if len(anatomy.fold(depth + 1)) > len(anatomy.fold(depth)):
-        return f"{command} --depth {depth + 1}   the layers inside these rows"
+        return f"{command} --depth {depth + 1}   layers inside these rows"
     return "reslab conv 224 --kernel 7 --stride 2 --padding 3   one formula"
 
 

@@ -107,4 +107,4 @@ def _legend(pairs: Pairs) -> str:
 
 def _no_difference(left: Anatomy, right: Anatomy, depth: int) -> str:
     more = any(len(taken.fold(depth + 1)) > len(taken.fold(depth)) for taken in (left, right))
-    return "no difference" + f" at this depth; --depth {depth + 1} shows what is inside the rows" * more
+    return "no difference" + f" at this depth; --depth {depth + 1} shows layers inside these rows" * more
