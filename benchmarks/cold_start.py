@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures all commands in turns, prints a table, and says which targets are met."""
     options = _parse(arguments)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision") if _installed(name))
-    print(f"{processor_name()}, {cores()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
+    python, load = sys.version.split()[0], os.getloadavg()[0]
+    print(f"{processor_name()}, {cores()} cores, load {load:.1f}, Python {python}")
     print(f"{versions}; {options.rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -37,7 +37,7 @@ def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[i
 
 
 def fuzzed(script: str, count: int) -> tuple[int, dict[str, Any]]:
-    """Run a fuzzing script of benchmarks/ with numbers from 1,000,000 on. Return its exit code and findings."""
+    """Run a fuzzing script of benchmarks/ from number 1,000,000. Return its exit code and findings."""
     path = Path(__file__).parents[1] / "benchmarks" / script
     command = [sys.executable, str(path), str(count), "--first", "1000000", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)

@@ -40,7 +40,7 @@ class Result(NamedTuple):
 
 @pytest.fixture
 def small() -> list[str]:
-    """Flags of a training that takes a second."""
+    """Return flags of a training that takes a second."""
     return SMALL
 
 

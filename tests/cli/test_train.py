@@ -52,7 +52,7 @@ def test_a_run_folder_is_complete_and_standard_output_has_only_json(
     assert "is finished" in again.err
     refused = reslab_here("train", photos, *small, "--run", folder)
     assert refused.code == 2
-    assert f"go on with it: reslab resume {folder}" in refused.err
+    assert f"resume it: reslab resume {folder}" in refused.err
 
 
 def test_the_default_run_folder_has_the_date_and_the_network(
@@ -89,9 +89,9 @@ def test_training_starts_with_an_estimate_of_its_duration(
         "1",
     ]
     lines = reslab_here("train", photo_folder(train=40), *flags, "--run", tmp_path / "run").out.splitlines()
-    plan = re.compile(r"epochs: 1 at 32 px in \d.* each; about \d.* in all, by this measurement")
-    said = next(i for i, line in enumerate(lines) if plan.match(line))
-    assert said < next(i for i, line in enumerate(lines) if line.startswith("Epoch 1/1"))
+    plan = re.compile(r"epochs: 1 at 32 px, \d.* each; about \d.* in total, estimated from a few steps")
+    estimate = next(i for i, line in enumerate(lines) if plan.match(line))
+    assert estimate < next(i for i, line in enumerate(lines) if line.startswith("Epoch 1/1"))
     recipe = Run(tmp_path / "run").recipe
     assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == ("adam", 0.003, 32)
 
@@ -166,7 +166,7 @@ def test_a_training_keeps_to_its_time(
     process = start("train", photos, *flags.split(), "--run", run)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert "about 20 s in all" in out
+    assert "about 20 s in total" in out
     assert Run(run).state == "finished"
     assert Run(run).epochs == len(Run(run).rows) > 1
     assert time.monotonic() - began < 60  # a busy machine may be slower
@@ -267,7 +267,7 @@ def test_runs_lists_broken_runs_too(
     (runs / "later" / "result.json").unlink()
     refused = reslab_here("resume", runs / "later")
     assert refused.code == 2
-    assert "later/recipe.json cannot be followed" in refused.err
+    assert "later/recipe.json is not a valid recipe" in refused.err
 
 
 def in_terminal(arguments: list[str], environment: dict[str, str]) -> str:

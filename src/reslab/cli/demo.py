@@ -45,7 +45,7 @@ def demo(*, folder: Path = Path("reslab-demo")) -> None:
         folder: where the drawings and the runs go
     """
     from reslab.training.runs.resume import train_epochs
-    from reslab.training.runs.start import start_run, duration
+    from reslab.training.runs.start import duration, start_run
 
     started = time.monotonic()
     folder = user_path(folder)

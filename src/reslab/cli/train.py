@@ -84,15 +84,24 @@ def train(
         run: a new folder for the run [runs/DATE-NETWORK]
         json: one JSON object per epoch, then the result, on standard output
     """
-    began = time.monotonic()  # --time includes the import of torch
+    started = time.monotonic()  # --time includes the import of torch
     changed = {name: value for name, value in settings.items() if value is not None}
     chosen = Recipe.load(recipe).with_settings(**changed)
-    from reslab.training.runs.run import Run
     from reslab.training.runs.start import start_run
 
-    say = _printer(json)
-    begun = start_run(folder, network, chosen, weights=weights, run=run, progress=True, say=say, started=began)
-    _train_to_the_end(Run(begun.folder), json)
+    _train_to_the_end(
+        start_run(
+            folder,
+            network,
+            chosen,
+            weights=weights,
+            run=run,
+            progress=True,
+            say=_printer(json),
+            started=started,
+        ),
+        json,
+    )
 
 
 def resume(run: Path, /, *, json: Flag = False) -> None:

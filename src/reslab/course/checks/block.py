@@ -93,7 +93,7 @@ def _shape_hint(in_channels: int, out_channels: int, stride: int, size: int, mes
 
 
 def _check_parameters(make: Any) -> None:
-    """64 -> 64 has two convolutions (bias or not) and two batch norms; 64 -> 128 has a projection, too."""
+    """Check the parameters of 64 -> 64 channels, then of 64 -> 128, which has a projection, too."""
     without, biases = 2 * 3 * 3 * 64 * 64 + 2 * 2 * 64, 2 * 64
     count = _parameters(_build(make, 64, 64, 1))
     if count in (without, without + biases):
@@ -126,7 +126,7 @@ def _check_parameters(make: Any) -> None:
 
 
 def _check_identity(make: Any) -> None:
-    """With all weights 0 the convolutions add nothing: what remains is the shortcut."""
+    """Check the shortcut alone: with all weights 0 the convolutions add nothing."""
     block = _build(make, 64, 64, 1)
     with torch.no_grad():
         for parameter in block.parameters():
@@ -147,7 +147,7 @@ def _check_identity(make: Any) -> None:
 
 
 def _check_relu(make: Any) -> None:
-    """The ReLU follows the sum, and the sum follows the second batch norm directly."""
+    """Check that the ReLU follows the sum, and the sum directly follows the second batch norm."""
     x = torch.rand(4, 64, 16, 16)
     y = call("MyBlock(64, 64, 1)", _build(make, 64, 64, 1), x)
     expect(
