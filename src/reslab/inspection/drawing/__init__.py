@@ -1,0 +1,1 @@
+"""Drawings of networks: stages to scale with their shortcuts."""
