@@ -125,9 +125,9 @@ def test_images_smaller_than_the_stride_are_refused(refuses: Any) -> None:
 def test_torchs_error_is_the_reason(refuses: Any) -> None:
     with refuses(NetworkError, "(1, 32, 32)", "expected input", "to have 3 channels, but got 1"):
         check_input(small(), "mine", 1, 32)
-    vgg = NetworkSpec("torchvision:vgg11", 2, 3).build()
+    squeezenet = NetworkSpec("torchvision:squeezenet1_1", 2, 3).build()
     with refuses(NetworkError, "(3, 16, 16)", "too small", "another --size"):
-        check_input(vgg, "torchvision:vgg11", 3, 16)
+        check_input(squeezenet, "torchvision:squeezenet1_1", 3, 16)
 
 
 class Raises(nn.Module):
