@@ -199,7 +199,7 @@ def _copy_weights(kind: str, layers: list[Any], right_layers: list[Any]) -> None
 
 
 def _check_logits(network: nn.Module, right: nn.Module) -> None:
-    """With equal weights the logits must be equal."""
+    """Compare the logits, which must be equal with equal weights."""
     with torch.no_grad():
         x = torch.rand(2, 3, 64, 64)
         wanted, got = right.eval()(x), network.eval()(x)
