@@ -39,11 +39,8 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     Raises:
         OSError: names `path` and, on a full disk, the number of missing bytes.
     """
-    chunks, size, unfinished = (
-        iter([content] if isinstance(content, bytes) else content),
-        0,
-        _unfinished(path),
-    )
+    chunks = iter([content] if isinstance(content, bytes) else content)
+    size, unfinished = 0, _unfinished(path)
     try:
         with open(unfinished, "xb") as file:
             for chunk in chunks:

@@ -75,18 +75,12 @@ def server_timeout() -> Iterator[None]:
     import ssl
     import urllib.error
 
-    network_errors = (
-        urllib.error.URLError,
-        http.client.HTTPException,
-        ConnectionError,
-        TimeoutError,
-        ssl.SSLError,
-    )
+    failures = urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SERVER_TIMEOUT_S)
     try:
         yield
-    except network_errors as error:
+    except failures as error:
         reason = str(error).strip("<>").removeprefix("urlopen error ")
         raise ConnectionError(reason or type(error).__name__) from error
     finally:

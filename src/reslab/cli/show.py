@@ -127,9 +127,7 @@ def show(
     if output is not None and other is not None:
         raise UsageError("--output with two networks", "a picture shows one", "give -o with each of them")
     if output is not None and json:
-        raise UsageError(
-            "--output with --json", "one is a picture, the other a table", "leave one of them out"
-        )
+        raise UsageError("--output with --json", "one is a picture, one a table", "leave one of them out")
     shape = None if input is None else _shape(input)
     if num_classes is not None:
         check_size("--num-classes", str(num_classes), num_classes)
@@ -209,9 +207,7 @@ def _shape(text: str) -> tuple[int, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) != 3 or min(numbers) < 1:
-        raise UsageError(
-            f"--input '{text}' is not the shape of an image", "", "give CHANNELSxHEIGHTxWIDTH: 3x224x224"
-        )
+        raise UsageError(f"--input '{text}' is not a shape", "", "give CHANNELSxHEIGHTxWIDTH: 3x224x224")
     check_size("--input", text, *numbers)
     return numbers
 

@@ -84,24 +84,14 @@ def train(
         run: a new folder for the run [runs/DATE-NETWORK]
         json: one JSON object per epoch, then the result, on standard output
     """
-    started = time.monotonic()  # --time includes the import of torch
+    start = time.monotonic()  # --time includes the import of torch
     changed = {name: value for name, value in settings.items() if value is not None}
     chosen = Recipe.load(recipe).with_settings(**changed)
     from reslab.training.runs.start import start_run
 
-    _train_to_the_end(
-        start_run(
-            folder,
-            network,
-            chosen,
-            weights=weights,
-            run=run,
-            progress=True,
-            say=_printer(json),
-            started=started,
-        ),
-        json,
-    )
+    say = _printer(json)
+    new = start_run(folder, network, chosen, weights=weights, run=run, progress=True, say=say, started=start)
+    _train_to_the_end(new, json)
 
 
 def resume(run: Path, /, *, json: Flag = False) -> None:
