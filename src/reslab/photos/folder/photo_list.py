@@ -63,9 +63,10 @@ class PhotoList(Sequence[Photo]):
     def from_columns(cls, paths: Sequence[str], labels: ArrayLike, digests: NDArray[np.uint8]) -> PhotoList:
         """Store N paths, labels (N,) and digests (N, 16)."""
         # surrogatepass: a file name that is not UTF-8 holds surrogates
-        encoded = [path.encode("utf-8", "surrogatepass") for path in paths]
-        ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
-        return cls(b"".join(encoded), ends, np.asarray(labels, np.int32), digests)
+        lengths = (len(path.encode("utf-8", "surrogatepass")) for path in paths)
+        ends = np.cumsum(np.fromiter(lengths, np.int64, len(paths)))
+        path_bytes = "".join(paths).encode("utf-8", "surrogatepass")
+        return cls(path_bytes, ends, np.asarray(labels, np.int32), digests)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -122,14 +123,12 @@ class PhotoList(Sequence[Photo]):
             chosen: indices (M,), in the order wanted, or a mask (N,), which keeps the order.
         """
         indices = np.arange(len(self))[chosen]
-        ends = self.path_ends[indices]
-        starts = np.concatenate([[0], self.path_ends[:-1]])[indices]
-        paths = (
-            self.path_bytes[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        )
-        return PhotoList(
-            b"".join(paths), np.cumsum(ends - starts), self.labels[indices], self.digests[indices]
-        )
+        lengths = np.diff(self.path_ends, prepend=0)[indices]
+        ends = np.cumsum(lengths)
+        shift = self.path_ends[indices] - ends  # from each new path back to the old one
+        characters = np.repeat(shift, lengths) + np.arange(lengths.sum())
+        path_bytes = np.frombuffer(self.path_bytes, np.uint8)[characters].tobytes()
+        return PhotoList(path_bytes, ends, self.labels[indices], self.digests[indices])
 
 
 def as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
