@@ -25,7 +25,14 @@ from reslab.training.failures import translate_out_of_memory
 from reslab.training.recipe import Recipe
 
 from .precision_cache import MeasuredPrecision, load_measurement, save_measurement
-from .timed_steps import MAX_TIMING_FRACTION, TIMED_STEPS, TimedSteps, compiled_step_seconds, time_steps
+from .timed_steps import (
+    MAX_TIMING_FRACTION,
+    MAX_TIMING_S,
+    TIMED_STEPS,
+    TimedSteps,
+    compiled_step_seconds,
+    time_steps,
+)
 
 MEASUREMENT_VERSION = 3  # changes when a training step or its timing changes; older entries are ignored
 MIN_TIMED_IMAGES = 4
@@ -105,8 +112,8 @@ def _time_candidates(
 ) -> tuple[dict[Precision, TimedSteps], float]:
     """Return the timings, and the run's duration in seconds as estimated by the first candidate.
 
-    The number of images in a timed step is chosen so that all candidates take half of MAX_TIMING_FRACTION of
-    the run. Candidates left when the whole of it is spent are skipped.
+    The limit is MAX_TIMING_FRACTION of the run, at most MAX_TIMING_S. The number of images in a timed step
+    is chosen so that all candidates take half of it. Candidates left when it is over are skipped.
     """
     batch_size, started = len(images), time.perf_counter()
 
@@ -119,7 +126,7 @@ def _time_candidates(
     timings = {first: timed(first, MIN_TIMED_IMAGES)}
     step = timings[first].seconds
     run_seconds = recipe.seconds or recipe.epochs * num_photos / batch_size * step
-    limit = MAX_TIMING_FRACTION * run_seconds
+    limit = min(MAX_TIMING_FRACTION * run_seconds, MAX_TIMING_S)
     count = int(limit / 2 / (step * len(candidates) * (1 + TIMED_STEPS)) * batch_size)
     if count > MIN_TIMED_IMAGES and not first.compiled:
         timings[first] = timed(first, count)

@@ -18,7 +18,7 @@ from reslab.training.recipe import Recipe
 
 TIMED_STEPS = 3  # the fastest counts: other programs only slow a step down
 MAX_LOSS_DIFFERENCE = 0.05  # relative to fp32; a larger one is a bug of a library, not rounding
-MAX_TIMING_FRACTION = 0.05  # of a run's duration, for timing its steps
+MAX_TIMING_FRACTION, MAX_TIMING_S = 0.03, 30.0  # of a run's duration, and in seconds, for timing its steps
 EXPECTED_COMPILE_S = 60.0
 
 
