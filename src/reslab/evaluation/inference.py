@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reslab.errors import ClassifierError, PhotosError
-from reslab.hardware import cores, catch_out_of_memory
+from reslab.hardware import catch_out_of_memory, cores
 from reslab.networks.precision import FP32, Precision
 from reslab.photos.loading.preprocess import Preprocess
 
