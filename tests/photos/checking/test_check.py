@@ -366,7 +366,7 @@ def test_folders_without_photos_are_refused(tmp_path: Path) -> None:
         reslab.check(tmp_path / "nowhere")
     with pytest.raises(PhotosError, match="has no photos"):
         reslab.check(tmp_path)
-    with pytest.raises(UsageError, match="cannot find photos in a int"):
+    with pytest.raises(UsageError, match="not a folder of photos: int"):
         reslab.check(3)
 
 

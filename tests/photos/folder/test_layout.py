@@ -173,8 +173,8 @@ def test_unused_folders_and_photos_are_noted(tmp_path: Path) -> None:
     )
     assert unused_notes(folder) == [
         "skipping folders other than train, val and test: birds, test, training",
-        f"skipping 2 photos in {folder} outside class folders",
-        f"skipping 1 photos in {folder / 'train'} outside class folders",
+        f"skipping photos outside class folders: 2 in {folder}",
+        f"skipping photos outside class folders: 1 in {folder / 'train'}",
     ]
     assert unused_notes(put(tmp_path / "clean", "cat/1.png", "dog/1.png")) == []
     assert unused_notes(put(tmp_path / "splits", "train/cat/1.png", "test/cat/1.png")) == []

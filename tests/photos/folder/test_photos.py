@@ -236,7 +236,7 @@ def test_an_invalid_fraction_is_refused(fraction: float, tmp_path: Path) -> None
 
 
 def test_another_type_is_refused() -> None:
-    with pytest.raises(UsageError, match="cannot find photos in a int\n  why: expected a path or"):
+    with pytest.raises(UsageError, match="not a folder of photos: int\n  why: expected a path or"):
         Photos(5)
 
 

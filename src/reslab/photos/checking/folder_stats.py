@@ -122,7 +122,7 @@ def find_files(source: Any) -> FolderPhotos:
         folder = user_path(source)
         return FolderPhotos(folder, find_splits(folder))
     raise UsageError(
-        f"cannot find photos in a {type(source).__name__}",
+        f"not a folder of photos: {type(source).__name__}",
         "expected a path, Photos or a torchvision ImageFolder",
         'give the folder that holds one folder per class: check("data")',
     )

@@ -58,7 +58,7 @@ def unused_notes(folder: Path) -> list[str]:
     loose = {path: _count_loose(path) for path in (folder, *used)}
     notes = [f"skipping folders other than train, val and test: {', '.join(others)}"] if others else []
     return notes + [
-        f"skipping {n:,} photos in {path} outside class folders" for path, n in loose.items() if n
+        f"skipping photos outside class folders: {n:,} in {path}" for path, n in loose.items() if n
     ]
 
 

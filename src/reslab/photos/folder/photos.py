@@ -184,7 +184,7 @@ def _find(source: Any) -> tuple[Path, FoundPaths, list[str]]:
         return *from_image_folder(source), []
     if not isinstance(source, str | os.PathLike):
         raise UsageError(
-            f"cannot find photos in a {type(source).__name__}",
+            f"not a folder of photos: {type(source).__name__}",
             "expected a path or a torchvision ImageFolder",
             'give the folder that holds one folder per class: Photos("data")',
         )
