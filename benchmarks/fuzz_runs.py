@@ -1,14 +1,14 @@
-"""Damaged run folders: every question gets the true answer or one in words, and resume the same bits or none.
+"""Damaged run folders: every question gets the true answer or an error, and resume the same weights or none.
 
     python benchmarks/fuzz_runs.py 2000
 
-A real run that is finished and one that was stopped in the middle of its second epoch. As a number says, one
-file of one of them is damaged (bits, bytes, cuts, doubled lines, nothing at all left), is no file any more
-(gone, a folder, a pipe, a link that leads to itself), or was written by a stranger: well formed, with other
-values. Then everything that a Run has is asked for, `reslab runs` lists it, its model is loaded, it is
-resumed. Anything but a ReslabError or what the undamaged run gives (a stranger's file may give anything that
-is none of a crash), a resume that ends in other bits and did not say so, a file outside that is written to,
-more than 5 s of processor time or 1 GiB above the start is a failure, and the exit code 1.
+A finished run and one that was interrupted in its second epoch are damaged, one file at a time, as a number
+decides. Damage is changed bits or bytes, a cut, repeated lines, or other content. The file may also be
+missing, a folder, a pipe or a link, or be untrusted: valid, with other values. Then every property of the Run
+is read, `reslab runs` lists it, its model is loaded, and it is resumed. Failures are anything but a
+ReslabError or the answer of the undamaged run (an untrusted file may change answers), a resume that gives
+other weights without a note, a write to a file outside, more than 5 s of CPU time, or more than 1 GiB of
+memory above the start. With failures the exit code is 1.
 """
 
 from __future__ import annotations
@@ -68,22 +68,22 @@ RECIPE = Recipe(
 
 
 def main() -> int:
-    """Prints the outcomes as a table or JSON."""
+    """Print the outcomes as a table or JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("count", type=int, nargs="?", default=2000, help="damaged runs (2000)")
     parser.add_argument("--first", type=int, default=0, help="number of the first one")
-    parser.add_argument("--seconds", type=float, default=1e9, help="begin no more after so many")
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no further run after this time")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     chosen = parser.parse_args()
     found = fuzz(range(chosen.first, chosen.first + chosen.count), chosen.seconds)
-    print(json.dumps(found) if chosen.json else told(found))
+    print(json.dumps(found) if chosen.json else report(found))
     return int(bool(found["failures"]))
 
 
 def fuzz(numbers: range, seconds: float = 1e9) -> dict[str, Any]:
-    """What became of each."""
+    """Count the outcomes."""
     outcomes: collections.Counter[tuple[str, str]] = collections.Counter()
     failures, slowest, largest = [], (0.0, -1), (0.0, -1)
     torch.set_num_threads(1)
@@ -98,15 +98,17 @@ def fuzz(numbers: range, seconds: float = 1e9) -> dict[str, Any]:
             done += 1
             faulthandler.dump_traceback_later(HANGS, exit=True)
             before = time.process_time()
-            trial = TimedSteps(whole, number)
-            fault, outcome = trial.verdict()
+            trial = DamagedRun(whole, number)
+            problem, outcome = trial.verdict()
             used, peak = time.process_time() - before, memory(reset=True) - start
             faulthandler.cancel_dump_traceback_later()
             outcomes[trial.name, outcome] += 1
             slowest, largest = max(slowest, (used, number)), max(largest, (peak, number))
-            fault = fault or (f"{used:.1f} s" if used > SECONDS else f"{peak:.0f} MiB" if peak > MIB else "")
-            if fault:
-                failures.append({"number": number, "change": trial.change, "fault": fault})
+            problem = problem or (
+                f"{used:.1f} s" if used > SECONDS else f"{peak:.0f} MiB" if peak > MIB else ""
+            )
+            if problem:
+                failures.append({"number": number, "change": trial.change, "problem": problem})
     return {
         "runs": done,
         "outcomes": [[name, outcome, count] for (name, outcome), count in sorted(outcomes.items())],
@@ -116,8 +118,8 @@ def fuzz(numbers: range, seconds: float = 1e9) -> dict[str, Any]:
     }
 
 
-def told(found: dict[str, Any]) -> str:
-    """The findings as a table."""
+def report(found: dict[str, Any]) -> str:
+    """Return the outcomes as a table."""
     kinds = sorted({outcome for _, outcome, _ in found["outcomes"]})
     counts = {(name, outcome): count for name, outcome, count in found["outcomes"]}
     names = sorted({name for name, _, _ in found["outcomes"]})
@@ -126,12 +128,12 @@ def told(found: dict[str, Any]) -> str:
     lines += ["slowest: {:.2f} s (number {})".format(*found["slowest"])]
     lines += ["most memory above the start: {:.0f} MiB (number {})".format(*found["largest"])]
     lines += [f"failures: {len(found['failures'])} of {found['runs']:,}"]
-    lines += [f"  {row['number']} ({row['change']}): {row['fault']}" for row in found["failures"][:20]]
+    lines += [f"  {row['number']} ({row['change']}): {row['problem']}" for row in found["failures"][:20]]
     return "\n".join(lines)
 
 
 class Whole:
-    """The two undamaged runs, what they answer, and the bits in which the stopped one ends."""
+    """The two undamaged runs, their answers, and the results of the interrupted one after a resume."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.secret = folder, folder / "a file of somebody's own"
@@ -159,7 +161,7 @@ class Whole:
 
 @contextlib.contextmanager
 def _snapshot_at_save(number: int, run: Path, to: Path) -> Iterator[None]:
-    """A copy of the run as a kill after its `number`th checkpoint would leave it."""
+    """Copy the run as a kill after its `number`th checkpoint would leave it."""
     original, saves = checkpoint.save, 0
 
     def save(*arguments: Any) -> None:
@@ -177,7 +179,7 @@ def _snapshot_at_save(number: int, run: Path, to: Path) -> Iterator[None]:
 
 
 def asked(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Each question with its answer, comparable, or the ReslabError."""
+    """Yield each question with its answer, comparable, or the ReslabError."""
 
     def answer(question: Callable[[], Any]) -> Any:
         try:
@@ -205,7 +207,7 @@ def _model(classifier: Classifier) -> Any:
 
 
 def _listed(arguments: list[str]) -> list[str] | str:
-    """What `reslab runs` prints; "broken" where it says so of the one run here."""
+    """Return the output of `reslab runs`, or "broken" if it reports that of the one run here."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = command_line(["runs", *arguments])
@@ -216,8 +218,8 @@ def _listed(arguments: list[str]) -> list[str] | str:
     return out.getvalue()
 
 
-class TimedSteps:
-    """One damage, and what became of it."""
+class DamagedRun:
+    """One damaged run and its outcome."""
 
     def __init__(self, whole: Whole, number: int) -> None:
         self.whole, draw = whole, random.Random(number)
@@ -227,33 +229,33 @@ class TimedSteps:
         present = sorted(path.name for path in self.run.iterdir() if not path.name.endswith((".png", ".jpg")))
         self.name = draw.choice([*present, *SETTLED, ".lock", ".lock-owner"])
         self.path = self.run / self.name
-        change = draw.choice(KINDS if draw.random() < 0.25 else DAMAGE if draw.random() < 0.6 else FOREIGN)
+        change = draw.choice(KINDS if draw.random() < 0.25 else DAMAGE if draw.random() < 0.6 else UNTRUSTED)
         if change in DAMAGE and not self.path.is_file():
             change = draw.choice(KINDS)
-        self.foreign = change in FOREIGN
-        if self.foreign and (not self.path.is_file() or self.path.suffix not in (".json", ".jsonl")):
-            self.name, self.path = "checkpoint", self.run / "checkpoint"
+        self.untrusted = change in UNTRUSTED
+        if self.untrusted and (not self.path.is_file() or self.path.suffix not in (".json", ".jsonl")):
+            self.name, self.path = checkpoint.NAME, self.run / checkpoint.NAME
         self.change = f"{self.state} {self.name} {change.__name__}"
         change(self.path, draw, whole)
 
     def verdict(self) -> tuple[str, str]:
-        """(what must not be or "", outcome)."""
-        outcome, fault = "", ""
+        """Return (failure or "", outcome)."""
+        outcome, problem = "", ""
         try:
             for question, answer in asked(self.run):
                 if isinstance(answer, ReslabError) or answer == "broken":
                     outcome = "refused"
-                elif not self.foreign and not self._true(question, answer):
-                    fault = fault or f"{question}: {answer!r}"[:500]
+                elif not self.untrusted and not self._true(question, answer):
+                    problem = problem or f"{question}: {answer!r}"[:500]
             outcome, other = self._resumed(outcome)
-            fault = fault or other
+            problem = problem or other
             if self.whole.secret.read_text() != "precious":
-                fault, _ = "a file outside was written to", self.whole.secret.write_text("precious")
-        except Exception:  # noqa: BLE001  what must not be
-            fault, outcome = traceback.format_exc(), "traceback"
+                problem, _ = "a file outside was written to", self.whole.secret.write_text("precious")
+        except Exception:  # noqa: BLE001  any other error is a failure
+            problem, outcome = traceback.format_exc(), "traceback"
         finally:
             shutil.rmtree(self.run, ignore_errors=True)
-        return fault, outcome
+        return problem, outcome
 
     def _true(self, question: str, answer: Any) -> bool:
         if question == "found":
@@ -266,9 +268,13 @@ class TimedSteps:
             "runs []",
             "runs ['--json']",
         ):
-            return True  # people may edit it; resume says what was changed
+            return True  # it may be edited; resume reports the changes
         other = self.whole.answers["stopped" if self.state == "finished" else "finished"].get(question)
-        if self.name in ("result.json", "metrics.jsonl", ".lock"):  # gone, it is an earlier state of the run
+        if self.name in (
+            "result.json",
+            "metrics.jsonl",
+            ".lock",
+        ):  # without it, the run is in an earlier state
             return (
                 answer in (expected, other, [], None, 0)
                 or question in ("text", "seconds")
@@ -277,24 +283,24 @@ class TimedSteps:
         return bool(answer == expected)
 
     def _resumed(self, outcome: str) -> tuple[str, str]:
-        said: list[str] = []
+        lines: list[str] = []
         try:
-            resume(self.run, progress=False, say=said.append)
+            resume(self.run, progress=False, say=lines.append)
         except ReslabError as error:
             str(error).encode()
             return "refused", ""
-        if not any("going on" in line for line in said):  # it is finished, and nothing was looked at
+        if not any("resuming after" in line for line in lines):  # the run is finished
             return outcome or "nothing to do", ""
         same = run_results(self.run) == self.whole.run_results
         if same:
-            return "same bits, and a word" if outcome or any(
-                "note" in line for line in said
-            ) else "same bits", ""
-        if any("note: other bits" in line for line in said):
-            return "other bits, said", ""
-        if self.foreign or outcome:
-            return "other bits", ""
-        return "other bits", f"other bits, and not a word: {said}"
+            return "same results, with a note" if outcome or any(
+                "note" in line for line in lines
+            ) else "same results", ""
+        if any("note: results may differ" in line for line in lines):
+            return "other results, with a note", ""
+        if self.untrusted or outcome:
+            return "other results", ""
+        return "other results", f"other results without a note: {lines}"
 
 
 def _flip_bits(path: Path, draw: random.Random, _: Whole) -> None:
@@ -322,7 +328,7 @@ def _drop(path: Path, draw: random.Random, _: Whole) -> None:
 
 
 def _lines(path: Path, draw: random.Random, _: Whole) -> None:
-    """A line gone, twice, or in the place of another."""
+    """Remove, repeat or replace a line."""
     lines = path.read_bytes().splitlines(keepends=True)
     if lines:
         place = draw.randrange(len(lines))
@@ -379,17 +385,21 @@ def _link_to_secret(path: Path, draw: random.Random, whole: Whole) -> None:
 
 
 def _another(path: Path, draw: random.Random, _: Whole) -> None:
-    """The content of another file of the run."""
+    """Write the content of another file of the run."""
     others = [other for other in path.parent.iterdir() if other.is_file()]
     path.write_bytes(draw.choice(sorted(others)).read_bytes())
 
 
 def _settings(path: Path, draw: random.Random, whole: Whole) -> None:
-    """Another value at one or two places of the JSON, or of what a checkpoint holds; without a checksum."""
-    if path.name == "checkpoint":
-        content = torch.load(path, weights_only=True)
+    """Change a value in the JSON, or in a checkpoint, and fix or remove the checksum."""
+    if path.name == checkpoint.NAME:
+        header, tensors = checkpoint.read(path.parent)
+        content = header.model_dump() | {"tensors": tensors}
         change_value(content, draw)
-        torch.save(content, path)
+        values = content.pop("tensors", None) or {}
+        named = values.items() if isinstance(values, dict) else ()
+        tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
+        checkpoint.write(path.parent, content, tensors)
         return
     text = path.read_text()
     rows = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else [json.loads(text)]
@@ -397,7 +407,7 @@ def _settings(path: Path, draw: random.Random, whole: Whole) -> None:
         row.pop("checksum", None)
     if rows:
         change_value(draw.choice(rows), draw)
-    if path.suffix == ".jsonl" and path.name == "photos.jsonl":  # whose digest another file holds
+    if path.suffix == ".jsonl" and path.name == "photos.jsonl":  # its digest is in run.json
         about = json.loads((path.parent / "run.json").read_text())
         (path.parent / "run.json").write_text(
             json.dumps({k: v for k, v in about.items() if k not in ("checksum", "photos_digest")})
@@ -406,7 +416,7 @@ def _settings(path: Path, draw: random.Random, whole: Whole) -> None:
 
 
 def change_value(content: Any, draw: random.Random) -> None:
-    """A value somewhere inside replaced, taken away or added; deeper at every other step."""
+    """Replace, remove or add a value at a random depth."""
     while True:
         names: list[Any] = list(content) if isinstance(content, dict) else list(range(len(content)))
         if not names:
@@ -430,8 +440,8 @@ def change_value(content: Any, draw: random.Random) -> None:
 
 KINDS = [_gone, _folder, _pipe, _loop, _device, _link_to_secret]
 DAMAGE = [_flip_bits, _flip_bits, _overwrite, _cut, _drop, _lines, _append, _garbage, _another]
-FOREIGN = [_settings]
-SETTLED = ("checkpoint", "run.json", "recipe.json", "metrics.jsonl", "photos.jsonl")
+UNTRUSTED = [_settings]
+SETTLED = (checkpoint.NAME, "run.json", "recipe.json", "metrics.jsonl", "photos.jsonl")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""One finished run for the tests that only look at it, and processes that can be killed."""
+"""A finished run for tests that only read it, and processes that can be killed."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def small() -> Recipe:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of cifar_resnet20; copy it before you change it."""
+    """A finished run of cifar_resnet20. Copy it before changing it."""
     folder = tmp_path_factory.mktemp("finished")
     for i in range(32):
         noise = np.random.default_rng(i).normal((170, 90, 60) if i % 2 else (60, 90, 170), 40, (20, 24, 3))
         path = folder / "photos" / ("train" if i < 24 else "test") / ("red" if i % 2 else "blue") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(path)
-    said: list[str] = []
+    lines: list[str] = []
     run = reslab.train(
         folder / "photos",
         "cifar_resnet20",
         Recipe(**SETTINGS, cache=False),
         run=folder / "run",
         progress=False,
-        say=said.append,
+        say=lines.append,
     )
-    (folder / "said").write_text("\n".join(said))
+    (folder / "lines").write_text("\n".join(lines))
     return run
 
 

@@ -1,4 +1,4 @@
-"""fit: a network of anybody's, photos and a recipe; nothing is written, nothing is hidden."""
+"""fit(): trains any network in place, skips unreadable photos, and writes nothing."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from reslab.errors import NetworkError, RecipeError
 
 
 class Own(nn.Module):
-    """A network that no family knows."""
+    """A network that is not one of reslab's."""
 
     def __init__(self, in_channels: int = 3) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Own(nn.Module):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_network_of_ones_own_is_trained_in_place_and_nothing_is_written(
+def test_fit_trains_a_custom_network_in_place_and_writes_nothing(
     channels: int, small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = photo_folder(train=30)
@@ -39,7 +39,7 @@ def test_a_network_of_ones_own_is_trained_in_place_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def test_a_folder_photos_and_an_image_folder_will_do(
+def test_fit_accepts_a_folder_photos_and_an_image_folder(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder, recipe = photo_folder(train=20), small.with_settings(epochs=1)
@@ -60,7 +60,7 @@ def test_a_folder_photos_and_an_image_folder_will_do(
     assert len(list(fit(cifar_resnet20(num_classes=2), source, recipe, progress=False))) == 1
 
 
-def test_the_consumer_stops_when_it_likes(small: Recipe, photo_folder: Callable[..., Path]) -> None:
+def test_the_caller_can_stop_at_any_time(small: Recipe, photo_folder: Callable[..., Path]) -> None:
     stream = fit(Own(), photo_folder(train=20), small.with_settings(epochs=500), progress=False)
     assert next(stream).epochs == 500
     stream.close()  # type: ignore[attr-defined]
@@ -72,12 +72,12 @@ def test_the_consumer_stops_when_it_likes(small: Recipe, photo_folder: Callable[
         (Own(), {"freeze": ("features", "head")}, RecipeError, "nothing is left to train"),
         (Own(), {"freeze": ("heads",)}, RecipeError, "did you mean 'head'"),
         (nn.Conv2d(3, 2, 3), {}, NetworkError, "does not return logits"),
-        (Own(3), {"size": 8, "resize": 8, "device": "cuda:77"}, RecipeError, "device 'cuda:77' is not there"),
+        (Own(3), {"size": 8, "resize": 8, "device": "cuda:77"}, RecipeError, "'cuda:77' is not available"),
         (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), {}, NetworkError, "does not accept images of shape"),
     ],
     ids=["all frozen", "no part", "no logits", "no device", "no fit"],
 )
-def test_what_does_not_fit_together_is_answered(
+def test_arguments_that_do_not_fit_together_raise_an_error(
     network: nn.Module,
     settings: dict[str, object],
     error: type[Exception],
@@ -89,7 +89,7 @@ def test_what_does_not_fit_together_is_answered(
         next(fit(network, photo_folder(train=10), small.with_settings(**settings), progress=False))
 
 
-def test_what_cannot_be_read_is_left_out_with_a_warning(
+def test_unreadable_photos_are_skipped_with_a_warning(
     small: Recipe, photo_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, losses = photo_folder(train=20, val=6), []
@@ -101,13 +101,13 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(
         losses.append([epoch.train_loss for epoch in fit(network, folder, small, progress=False)])
         assert len(caplog.messages) == (bad is not None)
     assert losses[0] == losses[1]
-    assert "1 of 27 photos that cannot be read: 1 of train\n  train/red/bad.jpg: its format is not one of JPEG" in caplog.text
+    assert "1 of 27 photos that cannot be read: 1 of train\n  train/red/bad.jpg: its format" in caplog.text
     training = prepare(cifar_resnet20(num_classes=2), Photos(folder), small, progress=False)
     assert len(training.train.photos) == 20
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
-def test_the_network_has_the_averaged_weights_that_were_validated(
+def test_the_network_gets_the_averaged_weights_that_were_validated(
     small: Recipe, photo_folder: Callable[..., Path], stop_after: int
 ) -> None:
     photos = Photos(photo_folder(train=30), val_fraction=0.3)
@@ -116,16 +116,16 @@ def test_the_network_has_the_averaged_weights_that_were_validated(
     for epoch in fit(network, photos, recipe, progress=False):
         if epoch.epoch == stop_after:
             break
-    prepared = prepare(network, photos, recipe, progress=False)
-    loss, accuracy = prepared.validate(False)(network, recipe.size)
+    setup = prepare(network, photos, recipe, progress=False)
+    loss, accuracy = setup.validate(False)(network, recipe.size)
     assert (loss, accuracy) == (pytest.approx(epoch.val_loss, rel=1e-5), epoch.val_accuracy)
 
 
-def test_what_was_frozen_is_free_for_the_next_training(
+def test_frozen_parameters_are_unfrozen_after_training(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder, network = photo_folder(train=30, test=4), Own()
-    network.head.bias.requires_grad_(False)  # the owner's own wish stays
+    network.head.bias.requires_grad_(False)  # frozen by the caller, so it stays frozen
     recipe = small.with_settings(freeze=("features",), epochs=1)
     list(fit(network, folder, recipe, progress=False))
     train(folder, network, recipe, run=tmp_path / "run", progress=False, say=str)
@@ -134,7 +134,7 @@ def test_what_was_frozen_is_free_for_the_next_training(
 
 
 class Wide(nn.Module):
-    """Its head is no linear layer, and its last linear layer no head."""
+    """A network whose head is a convolution and whose linear layer is not the head."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -145,19 +145,17 @@ class Wide(nn.Module):
 
 
 class Two(Own):
-    """In training it returns two things, as networks with a second head do."""
+    """A network that returns a tuple in train mode, as networks with an auxiliary head do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = super().forward(x)
         return (logits, logits) if self.training else logits  # type: ignore[return-value]
 
 
-def test_the_outputs_are_counted_where_they_come_out(
-    small: Recipe, photo_folder: Callable[..., Path]
-) -> None:
+def test_the_number_of_outputs_is_checked(small: Recipe, photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=20)
     assert len(list(fit(Wide(2), folder, small, progress=False))) == 2
-    with pytest.raises(NetworkError, match="Wide has 3 outputs, and the photos have 2 classes"):
+    with pytest.raises(NetworkError, match="Wide has 3 outputs, but the photos have 2 classes"):
         next(fit(Wide(3), folder, small, progress=False))
     with pytest.raises(NetworkError, match="Two does not return logits"):
         next(fit(Two(), folder, small, progress=False))

@@ -1,4 +1,4 @@
-"""Calls that fail, disks that are full, folders that go: an answer in words, and nothing lost."""
+"""Failing system calls, full disks and removed folders: a clear error, and nothing is lost."""
 
 import ctypes
 import json
@@ -46,7 +46,9 @@ def fill(disk: Path, spare: int) -> Path:
 
 
 @pytest.mark.slow
-def test_whatever_call_fails_is_answered_and_costs_no_bit(machine: RoughMachine, tmp_path: Path) -> None:
+def test_any_failing_call_is_reported_and_resume_gives_the_same_weights(
+    machine: RoughMachine, tmp_path: Path
+) -> None:
     seen = list(faults(machine, tmp_path, every=29))
     assert [fault for fault in seen if fault.wrong] == []
     assert {fault.outcome for fault in seen} == {"reported", "tolerated"}
@@ -54,7 +56,7 @@ def test_whatever_call_fails_is_answered_and_costs_no_bit(machine: RoughMachine,
     assert len(seen) >= 15
 
 
-def test_the_bytes_that_are_missing_are_those_that_are_missing(disk: Path) -> None:
+def test_a_full_disk_error_counts_the_missing_bytes(disk: Path) -> None:
     ballast = fill(disk, 3 * MEGABYTE)
     with pytest.raises(OSError, match="No space left on device: 5,000,000 bytes are needed and") as caught:
         files.write(disk / "model", bytes(5_000_000))
@@ -70,7 +72,7 @@ def test_the_bytes_that_are_missing_are_those_that_are_missing(disk: Path) -> No
 
 
 @pytest.mark.parametrize("when", ["in the middle", "before the result"])
-def test_a_disk_that_fills_while_it_trains_loses_nothing(
+def test_a_disk_that_fills_during_training_loses_nothing(
     when: str, disk: Path, photos: Path, small: Recipe, tmp_path: Path
 ) -> None:
     calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
@@ -83,8 +85,8 @@ def test_a_disk_that_fills_while_it_trains_loses_nothing(
         next(epochs)
     assert str(run.folder) in caught.value.what
     assert "could not be written" in caught.value.what
-    assert " are missing; the checkpoint before it is whole" in caught.value.why
-    assert f"make room or mend this, then go on with: reslab resume {run.folder}" in caught.value.do
+    assert " are missing; the last checkpoint is complete" in caught.value.why
+    assert f"make room or fix the cause, then resume: reslab resume {run.folder}" in caught.value.do
     assert run.state == "interrupted"
     assert not list(run.folder.glob(".*.reslab-tmp"))
     ballast.unlink()
@@ -92,7 +94,7 @@ def test_a_disk_that_fills_while_it_trains_loses_nothing(
     assert run_results(run.folder) == run_results(calm.folder)
 
 
-def test_a_disk_that_is_full_of_cache_costs_time_and_no_bit(
+def test_a_full_cache_disk_does_not_change_the_weights(
     disk: Path, photos: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
@@ -104,7 +106,7 @@ def test_a_disk_that_is_full_of_cache_costs_time_and_no_bit(
     assert left <= {"ballast", "precision.json"}
 
 
-def test_a_full_disk_at_the_start_leaves_nothing_and_says_what_is_missing(
+def test_a_full_disk_at_the_start_leaves_nothing_and_counts_the_missing_bytes(
     disk: Path, photos: Path, small: Recipe
 ) -> None:
     fill(disk, MEGABYTE // 2)
@@ -114,7 +116,7 @@ def test_a_full_disk_at_the_start_leaves_nothing_and_says_what_is_missing(
     assert os.listdir(disk) == ["ballast"]
 
 
-def test_a_folder_that_is_removed_while_it_trains_is_an_answer(
+def test_a_folder_removed_during_training_raises_an_error(
     photos: Path, small: Recipe, tmp_path: Path
 ) -> None:
     run = start(photos, tmp_path / "run", small)
@@ -123,8 +125,8 @@ def test_a_folder_that_is_removed_while_it_trains_is_an_answer(
     run.folder.rename(tmp_path / "away")
     with pytest.raises(RunError) as caught:
         next(epochs)
-    assert caught.value.what == f"{run.folder} is gone"
-    assert "bring it back and go on with" in caught.value.do
+    assert caught.value.what == f"{run.folder} is missing"
+    assert "restore it and resume" in caught.value.do
     (tmp_path / "away").rename(run.folder)
     assert resume(run, progress=False, say=str).state == "finished"
 
@@ -139,7 +141,7 @@ def open_place() -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("finished")  # it has imported all that another user may not read
-def test_a_permission_that_is_lost_while_it_trains_is_an_answer(small: Recipe, open_place: Path) -> None:
+def test_a_permission_lost_during_training_raises_an_error(small: Recipe, open_place: Path) -> None:
     """As another user, since root may write everywhere."""
     photos, report = few_photos(open_place / "photos"), open_place / "report.json"
     run = start(photos, open_place / "run", small.with_settings(cache=False))
@@ -156,7 +158,7 @@ def test_a_permission_that_is_lost_while_it_trains_is_an_answer(small: Recipe, o
     what, why, do = said
     assert what.startswith(str(run.folder))
     assert what.endswith("could not be written")
-    assert "Permission denied; the checkpoint before it is whole" in why
+    assert "Permission denied; the last checkpoint is complete" in why
     assert "reslab resume" in do
     assert resume(run, progress=False, say=str).state == "finished"
 
@@ -179,7 +181,7 @@ def _train_and_lose_permission(run: Run, report: Path) -> None:
         os._exit(0)
 
 
-def test_a_disk_that_may_only_be_read_is_an_answer(disk: Path, photos: Path, small: Recipe) -> None:
+def test_a_read_only_disk_raises_an_error(disk: Path, photos: Path, small: Recipe) -> None:
     run = start(photos, disk / "run", small)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(RunError, match="nothing can be written into") as caught:
@@ -213,7 +215,7 @@ def _flipped(path: Path, place: int) -> None:
         ("model.safetensors", lambda run: run.classifier),
     ],
 )
-def test_half_a_file_and_a_flipped_bit_are_noticed(
+def test_a_truncated_file_and_a_flipped_bit_are_noticed(
     name: str, ask: Callable[[Run], Any], finished: Run, tmp_path: Path
 ) -> None:
     """Every place of a short file and 60 of a long one: what is read is what was written, or an error."""
@@ -232,7 +234,7 @@ def test_half_a_file_and_a_flipped_bit_are_noticed(
     assert refused > len(places)
 
 
-def test_no_call_of_the_shim_is_more_than_it_says() -> None:
+def test_the_page_of_the_shim_has_the_same_layout_in_c_and_python() -> None:
     """The page is read by C and by Python: both must see the same places."""
     from rough_machine import Page
 

@@ -1,4 +1,4 @@
-"""curves.png of a run: it shows every epoch when the run stands still, and costs little while it goes."""
+"""LiveCurves: curves.png has every epoch when a run stops, and takes little time during training."""
 
 import logging
 import shutil
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from reslab import History, Recipe, Run, resume
 from reslab.errors import TrainingError
+from reslab.training.runs import checkpoint
 from reslab.training.runs import live_curves as curves
 from reslab.training.runs.live_curves import FIRST_DRAWING_S, PAUSE_PER_DRAWING, LiveCurves
 from reslab.training.runs.resume import train_epochs
@@ -23,7 +23,7 @@ NAME = "curves.png"
 
 
 class Hours:
-    """A clock that is set by hand; a drawing takes `drawing` seconds of it."""
+    """A fake clock on which a drawing takes `drawing` seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, drawing: float) -> None:
         self.now, self.drawn, self.drawing = 1000.0, 0, drawing
@@ -31,7 +31,7 @@ class Hours:
         def timed(history: object) -> bytes:
             self.now += drawing
             self.drawn += 1
-            return b"a picture"
+            return b"a figure"
 
         monkeypatch.setattr(curves, "_figure", timed)
         monkeypatch.setattr(curves.time, "monotonic", lambda: self.now)
@@ -43,7 +43,7 @@ class Hours:
 
 @pytest.fixture
 def run(finished: Run, tmp_path: Path) -> Run:
-    """A finished run whose picture is gone."""
+    """A finished run without its curves.png."""
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
     (run.folder / NAME).unlink()
     return run
@@ -67,7 +67,7 @@ def drawn_anew(run: Run, folder: Path) -> bytes:
     return (copy.folder / NAME).read_bytes()
 
 
-def test_quick_epochs_share_a_drawing_and_slow_ones_have_their_own(
+def test_fast_epochs_share_a_drawing_and_slow_ones_have_their_own(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = Hours(monkeypatch, drawing=0.5)
@@ -77,7 +77,7 @@ def test_quick_epochs_share_a_drawing_and_slow_ones_have_their_own(
             hours.now += 1.0
             shown.add_epoch()
             shown.refresh()
-        assert (run.folder / NAME).read_bytes() == b"a picture"
+        assert (run.folder / NAME).read_bytes() == b"a figure"
         assert hours.drawn == 1
         for _ in range(1000):
             hours.now += 1.0
@@ -104,7 +104,7 @@ def test_a_slow_drawing_waits_for_longer(run: Run, monkeypatch: pytest.MonkeyPat
         assert 0.8 / PAUSE_PER_DRAWING < hours.share() <= 1 / PAUSE_PER_DRAWING
 
 
-def test_a_training_of_quick_epochs_is_drawn_once_and_whole(
+def test_a_training_of_fast_epochs_is_drawn_once_and_completely(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = []
@@ -122,13 +122,13 @@ def test_a_training_of_quick_epochs_is_drawn_once_and_whole(
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), TrainingError("the loss is nan", "why", "do"), GeneratorExit()]
 )
-def test_a_training_that_stops_shows_its_epochs(error: BaseException, run: Run, tmp_path: Path) -> None:
+def test_a_stopped_training_draws_all_its_epochs(error: BaseException, run: Run, tmp_path: Path) -> None:
     with pytest.raises(type(error)):
         stopped_by(error, run)
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
 
 
-def test_ctrl_c_after_an_epoch_leaves_its_curves_and_a_resumed_run_draws_those_that_a_kill_left_out(
+def test_ctrl_c_draws_the_curves_and_a_resumed_run_draws_missing_ones(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = start(photo_folder(train=20), tmp_path / "run", small)
@@ -141,16 +141,16 @@ def test_ctrl_c_after_an_epoch_leaves_its_curves_and_a_resumed_run_draws_those_t
     for _ in train_epochs(run, progress=False, say=str):
         pass
     (run.folder / "result.json").unlink()
-    (run.folder / NAME).unlink()  # as if it had been killed behind its last checkpoint
+    (run.folder / NAME).unlink()  # as if it had been killed after its last checkpoint
     resume(run, progress=False, say=str)
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
 
 
-def test_a_drawing_is_no_part_of_what_an_epoch_costs(
+def test_drawing_does_not_count_as_time_of_an_epoch(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run of a given time plans by what its last epochs took."""
-    monkeypatch.setattr(curves, "USUAL", -1.0)  # due at once
+    monkeypatch.setattr(curves, "FIRST_DRAWING_S", -1.0)  # due at once
     draw, drawn = curves._figure, []
 
     def slow(history: History) -> bytes:
@@ -163,8 +163,8 @@ def test_a_drawing_is_no_part_of_what_an_epoch_costs(
     for _ in train_epochs(run, progress=False, say=str):
         pass
     assert drawn == [1, 3]
-    past = torch.load(run.folder / "checkpoint", weights_only=True)["past"]
-    assert [leg["seconds"] < 5.0 for leg in past] == [True, True, True]
+    past = checkpoint.read(run.folder)[0].past_epochs
+    assert [plan.seconds < 5.0 for plan in past] == [True, True, True]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -188,14 +188,14 @@ def test_a_signal_during_the_last_drawing_stops_before_the_test(
     with pytest.raises(KeyboardInterrupt):
         resume(run, progress=False, say=said.append)
     monkeypatch.setattr(curves, "_figure", draw)
-    assert said[-1] == f"stopped; go on with: reslab resume {run.folder}"
+    assert said[-1] == f"stopped; to resume: reslab resume {run.folder}"
     assert run.state == "interrupted"
     resume(run, progress=False, say=str)
     assert outcome(run) == outcome(calm)
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
 
 
-def test_what_cannot_be_written_or_drawn_is_no_second_complaint(
+def test_a_figure_that_cannot_be_drawn_does_not_hide_the_first_error(
     run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(OSError, match="full"):

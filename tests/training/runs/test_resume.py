@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere goes on to the same bits: real processes, killed at exact places."""
+"""Resume after kills at exact places, in real processes: the same weights as without interruption."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def go_on(run: Run | Path, say: Callable[[str], Any] = str, **options: Any) -> R
     ],
     ids=["one_cycle", "averaged-adam-uncached", "steps-workers-bf16"],
 )
-def test_killed_again_and_again_it_ends_with_the_bits_of_an_undisturbed_run(
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(
     settings: dict[str, Any],
     small: Recipe,
     photo_folder: Callable[..., Path],
@@ -64,7 +64,7 @@ def test_killed_again_and_again_it_ends_with_the_bits_of_an_undisturbed_run(
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_act_of_an_epochs_end_and_of_the_finish_costs_no_bit(
+def test_a_kill_at_any_write_after_an_epoch_gives_the_same_weights(
     small: Recipe,
     photo_folder: Callable[..., Path],
     tmp_path: Path,
@@ -93,7 +93,7 @@ def test_a_kill_at_any_act_of_an_epochs_end_and_of_the_finish_costs_no_bit(
     assert all(result == results[-1] for result in results)
 
 
-def test_a_start_that_is_killed_leaves_no_run_or_a_whole_one(
+def test_a_killed_start_leaves_no_run_or_a_complete_one(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, in_child: Callable[..., int]
 ) -> None:
     photos, seen = photo_folder(train=20), set()
@@ -107,7 +107,7 @@ def test_a_start_that_is_killed_leaves_no_run_or_a_whole_one(
     assert seen == {True, False}
 
 
-def test_ctrl_c_while_photos_are_decoded_leaves_no_folder(
+def test_ctrl_c_during_decoding_leaves_no_folder(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from reslab.photos.loading.pixel_cache import PixelFiles
@@ -131,7 +131,7 @@ def test_ctrl_c_while_photos_are_decoded_leaves_no_folder(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_says_how_to_go_on_and_costs_no_bit(
+def test_a_signal_saves_the_run_and_resume_gives_the_same_weights(
     number: signal.Signals,
     small: Recipe,
     photo_folder: Callable[..., Path],
@@ -139,7 +139,7 @@ def test_a_signal_saves_says_how_to_go_on_and_costs_no_bit(
     outcome: Callable[[Run], dict[str, Any]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    photos, said = photo_folder(train=30, test=8), []
+    photos, lines = photo_folder(train=30, test=8), []
     calm = go_on(start(photos, tmp_path / "calm", small))
     run = start(photos, tmp_path / "stop ped", small)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -156,18 +156,18 @@ def test_a_signal_saves_says_how_to_go_on_and_costs_no_bit(
             lambda m, args, out: after(m, args, out) if isinstance(m, reslab.ResNet) else None
         )
         with pytest.raises(KeyboardInterrupt):
-            go_on(run, said.append)
+            go_on(run, lines.append)
         hook.remove()
-        assert said[-1] == f"stopped; go on with: reslab resume '{run.folder}'"
+        assert lines[-1] == f"stopped; to resume: reslab resume '{run.folder}'"
         assert run.state == "interrupted"
-    assert "once more to stop at once" in capsys.readouterr().err
+    assert "repeat to stop at once" in capsys.readouterr().err
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    assert torch.load(run.folder / "checkpoint", weights_only=True)["epoch"] == 1
-    go_on(run, said.append)
+    assert checkpoint.read(run.folder)[0].epoch == 1
+    go_on(run, lines.append)
     assert outcome(run) == outcome(calm)
 
 
-def test_a_signal_that_is_ignored_stays_ignored(
+def test_an_ignored_signal_stays_ignored(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A shell starts what is to go on by itself with Ctrl-C ignored."""
@@ -182,67 +182,67 @@ def test_a_signal_that_is_ignored_stays_ignored(
     assert run.state == "finished"
 
 
-def test_it_says_where_it_goes_on_and_what_would_change_the_bits(
+def test_resume_reports_its_position_and_changes_that_affect_results(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run, said = start(photo_folder(train=30), tmp_path / "run", small), []
-    next(train_epochs(run, progress=False, say=said.append))
-    assert not said  # a new run goes on from nowhere
+    run, lines = start(photo_folder(train=30), tmp_path / "run", small), []
+    next(train_epochs(run, progress=False, say=lines.append))
+    assert not lines  # a new run goes on from nowhere
     elsewhere = {"threads": 64, "torch": "1.0", "device": "cuda", "code": "0badc0de"}
     began = run.environment
     (run.folder / "environment.json").write_text(json.dumps(began | elsewhere))
     run.recipe.with_settings(learning_rate=0.5, workers=1).save(run.folder / "recipe.json")
-    go_on(run, said.append)
-    assert said[0] == "going on after 1 epochs and 0 of 4 steps"
-    assert said[1] == (
-        "note: other bits than undisturbed, since the run began elsewhere: "
-        f"code 0badc0de, now {began['code']}; torch 1.0, now {torch.__version__}; "
-        f"device cuda, now cpu; threads 64, now {torch.get_num_threads()}"
+    go_on(run, lines.append)
+    assert lines[0] == "resuming after 1 epochs and 0 of 4 steps"
+    assert lines[1] == (
+        "note: results may differ from an uninterrupted run: "
+        f"code 0badc0de -> {began['code']}; torch 1.0 -> {torch.__version__}; "
+        f"device cuda -> cpu; threads 64 -> {torch.get_num_threads()}"
     )
-    assert said[2] == (
-        "note: other bits than undisturbed, since the recipe was changed: "
-        f"learning_rate {small.learning_rate}, now 0.5"
+    assert lines[2] == (
+        "note: results may differ from an uninterrupted run, the recipe was edited: "
+        f"learning_rate {small.learning_rate} -> 0.5"
     )
-    said.clear()
-    go_on(run, said.append)
-    assert said == [f"{run.folder} is finished: nothing to go on with"]
+    lines.clear()
+    go_on(run, lines.append)
+    assert lines == [f"{run.folder} is finished: nothing to resume"]
 
 
-def test_photos_that_are_others_are_refused_and_photos_that_were_added_are_named(
+def test_changed_photos_are_refused_and_added_photos_are_reported(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     photos = photo_folder(train=20, test=4)
-    run, said = start(photos, tmp_path / "run", small), []
+    run, lines = start(photos, tmp_path / "run", small), []
     other, good = photos / "train" / "red" / "001.jpg", (photos / "train" / "red" / "001.jpg").read_bytes()
     other.write_bytes((photos / "train" / "red" / "003.jpg").read_bytes())
     with pytest.raises(RunError) as caught:
         go_on(run)
     assert caught.value.what == (
-        f"1 of 24 photos of {run.folder} are not as they were in {photos}, the first is train/red/001.jpg"
+        f"1 of 24 photos of {run.folder} are changed in {photos}, the first is train/red/001.jpg"
     )
     other.write_bytes(good)
     time.sleep(1)  # a run knows the second in which it began
     (photos / "train" / "green").mkdir()
     for name in ("train/green/new.jpg", "train/red/new.jpg"):
         (photos / name).write_bytes(good)
-    go_on(run, said.append)
-    assert said[0] == (
-        f"note: 2 photos were added to {photos} since the run began, the first is train/green/new.jpg; "
-        "it goes on without them"
+    go_on(run, lines.append)
+    assert lines[0] == (
+        f"note: 2 photos were added to {photos} since the start of the run, "
+        "the first is train/green/new.jpg; the run ignores them"
     )
     assert run.result is not None
 
 
-def test_a_model_that_was_damaged_gives_way_to_the_best_of_the_epochs_to_come(
+def test_a_damaged_model_is_replaced_by_the_best_of_the_remaining_epochs(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run, said = start(photo_folder(train=20, test=4), tmp_path / "run", small.with_settings(epochs=3)), []
+    run, lines = start(photo_folder(train=20, test=4), tmp_path / "run", small.with_settings(epochs=3)), []
     next(train_epochs(run, progress=False, say=str))
     model = run.folder / "model.safetensors"
     content = model.read_bytes()
     model.write_bytes(content[:-5] + b"\0\0\0\0\0")
-    go_on(run, said.append)
-    assert any(f"note: {model} is not as it was written" in line for line in said)
+    go_on(run, lines.append)
+    assert any(f"note: {model} was changed after it was written" in line for line in lines)
     assert run.result is not None
     assert run.result["best_epoch"] in (2, 3)
     assert run.classifier.figures["epoch"] == run.result["best_epoch"]
@@ -253,7 +253,7 @@ def test_a_model_that_was_damaged_gives_way_to_the_best_of_the_epochs_to_come(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
-def test_a_lock_that_a_stranger_made_is_neither_waited_for_nor_written_through(
+def test_a_lock_file_that_is_a_pipe_or_a_link_is_replaced(
     kind: str, small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run, outside = start(photo_folder(train=20), tmp_path / "run", small), tmp_path / "outside"
@@ -265,14 +265,14 @@ def test_a_lock_that_a_stranger_made_is_neither_waited_for_nor_written_through(
     assert outside.read_text() == "precious"
 
 
-def test_a_run_goes_on_without_the_file_that_says_where_it_began(
+def test_a_run_resumes_without_its_environment_file(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run, said = start(photo_folder(train=20), tmp_path / "run", small), []
+    run, lines = start(photo_folder(train=20), tmp_path / "run", small), []
     next(train_epochs(run, progress=False, say=str))
     (run.folder / "environment.json").write_text("{")
-    assert go_on(run, said.append).state == "finished"
-    assert any(line.startswith("note: perhaps other bits than undisturbed: ") for line in said)
+    assert go_on(run, lines.append).state == "finished"
+    assert any(line.startswith("note: results may differ from an uninterrupted run: ") for line in lines)
 
 
 def test_a_run_with_other_classes_is_refused(
@@ -281,12 +281,12 @@ def test_a_run_with_other_classes_is_refused(
     photos = photo_folder(train=20)
     run = start(photos, tmp_path / "run", small)
     (photos / "train" / "red").rename(photos / "train" / "green")
-    with pytest.raises(RunError, match="are gone from"):
+    with pytest.raises(RunError, match="are missing from"):
         go_on(run)
     (photos / "train" / "green").rename(photos / "train" / "red")
     about = run.about | {"classes": ["blue", "green", "red"]}
     (run.folder / "run.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match="its network has 2 logits for 3 classes"):
+    with pytest.raises(RunError, match="the network has 2 outputs for 3 classes"):
         go_on(run)
     about["spec"]["num_classes"] = 3
     (run.folder / "run.json").write_text(json.dumps(about))
@@ -294,20 +294,20 @@ def test_a_run_with_other_classes_is_refused(
         go_on(run)
 
 
-def test_metrics_that_were_damaged_are_written_anew_from_the_checkpoint(
+def test_damaged_metrics_are_restored_from_the_checkpoint(
     small: Recipe,
     photo_folder: Callable[..., Path],
     tmp_path: Path,
     outcome: Callable[[Run], dict[str, Any]],
 ) -> None:
-    photos, path, said = photo_folder(train=20), tmp_path / "run" / "metrics.jsonl", []
+    photos, path, lines = photo_folder(train=20), tmp_path / "run" / "metrics.jsonl", []
     calm = go_on(start(photos, tmp_path / "calm", small))
     run = start(photos, tmp_path / "run", small)
     next(train_epochs(run, progress=False, say=str))
     path.write_bytes(path.read_bytes()[:40])
-    go_on(run, said.append)
-    assert said[1].startswith(f"note: {path} cannot be read: ")
-    assert said[1].endswith("; it is written anew from the checkpoint")
+    go_on(run, lines.append)
+    assert lines[1].startswith(f"note: {path} cannot be read: ")
+    assert lines[1].endswith("; it is restored from the checkpoint")
     assert outcome(run) == outcome(calm)
 
 
@@ -316,7 +316,7 @@ def test_metrics_that_were_damaged_are_written_anew_from_the_checkpoint(
     [({"workers": 1}, False), ({"workers": 4, "cache": False}, False), ({"cache": False}, True)],
     ids=["one worker", "four workers, no cache", "no cache, a bar"],
 )
-def test_neither_workers_nor_cache_nor_a_bar_change_a_bit(
+def test_workers_cache_and_progress_bar_do_not_change_the_weights(
     settings: dict[str, Any],
     progress: bool,
     small: Recipe,
@@ -333,7 +333,7 @@ def test_neither_workers_nor_cache_nor_a_bar_change_a_bit(
     assert plain == other
 
 
-def test_a_loss_that_blows_up_keeps_the_last_good_checkpoint_and_says_so(
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = start(
@@ -347,12 +347,12 @@ def test_a_loss_that_blows_up_keeps_the_last_good_checkpoint_and_says_so(
         go_on(run)
     assert "epoch 1, step 2" in caught.value.what or "epoch 1, step 3" in caught.value.what
     assert caught.value.do.endswith(f"{run.folder} keeps its last good checkpoint")
-    weights = torch.load(run.folder / "checkpoint", weights_only=True)["network"]
+    weights = checkpoint.read(run.folder)[1]
     assert all(tensor.isfinite().all() for tensor in weights.values() if tensor.is_floating_point())
     assert run.state == "interrupted"
 
 
-def test_a_run_of_ones_own_network_is_trained_in_place_and_goes_on_with_a_fresh_one(
+def test_a_custom_network_is_trained_in_place_and_resumed_with_a_new_one(
     small: Recipe,
     photo_folder: Callable[..., Path],
     tmp_path: Path,
@@ -375,7 +375,7 @@ def test_a_run_of_ones_own_network_is_trained_in_place_and_goes_on_with_a_fresh_
     calm = reslab.train(photos, network, small, run=tmp_path / "calm", progress=False, say=str)
     assert not torch.equal(network[0].weight, first)
     assert calm.about["network"] == "Sequential"
-    with pytest.raises(RunError, match="begun with a network of your own: Sequential") as caught:
+    with pytest.raises(RunError, match="started with a network of your own: Sequential") as caught:
         go_on(start_run(photos, ready(), small, weights=None, run=tmp_path / "b", progress=False, say=str))
     assert "network=Sequential(...)" in caught.value.do
     half = tmp_path / "half"
@@ -388,7 +388,7 @@ def test_a_run_of_ones_own_network_is_trained_in_place_and_goes_on_with_a_fresh_
     assert outcome(Run(half)) == outcome(calm)
 
 
-def test_photos_that_are_gone_are_named_before_anything_is_trained(
+def test_missing_photos_are_named_before_training(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     photos = photo_folder(train=20, test=4)
@@ -397,51 +397,51 @@ def test_photos_that_are_gone_are_named_before_anything_is_trained(
     with pytest.raises(RunError) as caught:
         go_on(run)
     assert str(caught.value) == (
-        f"1 of 24 photos of {run.folder} are gone from {photos}, the first is test/red/001.jpg\n"
-        "  why: the run would go on with other data than it began with\n"
-        "  do:  put them back, or start a new run"
+        f"1 of 24 photos of {run.folder} are missing from {photos}, the first is test/red/001.jpg\n"
+        "  why: the run would continue with different data\n"
+        "  do:  restore the photos, or start a new run"
     )
 
 
-def test_what_is_frozen_stays_bit_for_bit_statistics_too(
+def test_frozen_parts_keep_their_weights_and_statistics(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = start(
         photo_folder(train=30), tmp_path / "run", small.with_settings(freeze=("conv1", "bn1", "layer1"))
     )
-    before = torch.load(run.folder / "checkpoint", weights_only=True)["network"]
+    before = checkpoint.read(run.folder)[1]
     go_on(run)
-    after = torch.load(run.folder / "checkpoint", weights_only=True)["network"]
-    frozen = ("conv1.", "bn1.", "layer1.")
+    after = checkpoint.read(run.folder)[1]
+    frozen = ("network.conv1.", "network.bn1.", "network.layer1.")
     for name in before:
         same = torch.equal(before[name], after[name])
         assert same == name.startswith(frozen) or not before[name].dim(), name
 
 
-def test_the_kept_model_is_the_averaged_one(
+def test_the_model_file_has_the_averaged_weights(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     recipe = small.with_settings(epochs=1, weight_averaging=0.9)
     run = go_on(start(photo_folder(train=30), tmp_path / "run", recipe))
-    state = torch.load(run.folder / "checkpoint", weights_only=True)
+    tensors = checkpoint.read(run.folder)[1]
     kept = run.classifier.network.state_dict()
     for name, tensor in kept.items():
-        assert torch.equal(tensor, state["average"][f"module.{name}"])
-    assert not torch.equal(kept["fc.weight"], state["network"]["fc.weight"])
+        assert torch.equal(tensor, tensors[f"average.module.{name}"])
+    assert not torch.equal(kept["fc.weight"], tensors["network.fc.weight"])
 
 
-def test_a_run_without_a_test_split_reports_none(
+def test_a_run_without_test_split_has_no_test_accuracy(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    run = go_on(start(photo_folder(train=20), tmp_path / "run", small, said.append), said.append)
+    lines: list[str] = []
+    run = go_on(start(photo_folder(train=20), tmp_path / "run", small, lines.append), lines.append)
     assert run.result is not None
     assert run.result["test_accuracy"] is None
-    assert "no test split: the figures at the end come from val" in "\n".join(said)
+    assert "no test split: the final figures come from val" in "\n".join(lines)
     assert run.classifier.figures["val_accuracy"] == run.result["val_accuracy"]
 
 
-def test_a_full_disk_stops_with_an_answer_and_the_checkpoint_before_is_whole(
+def test_a_start_on_a_full_disk_raises_an_error_and_leaves_nothing(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, small_disk: Callable[..., Path]
 ) -> None:
     disk = small_disk()
@@ -452,7 +452,7 @@ def test_a_full_disk_stops_with_an_answer_and_the_checkpoint_before_is_whole(
     assert list(disk.iterdir()) == []
 
 
-def test_two_steps_that_were_saved_are_not_done_again(
+def test_saved_steps_are_not_repeated_by_a_custom_loop(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The loop by hand, with a checkpoint: what a consumer of one's own writes."""
@@ -462,19 +462,19 @@ def test_two_steps_that_were_saved_are_not_done_again(
     steps: list[int] = []
     for _ in range(2):
         torch.manual_seed(0)
-        prepared = reslab.prepare(cifar_resnet20(num_classes=2), photos, small, progress=False)
-        if (tmp_path / "checkpoint").exists():
-            assert checkpoint.load(prepared.state, tmp_path, 0.0) == []
-        for event in training_loop(prepared.state, prepared.train, prepared.validate(False)):
+        setup = reslab.prepare(cifar_resnet20(num_classes=2), photos, small, progress=False)
+        if (tmp_path / checkpoint.NAME).exists():
+            assert checkpoint.load(setup.state, tmp_path, 0.0) == []
+        for event in training_loop(setup.state, setup.train, setup.validate(False)):
             assert isinstance(event, Step)
             steps.append(event.step)
             if event.step in (2, 4):
-                checkpoint.save(prepared.state, [], tmp_path)
+                checkpoint.save(setup.state, [], tmp_path)
                 break
     assert steps == [1, 2, 3, 4]
 
 
-def test_the_metrics_can_be_read_by_anything_while_it_trains(
+def test_the_metrics_are_complete_after_every_epoch(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = start(photo_folder(train=20), tmp_path / "run", small)

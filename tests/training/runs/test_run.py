@@ -1,4 +1,4 @@
-"""The run folder as a value: everything is read from its files, and damage is answered."""
+"""Run: properties read from the files of a run folder, and errors for damaged ones."""
 
 import json
 import os
@@ -44,14 +44,14 @@ def test_a_run_shows_what_its_files_hold(finished: Run) -> None:
     assert f"{finished.folder}: finished, 2/2 epochs, best val_accuracy" in str(finished)
 
 
-def test_the_photos_of_a_run_are_those_it_was_begun_with(finished: Run) -> None:
+def test_the_photos_of_a_run_are_those_it_was_started_with(finished: Run) -> None:
     photos = finished.photos
     again = reslab.Photos(photos.folder, val_fraction=0.1, seed=3)
     assert (photos.train, photos.val, photos.test) == (again.train, again.val, again.test)
     assert len(photos.test) == 8
 
 
-def test_the_figures_on_test_are_those_of_an_evaluation(finished: Run) -> None:
+def test_the_test_accuracy_equals_that_of_evaluate(finished: Run) -> None:
     assert finished.result is not None
     evaluation = finished.classifier.evaluate(finished.photos)
     assert finished.result["test_accuracy"] == evaluation.accuracy
@@ -59,20 +59,20 @@ def test_the_figures_on_test_are_those_of_an_evaluation(finished: Run) -> None:
     assert finished.classifier.figures["test_accuracy"] == evaluation.accuracy
 
 
-def test_a_start_says_what_it_found_and_what_it_did(finished: Run) -> None:
-    said = (finished.folder.parent / "said").read_text()
+def test_the_printed_lines_describe_photos_network_and_result(finished: Run) -> None:
+    lines = (finished.folder.parent / "lines").read_text()
     for words in (
         "22 train, 2 val, 8 test; 2 classes: blue, red",
         "cifar_resnet20: 269,202 parameters, on cpu; precision fp32",
-        "by this measurement",
+        "estimated from a few steps",
         f"run: {finished.folder}",
         "Epoch 2/2  train_loss",
         "testing on 8 photos that had no part in the training",
     ):
-        assert words in said
+        assert words in lines
 
 
-def test_a_moved_run_is_whole_and_knows_its_place(finished: Run, tmp_path: Path) -> None:
+def test_a_moved_run_has_its_new_paths(finished: Run, tmp_path: Path) -> None:
     moved = Run(shutil.copytree(finished.folder, tmp_path / "moved"))
     assert moved.result is not None
     assert (moved.result["run"], moved.result["model"]) == (
@@ -99,7 +99,7 @@ def test_a_moved_run_is_whole_and_knows_its_place(finished: Run, tmp_path: Path)
         ("environment.json", "", lambda run: run.environment),
     ],
 )
-def test_a_damaged_file_is_named(
+def test_the_error_names_a_damaged_file(
     name: str, content: str | None, ask: Callable[[Run], object], finished: Run, tmp_path: Path
 ) -> None:
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
@@ -114,19 +114,25 @@ def test_a_damaged_file_is_named(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "more": 1}}, "not a measurement"),
-        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "threads": 10**6}}, "not a measurement"),
-        ({"spec": {"name": "resnet18", "num_classes": 2, "in_channels": 3}}, "it names two networks"),
+        (
+            {"measured": {"precision": "fp32", "seconds_per_step": 1, "more": 1}},
+            "measured.more: 1 is not known",
+        ),
+        ({"measured": {"precision": "fp32", "seconds_per_step": 1, "threads": 10**6}}, "is more than 1024"),
+        ({"spec": {"name": "resnet18", "num_classes": 2, "in_channels": 3}}, "different names"),
         (
             {"spec": {"name": "cifar_resnet20", "num_classes": 10**9, "in_channels": 3}},
-            "1,000,000,000 logits",
+            "1,000,000,000 outputs for 2 classes",
         ),
-        ({"spec": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 10**9}}, "spec is "),
-        ({"classes": ["red", "red"]}, "not a list of names, each once"),
-        ({"recipe": "epochs"}, "recipe is 'epochs'"),
+        (
+            {"spec": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 10**9}},
+            "spec.in_channels: 1000000000",
+        ),
+        ({"classes": ["red", "red"]}, "a name appears twice"),
+        ({"recipe": "epochs"}, "recipe: 'epochs' is not"),
     ],
 )
-def test_what_a_run_says_of_itself_is_checked_before_anything_is_built(
+def test_run_json_is_checked_before_a_network_is_built(
     change: dict[str, object], why: str, finished: Run, tmp_path: Path
 ) -> None:
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
@@ -138,32 +144,32 @@ def test_what_a_run_says_of_itself_is_checked_before_anything_is_built(
     assert why in caught.value.why
 
 
-def test_whole_numbers_of_any_size_among_the_metrics_are_numbers(finished: Run, tmp_path: Path) -> None:
+def test_large_integers_in_the_metrics_are_numbers(finished: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
     rows = [row | {"val_loss": 10**30} for row in run.rows]
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert list(run.history["val_loss"].data) == [1e30, 1e30]
 
 
-def test_a_result_that_counts_other_epochs_than_there_are_is_answered(finished: Run, tmp_path: Path) -> None:
+def test_a_result_with_a_wrong_number_of_epochs_is_refused(finished: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
     (run.folder / "result.json").write_text(RESULT.format(10**12))
-    with pytest.raises(RunError, match="it has not one row for every epoch"):
+    with pytest.raises(RunError, match="it needs one row for each epoch"):
         _ = run.rows
 
 
-def test_a_recipe_of_a_later_version_is_answered(finished: Run, tmp_path: Path) -> None:
+def test_a_recipe_of_a_later_version_is_refused(finished: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
     settings = json.loads((run.folder / "recipe.json").read_text()) | {"mixup": 0.2}
     (run.folder / "recipe.json").write_text(json.dumps(settings))
     with pytest.raises(RunError) as caught:
         _ = run.recipe
-    assert caught.value.what == f"{run.folder / 'recipe.json'} cannot be followed"
+    assert caught.value.what == f"{run.folder / 'recipe.json'} is not a valid recipe"
     assert "'mixup'" in caught.value.why
     assert "environment.json" in caught.value.do
 
 
-def test_runs_are_found_oldest_first_and_a_run_is_found_by_itself(finished: Run, tmp_path: Path) -> None:
+def test_find_runs_yields_the_oldest_first_and_accepts_a_run(finished: Run, tmp_path: Path) -> None:
     for name, started in (("b", "2026-01-01T00:00:00+00:00"), ("a", "2026-01-01T00:30:00+01:00"), ("c", 7)):
         run = Run(shutil.copytree(finished.folder, tmp_path / name))
         about = run.about | {"started": started}
@@ -176,16 +182,18 @@ def test_runs_are_found_oldest_first_and_a_run_is_found_by_itself(finished: Run,
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty", "~nobody-here/run"])
-def test_what_is_no_run_is_answered(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError) as caught:
         Run(Path(name))
-    assert caught.value.what in (f"{name} does not exist", f"{name} is no run folder")
+    assert caught.value.what in (f"{name} does not exist", f"{name} is not a run folder")
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "run"])
-def test_nothing_that_exists_is_overwritten(
+def test_an_existing_path_is_never_overwritten(
     kind: str, finished: Run, small: Recipe, tmp_path: Path, photo_folder: Callable[..., Path]
 ) -> None:
     place = tmp_path / "place"
@@ -213,7 +221,7 @@ def test_a_failed_start_leaves_no_folder(
     assert not (tmp_path / "r" / "a").exists()
 
 
-def test_lines_for_people_go_to_standard_error_unless_a_say_is_given(
+def test_lines_are_printed_to_standard_error_by_default(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = small.with_settings(epochs=1).model_dump()
@@ -225,21 +233,21 @@ def test_lines_for_people_go_to_standard_error_unless_a_say_is_given(
     assert "Epoch 1/1" in err
 
 
-def test_a_photo_that_vanishes_while_it_trains_is_replaced_and_named_at_the_end(
+def test_a_photo_removed_during_training_is_replaced_and_named_in_the_result(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder, said = photo_folder(train=40, test=4), []
+    folder, lines = photo_folder(train=40, test=4), []
     recipe = reslab.Recipe(epochs=2, size=16, resize=20, cache=False, precision="fp32")
     run = start_run(
-        folder, "cifar_resnet20", recipe, weights=None, run=tmp_path / "run", progress=False, say=said.append
+        folder, "cifar_resnet20", recipe, weights=None, run=tmp_path / "run", progress=False, say=lines.append
     )
     gone = run.photos.train[5].path
-    for epoch in train_epochs(run, progress=False, say=said.append):
+    for epoch in train_epochs(run, progress=False, say=lines.append):
         if epoch.epoch == 1:
             (folder / gone).unlink()
     assert run.result is not None
     assert [row["path"] for row in run.result["replaced"]] == [gone]
-    assert any(gone in line and "another was used in its place" in line for line in said)
+    assert any(gone in line and "another was used in its place" in line for line in lines)
 
 
 BROKEN = {"train/red/a.jpg", "val/blue/b.jpg", "test/red/c.jpg"}
@@ -254,13 +262,13 @@ def spoiled(photo_folder: Callable[..., Path]) -> Path:
     return folder
 
 
-def test_photos_that_cannot_be_read_are_left_out_before_the_first_epoch_and_said_at_both_ends(
+def test_unreadable_photos_are_skipped_and_named_at_the_start_and_the_end(
     spoiled: Path, small: Recipe, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    place, say = tmp_path / "run", said.append
+    lines: list[str] = []
+    place, say = tmp_path / "run", lines.append
     run = start_run(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=say)
-    (warning,) = [text for text in said if text.startswith("WARNING")]
+    (warning,) = [text for text in lines if text.startswith("WARNING")]
     assert "skipping 3 of 37 photos that cannot be read: 1 of train, 1 of val, 1 of test" in warning
     assert f"list every skipped photo: reslab check {spoiled}" in warning
     listed = (place / "photos.jsonl").read_text().splitlines()[1:]
@@ -269,49 +277,47 @@ def test_photos_that_cannot_be_read_are_left_out_before_the_first_epoch_and_said
     assert run.skipped.counts == {"train": 1, "val": 1, "test": 1}
     assert run.skipped.reasons.keys() == BROKEN
     list(train_epochs(run, progress=False, say=say))
-    assert "skipped 3 photos that could not be read: 1 of train, 1 of val, 1 of test" in said
+    assert "skipped 3 photos that could not be read: 1 of train, 1 of val, 1 of test" in lines
     assert run.result is not None
     assert run.result["skipped"] == run.about["skipped"] == run.skipped.as_json()
     assert run.result["test_unread"] == 0
-    assert any("over 8 photos (epoch" in text for text in said)
+    assert any("over 8 photos (epoch" in text for text in lines)
 
 
-def test_who_goes_on_without_them_decodes_none_again_and_has_nothing_to_add(
+def test_a_resumed_run_does_not_decode_skipped_photos_again(
     spoiled: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    place, say = tmp_path / "run", said.append
+    lines: list[str] = []
+    place, say = tmp_path / "run", lines.append
     run = start_run(spoiled, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
-    stream = train_epochs(run, progress=False, say=say)
-    next(stream)
-    stream.close()
+    epochs = train_epochs(run, progress=False, say=say)
+    next(epochs)
+    epochs.close()
     for path in BROKEN:
         os.utime(spoiled / path, (4e9, 4e9))
     monkeypatch.setattr(PixelFiles, "read", lambda *_: pytest.fail("decoded again"))
     list(train_epochs(run, progress=False, say=say))
     assert run.state == "finished"
-    assert not [text for text in said if "added" in text or "WARNING" in text]
+    assert not [text for text in lines if "added" in text or "WARNING" in text]
 
 
-def test_a_photo_that_is_gone_when_it_is_tested_is_counted_and_said(
+def test_a_photo_removed_before_the_test_is_counted_in_the_result(
     photo_folder: Callable[..., Path], small: Recipe, tmp_path: Path
 ) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     folder, place = photo_folder(train=20, test=8), tmp_path / "run"
     run = start_run(folder, "cifar_resnet20", small, weights=None, run=place, progress=False, say=str)
     gone = folder / run.photos.test[3].path
-    for epoch in train_epochs(run, progress=False, say=said.append):
+    for epoch in train_epochs(run, progress=False, say=lines.append):
         if epoch.epoch == 2:
             gone.unlink()
-    assert any(f"over 7 photos; 1 could not be read: {gone}: there is no photo" in text for text in said)
+    assert any(f"over 7 photos; 1 could not be read: {gone}: there is no photo" in text for text in lines)
     assert run.result is not None
     assert run.result["test_unread"] == 1
 
 
 @pytest.mark.parametrize("value", [[], {"splits": {"all": 1}, "first": []}, {"splits": {}, "first": [1]}])
-def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
-    value: object, finished: Run, tmp_path: Path
-) -> None:
+def test_an_invalid_list_of_skipped_photos_is_refused(value: object, finished: Run, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     about = json.loads((folder / "run.json").read_text()) | {"skipped": value}
     del about["checksum"]
@@ -320,52 +326,52 @@ def test_a_run_that_does_not_say_properly_what_was_left_out_is_answered(
         _ = Run(folder).skipped
 
 
-def test_a_run_of_a_given_time_ends_resumes_and_counts_its_own_epochs(
+def test_a_run_with_a_time_can_be_resumed_and_counts_its_epochs(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
-    said: list[str] = []
+    lines: list[str] = []
     run = start_run(
         photo_folder(train=40, test=4), "cifar_resnet20", recipe,
-        weights=None, run=tmp_path / "run", progress=False, say=said.append,
+        weights=None, run=tmp_path / "run", progress=False, say=lines.append,
     )  # fmt: skip
     assert (run.recipe.time, run.epochs) == ("15s", 0)
-    assert any("about 15 s in all, by this measurement" in line for line in said)
-    stream = train_epochs(run, progress=False, say=said.append)
-    first = next(stream)
-    stream.close()  # as a kill would: what was done stays done
+    assert any("about 15 s in total, estimated" in line for line in lines)
+    epochs = train_epochs(run, progress=False, say=lines.append)
+    first = next(epochs)
+    epochs.close()  # as a kill would
     assert run.epochs == first.epochs > 1
-    rest = list(train_epochs(run, progress=False, say=said.append))
+    rest = list(train_epochs(run, progress=False, say=lines.append))
     assert [epoch.epoch for epoch in rest] == list(range(2, len(run.rows) + 1))
     assert run.result is not None
     assert run.result["epochs"] == run.epochs == len(run.rows) > 1
     assert f"finished, {run.epochs}/{run.epochs} epochs" in str(run)
 
 
-def test_a_time_that_is_over_before_the_first_epoch_is_an_answer_and_leaves_nothing(
+def test_a_time_too_short_for_an_epoch_raises_an_error_and_writes_nothing(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     recipe = reslab.Recipe(time="15s", size=16, resize=20, precision="fp32")
     with pytest.raises(RecipeError, match="time: 0 s are left for training, and an epoch takes"):
         start_run(
             photo_folder(train=20), "cifar_resnet20", recipe, weights=None, run=tmp_path / "run",
-            progress=False, say=str, began=time.monotonic() - 1e6,
+            progress=False, say=str, started=time.monotonic() - 1e6,
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("zero", [True, False])
-def test_a_recipe_may_have_the_blocks_of_a_named_network_begin_as_the_identity(zero: bool) -> None:
+def test_zero_init_residual_sets_the_last_norm_of_each_block_to_zero(zero: bool) -> None:
     network = build_network(NetworkSpec("cifar_resnet20", 2, 3), Recipe(zero_init_residual=zero))
     last_norms = [block.bn2.weight for stage in (network.layer1, network.layer3) for block in stage]
     assert [not weight.any() for weight in last_norms] == [zero] * 6
 
 
-def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
+def test_a_short_time_is_reported_if_it_does_not_allow_the_image_size(
     photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Picky(torch.nn.Module):
-        """Refuses the pictures of 72 pixels that a short time would have."""
+        """A network that refuses the images of 72 pixels of a short time."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -378,18 +384,18 @@ def test_a_short_time_says_so_where_it_does_not_reach_the_size_asked_for(
 
     monkeypatch.setattr("reslab.training.epoch_plan.MIN_EPOCHS_IN_TIME", 1e9)  # no time is long enough
     monkeypatch.setattr("reslab.training.time_budget.FINISHING_S", 0.5)
-    recipe, said = reslab.Recipe(time="9s", size=128, precision="fp32"), []
+    recipe, lines = reslab.Recipe(time="9s", size=128, precision="fp32"), []
     run = reslab.train(
         photo_folder(train=40, test=4), Picky(), recipe, run=tmp_path / "run", progress=False,
-        say=said.append,
+        say=lines.append,
     )  # fmt: skip
-    assert any(", for 128 px the time is too short; about 9 s in all" in line for line in said)
+    assert any("(the time is too short for 128 px); about 9 s in total" in line for line in lines)
     assert {row["size"] for row in run.rows} <= {32, 48, 64}
     assert run.result is not None
     assert run.result["test_accuracy"] is not None
 
 
-def test_frozen_parts_without_weights_are_warned_of(
+def test_frozen_parts_with_random_weights_give_a_warning(
     photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
 ) -> None:
     photos, recipe = photo_folder(train=20, test=4), small.with_settings(freeze=("conv1", "layer1"))
@@ -398,33 +404,33 @@ def test_frozen_parts_without_weights_are_warned_of(
     torch.save({k: v for k, v in state.items() if not k.startswith("layer1.2.")}, tmp_path / "part.pth")
     warned = {}
     for weights in (None, "part.pth", "whole.pth"):
-        said: list[str] = []
+        lines: list[str] = []
         given = None if weights is None else tmp_path / weights
         start_run(
             photos, "cifar_resnet20", recipe,
-            weights=given, run=tmp_path / f"run {weights}", progress=False, say=said.append,
+            weights=given, run=tmp_path / f"run {weights}", progress=False, say=lines.append,
         )  # fmt: skip
-        warned[weights] = [line for line in said if "frozen at random weights" in line]
+        warned[weights] = [line for line in lines if "frozen at random weights" in line]
     assert ": conv1, layer1; give --weights" in warned[None][0]
     assert ": layer1; give --weights" in warned["part.pth"][0]
     assert warned["whole.pth"] == []
 
 
-def test_settings_of_networks_by_name_are_said_to_be_of_no_use_to_ones_own(
+def test_settings_that_do_not_apply_to_a_custom_network_give_a_warning(
     photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
 ) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     start_run(
         photo_folder(train=20), reslab.cifar_resnet20(num_classes=2), small.with_settings(stem="small"),
-        weights=None, run=tmp_path / "run", progress=False, say=said.append,
+        weights=None, run=tmp_path / "run", progress=False, say=lines.append,
     )  # fmt: skip
-    assert any("stem and zero_init_residual are for networks made by name" in line for line in said)
+    assert any("stem and zero_init_residual are ignored" in line for line in lines)
 
 
-def test_two_runs_of_the_same_second_get_two_folders(
+def test_two_runs_started_in_the_same_second_get_two_folders(
     photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other takes the name after ours was chosen, as if it had been begun in the same second."""
+    """The other run takes the name after it was chosen."""
     from reslab.training.runs import start as module
 
     photos, write, taken = photo_folder(train=20), module._write, []
@@ -444,7 +450,7 @@ def test_two_runs_of_the_same_second_get_two_folders(
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
-def test_an_epoch_whose_checkpoint_was_lost_counts_where_no_time_is_left_to_do_it_again(
+def test_an_epoch_without_checkpoint_counts_if_no_time_is_left_to_repeat_it(
     photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = reslab.Recipe(time="60s", size=16, resize=20, precision="fp32")
@@ -452,12 +458,14 @@ def test_an_epoch_whose_checkpoint_was_lost_counts_where_no_time_is_left_to_do_i
         photo_folder(train=40, test=4), "cifar_resnet20", recipe,
         weights=None, run=tmp_path / "run", progress=False, say=str,
     )  # fmt: skip
-    stream = train_epochs(run, progress=False, say=str)
-    next(stream)
-    before = (run.folder / "checkpoint").read_bytes()
-    next(stream)
-    stream.close()
-    (run.folder / "checkpoint").write_bytes(before)  # killed after the second row and before its checkpoint
+    epochs = train_epochs(run, progress=False, say=str)
+    next(epochs)
+    before = (run.folder / "checkpoint.safetensors").read_bytes()
+    next(epochs)
+    epochs.close()
+    (run.folder / "checkpoint.safetensors").write_bytes(
+        before
+    )  # killed after the second row and before its checkpoint
     monkeypatch.setattr("reslab.training.epoch_plan.MIN_EPOCH_FRACTION", 1e9)
     assert list(train_epochs(run, progress=False, say=str)) == []
     assert run.state == "finished"

@@ -1,4 +1,4 @@
-"""What a figure is worth: the reader is told when the network has seen the photos."""
+"""Photos to evaluate a run on, with a note if they were used in its training."""
 
 import shutil
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from reslab import Recipe, Run
 from reslab.training.runs.train_overlap import evaluation_photos
 
 
-def test_the_folder_of_a_run_means_its_own_test_split(finished: Run) -> None:
+def test_the_folder_of_a_run_stands_for_its_own_test_split(finished: Run) -> None:
     folder = finished.photos.folder
     for model in (finished.folder, finished.folder / "model.safetensors"):
         assert evaluation_photos(model, folder) == (finished.photos, ["the run's own test split: 8 photos"])
 
 
-def test_without_a_test_split_the_reader_is_told_that_val_chose(
+def test_without_a_test_split_a_note_says_that_val_chose_the_epoch(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = photo_folder(train=10)
@@ -23,10 +23,10 @@ def test_without_a_test_split_the_reader_is_told_that_val_chose(
     run = reslab.train(folder, "cifar_resnet20", recipe, run=tmp_path / "run", progress=False, say=str)
     photos, notes = evaluation_photos(run.folder, folder)
     assert photos == run.photos
-    assert notes == ["the run has no test split; this is val, which chose the epoch: expect a little less"]
+    assert notes == ["the run has no test split; val chose the epoch, so expect slightly less"]
 
 
-def test_photos_that_were_trained_on_are_counted_under_any_name(finished: Run, tmp_path: Path) -> None:
+def test_training_photos_are_counted_under_any_name(finished: Run, tmp_path: Path) -> None:
     photos = finished.photos
     assert evaluation_photos(finished.folder, photos.folder / "test") == (photos.folder / "test", [])
     other = Path(shutil.copytree(photos.folder / "test", tmp_path / "other"))
@@ -34,12 +34,10 @@ def test_photos_that_were_trained_on_are_counted_under_any_name(finished: Run, t
         shutil.copy(photos.path(photo), other / "red" / f"renamed-{Path(photo.path).name}")
     chosen, notes = evaluation_photos(finished.folder, other)
     assert chosen == other
-    assert notes == [
-        "2 of these 10 photos had a part in the training: the figure below measures memory as well"
-    ]
+    assert notes == ["2 of these 10 photos were used in the training of this run: the accuracy is too high"]
 
 
-def test_what_a_run_left_out_is_no_other_folder_and_is_said(
+def test_skipped_photos_do_not_make_it_another_folder(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = photo_folder(train=20, test=8)
@@ -57,10 +55,12 @@ def test_what_a_run_left_out_is_no_other_folder_and_is_said(
     for source in (folder, tmp_path / "list.jsonl"):
         photos, notes = evaluation_photos(run.folder, source)
         assert photos == run.photos
-        assert notes == ["the run's own test split: 8 photos; 1 more could not be read when the run began"]
+        assert notes == [
+            "the run's own test split: 8 photos; 1 more could not be read at the start of the run"
+        ]
     assert evaluation_photos(run.folder, folder / "test") == (folder / "test", [])
 
 
-def test_a_model_file_alone_knows_no_photos(finished: Run, tmp_path: Path) -> None:
+def test_a_model_file_without_a_run_has_no_photos(finished: Run, tmp_path: Path) -> None:
     alone = shutil.copy(finished.folder / "model.safetensors", tmp_path / "alone.safetensors")
     assert evaluation_photos(Path(alone), finished.photos.folder) == (finished.photos.folder, [])

@@ -88,6 +88,8 @@ class Run:
         """Photos of the run in its splits. They may have changed or been removed since."""
         about, path = self.about, self.folder / "photos.jsonl"
         try:
+            if not os.path.isfile(path):  # opening a pipe would wait forever
+                raise PhotosError("it is missing or not a regular file")
             if about.get("photos_digest") not in (None, digest(path)):
                 raise PhotosError("it was changed after it was written")
             photos = Photos.load(path)
