@@ -29,12 +29,12 @@ def main() -> None:
 def page() -> str:
     """Return the page with its list of files renewed. The text above the list is written by hand."""
     text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    lines = ["```text", "src/reslab/"]
-    for path, depth in entries(SOURCES, 1):
-        name = f"{path.name}/" if path.is_dir() else path.name
-        entry = "  " * depth + name
-        lines.append(f"{entry:34}{first_line(path)}".rstrip())
-    return text + MARK + "\n".join([*lines, "```", ""])
+    lines = []
+    for path, depth in entries(SOURCES, 0):
+        phrase = first_line(path)
+        name = f"**{path.name}/**" if path.is_dir() else f"`{path.name}`"
+        lines.append(f"{'    ' * depth}- {name} {phrase}".rstrip())
+    return text + MARK + "\n".join([*lines, ""])
 
 
 def entries(folder: Path, depth: int) -> list[tuple[Path, int]]:
@@ -42,7 +42,7 @@ def entries(folder: Path, depth: int) -> list[tuple[Path, int]]:
     found: list[tuple[Path, int]] = []
     visible = (p for p in folder.iterdir() if not p.name.startswith("__") or p.name == "__main__.py")
     for path in sorted(visible, key=lambda p: (p.is_dir(), p.name)):
-        if path.is_dir():
+        if (path / "__init__.py").is_file():
             found += [(path, depth), *entries(path, depth + 1)]
         elif path.suffix == ".py":
             found.append((path, depth))
@@ -50,10 +50,8 @@ def entries(folder: Path, depth: int) -> list[tuple[Path, int]]:
 
 
 def first_line(path: Path) -> str:
-    """First line of a module's or a package's docstring; empty for a folder that holds no package."""
+    """First line of a module's or a package's docstring."""
     file = path / "__init__.py" if path.is_dir() else path
-    if not file.is_file():
-        return ""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     return text.splitlines()[0].removesuffix(".") if text else ""
 

@@ -18,6 +18,7 @@ import doctest
 import io
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -155,3 +156,11 @@ def test_no_block_has_a_language_that_nobody_runs() -> None:
         f"{name(page)}: {language}" for page in PAGES for language in known
     }
     assert not odd
+
+
+def test_the_architecture_page_lists_the_files_as_they_are() -> None:
+    architecture = runpy.run_path(str(ROOT / "docs/architecture.py"))
+    assert architecture["PAGE"].read_text(encoding="utf-8") == architecture["page"](), (
+        "python docs/architecture.py"
+    )
+    assert architecture["PICTURE"].read_text(encoding="utf-8") == architecture["picture"]()

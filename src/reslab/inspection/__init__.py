@@ -1,1 +1,1 @@
-"""Networks taken apart: formulas, costs, receptive fields, comparison, gradient flow and drawings."""
+"""Networks taken apart: formulas, costs, receptive fields, comparison, drawings."""

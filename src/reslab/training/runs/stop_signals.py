@@ -13,7 +13,7 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Whether a signal has asked the run to stop."""
+    """Request of a signal to stop the run."""
 
     received: bool = False
 
