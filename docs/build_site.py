@@ -7,6 +7,7 @@ without a Chinese version is in English in both.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+
+import reslab
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "build/pages"
@@ -133,14 +136,27 @@ def with_site_links(text: str, source: str, page: str, folder: Path, pages: dict
 
 
 def api_page() -> str:
-    """Reference of every public name, by the room that defines it."""
+    """Return the reference of every public name, by the room that defines it."""
     stub = (ROOT / "src/reslab/__init__.pyi").read_text(encoding="utf-8")
     names = re.findall(r"^from \.(\S+) import (\w+) as", stub, re.MULTILINE)
+    family = reslab.list_networks()  # made from a table, which a reader of the source cannot see through
     lines = ["# API", "", "Every name is imported from `reslab`: `from reslab import resnet18`."]
-    for heading, room in API.items():
-        lines += ["", f"## {heading}"]
-        lines += [f"\n::: reslab.{module}.{name}" for module, name in names if f"{module}.".startswith(room)]
+    for heading, start in API.items():
+        lines += ["", f"## {heading}", ""]
+        here = [(module, name) for module, name in names if f"{module}.".startswith(start)]
+        lines += [f"::: reslab.{module}.{name}\n" for module, name in here if name not in family]
+        lines += [_family_entry(name) for _, name in here if name in family]
     return "\n".join(lines) + "\n"
+
+
+def _family_entry(name: str) -> str:
+    """Return the entry of resnet18 or another function of the family."""
+    function = getattr(reslab, name)
+    first = inspect.getdoc(function).splitlines()[0]
+    arguments = "Arguments and errors: those of [create_resnet][reslab.networks.resnet.create_resnet]."
+    defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    shown = ", ".join(f"{k}={getattr(v, '__name__', repr(v))}" for k, v in defaults.items() if k != "block")
+    return f"### `{name}`\n\n```python\n{name}({shown}, block=...)\n```\n\n{first} {arguments}\n"
 
 
 if __name__ == "__main__":
