@@ -38,10 +38,12 @@ with atheris.instrument_imports(include=["PIL", "reslab", "pillow_heif", "tomlli
     from reslab.errors import ClassifierError, PhotosError, RecipeError, RunError, WeightsError
     from reslab.evaluation.model_file import read_model
     from reslab.networks.weights.files import read_safetensors_header, read_weights
-    from reslab.photos.decoding.decode import decode
     from reslab.photos.checking.fix import fix
+    from reslab.photos.decoding.decode import decode
     from reslab.photos.folder import list_file
-    from reslab.training.runs.checkpoint_schema import read_averages, read_content, read_place, read_rates
+    from reslab.training.runs import checkpoint as checkpoints
+    from reslab.training.runs.checkpoint_schema import optimizer_state, restore_time_budget
+    from reslab.untrusted import read_json
 
 DATA = 64  # bytes of numbers behind a header
 SCRATCH = Path(tempfile.mkdtemp(prefix="reslab-atheris-"))
@@ -109,16 +111,16 @@ def run(content: bytes) -> None:
 
 
 def checkpoint(content: bytes) -> None:
-    path = SCRATCH / "checkpoint"
-    path.write_bytes(_archive(content))
-    try:
-        saved = read_content(path)
-    except Exception:  # noqa: BLE001  a dozen, all answered by its caller
-        return
-    with contextlib.suppress(ValueError):
-        read_place(saved, Recipe())
-        read_rates(saved["optimizer"], 1)
-        read_averages(saved["optimizer"], "sgd", [torch.zeros(4)])
+    """A header with a checksum that matches."""
+    with contextlib.suppress(ValueError, RecursionError):
+        header = read_json(content)
+        if isinstance(header, dict):
+            checkpoints.write(SCRATCH, header, {"optimizer.0.momentum_buffer": torch.zeros(4)})
+    with contextlib.suppress(RunError, ValueError):
+        found, tensors = checkpoints.read(SCRATCH)
+        restore_time_budget(found, Recipe(), 0.0)
+        averages = {name.removeprefix("optimizer."): tensor for name, tensor in tensors.items()}
+        optimizer_state(averages, "sgd", [torch.zeros(4)])
 
 
 def _archive(program: bytes) -> bytes:
@@ -220,19 +222,14 @@ def _runs() -> Iterable[bytes]:
 
 
 def _checkpoints() -> Iterable[bytes]:
-    leg = {"size": 32, "steps": 4, "start": 0.0, "end": 1.0, "epochs": 1, "seconds": 0.0}
+    plan = {"size": 32, "steps": 4, "start": 0.0, "end": 1.0, "epochs": 1, "seconds": 0.0}
     row = {"epoch": 1, "epochs": 1, "size": 32, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}
     row |= {"seconds": 1.0, "learning_rate": 0.1, "images_per_second": 9.0}
-    place = {"epoch": 1, "step": 1, "images": 8, "loss_sum": 1.0, "seconds": 1.0}
-    yield _program(
-        {"version": 2, "network": {"weight": torch.zeros(16)}, "average": None, "leg": leg, "past": [leg]}
-        | {
-            "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(4)}}, "param_groups": [{"lr": 0.1}]},
-            "epochs": [row],
-        }
-        | {"replacements": {"in_epoch": 0, "total": 1, "reasons": {"a.jpg": "gone"}}, "clock": None}
-        | place
-    )
+    header = {"version": 3, "epoch": 1, "step": 1, "images": 8, "loss_sum": 1.0, "seconds": 1.0}
+    header |= {"learning_rates": [0.1], "plan": plan, "past_epochs": [plan], "epochs": [row]}
+    header |= {"replacements": {"in_epoch": 0, "total": 1, "reasons": {"a.jpg": "gone"}}}
+    yield json.dumps(header | {"time_budget": None}).encode()
+    yield json.dumps(header | {"time_budget": {"spent": 1.0, "reserve": 1.0, "costs": {"32": 1.0}}}).encode()
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterable[bytes]]]] = {

@@ -112,7 +112,7 @@ def prepare(
     )
     val = Batches(readable.val, pixels, preprocess, recipe.batch_size, workers=recipe.workers)
     if measured is None:
-        measured = measure_precision(network, name, recipe, preprocess, len(readable.train), device, say)
+        measured = measure_precision(network, recipe, len(readable.train), device, say)
     precision = parse_precision(measured.precision)
     precision.place(network, device)
     average = make_average(network, recipe.weight_averaging)

@@ -31,7 +31,7 @@ class PlanFields(Checked):
 
 
 class EpochFields(EpochRow):
-    """All fields of Epoch."""
+    """Fields of Epoch."""
 
     learning_rate: float
     images_per_second: float

@@ -129,7 +129,7 @@ def read_object(path: Path, model: type[Checked]) -> dict[str, Any]:
     """
     try:
         return _checked(read_text(path), model)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -153,7 +153,7 @@ def read_lines(path: Path, model: type[Checked]) -> Iterator[dict[str, Any]]:
         raise _unreadable(path, ValueError(f"after line {number:,} it is not UTF-8 text")) from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         line_number = f"line {number:,}: " if number else ""
         raise _unreadable(path, ValueError(f"{line_number}{explain(error)}")) from error
 
