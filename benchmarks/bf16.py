@@ -1,11 +1,11 @@
-"""Whether bf16 trains as well as fp32: the same seeds, photos and order in both, and their differences.
+"""Compare trainings in bf16 and fp32 with the same seeds, photos and order.
 
 python benchmarks/bf16.py FOLDER                 5 seeds, 3,000 photos at 48 pixels, 4 epochs, ResNet-18
 python benchmarks/bf16.py FOLDER --network cifar_resnet20 --seeds 3
 
-FOLDER is a photo folder, such as `reslab get` makes. Each seed has its own initialisation, order and crops,
-and both formats get the same of each. What is compared is the accuracy on validation after the last epoch, so
-that no choice between epochs flatters either. The interval is Student's, 95 %, over the seeds.
+FOLDER is a photo folder, such as `reslab get` makes. Each seed has its own initialization, order and crops,
+and both precisions use them. The measure is the validation accuracy after the last epoch, since choosing an
+epoch would favor one side by chance. The interval over the seeds is Student's, 95 %.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMATS = ("fp32+channels_last", "bf16+channels_last")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains both formats for every seed and prints pair by pair, then mean and interval."""
+    """Train in both precisions for every seed. Print each pair, then mean and interval."""
     from scipy.stats import t
 
     options = _parse(arguments)
@@ -63,7 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _train(options: argparse.Namespace, seed: int, precision: str) -> tuple[float, float]:
-    """(accuracy on validation, loss on train) of the last epoch."""
+    """Return (validation accuracy, training loss) of the last epoch."""
     recipe = reslab.Recipe(
         epochs=options.epochs, size=options.size, resize=options.size, progressive_resizing=False,
         batch_size=64,

@@ -1,11 +1,11 @@
-"""How fast `reslab check` is on many photos, what memory it takes, and whether it finds what was planted.
+"""Measure the speed and the memory of `reslab check` on many photos, and count the planted problems it finds.
 
     python benchmarks/check.py photos --count 100000
 
-Builds a folder of that many photos in a temporary place: hard links to the real ones, and where they do not
-suffice parts of them, mirrored or not, encoded anew. Into it go leaks (half of them byte for byte, half saved
-again at another size and quality) and contradictions, one of each in a hundred and in four hundred photos.
-Then it runs `reslab check` as a process of its own: on an empty cache, once more, and on the list of --fix.
+Builds a temporary folder of that many photos: hard links to the real ones, then crops of them, some
+mirrored, re-encoded. Adds leaks (half of them byte for byte, half saved at another size and quality) and
+contradictions: one of each per hundred and per four hundred photos. Then runs `reslab check` in its own
+process: with an empty cache, with the cache, and on the list of --fix.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Planted = dict[str, tuple[str, str]]  # {copy: (original, kind)}
 
 @dataclass(frozen=True)
 class Run:
-    """One process: its seconds, its largest memory in MB, and what it printed."""
+    """One process: its seconds, its peak memory in MB, and its output."""
 
     seconds: float
     memory: float
-    said: dict[str, Any]
+    output: dict[str, Any]
 
 
 def build(source: Path, folder: Path, count: int, draw: random.Random) -> Planted:
-    """Fills `folder` and returns what was planted."""
+    """Fill `folder`. Return the planted problems."""
     real = sorted(source.rglob("*.jpg"))
     draw.shuffle(real)
     train: list[Path] = []
@@ -87,7 +87,7 @@ def _link(photo: Path, path: Path) -> None:
 
 
 def _part(photo: Path, path: Path, number: int) -> None:
-    """Part `number` of a photo: a corner of it, larger or smaller, mirrored every other time."""
+    """Crop a corner of a photo. `number` decides its size and whether it is mirrored."""
     with Image.open(photo) as file:
         image = file.convert("RGB")
     share = 0.45 + 0.1 * (number // 8 % 4)
@@ -107,7 +107,7 @@ def _save_again(photo: Path, copy: Path, draw: random.Random) -> None:
 
 
 def check(folder: Path, cache: Path, *flags: str) -> Run:
-    """`reslab check` as a process of its own."""
+    """Run `reslab check` in its own process."""
     command = [sys.executable, "-m", "reslab", "check", str(folder), "--json", *flags]
     with tempfile.TemporaryFile() as out:
         started = time.perf_counter()
@@ -121,16 +121,15 @@ def check(folder: Path, cache: Path, *flags: str) -> Run:
         return Run(seconds, used.ru_maxrss / 1024, json.load(out))
 
 
-def judge(said: dict[str, Any], planted: Planted) -> tuple[int, list[dict[str, Any]]]:
-    """How many planted copies were found beside their original, and the leaks and contradictions that
-    nobody planted."""
-    told = {row["path"]: row for row in said["findings"] if row["kind"] in ("leak", "contradiction")}
+def judge(output: dict[str, Any], planted: Planted) -> tuple[int, list[dict[str, Any]]]:
+    """Count the planted copies that were found with their original, and those that were not planted."""
+    reported = {row["path"]: row for row in output["findings"] if row["kind"] in ("leak", "contradiction")}
     found = 0
     for copy, (original, kind) in planted.items():
-        sides = [told.get(copy, {}), told.get(original, {})]
+        sides = [reported.get(copy, {}), reported.get(original, {})]
         found += any(side.get("kind") == kind for side in sides)
     ours = {*planted, *(original for original, _ in planted.values())}
-    return found, [row for path, row in told.items() if path not in ours and row["other"] not in ours]
+    return found, [row for path, row in reported.items() if path not in ours and row["other"] not in ours]
 
 
 def main() -> None:
@@ -148,21 +147,19 @@ def main() -> None:
         first = check(place / "photos", place / "cache")
         second = check(place / "photos", place / "cache", "--fix", str(place / "list.jsonl"))
         third = check(place / "list.jsonl", place / "cache")
-    photos = first.said["photos"]
-    found, others = judge(first.said, planted)
+    photos = first.output["photos"]
+    found, others = judge(first.output, planted)
     print(f"first:   {first.seconds:.1f} s, {photos / first.seconds:,.0f} photos a second")
     print(f"second:  {second.seconds:.1f} s, {photos / second.seconds:,.0f} photos a second")
     each = 2**20 * (first.memory - few.memory) / photos
     print(
         f"memory:  {first.memory:.0f} MB at most, {few.memory:.0f} for 100 photos: {each:.0f} bytes a photo"
     )
-    print(
-        f"planted: {found:,} of {len(planted):,} found; {len(others):,} leaks and contradictions beside them:"
-    )
+    print(f"planted: {found:,} of {len(planted):,} found; {len(others):,} other leaks and contradictions:")
     for row in others[:20]:
         print(f"         {row['kind']} {row['path']}: {row['why']}")
-    spoils = "still something that spoils" if third.said["spoils_training"] else "nothing that spoils"
-    print(f"--fix:   {third.said['photos']:,} photos on the list, {spoils} a training among them")
+    spoils = "still a finding" if third.output["spoils_training"] else "no finding"
+    print(f"--fix:   {third.output['photos']:,} photos on the list, {spoils} that spoils a training")
 
 
 if __name__ == "__main__":

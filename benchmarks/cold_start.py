@@ -1,14 +1,14 @@
-"""How long a command takes from cold: reslab's beside those of its rivals, each in a new process.
+"""Measure the duration of commands from a cold start, for reslab and other tools, each in a new process.
 
 python benchmarks/cold_start.py                    7 rounds, about three minutes
 python benchmarks/cold_start.py --rounds 3
 python benchmarks/cold_start.py --model cats.safetensors --photo cat.jpg
 
-All commands in turns, round after round, after one round that only fills the disk's cache. The time is that
-from starting the process to its end, its output thrown away; median over the rounds, with the smallest and
-the largest beside it. A rival that is not installed beside reslab is left out, and said. Whether a command
-imported torch is looked at in a run of its own. Without --model, ResNet-18 with fresh weights is saved first,
-and predicts a photo that is drawn. `reslab runs` lists a small run that is made before.
+The commands take turns, round after round. A first round only fills the disk's cache. The time runs from
+the start of the process to its end, with its output discarded: median over the rounds, with the smallest
+and the largest. Tools that are not installed are skipped and named. Another run of each command finds out
+whether it imports torch. Without --model, a new ResNet-18 predicts a drawn photo. `reslab runs` lists a
+small run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ open(sys.argv[1], 'w').write(str('torch' in sys.modules))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures all commands in turns, prints a table, and says which targets are met."""
+    """Measure all commands in turns. Print a table, and whether each target is met."""
     options = _parse(arguments)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision") if _installed(name))
     python, load = sys.version.split()[0], os.getloadavg()[0]
@@ -109,14 +109,14 @@ def _installed(package: str) -> bool:
 
 
 def _reslab(arguments: list[str]) -> list[str]:
-    """The command as installed, or what it calls where only the package can be imported."""
+    """Return the installed command, or the same through `python -c` if there is none."""
     script = Path(sys.executable).parent / "reslab"
     start = [str(script)] if script.exists() else [sys.executable, "-c", START]
     return [*start, *arguments]
 
 
 def _model(folder: Path) -> Path:
-    """In a process of its own, so that this one stays small."""
+    """Save a model in another process, so that this one stays small."""
     path = folder / "model.safetensors"
     program = (
         "import sys, reslab; from reslab.networks.registry import NetworkSpec; from reslab.photos.loading"
@@ -129,7 +129,7 @@ def _model(folder: Path) -> Path:
 
 
 def _run(folder: Path, environment: dict[str, str]) -> None:
-    """One epoch on a few plain pictures, into runs/first."""
+    """Train one epoch on a few plain images, into runs/first."""
     from PIL import Image
 
     for number in range(40):
@@ -152,7 +152,7 @@ def _photo(folder: Path) -> Path:
 def _in_turns(
     commands: dict[str, list[str]], rounds: int, environment: dict[str, str], folder: Path
 ) -> dict[str, list[float]]:
-    """Seconds of each command in each round. Raises RuntimeError for one that fails."""
+    """Return the seconds of each command in each round. Raise RuntimeError if a command fails."""
     times: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():

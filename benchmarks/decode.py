@@ -1,12 +1,12 @@
-"""How fast photos come off the disk: reslab, which reads large JPEGs at reduced scale, and other ways.
+"""Compare the speed and the memory of decoding photos: reslab at reduced scale, Pillow, torchvision.
 
     python benchmarks/decode.py photos --megapixels 12 --size 224
 
-Each way takes every photo to uint8 pixels whose shorter side is what a network of `--size` pixels is given,
-on one core, in a process of its own; the ways take turns. Photos a second are of processor time, the memory
-is what the process has at its largest above what it had with everything imported. With `--megapixels` the
-photos are first enlarged to 4 x 3 of that many, with the noise of a sensor, as JPEGs of quality 90: they have
-no more detail than before, and the size and the cost of a phone's.
+Each method decodes every photo to uint8 pixels for a network of `--size` pixels, on one core and in its own
+process. The methods take turns. Photos per second count processor time. Memory is the peak above the
+process with everything imported. `--megapixels` first enlarges the photos to 4 x 3 of that many, with
+sensor noise, as JPEGs of quality 90: they have the size and the cost of a phone's photos, but no more
+detail than before.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from reslab.text import table
 Read = Callable[[Path], object]
 
 
-def reslab(look: Preprocess) -> Read:
-    return look.read
+def reslab(preprocess: Preprocess) -> Read:
+    return preprocess.read
 
 
-def reslab_at_full_scale(look: Preprocess) -> Read:
-    return lambda photo: look.shrink(decode(photo))
+def reslab_at_full_scale(preprocess: Preprocess) -> Read:
+    return lambda photo: preprocess.shrink(decode(photo))
 
 
-def pillow(look: Preprocess) -> Read:
+def pillow(preprocess: Preprocess) -> Read:
     def read(photo: Path) -> object:
         with Image.open(photo) as file:
             image = file.convert("RGB")
-        scale = look.resize / min(image.size)
+        scale = preprocess.resize / min(image.size)
         sides = (int(scale * image.width), int(scale * image.height))
         return np.array(image.resize(sides, Image.Resampling.BILINEAR))
 
     return read
 
 
-def torchvision_io(look: Preprocess) -> Read:
+def torchvision_io(preprocess: Preprocess) -> Read:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
     from torchvision.transforms import v2
 
     torch.set_num_threads(1)
-    resize = v2.Resize(look.resize, antialias=True)
+    resize = v2.Resize(preprocess.resize, antialias=True)
     return lambda photo: resize(decode_jpeg(read_file(str(photo)), ImageReadMode.RGB))
 
 
@@ -69,9 +69,9 @@ WAYS: dict[str, Callable[[Preprocess], Read]] = {
 
 
 def measure(way: str, size: int, photos: list[Path]) -> None:
-    """Prints seconds of processor time and MB of memory, as JSON."""
-    look = Preprocess(size=size, resize=round(size * 8 / 7))
-    read = WAYS[way](look)
+    """Print seconds of processor time and MB of memory as JSON."""
+    preprocess = Preprocess(size=size, resize=round(size * 8 / 7))
+    read = WAYS[way](preprocess)
     small = Path(photos[0]).with_name("small.jpg")
     if not small.exists():
         Image.new("RGB", (32, 32)).save(small)
@@ -85,7 +85,7 @@ def measure(way: str, size: int, photos: list[Path]) -> None:
 
 
 def largest() -> float:
-    """MB that this process has had."""
+    """Return the peak memory of this process in MB."""
     status = Path("/proc/self/status")
     text = status.read_text() if status.exists() else "VmHWM: 0 kB"
     return int(text[text.index("VmHWM:") + 6 :].split()[0]) / 1024
@@ -110,9 +110,9 @@ def prepare(folder: Path, count: int, megapixels: float, place: Path) -> list[Pa
 
 
 def differences(size: int, photos: list[Path]) -> tuple[float, int]:
-    """Mean and largest difference, in grey levels, of what is read and what would be at full scale."""
-    look = Preprocess(size=size, resize=round(size * 8 / 7))
-    off = [(look.read(photo).int() - look.shrink(decode(photo)).int()).abs() for photo in photos]
+    """Return the mean and the largest difference from the full scale, in gray levels."""
+    preprocess = Preprocess(size=size, resize=round(size * 8 / 7))
+    off = [(preprocess.read(photo).int() - preprocess.shrink(decode(photo)).int()).abs() for photo in photos]
     return statistics.fmean(each.float().mean().item() for each in off), max(int(each.max()) for each in off)
 
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30, help="how many of them [30]")
     parser.add_argument("--size", type=int, nargs="+", default=[128, 224], help="of the network [128 224]")
     parser.add_argument("--megapixels", type=float, default=0, help="enlarge them to so many [as they are]")
-    parser.add_argument("--rounds", type=int, default=3, help="the median of so many is told [3]")
+    parser.add_argument("--rounds", type=int, default=3, help="show the median of so many [3]")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.way:

@@ -1,12 +1,12 @@
-"""textbook_resnet18 on Fashion-MNIST, beside the figure that Dive into Deep Learning publishes for it.
+"""Train textbook_resnet18 on Fashion-MNIST and compare with the figure of Dive into Deep Learning.
 
 python benchmarks/fashion_mnist.py --source FOLDER    with the four published files in FOLDER, or
 python benchmarks/fashion_mnist.py                    which downloads them
 
-An hour or two on two CPU cores. Interrupted, it goes on where it was when it is called again. The book's
-recipe is followed (SGD 0.05, batches of 256, 96 x 96 pixels, ten epochs), its way of reporting is not: the
-book trains on all 60,000 pictures and validates on the test set; reslab keeps 6,000 of the 60,000 for
-validation, which chooses the epoch, and looks at the test set once.
+Takes an hour or two on two CPU cores. Called again after an interruption, it resumes. The recipe is the
+book's (SGD 0.05, batches of 256, 96 x 96 pixels, ten epochs), the figure is not: the book trains on all
+60,000 images and validates on the test set. reslab keeps 6,000 of the 60,000 for validation, chooses the
+epoch by it, and uses the test set once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ D2L = 0.893  # test accuracy; Zhang et al., Dive into Deep Learning, section 8.6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes the photo folder, trains or goes on, and prints both figures."""
+    """Make the photo folder, train or resume, and print both figures."""
     options = _parse(arguments)
     photos, folder = options.folder / "photos", options.folder / "run"
     if not photos.exists():
@@ -47,7 +47,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--source", type=Path, help="a folder with the four published files")
     parser.add_argument("--folder", type=Path, default=Path("fashion-mnist"), help="for photos and run")
-    parser.add_argument("--photos", type=int, help="at most so many of each split, for a quick look")
+    parser.add_argument("--photos", type=int, help="at most so many of each split, for a quick run")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--precision", default="auto")
@@ -59,7 +59,7 @@ def _say(text: str) -> None:
 
 
 def _subset(photos: reslab.Photos, most: int | None) -> reslab.Photos:
-    """At most so many photos of each split, evenly from all of it and so from all classes."""
+    """Return at most so many photos of each split, evenly from all classes."""
     if most is None:
         return photos
     removed = set[str]()
@@ -69,7 +69,7 @@ def _subset(photos: reslab.Photos, most: int | None) -> reslab.Photos:
 
 
 def report(run: reslab.Run) -> str:
-    """Both test accuracies with how each was come by; then machine, versions and duration."""
+    """Print both test accuracies and how they were obtained; then machine, versions and duration."""
     result, recipe, about = run.result, run.recipe, run.about
     assert result is not None, "the run is finished"
     machine = json.loads((run.folder / "environment.json").read_text())
@@ -77,9 +77,9 @@ def report(run: reslab.Run) -> str:
     low, high = result["test_interval"]
     epoch = f"epoch {result['best_epoch']} of {recipe.epochs}, chosen by validation on {val}"
     return (
-        f"reslab  test accuracy {result['test_accuracy']:.3f} [{low:.3f}, {high:.3f}] over {test} pictures;"
+        f"reslab  test accuracy {result['test_accuracy']:.3f} [{low:.3f}, {high:.3f}] over {test} images;"
         f" {train} to train, {epoch}\n"
-        f"d2l     test accuracy {D2L} over 10,000 pictures; 60,000 to train, after the tenth epoch\n"
+        f"d2l     test accuracy {D2L} over 10,000 images; 60,000 to train, after the tenth epoch\n"
         f"{recipe.size} x {recipe.size} pixels, precision {about['measured']['precision']},"
         f" {duration(run.seconds)} of training on {machine['device_name'] or _processor()}, {cores()} cores\n"
         f"reslab {machine['reslab']}, torch {machine['torch']}, torchvision {machine['torchvision']},"
@@ -88,7 +88,7 @@ def report(run: reslab.Run) -> str:
 
 
 def _processor() -> str:
-    """The processor's own name, where Linux tells it."""
+    """Return the processor's name where Linux gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -104,4 +104,4 @@ if __name__ == "__main__":
     except reslab.ReslabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; call it again to go on")
+        sys.exit("interrupted; run it again to resume")

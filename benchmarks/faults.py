@@ -1,10 +1,11 @@
-"""Lets every system call of a short training fail once, resumes it each time, and counts what it cost.
+"""Make every system call of a short training fail once, resume it each time, and count the losses.
 
     python benchmarks/faults.py [--every 1]
 
-Call N of open, write, fsync, rename and mkdir below the run and its cache fails with ENOSPC, EIO and EACCES,
-by a shim (tests/rough_machine.c; needs Linux and a C compiler). After each: an answer in words, no traceback,
-the checkpoint before it whole, and after `resume` every bit of the undisturbed run and nothing left behind.
+Call N of open, write, fsync, rename and mkdir in the run and its cache fails with ENOSPC, EIO and EACCES,
+by a shim (tests/rough_machine.c; needs Linux and a C compiler). After each: an error message without a
+traceback, the previous checkpoint whole, and after `resume` the weights of the undisturbed run and no
+temporary files.
 """
 
 from __future__ import annotations

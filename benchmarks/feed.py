@@ -1,20 +1,20 @@
-"""What feeding real photos costs: epochs on photos beside the same steps on random tensors in memory.
+"""Measure the cost of feeding real photos: epochs on photos against the same steps on random tensors.
 
 python benchmarks/feed.py FOLDER                       at 128, 96 and 64 pixels, 2,000 photos, 7 rounds
 python benchmarks/feed.py FOLDER --size 128 --photos 7200
-python benchmarks/feed.py FOLDER --workers 1           the workers to try beside 0; 2 if not said
-python benchmarks/feed.py FOLDER --work                by the CPU time of one thread: on a busy machine
+python benchmarks/feed.py FOLDER --workers 1           number of workers to compare with 0 [2]
+python benchmarks/feed.py FOLDER --work                by the CPU time of one thread, for a busy machine
 python benchmarks/feed.py FOLDER --no-decoding         without the cost of the first epoch
 
-FOLDER is a photo folder, such as `reslab get` makes. Whole epochs of reslab's own loop, with the optimizer of
-the recipe `fast` and the precision that `--precision auto` chooses, in turns and in alternating order: on
-tensors, on photos whose batches a thread makes, on photos with worker processes. The photos come from a cache
-that is built before; random crops and flips are made anew in every epoch. The tensors are a few batches made
-once, in the layout that the loop takes. A ratio is the median over the rounds of the ratios within a round,
-with the smallest and the largest beside it. The clock starts before the first batch is asked for, so what
-starting the workers costs is counted: in an epoch of all photos it weighs less than in these short ones.
+FOLDER is a photo folder, such as `reslab get` makes. Measured are whole epochs of reslab's own loop, with
+the optimizer of the recipe `fast` and the precision of `--precision auto`, in turns and in alternating
+order: on tensors, on photos with a thread that makes the batches, on photos with worker processes. The
+photos come from a cache that exists before; every epoch draws new crops and flips. The tensors are a few
+batches made once, in the layout of the loop. A ratio is the median over the rounds of the ratios within a
+round, with the smallest and the largest. The clock starts before the first batch, so it includes the start
+of the workers, which weighs less in an epoch of all photos.
 
-The first epoch's own cost, decoding every photo once and writing the cache, is shown apart.
+The cost of the first epoch, decoding every photo and writing the cache, is shown separately.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DIFFERENT = 4  # batches of random tensors that take turns: more would only fill
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures size by size, prints a table for each, and at the end whether the target is met."""
+    """Measure each size and print a table for it, then whether the target is met."""
     options = _parse(arguments)
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
     print(f"{processor_name()}, {cores()} cores, {threads} threads, load {load:.1f}")
@@ -69,14 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["XDG_CACHE_HOME"] = (
             folder  # a cache of its own: an empty one is what the first epoch finds
         )
-        look = recipe.preprocess(3)
+        preprocess = recipe.preprocess(3)
         started, before = time.perf_counter(), time.process_time()
-        pixels = open_pixels(photos.folder, train, look, progress=False)
+        pixels = open_pixels(photos.folder, train, preprocess, progress=False)
         if options.decoding:
             print(
                 _decoding(train, options.folder, time.perf_counter() - started, time.process_time() - before)
             )
-        batches = Batches(train, pixels, look, options.batch, augment=True, seed=0)
+        batches = Batches(train, pixels, preprocess, options.batch, augment=True, seed=0)
         for size in options.size or SIZES:
             answers.append(_at(size, batches, recipe, options))
     print("\n" + "\n".join(answers))
@@ -107,7 +107,7 @@ def _decoding(photos: Sequence[reslab.Photo], folder: Path, seconds: float, work
 
 @dataclass(frozen=True)
 class Tensors:
-    """Looks like Batches to the loop, and hands over what lies in memory."""
+    """Batches from tensors in memory, with the interface of Batches."""
 
     steps: Sequence[Batch]
 
@@ -115,12 +115,12 @@ class Tensors:
         return len(self.steps)
 
     def epoch(self, epoch: int = 0, first_step: int = 0, **_: Any) -> Iterator[Batch]:
-        """The same batches in every epoch."""
+        """Return the same batches in every epoch."""
         yield from self.steps[first_step:]
 
 
 def _at(size: int, batches: Batches, recipe: Recipe, options: argparse.Namespace) -> str:
-    """Measures and prints one size; what it says about the target."""
+    """Measure and print one size. Return the line about the target."""
     recipe = recipe.with_settings(size=size, progressive_resizing=False, epochs=10**5)
     network = reslab.resnet18(num_classes=2)
     measured = measure_precision(network, recipe.with_settings(epochs=12), 7200, CPU, lambda text: None)
@@ -159,7 +159,7 @@ def _at(size: int, batches: Batches, recipe: Recipe, options: argparse.Namespace
 
 
 def _tensors(size: int, batches: Batches, measured: MeasuredPrecision) -> Tensors:
-    """As many batches as the photos make, of the same lengths."""
+    """Return as many batches as the photos make, of the same lengths."""
     precision = parse_precision(measured.precision)
     made = [
         precision.place_images(torch.randn(batches.batch_size, 3, size, size), CPU) for _ in range(DIFFERENT)
@@ -177,7 +177,7 @@ def _tensors(size: int, batches: Batches, measured: MeasuredPrecision) -> Tensor
 
 
 def _training(feed: Any, recipe: Recipe, measured: MeasuredPrecision) -> Iterator[Any]:
-    """The events of a training without end, which validates nothing."""
+    """Yield the steps of a training without end and without validation."""
     torch.manual_seed(0)
     network: nn.Module = reslab.resnet18(num_classes=2)
     precision = parse_precision(measured.precision)
@@ -189,7 +189,7 @@ def _training(feed: Any, recipe: Recipe, measured: MeasuredPrecision) -> Iterato
 
 
 def _alone(batches: Batches, size: int) -> float:
-    """Seconds of CPU time that a photo's share of a batch takes, nothing else going on."""
+    """Return the seconds of CPU time per photo for making a batch."""
     before = time.process_time()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

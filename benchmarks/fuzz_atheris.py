@@ -1,13 +1,13 @@
-"""atheris, which looks for ways through the code, on all that reads what strangers wrote.
+"""Fuzz everything that reads untrusted files with atheris, guided by coverage.
 
     python benchmarks/fuzz_atheris.py decoder FOLDER -max_total_time=180
 
-Only answers may come out, in less than 10 s and 2 GB. Targets: decoder (photos), safetensors (the header of
-a file of tensors), pickle (of a .pth file), model (what a model file says of itself), check-list (a list of
-photos), recipe (JSON and TOML), run (every JSON of a run folder), checkpoint. FOLDER takes what it learns,
-begun with whole files; further arguments are libFuzzer's. Where a file has lengths and checksums, they are
-put right around what is changed, and in JSON every other change is one of a value. The C libraries below are
-not instrumented, but what they do wrong still ends the process.
+Only results and ReslabErrors may come out, within 10 s and 2 GB. Targets: decoder (photos), safetensors
+(the header of a file of tensors), pickle (of a .pth file), model (the header of a model file), check-list
+(a list of photos), recipe (JSON and TOML), run (every JSON of a run folder), checkpoint. FOLDER keeps the
+corpus and starts with whole files; further arguments are libFuzzer's. Lengths and checksums in a file are
+corrected after a change, and every other change of a JSON is one of a value. The C libraries below are not
+instrumented, but their crashes still end the process.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def decoder(content: bytes) -> None:
 
 
 def safetensors(content: bytes) -> None:
-    """A file whose header is valid is read, and its tensors have the shapes of the header."""
+    """A file with a valid header is read, and its tensors have the shapes of the header."""
     path = SCRATCH / "file.safetensors"
     path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(DATA))
     with contextlib.suppress(ValueError, WeightsError):
@@ -66,7 +66,7 @@ def safetensors(content: bytes) -> None:
 
 
 def pickled(content: bytes) -> None:
-    """The program in an archive with numbers beside it; or, by its first bytes, a file before torch 1.6."""
+    """The pickle of an archive with numbers; or, by its first bytes, a file from before torch 1.6."""
     path = SCRATCH / "file.pth"
     path.write_bytes(content if content[:4] == b"\x80\x02\x8a\n" else _archive(content))
     with contextlib.suppress(WeightsError):
@@ -245,7 +245,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterable[bytes]]]
 
 
 def changed(content: bytes, most: int, seed: int) -> bytes:
-    """Bytes by libFuzzer; every other time, in JSON, a value in one of its lines, which stays JSON."""
+    """Return bytes changed by libFuzzer; every other time, in JSON, a changed value in one of its lines."""
     draw = random.Random(seed)
     lines = content.splitlines()
     if lines and draw.random() < 0.5:

@@ -1,11 +1,12 @@
-"""Damaged model and weights files: refused in words or, bit for bit, the file that was saved.
+"""Load damaged model and weights files: each must be refused with an error or give the saved tensors.
 
     python benchmarks/fuzz_models.py 20000
 
-Each file is damaged as its number says: bits, bytes, cuts, the length and the JSON of the header, offsets,
-shapes, tensors too many and too few, numbers that are none, other networks, classes, sizes and versions; of
-.pth files the bytes of the archive. Anything but an equal file or a ReslabError naming the file, more than
-5 s of processor time, or more than 1 GiB above the start is a failure, and the exit code 1.
+The number of a file decides its damage: flipped bits, bytes, cuts, the length and the JSON of the header,
+offsets, shapes, extra and missing tensors, NaN and infinity, other networks, classes, sizes and versions;
+in .pth files the bytes of the archive. A failure is anything but an equal file or a ReslabError that names
+the file, more than 5 s of processor time, or more than 1 GiB above the start. With failures the exit code
+is 1.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ NAMES = (
 
 
 def main() -> int:
-    """Prints the outcomes as a table or JSON."""
+    """Print the outcomes as a table or JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,7 +74,7 @@ def main() -> int:
 
 
 def fuzz(numbers: range) -> dict[str, Any]:
-    """What became of each."""
+    """Return the outcomes by kind of file."""
     outcomes: collections.Counter[tuple[str, str]] = collections.Counter()
     failures, slowest, largest = [], (0.0, -1), (0.0, -1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,15 +119,15 @@ def fuzz(numbers: range) -> dict[str, Any]:
 def _whole(folder: Path) -> tuple[bytes, bytes]:
     torch.manual_seed(0)
     spec = NetworkSpec("cifar_resnet20", 3, 3)
-    network, look = spec.build(), Preprocess(size=32, resize=36)
-    classifier = reslab.Classifier(network, ("cat", "dog", "狗"), look, spec, 1.5, {"epoch": 3})
+    network, preprocess = spec.build(), Preprocess(size=32, resize=36)
+    classifier = reslab.Classifier(network, ("cat", "dog", "狗"), preprocess, spec, 1.5, {"epoch": 3})
     classifier.save(folder / "model.safetensors")
     torch.save(network.state_dict(), folder / "weights.pth")
     return (folder / "model.safetensors").read_bytes(), (folder / "weights.pth").read_bytes()
 
 
 def _seen(path: Path) -> tuple[Any, ...]:
-    """What a file says, as it is used."""
+    """Return the content of a file as it is used."""
     if path.suffix == ".pth":
         return (read_weights(path),)
     made = reslab.Classifier.load(path, device="cpu")
@@ -165,7 +166,7 @@ def _append(content: bytes, draw: random.Random) -> bytes:
 
 
 def _place(content: bytes, draw: random.Random) -> int:
-    """Anywhere; often at one of the ends, where the heads and the lists are."""
+    """Return a random place; often near an end, where headers and lists are."""
     near = min(len(content), 4096)
     return draw.choice(
         (draw.randrange(len(content)), draw.randrange(near), len(content) - 1 - draw.randrange(near))
@@ -173,7 +174,7 @@ def _place(content: bytes, draw: random.Random) -> int:
 
 
 def _header(content: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
-    """The file with its header changed and its length put right."""
+    """Change the header of the file and correct its length."""
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
     change(header)
@@ -186,7 +187,7 @@ def _length(content: bytes, draw: random.Random) -> bytes:
 
 
 def _tensor(content: bytes, draw: random.Random) -> bytes:
-    """Offsets, shape, type or name of one tensor."""
+    """Change offsets, shape, type or name of a tensor."""
 
     def change(header: dict[str, Any]) -> None:
         name = draw.choice([name for name in header if name != "__metadata__"])
@@ -210,7 +211,7 @@ def _tensor(content: bytes, draw: random.Random) -> bytes:
 
 
 def _said(content: bytes, draw: random.Random) -> bytes:
-    """A field of what the model says of itself."""
+    """Change a field of the model's header."""
 
     def change(header: dict[str, Any]) -> None:
         said = json.loads(header["__metadata__"]["reslab"])
@@ -233,7 +234,7 @@ def _said(content: bytes, draw: random.Random) -> bytes:
 
 
 def _numbers(content: bytes, draw: random.Random) -> bytes:
-    """NaN and infinity among the weights."""
+    """Put NaN and infinity among the weights."""
     length = struct.unpack("<Q", content[:8])[0]
     place = 8 + length + 4 * draw.randrange((len(content) - 8 - length) // 4)
     return (
@@ -248,7 +249,7 @@ def _nested(content: bytes, draw: random.Random) -> bytes:
 
 
 def _pickled(content: bytes, draw: random.Random) -> bytes:
-    """A pickle in its place, that would call something."""
+    """Replace the file by a pickle that would call something."""
     import pickle
 
     class Calls:

@@ -1,11 +1,11 @@
-"""Damaged photos through everything that decodes: a picture or an answer, soon, and in little memory.
+"""Decode damaged photos: each must give an image or an error, quickly and in little memory.
 
     python benchmarks/fuzz_photos.py 20000
 
-Each photo is damaged as its number says, written to a file, decoded as a training would, looked at as check
-would, and decoded once more with what is there of it kept. Counted are the outcomes by format and by the
-error that Pillow raised; anything but a picture or a PhotosError, a check that says otherwise, more than 5 s
-of processor time, or more than 1 GiB above the start is a failure, and the exit code 1.
+The number of a photo decides its damage. It is written to a file, decoded as in a training, checked as by
+`reslab check`, and decoded again with --truncated keep. The outcomes are counted by format and by Pillow's
+error. A failure is anything but an image or a PhotosError, a check that disagrees, more than 5 s of
+processor time, or more than 1 GiB above the start. With failures the exit code is 1.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def fuzz(numbers: range, keep: Path | None) -> dict[str, Any]:
 
 
 def _verdicts(path: Path, content: bytes) -> Iterator[str]:
-    """What a training, a check and a training that keeps truncated photos make of it."""
+    """Return the results of a training, a check and a training that keeps truncated photos."""
     path.write_bytes(content)
     yield _outcome(path, "refuse")
     yield compute_stats(path).problem
@@ -107,7 +107,7 @@ def _outcome(path: Path, truncated: Any) -> str:
 
 
 def memory(reset: bool) -> float:
-    """MiB of this process at its largest since the last reset; Linux alone tells, elsewhere 0."""
+    """Return the peak memory in MiB since the last reset; 0 on systems other than Linux."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         if reset:

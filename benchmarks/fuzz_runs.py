@@ -136,7 +136,7 @@ class Whole:
     """The two undamaged runs, their answers, and the results of the interrupted one after a resume."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.secret = folder, folder / "a file of somebody's own"
+        self.folder, self.secret = folder, folder / "another file"
         self.secret.write_text("precious")
         photos = folder / "photos"
         for i in range(32):

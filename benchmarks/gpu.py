@@ -1,21 +1,22 @@
-"""What a CUDA device makes of it: images a second, beside torchvision's reference, and the time to 94 %.
+"""Measure a CUDA device: images per second against torchvision's reference, and the time to 94 %.
 
-python benchmarks/gpu.py                     both; without a device it says so and exits with 2
-python benchmarks/gpu.py --only step         ResNet-18 and -50 at 224 pixels; --batch 64 where memory is small
+python benchmarks/gpu.py                     both; without a device it prints a message and exits with 2
+python benchmarks/gpu.py --only step         ResNet-18 and -50 at 224 pixels; --batch 64 for little memory
 python benchmarks/gpu.py --only accuracy --photos FOLDER      FOLDER from: reslab get cifar10 FOLDER
 python benchmarks/gpu.py --device cpu --quick --compiled      the same code with tiny numbers
 
-Steps are taken in turns: 1,000 classes, SGD with momentum, random pictures on the device, the loss read after
-each step. The reference is what torchvision's references/classification/train.py does by default: fp32,
-channels first; and the same with `--amp`, as it is usually run, also compiled, also with CUDA graphs. Beside
-them is reslab's step, with what `--precision auto` chooses and the same compiled. The share is that of
-a product of two square matrices in bf16, measured in the same rounds, with three forward passes counted for a
-step. "augmented" is a batch of photos on the device made ready for a step.
+Steps take turns: 1,000 classes, SGD with momentum, random images on the device, the loss read after each
+step. The reference is the default of torchvision's references/classification/train.py: fp32, channels
+first; and the same with `--amp`, also compiled, also with CUDA graphs. reslab's step uses the precision of
+`--precision auto`, and the same compiled. The share is that of a product of two square matrices in bf16,
+measured in the same rounds, with three forward passes counted for a step. "augmented" is a batch of photos
+on the device that is cropped, mirrored and normalized for a step.
 
-The time to an accuracy is that of the default recipe at 32 pixels, from the first step to the end of the
-first epoch that reaches it on photos that were not trained on, validation included; decoding and measuring
-before it are told apart. Without a folder it is measured on as many drawn cats and dogs as CIFAR-10 has
-photos, which says how long such epochs take, and nothing about CIFAR-10. Not run on a device so far.
+The time to an accuracy is that of the default recipe at 32 pixels. It runs from the first step to the end
+of the first epoch that reaches it on validation photos, validation included. Decoding and timing the
+precisions before it are shown separately. Without a folder as many drawn cats and dogs as CIFAR-10 has
+photos take its place: they show the duration of such epochs and nothing about CIFAR-10. Not run on a device
+so far.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Step = Callable[[], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; 2 without the device."""
+    """Measure and print. Return 2 without a device."""
     options = _parse(arguments)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -129,7 +130,7 @@ def _measure_steps(name: str, options: argparse.Namespace, device: torch.device)
 
 
 def _seconds(take: Step, device: torch.device) -> float:
-    """Until the device has done what `take` asks of it."""
+    """Return the seconds until the device has finished `take`."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     started = time.perf_counter()
@@ -144,7 +145,7 @@ def _multiply_adds(name: str, size: int) -> int:
 
 
 def reference_step(name: str, made: Batch, *, amp: bool, mode: str | None = None) -> Step:
-    """torchvision's reference: `train_one_epoch` for one batch, its scaler included."""
+    """Take a step as torchvision's reference does: `train_one_epoch` for one batch, with its scaler."""
     device = made.images.device
     network = torchvision.models.get_model(name, num_classes=1000).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
@@ -164,7 +165,7 @@ def reference_step(name: str, made: Batch, *, amp: bool, mode: str | None = None
 
 
 def own_step(name: str, made: Batch, size: int, device: torch.device, precision: str) -> tuple[str, Step]:
-    """reslab's step as a training takes it, with this precision, or that which it would choose now."""
+    """Take reslab's step in this precision, or in the one that `auto` chooses."""
     batch = len(made.labels)
     recipe = reslab.Recipe(
         size=size, progressive_resizing=False, precision=precision,
@@ -181,13 +182,13 @@ def own_step(name: str, made: Batch, size: int, device: torch.device, precision:
 
 
 def augmented(batch: int, size: int, device: torch.device) -> Step:
-    """A batch cut from photos on the device, mirrored, its colours moved, normalised."""
-    look = reslab.Preprocess(size=size, resize=size * 8 // 7, color_jitter=0.2)
-    shape = (3, look.resize, look.resize * 4 // 3)
+    """Crop, mirror, recolor and normalize a batch of photos on the device."""
+    preprocess = reslab.Preprocess(size=size, resize=size * 8 // 7, color_jitter=0.2)
+    shape = (3, preprocess.resize, preprocess.resize * 4 // 3)
     photos = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(batch)]
     numbers = np.random.default_rng(0).random((batch, NUMBERS_PER_PHOTO))
-    views = draw_views(look, np.array([shape[1:]] * batch), numbers)
-    return lambda: look.normalize(augment_on_device(look, photos, views))
+    views = draw_views(preprocess, np.array([shape[1:]] * batch), numbers)
+    return lambda: preprocess.normalize(augment_on_device(preprocess, photos, views))
 
 
 def _measure_accuracy(options: argparse.Namespace, temporary: Path, device: torch.device) -> None:

@@ -1,18 +1,17 @@
-"""What a training remembers of its photos: bytes of resident memory for each, stage by stage.
+"""Measure the memory that a training needs for its list of photos: bytes per photo, stage by stage.
 
 python benchmarks/memory.py                     8,000, 100,000 and 1,000,000 photos; about half an hour
 python benchmarks/memory.py --photos 100000     may be given several times
-python benchmarks/memory.py --list              from a list that names them, as `reslab check --fix` writes
-python benchmarks/memory.py --folder /mnt/disk  where to put the photos; a million take 4 GB and go at the end
+python benchmarks/memory.py --list              from a list of photos, as `reslab check --fix` writes it
+python benchmarks/memory.py --folder /mnt/disk  where to put the photos; a million take 4 GB for the moment
 
-Each count runs in a process of its own, on a folder of as many tiny JPEGs, each with bytes of its own, in two
-classes. In turns: the photos are listed and cut to splits (Photos); the first look is taken; photos.jsonl is
-written and read back, as a resumed run does; the cache is built and opened again; an order and a first batch
-are drawn. `holds` is what the process has grown by once that is done and its garbage is collected, over the
-number of photos: of the stages before, too, for a training keeps all. `peak` is the most that it had grown by
-while that went on. What a process needs anyway, for Python, torch and a batch, is measured on a folder of
-a few photos first, and counted before. `objects` are blocks of memory that Python has given out since, for
-objects of any kind, in all. Python takes memory in pieces of 1 MB: over 8,000 photos, one is 131 bytes each.
+Each count has its own process and a folder of as many tiny JPEGs, all different, in two classes. The
+stages: list the photos and split them (Photos); the quick check; write photos.jsonl and read it again, as a
+resumed run does; build the cache and open it; draw an order and a first batch. `holds` is the growth of the
+process after the stage and a garbage collection, per photo. It includes the stages before, for a training
+keeps everything. `peak` is the largest growth during the stage. The needs of Python, torch and a batch are
+measured on a few photos first and subtracted. `objects` counts the memory blocks that Python has allocated
+since, in all. Python takes memory in pieces of 1 MB: at 8,000 photos one piece is 131 bytes per photo.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ from typing import Any
 from reslab.hardware import cores, processor_name
 
 COUNTS, TARGET = (8_000, 100_000, 1_000_000), 200  # bytes a photo
-WARM = 5000  # photos on which everything is done once before
+WARM = 5000  # photos of the first pass, which is not measured
 SIDE = 8  # pixels of a photo
-EVERY = 0.005  # seconds between two looks at the memory
+EVERY = 0.005  # seconds between two readings of the memory
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes the photos, measures every count in a process of its own, and says whether the target is met."""
+    """Make the photos, measure every count in its own process, and print whether the target is met."""
     options = _parse(arguments)
     print(f"{processor_name()}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
     answers = []
@@ -77,7 +76,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _make_photos(folder: Path, count: int) -> None:
-    """Tiny JPEGs in train/cat and train/dog; a number behind the end of each makes its bytes its own."""
+    """Make tiny JPEGs in train/cat and train/dog. A number after the end of each makes it unique."""
     from PIL import Image
 
     started, buffer = time.perf_counter(), BytesIO()
@@ -99,7 +98,7 @@ def _resident() -> int:
 
 
 class _Meter:
-    """How the process grows, from a first moment on."""
+    """Growth of the process since this object was made."""
 
     def __init__(self, count: int) -> None:
         self.count, self.worst = count, 0.0
@@ -107,20 +106,20 @@ class _Meter:
         self.start, self.objects = _resident(), sys.getallocatedblocks()
 
     def settle(self) -> None:
-        """Garbage collected, and what the allocator keeps for later given back."""
+        """Collect garbage and return unused memory to the system."""
         gc.collect()
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """Does it and prints what it holds and what it held on the way."""
+        """Run `work`. Print the memory that it holds, and its peak."""
         peak, done = [0], threading.Event()
 
-        def look() -> None:
+        def watch() -> None:
             while not done.wait(EVERY):
                 peak[0] = max(peak[0], _resident())
 
-        watcher = threading.Thread(target=look)
+        watcher = threading.Thread(target=watch)
         started = time.perf_counter()
         watcher.start()
         try:
@@ -143,7 +142,7 @@ class _Meter:
 
 
 def _measure(folder: Path, count: int, options: argparse.Namespace, pipe: Any) -> None:
-    """All stages, for the few photos first without a word, then for all."""
+    """Run all stages: for a few photos without output, then for all."""
     import torch
 
     torch.set_num_threads(1)
@@ -164,7 +163,7 @@ def _measure(folder: Path, count: int, options: argparse.Namespace, pipe: Any) -
 
 
 def _stages(folder: Path, source: Path, options: argparse.Namespace, meter: _Meter) -> tuple[Any, ...]:
-    """What a training does with its photos before the first step; everything that it keeps."""
+    """Run the stages of a training before its first step. Return everything that it keeps."""
     from reslab import Batches, Photos, Recipe
     from reslab.photos.checking.quick_check import quick_check
     from reslab.photos.loading.pixel_cache import open_pixels
@@ -183,15 +182,15 @@ def _stages(folder: Path, source: Path, options: argparse.Namespace, meter: _Met
     meter.stage("photos.jsonl written", partial(photos.save, lines))
     del photos
     photos = meter.stage("photos.jsonl read instead", lambda: Photos.load(lines))
-    look = Recipe().preprocess(3)
+    preprocess = Recipe().preprocess(3)
 
     def opened() -> Any:
-        return open_pixels(source, photos.train + photos.val, look, cache=options.cache)
+        return open_pixels(source, photos.train + photos.val, preprocess, cache=options.cache)
 
     if options.cache:
         meter.stage("cache built", lambda: str(opened()))
     pixels = meter.stage("cache opened", opened)
-    batches = Batches(photos.train, pixels, look, 16, augment=True)
+    batches = Batches(photos.train, pixels, preprocess, 16, augment=True)
     epoch = iter(batches.epoch(0, size=32))  # of a small batch, for that is no bookkeeping
     meter.stage("order and batch of an epoch", lambda: len(next(epoch).labels))
     return photos, pixels, batches, epoch

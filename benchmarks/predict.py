@@ -1,20 +1,19 @@
-"""`reslab predict` of many photos beside a plain torchvision loop and ultralytics, on the same photos.
+"""Compare `reslab predict` on many photos with a plain torchvision loop and with ultralytics.
 
-    reslab train photos --recipe finetune --run runs/judged
-    python benchmarks/predict.py photos/test runs/judged                    2,000 photos, three rounds
-    python benchmarks/predict.py photos/test runs/judged --photos 500 --rounds 1
+    reslab train photos --recipe finetune --run runs/first
+    python benchmarks/predict.py photos/test runs/first                    2,000 photos, three rounds
+    python benchmarks/predict.py photos/test runs/first --photos 500 --rounds 1
 
-MODEL is a run or a model file of a network that torchvision has by the same name; it looks at photos of
---size pixels, whatever it was trained at. It has to be trained: of a network with random weights nearly every
-photo is too close to call and computed twice.
+MODEL is a run or a model file of a network that torchvision has by the same name. It predicts photos of
+--size pixels, even if it was trained at another size. It must be trained: with random weights nearly every
+photo is ambiguous and computed twice.
 
-In turns, each time in a process of its own: reslab; torchvision's network with the same weights in fp32 and a
-DataLoader of two workers in batches of 64, written as anyone would; ultralytics' predict in batches of 64
-with its wrapper around the same network (of random weights: its answers are not looked at) and all the
-threads, where it would take one less. `inside` is the time after everything is loaded and one photo is
-answered, `whole` that of the process from its start, for reslab of the command. A ratio is the median over
-the rounds of the ratios within a round, with the smallest and the largest. A rival that is not installed is
-left out.
+The tools take turns, each time in a new process. torchvision's network has the same weights in fp32 and a
+DataLoader of two workers, batches of 64. ultralytics' predict wraps the same network with random weights,
+since its answers are not compared; batches of 64, all threads, where it would take one less. `inside` is
+the time after everything is loaded and one photo is predicted. `whole` is that of the process from its
+start; for reslab that of the command. A ratio is the median over the rounds of the ratios within a round,
+with the smallest and the largest. Tools that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -60,10 +59,10 @@ def torchvision(model: Path) -> Answer:
     network = models.get_model(given.spec.name, num_classes=len(given.classes))
     network.load_state_dict(given.network.state_dict())
     network.eval()
-    look = given.preprocess
+    preprocess = given.preprocess
     transform = v2.Compose([
-        v2.Resize(look.resize), v2.CenterCrop(look.size), v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(look.mean, look.std),
+        v2.Resize(preprocess.resize), v2.CenterCrop(preprocess.size), v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True), v2.Normalize(preprocess.mean, preprocess.std),
     ])  # fmt: skip
 
     class Folder(Dataset[torch.Tensor]):
@@ -164,7 +163,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _prepared(options: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
-    """A flat folder of links to the photos, and the model at this size as a file."""
+    """Make a flat folder of links to the photos, and the model at this size as a file."""
     from reslab import Classifier
 
     found = sorted(options.folder.rglob("*.jpg"))
@@ -201,11 +200,11 @@ def _round(names: list[str], folder: Path, model: Path, number: int) -> dict[tup
             "cpu",
         ]
         seconds[name, "whole"] = _run(command if name == "reslab" else own)[1]
-    told = ", ".join(
+    times = ", ".join(
         f"{name} {seconds[name, 'inside']:.2f} / {seconds[name, 'whole']:.2f} s" for name in names
     )
     other = sum(a != b for a, b in zip(labels["reslab"], labels["torchvision"], strict=True))
-    print(f"round {number + 1}: {told} (inside / whole); load {os.getloadavg()[0]:.1f}; "
+    print(f"round {number + 1}: {times} (inside / whole); load {os.getloadavg()[0]:.1f}; "
           f"{other} labels other than torchvision's", flush=True)  # fmt: skip
     return seconds
 

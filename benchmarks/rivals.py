@@ -1,9 +1,9 @@
-"""Other people's ways to train ResNet-18 from scratch on a folder of photos, each with its own settings.
+"""Train ResNet-18 from scratch on a folder of photos as other tools do, each with its own settings.
 
-Every rival is a function (folder, size, minutes) -> rows of (seconds of training, test accuracy), one an
-epoch. Where a rival's schedule has to know its end, the epochs are those that fit into the minutes by its own
-speed, measured on a few batches. Measuring the accuracy is not counted as training. What a rival needs beyond
-torchvision (timm, fastai, ultralytics) is imported where it is used.
+Each tool is a function (folder, size, minutes) -> rows of (seconds of training, test accuracy), one per
+epoch. A schedule that has to know its end gets as many epochs as fit into the minutes, by the speed of a
+few batches. Measuring the accuracy does not count as training. timm, fastai and ultralytics are imported
+where they are used.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def fastai(folder: Path, size: int, minutes: float) -> Rows:
     rows: list[tuple[float, float]] = []
 
     class Timing(Callback):
-        """Adds up the time inside the training epochs, and measures as the other rivals are measured."""
+        """Sum the time inside the training epochs, and measure accuracy as for the other tools."""
 
         seconds, order = 0.0, 60  # after the recorder, whose order is 50
 
@@ -116,7 +116,7 @@ def fastai(folder: Path, size: int, minutes: float) -> Rows:
             rows.append((self.seconds, float(self.learn.recorder.values[-1][-1])))
 
     class TimedSteps(Callback):
-        """Ends after a few steps, the second half of which is timed."""
+        """Stop after a few steps, of which the second half is timed."""
 
         started = seconds = 0.0
 
@@ -137,7 +137,7 @@ def fastai(folder: Path, size: int, minutes: float) -> Rows:
 
 
 def ultralytics(folder: Path, size: int, minutes: float) -> Rows:
-    """ultralytics' classify training of its own description of ResNet-18, from fresh weights."""
+    """ultralytics' classify training of its own description of ResNet-18, from random weights."""
     import tempfile
 
     from ultralytics import YOLO
@@ -166,7 +166,7 @@ def ultralytics(folder: Path, size: int, minutes: float) -> Rows:
             ("on_train_epoch_start", begin), ("on_train_epoch_end", end), ("on_fit_epoch_end", measured),
         ):  # fmt: skip
             network.add_callback(name, function)
-        photos = Path(scratch) / "photos"  # it writes a file beside the photos
+        photos = Path(scratch) / "photos"  # it writes a file next to the photos
         photos.mkdir()
         for split in ("train", "test"):
             (photos / split).symlink_to((folder / split).resolve())
@@ -188,7 +188,7 @@ RIVALS: dict[str, Callable[[Path, int, float], Rows]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """A network with what changes it; `curve`: share of the run that is done -> learning rate."""
+    """A network with its optimizer and schedule. `curve`: fraction of the run -> learning rate."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -227,7 +227,7 @@ def _test_loader(folder: Path, size: int) -> Loader:
 
 
 def _seconds_per_step(trial: Training, loader: Loader) -> float:
-    """Of a few steps, after as many that also start the processes and fill what they prepare ahead."""
+    """Time a few steps, after as many that start the processes and fill their queues."""
     batches = iter(loader)
     for number, (images, labels) in enumerate(islice(batches, 2 * TRIED)):
         if number == TRIED:

@@ -1,19 +1,19 @@
-"""The training step beside its rivals: images a second of ResNet-18 for every size and batch of a grid.
+"""Compare the training step with plain torch loops: images per second of ResNet-18 by size and batch.
 
-python benchmarks/step.py            about a quarter of an hour on two quiet cores
+python benchmarks/step.py            about a quarter of an hour on two idle cores
 python benchmarks/step.py --quick    64 and 128 pixels in batches of 64; two minutes
 python benchmarks/step.py --size 96 --batch 16 --batch 256
-python benchmarks/step.py --compiled with torch.compile as one more rival; needs a C++ compiler
-python benchmarks/step.py --work     by the CPU time of one thread: for a machine that others use, too
+python benchmarks/step.py --compiled adds torch.compile; needs a C++ compiler
+python benchmarks/step.py --work     by the CPU time of one thread, for a shared machine
 
-The rivals take their steps in turns: torchvision's network in a plain loop in fp32 (AdamW as it comes), the
-same in bf16 and in channels_last, written as anyone would, and reslab's own step with what `--precision auto`
-chooses: with the same AdamW, which is judged, and with the Muon of the default recipe. Random images in
-memory, two classes, the loss read after every step. reslab has a process of its own, since its choice of
-allocator holds for a whole process. A ratio is the median over the rounds of the ratios within a round, with
-the smallest and the largest beside it. The share is that of a product of two 2048 x 2048 matrices in bf16,
-measured in the same rounds, with three forward passes counted for a step; what Muon computes beside is not.
-On a processor without bf16, where a step in it takes minutes, it is left out, and the product is in fp32.
+The steps take turns: torchvision's network in a plain loop in fp32 (AdamW with its defaults), the same in
+bf16 and in channels_last, and reslab's own step with the precision of `--precision auto`: with the same
+AdamW, to which the targets apply, and with the Muon of the default recipe. Random images in memory, two
+classes, the loss read after every step. reslab has its own process, since its choice of allocator holds for
+a whole process. A ratio is the median over the rounds of the ratios within a round, with the smallest and
+the largest. The share is that of a product of two 2048 x 2048 matrices in bf16, measured in the same
+rounds, with three forward passes counted for a step; Muon's own products are not counted. On a processor
+without bf16 its steps, which take minutes there, are skipped, and the product is in fp32.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Step = Callable[[], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures point by point, prints a table for each, and at the end which targets are met."""
+    """Measure point by point and print a table for each, then which targets are met."""
     options = _parse(arguments)
     threads, load = torch.get_num_threads(), os.getloadavg()[0]
     print(f"{processor_name()}, {cores()} cores, {threads} threads, load {load:.1f}")
@@ -94,7 +94,7 @@ def _process(make: Callable[..., dict[str, Step]], work: bool) -> Connection:
 
 
 def _serve(pipe: Connection, make: Callable[..., dict[str, Step]], work: bool) -> None:
-    """Makes the steps of a point of the grid and takes those it is told to."""
+    """Make the steps of a point of the grid, and take those that the parent process asks for."""
     clock = time.process_time if work else time.perf_counter
     if work:
         torch.set_num_threads(1)
@@ -116,7 +116,7 @@ def _serve(pipe: Connection, make: Callable[..., dict[str, Step]], work: bool) -
 
 
 def plain_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
-    """What anyone would write: {name: step}."""
+    """Return plain torch loops as {name: step}."""
     torch.manual_seed(0)
     images, labels = torch.randn(batch, 3, size, size), torch.arange(batch) % 2
     bf16 = has_fast_bf16()
@@ -149,9 +149,9 @@ def _plain(name: str, images: Tensor, labels: Tensor, compiled: bool = False) ->
 
 
 def own_steps(size: int, batch: int, compiled: bool) -> dict[str, Step]:
-    """reslab's step as a training takes it, with the precision that it would choose now.
+    """Return reslab's step in the precision that `auto` chooses, with AdamW and with Muon.
 
-    With the rivals' AdamW, and with Muon, the update of the recipe `fast`: more work for fewer steps.
+    Muon is the optimizer of the recipe `fast`: more work per step, fewer steps.
     """
     keep_freed_memory()
     made = Batch(torch.randn(batch, 3, size, size), torch.arange(batch) % 2)
@@ -166,9 +166,7 @@ def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
         label_smoothing=0,
     )  # fmt: skip
     network: nn.Module = reslab.resnet18(num_classes=2)
-    measured: MeasuredPrecision = measure_precision(
-        network, recipe, 7200, CPU, lambda text: None
-    )
+    measured: MeasuredPrecision = measure_precision(network, recipe, 7200, CPU, lambda text: None)
     precision = parse_precision(measured.precision)
     precision.place(network, CPU)
     network.train()
@@ -179,7 +177,7 @@ def _own(size: int, made: Batch, optimizer: str) -> tuple[str, Step]:
 
 
 def _point(plain: Connection, own: Connection, size: int, batch: int, options: argparse.Namespace) -> str:
-    """Measures and prints one point of the grid; what it says about the targets."""
+    """Measure and print one point of the grid. Return its lines about the targets."""
     pipes: dict[str, Connection] = {}
     for pipe in (plain, own):
         pipe.send((size, batch, options.compiled))

@@ -1,14 +1,15 @@
-"""Test accuracy over time from scratch: reslab beside what people use instead, on the same photos.
+"""Compare test accuracy over time from scratch: reslab and other tools on the same photos.
 
-python benchmarks/time_to_accuracy.py FOLDER --minutes 10            everybody gets ten minutes at 128 pixels
+python benchmarks/time_to_accuracy.py FOLDER --minutes 10            ten minutes for each at 128 pixels
 python benchmarks/time_to_accuracy.py FOLDER --minutes 10 --only reslab fastai
 python benchmarks/time_to_accuracy.py FOLDER --minutes 5 --only reslab fixed --reslab 5m --fixed 6 24
 
-FOLDER has train/ and test/ with a folder per class, and two classes. The rivals are those of rivals.py; those
-that are not installed are left out, and said. They are measured on the test photos after every epoch, reslab
-once at the end, as it always is; for its curve, give it several times: --reslab 2m 3m 5m 10m. A rival's
-minutes are those of its training, reslab's are those of the whole command. `fixed`: reslab's own recipe with
-a number of epochs instead of a time, measured like the rivals and cut off when the minutes are over.
+FOLDER has train/ and test/ with a folder per class, and two classes. The other tools are those of
+rivals.py; those that are not installed are skipped and named. They are measured on the test photos after
+every epoch. reslab is measured once at the end; several times give its curve: --reslab 2m 3m 5m 10m. The
+minutes of the other tools are those of their training, reslab's are those of the whole command. `fixed` is
+reslab's own recipe with a number of epochs instead of a time, measured like the other tools and cut off at
+the end of the minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ WHO = ("reslab", "fixed", *RIVALS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs everybody in turn and prints a row for every measurement, then the time to each level."""
+    """Run each tool in turn. Print a row for every measurement, then the time to each level."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     curves.setdefault(label, []).append((seconds, accuracy))
                     print(f"{label:12} {seconds:7.0f} s  {accuracy:.4f}", flush=True)
         except ImportError as error:
-            print(f"{name}: left out, {error}", flush=True)
+            print(f"{name}: skipped, {error}", flush=True)
     print(f"\n{'':12}" + "".join(f"{level:>9.0%}" for level in LEVELS) + "     best     last")
     for name, rows in curves.items():
         reached = [min((s for s, a in rows if a >= level), default=None) for level in LEVELS]
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _curves(name: str, options: argparse.Namespace) -> Iterator[tuple[str, Iterator[tuple[float, float]]]]:
-    """(label, its measurements) for everyone that `name` stands for."""
+    """Yield (label, measurements) of each run that `name` stands for."""
     folder, size, minutes = options.folder, options.size, options.minutes
     if name == "reslab":
         yield name, (_reslab(folder, size, text, options.seed) for text in options.reslab)
@@ -73,7 +74,7 @@ def _curves(name: str, options: argparse.Namespace) -> Iterator[tuple[str, Itera
 
 
 def _fixed(folder: Path, size: int, minutes: float, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
-    """reslab's recipe by a number of epochs, for as many as are done within the minutes."""
+    """Train reslab's recipe for a number of epochs, cut off at the end of the minutes."""
     recipe = reslab.Recipe(epochs=epochs, size=size, seed=seed)
     torch.manual_seed(seed)
     photos, network = reslab.Photos(folder), reslab.resnet18(num_classes=2)
@@ -88,7 +89,7 @@ def _fixed(folder: Path, size: int, minutes: float, epochs: int, seed: int) -> I
 
 
 def _reslab(folder: Path, size: int, text: str, seed: int) -> tuple[float, float]:
-    """The command as a user gives it, from its start to its end."""
+    """Run the command as a user does, and time it from its start to its end."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         asked = ["train", folder, "--time", text, "--size", size, "--seed", seed, "--run", run]

@@ -1,9 +1,9 @@
-"""Processor time and memory of decoding the worst photo within the limits of photos/decoding/limits.py.
+"""Measure processor time and memory of decoding the worst photos within photos/decoding/limits.py.
 
     python benchmarks/worst_photos.py
 
-Each photo is as large as the limits let its kind be, or built to take long, and is decoded in a process of
-its own. Memory is what the process has at its largest, above what it had before; Linux alone tells.
+Each photo is as large as the limits allow for its format, or built to take long. It is decoded in its own
+process. Memory is the peak above the memory before; only Linux measures it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ readable_formats()
 before, start = largest(), time.process_time()
 try:
     width, height = decode(Path(sys.argv[1])).size
-    said = f"{width} x {height}"
+    result = f"{width} x {height}"
 except PhotosError as error:
-    said = "refused: " + error.why.strip()[:60]
-print(f"{time.process_time() - start:.2f}\\t{largest() - before:.0f}\\t{said}")
+    result = "refused: " + error.why.strip()[:60]
+print(f"{time.process_time() - start:.2f}\\t{largest() - before:.0f}\\t{result}")
 """
 
 
@@ -67,8 +67,8 @@ def numbers(side: int) -> bytes:
 
 
 def many_chunks() -> bytes:
-    grey = (b"\0" + b"\7" * 24) * 16
-    return png(24, 16, 8, 0, grey, chunk(b"tEXt", b"a\0b") * 199_990)
+    gray = (b"\0" + b"\7" * 24) * 16
+    return png(24, 16, 8, 0, gray, chunk(b"tEXt", b"a\0b") * 199_990)
 
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -78,8 +78,8 @@ WORST: dict[str, Callable[[], bytes]] = {
     "JPEG, lying, profile": lambda: lying(11_000, icc_profile=PROFILE),
     "JPEG, read at half its size": lambda: saved(noise(15_500), "JPEG", quality=75),
     "JPEG, CMYK, progressive": lambda: saved(noise(8_500, "CMYK"), "JPEG", quality=75, progressive=True),
-    "JPEG, 990 passes": lambda: many_passes(980, 2_000),
-    "JPEG, 45 passes": lambda: many_passes(35, 9_000),
+    "JPEG, 990 scans": lambda: many_passes(980, 2_000),
+    "JPEG, 45 scans": lambda: many_passes(35, 9_000),
     "PNG, alpha, profile": lambda: saved(noise(8_500, "RGBA"), "PNG", compress_level=1, icc_profile=PROFILE),
     "PNG, 200,000 chunks": many_chunks,
     "WebP, alpha": lambda: saved(noise(6_900, "RGBA"), "WEBP", lossless=True, method=0, quality=0),
@@ -104,10 +104,10 @@ def main() -> None:
         for name in parser.parse_args().only or WORST:
             path.write_bytes(WORST[name]())
             command = [sys.executable, "-c", DECODE, str(path)]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rows.append([name, f"{path.stat().st_size / 1e6:.1f}", *said.strip("\n").split("\t")])
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            rows.append([name, f"{path.stat().st_size / 1e6:.1f}", *output.strip("\n").split("\t")])
             print(name, file=sys.stderr)
-    print(table(["photo", "MB", "seconds", "MiB", "what came of it"], rows, "lrrrl"))
+    print(table(["photo", "MB", "seconds", "MiB", "result"], rows, "lrrrl"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Docs are run: every block of Python and every command of the README and the docs, page by page.
+"""Docs: run every block of Python and every command of the README and the docs, page by page.
 
 A page runs from top to bottom in one folder, which holds a small drawn set `photos` and one `photo.jpg`.
 
     ```python    runs; the blocks of a page share their names
-    ```console   each line after "$ " runs in a shell; what stands below it is its output
-    ```text      below a block of Python: what that block prints
+    ```console   each line after "$ " runs in a shell; the lines below it are its output
+    ```text      below a block of Python: its output
 
-Output is compared as doctest does it, with `...` for what differs from machine to machine. A page in Chinese
-shows the code of its English twin, and is not run a second time.
+Output is compared as doctest does, with `...` for text that differs between machines. A page in Chinese shows
+the code of its English version and is not run again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OUTPUT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: its language, its text, the line of the page where it begins."""
+    """A fenced block: its language, its text, and the line of the page where it begins."""
 
     language: str
     text: str
@@ -64,7 +64,7 @@ def name(page: Path) -> str:
 
 @pytest.fixture(scope="session")
 def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn once a process; every page gets a copy."""
+    """Draw the set once per process. Every page gets a copy."""
     return reslab.make_drawings(tmp_path_factory.mktemp("drawn") / "photos", train=48, test=16)
 
 
@@ -72,6 +72,8 @@ def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page_folder(drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(drawn_set, tmp_path / "photos")
     shutil.copy(next((tmp_path / "photos/test/cat").iterdir()), tmp_path / "photo.jpg")
+    (tmp_path / ".venv").mkdir()  # the README calls .venv/bin/reslab
+    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "80")
@@ -96,17 +98,19 @@ def run_python(block: Block, page: Path, namespace: dict[str, object], wanted: s
 def run_commands(block: Block, page: Path) -> None:
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         command, _, wanted = part.partition("\n")
-        if command.startswith("make "):  # make would set up an environment inside this test of it
+        if command.startswith("make "):  # the real one would set up an environment
             command = f"make -C {ROOT} -n {command.removeprefix('make ')}"
             wanted = ""
         done = subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL
         )
-        said = f"{name(page)}:{block.line}: $ {command}\n{done.stdout}{done.stderr}"
-        found = done.returncode == 1 and re.match(r"reslab (check|exercise)\b", command)  # 1 is their answer
-        refused = done.returncode == 2 and wanted.startswith("error:")  # the page shows what a mistake gets
-        assert done.returncode == 0 or found or refused, said
-        assert "Traceback (most recent call last)" not in said
+        output = f"{name(page)}:{block.line}: $ {command}\n{done.stdout}{done.stderr}"
+        found = done.returncode == 1 and re.match(
+            r"reslab (check|exercise)\b", command
+        )  # exit code 1: problems were found
+        refused = done.returncode == 2 and wanted.startswith("error:")  # the page shows an error
+        assert done.returncode == 0 or found or refused, output
+        assert "Traceback (most recent call last)" not in output
         if wanted.strip():
             check_output(block, page, wanted, done.stdout)
 
@@ -117,7 +121,7 @@ def run_commands(block: Block, page: Path) -> None:
 def test_every_block_of_the_page_runs_and_prints_what_the_page_says(page: Path, page_folder: Path) -> None:
     namespace: dict[str, object] = {"__name__": "page"}
     found = blocks(page)
-    for block, after in pairwise([*found, Block("", "", 0)]):  # a page may have none
+    for block, after in pairwise([*found, Block("", "", 0)]):
         if block.language == "python":
             run_python(block, page, namespace, after.text if after.language == "text" else None)
         elif block.language == "console":
@@ -125,8 +129,8 @@ def test_every_block_of_the_page_runs_and_prints_what_the_page_says(page: Path, 
 
 
 @pytest.mark.parametrize("page", TWINS, ids=name)
-def test_a_chinese_page_shows_the_code_of_its_english_twin(page: Path) -> None:
-    """But for the comments, which are Chinese there."""
+def test_a_chinese_page_shows_the_code_of_its_english_version(page: Path) -> None:
+    """Comments are not compared: they are in Chinese."""
     ours, theirs = (
         [b for b in blocks(p) if b.language in ("python", "console")] for p in (page, TWINS[page])
     )
@@ -142,7 +146,7 @@ def test_a_chinese_page_shows_the_code_of_its_english_twin(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+def test_links_within_the_project_have_targets(page: Path) -> None:
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text) + re.findall(r'(?:src|href)="([^"#]+)', text)
     for link in links:
@@ -150,7 +154,7 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), f"{name(page)} links to {link}"
 
 
-def test_no_block_has_a_language_that_nobody_runs() -> None:
+def test_every_block_has_a_known_language() -> None:
     known = {"python", "console", "text", "toml", "json", ""}
     odd = {f"{name(page)}: {b.language}" for page in PAGES for b in blocks(page)} - {
         f"{name(page)}: {language}" for page in PAGES for language in known

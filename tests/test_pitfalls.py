@@ -60,14 +60,14 @@ def test_shuffling_changes_the_mean_over_batches_but_not_over_images(found: Any)
     figures = found["shuffled"]
     assert figures["by_picture_difference"] < 1e-6
     assert figures["by_batch_difference"] > 1e-3
-    assert figures["beside_files"] < figures["accuracy"] - 0.2
+    assert figures["by_row"] < figures["accuracy"] - 0.2
 
 
 def test_without_no_grad_all_activations_stay_in_memory(found: Any) -> None:
     figures = found["without_no_grad"]
     one_stage = figures["batch"] * 64 * (figures["size"] / 2) ** 2 * 4 / 1e6  # the first convolution's output
     assert figures["kept_megabytes"] > 3 * one_stage
-    assert figures["mended_megabytes"] == 0
+    assert figures["fixed_megabytes"] == 0
 
 
 def test_in_train_mode_the_accuracy_depends_on_the_batch_and_the_network_changes(found: Any) -> None:
@@ -148,7 +148,7 @@ def test_the_page_shows_the_wrong_line_and_its_fix(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for pitfall in pitfalls.PITFALLS:
         assert pitfall.wrong in text
-        assert pitfall.mend in text
+        assert pitfall.fix in text
 
 
 def test_an_unknown_figure_on_a_page_is_an_error() -> None:

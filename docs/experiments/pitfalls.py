@@ -1,14 +1,13 @@
-"""The usual tutorial's mistakes, each made on purpose and measured.
+"""Make each mistake of the usual tutorial on purpose and measure its effect.
 
-    python docs/experiments/pitfalls.py                 measures all and prints what was found
-    python docs/experiments/pitfalls.py no_zero_grad    one of them
-    python docs/experiments/pitfalls.py --quick         seconds instead of minutes; directions, not sizes
-    python docs/experiments/pitfalls.py --write         and renews pitfalls.json, the picture and the pages
-    python docs/experiments/pitfalls.py --fill          only the pages, from the JSON that is there
+    python docs/experiments/pitfalls.py                 measure all and print the figures
+    python docs/experiments/pitfalls.py no_zero_grad    only this one
+    python docs/experiments/pitfalls.py --quick         in seconds; shows directions, not sizes
+    python docs/experiments/pitfalls.py --write         also renew pitfalls.json, the curves and the pages
+    python docs/experiments/pitfalls.py --fill          only fill the pages from pitfalls.json
 
-About six minutes of one free core. After --write, read the words around the new figures: they were written
-for the old ones. The pictures are drawn into a temporary folder, or into --folder, where a later call finds
-them.
+Takes about six minutes on one idle core. After --write, read the text around the new figures: it was written
+for the old ones. The drawings go to a temporary folder, or to --folder, where a later call reuses them.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ PAGES = (HERE.parent / "pitfalls.md", HERE.parent / "pitfalls.zh.md")
 
 @dataclass(frozen=True)
 class Pitfall:
-    """What the tutorial writes, the line that mends it, and the function that measures the difference."""
+    """A line of the tutorial, the line that fixes it, and the function that measures the difference."""
 
     wrong: str
-    mend: str
+    fix: str
     measure: Callable[[Bench], Figures]
 
     @property
@@ -74,24 +73,25 @@ PITFALLS = (
 def measure_all(
     bench: Bench, names: Iterable[str] = (), say: Callable[[str], object] = print
 ) -> dict[str, Figures]:
-    """Every pitfall, or those named, on one drawn set."""
+    """Measure the named pitfalls, or all of them, on one drawn set."""
     import torch
 
-    torch.set_num_threads(1)  # sums come out in one order, so a seed gives the same figures again
-    bench.draw()
+    torch.set_num_threads(1)  # one order of additions, so that a seed gives the same figures again
+    bench.make_drawings()
     wanted, found = set(names), {}
     for pitfall in PITFALLS:
         if wanted and pitfall.name not in wanted:
             continue
         started = time.perf_counter()
         found[pitfall.name] = pitfall.measure(bench)
-        say(f"{pitfall.name}, {time.perf_counter() - started:.0f} s: {pitfall.wrong}  ->  {pitfall.mend}")
+        say(f"{pitfall.name}, {time.perf_counter() - started:.0f} s: {pitfall.wrong}  ->  {pitfall.fix}")
         for name, value in page.rounded(found[pitfall.name]).items():
             say(f"    {name}: {value}")
     return found
 
 
 def fill_pages() -> None:
+    """Put the figures of pitfalls.json into both pages."""
     figures = json.loads(JSON.read_text(encoding="utf-8"))
     for path in PAGES:
         if path.exists():
@@ -103,16 +103,16 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--fill", action="store_true")
     parser.add_argument("--folder", type=Path)
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.names) - set(names):
-        parser.error(f"no pitfall is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(f"unknown pitfall {', '.join(sorted(unknown))}; known: {', '.join(names)}")
     if chosen.write and (chosen.quick or chosen.names):
-        parser.error("the page shows the whole and full version: leave --quick and the names away")
+        parser.error("--write measures all pitfalls in full: leave out --quick and the names")
     if chosen.fill:
         fill_pages()
         return

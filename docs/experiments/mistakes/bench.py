@@ -1,7 +1,7 @@
-"""What all experiments share: the drawn pictures, a small residual network, and one training loop.
+"""Drawn images, a small residual network and a training loop, shared by all experiments.
 
-The wrong and the right version of a line are trained on the same pictures in the same order, from the same
-first weights: what differs between them is the line. One thread, so that a seed gives the same figures again.
+The wrong and the right version of a line train on the same images in the same order, from the same first
+weights. Only the line differs. One thread, so that a seed gives the same figures again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Update = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], float]
 
 @dataclass(frozen=True)
 class Bench:
-    """How large the experiments are.
+    """Size of the experiments.
 
-    The quick version judges the network by the pictures that it has learnt by heart, so that it shows every
-    effect in seconds. What it measures is the direction of an effect, not its size.
+    The quick version evaluates the network on its training images, so that it shows every effect in seconds.
+    It measures the direction of an effect, not its size.
     """
 
     folder: Path
@@ -39,10 +39,11 @@ class Bench:
     epochs: int = 10
     seeds: int = 3
     size: int = 64
-    repeats: int = 20  # of what costs little: a validation, a draw of halves
+    repeats: int = 20  # of cheap measurements, such as a validation
     quick: bool = False
 
-    def draw(self) -> None:
+    def make_drawings(self) -> None:
+        """Make the drawn set, unless it exists."""
         if not self.folder.exists():
             reslab.make_drawings(self.folder, train=self.train, test=self.judged, progress=False)
 
@@ -76,28 +77,28 @@ class Trained:
 
 @cache
 def pictures(bench: Bench, split: str, size: int | None = None) -> Pictures:
-    """A split as the network sees it before `normalize`, enlarged to `size` if one is given."""
-    photos, look = reslab.Photos(bench.folder, val_fraction=0.05), look_at(bench.size)
+    """Load a split, preprocessed except for `normalize`. `size` enlarges the images."""
+    photos, preprocess = reslab.Photos(bench.folder, val_fraction=0.05), preprocess_at(bench.size)
     chosen = photos.test if split == "judged" and not bench.quick else photos.train
-    images = torch.stack([look.evaluation(look.read(photos.path(photo))) for photo in chosen])
+    images = torch.stack([preprocess.evaluation(preprocess.read(photos.path(photo))) for photo in chosen])
     if size:
         images = v2.functional.resize(images, [size, size], antialias=True)
     return Pictures(images, torch.tensor([photo.label for photo in chosen]))
 
 
-def look_at(size: int) -> reslab.Preprocess:
+def preprocess_at(size: int) -> reslab.Preprocess:
     return reslab.Preprocess(size=size, resize=size)
 
 
 def small_resnet(num_classes: int = 2) -> ResNet:
-    """ResNet-18's stem, and one narrow block where that has two: 310,000 parameters."""
+    """Create ResNet-18 with one narrow block per stage instead of two: 310,000 parameters."""
     return ResNet(
         reslab.BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), stem_channels=16, num_classes=num_classes
     )
 
 
 def update(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
-    """One step as it should be. The wrong ones stand beside their experiments."""
+    """Update the network once, without a mistake. Return the loss."""
     loss = cross_entropy(network(images), labels)
     optimizer.zero_grad()
     loss.backward()
@@ -106,7 +107,7 @@ def update(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor,
 
 
 def order(bench: Bench, seed: int, epoch: int, count: int) -> Iterator[tuple[Tensor, bool]]:
-    """The batches of an epoch: which pictures, and whether they are mirrored. Depends on nothing else."""
+    """Yield each batch of an epoch: indices of its images, and whether they are mirrored."""
     generator = torch.Generator().manual_seed(1000 * seed + epoch)
     for chosen in torch.randperm(count, generator=generator).split(16 if bench.quick else 32):
         yield chosen, bool(torch.rand((), generator=generator) < 0.5)
@@ -122,7 +123,7 @@ def learn(
     epochs: int | None = None,
     crop: v2.Transform | None = None,
 ) -> Trained:
-    """Trains the small network by `step`. Adam, the learning rate in one cycle up to 0.004."""
+    """Train the small network by `step`. Adam, the learning rate in one cycle up to 0.004."""
     train, judged = pictures(bench, "train", size), pictures(bench, "judged", size)
     torch.manual_seed(seed)
     network, epochs = small_resnet(num_classes), epochs or bench.epochs
@@ -147,16 +148,16 @@ def learn(
 
 @cache
 def right(bench: Bench, seed: int) -> Trained:
-    """The same training without a mistake, made once for all who compare with it."""
+    """Train without a mistake. The result is cached, since most experiments compare with it."""
     return learn(bench, seed)
 
 
 def normalize(images: Tensor) -> Tensor:
-    return look_at(images.shape[-1]).normalize(images)
+    return preprocess_at(images.shape[-1]).normalize(images)
 
 
 def judge(network: nn.Module, images: Tensor, batch_size: int = 100) -> Tensor:
-    """Logits (N, classes), as validation should make them."""
+    """Return the logits (N, classes), validated without a mistake."""
     network.eval()
     with torch.no_grad():
         return torch.cat([network(batch) for batch in images.split(batch_size)])
@@ -167,5 +168,5 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def spread(name: str, values: Sequence[float]) -> Figures:
-    """The mean over seeds or repeats under `name`, the smallest and the largest beside it."""
+    """Return mean, minimum and maximum as {name, name_low, name_high}."""
     return {name: fmean(values), f"{name}_low": min(values), f"{name}_high": max(values)}

@@ -1,4 +1,4 @@
-"""Mistakes of counting: the counter that is never reset, and the bar that is one too short."""
+"""Mistakes of counting: a counter that is never reset, and a progress bar that is one too short."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .bench import Bench, Figures, judge, normalize, order, pictures, right, sma
 
 
 def counter(bench: Bench) -> Figures:
-    """A network that is never updated, and one that learns: the loss of each epoch, counted both ways."""
+    """Count the loss of each epoch both ways, for a network without updates and for one that learns."""
     train = pictures(bench, "train")
     torch.manual_seed(0)
     logits = judge(small_resnet(), normalize(train.images))
     each, epochs = cross_entropy(logits, train.labels, reduction="none"), 10
     false_curve, honest_curve = [], []
-    count = 0  # the mistake: it belongs into the loop
+    count = 0  # the mistake: it belongs inside the loop
     for epoch in range(epochs):
         total = 0.0
         for chosen, _ in order(bench, 0, epoch, len(each)):
@@ -41,7 +41,7 @@ def counter(bench: Bench) -> Figures:
 
 
 def progress_total(bench: Bench) -> Figures:
-    """What tqdm shows when it is told one batch too few."""
+    """Return tqdm's last line when its total is one too small."""
     batches = 13
     return {
         "batches": batches,

@@ -1,4 +1,4 @@
-"""Mistakes with data: Compose without its list, decoding, labels by folder order, normalisation left out."""
+"""Mistakes with data: Compose without its list, decoding, labels by folder order, no normalization."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .bench import (
     Figures,
     accuracy,
     judge,
-    look_at,
     normalize,
     pictures,
+    preprocess_at,
     right,
     small_resnet,
     spread,
@@ -35,7 +35,7 @@ from .bench import (
 
 
 def compose_without_list(bench: Bench) -> Figures:
-    """The words of the error, without the name of the class before them."""
+    """Return the message of the error, without the name of the class at its start."""
     compose: Any = v2.Compose  # no type checker would let this pass
     try:
         compose(v2.Resize(256), v2.CenterCrop(224), v2.ToImage())
@@ -45,15 +45,15 @@ def compose_without_list(bench: Bench) -> Figures:
 
 
 def folder_order(bench: Bench) -> Figures:
-    """train/cat, train/dog against test/Dog, test/cat: capitals are sorted first, and the numbers swap."""
+    """Evaluate on test/Dog and test/cat: capitals are sorted first, so the labels are swapped."""
     place = bench.folder.with_name(f"{bench.folder.name}-renamed")
     split = "train" if bench.quick else "test"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(bench.folder / "train", place / "train")
     for name in ("dog", "cat"):
         shutil.copytree(bench.folder / split / name, place / "test" / name.replace("dog", "Dog"))
-    look = look_at(bench.size)
-    tutorial = ImageFolder(str(place / "test"), v2.Compose([v2.PILToTensor(), look.evaluation]))
+    preprocess = preprocess_at(bench.size)
+    tutorial = ImageFolder(str(place / "test"), v2.Compose([v2.PILToTensor(), preprocess.evaluation]))
     images, numbers = zip(*tutorial, strict=True)
     labels, names = torch.tensor(numbers), [tutorial.classes[number] for number in numbers]
     by_name = torch.tensor([("cat", "dog").index(name.lower()) for name in names])
@@ -67,7 +67,7 @@ def folder_order(bench: Bench) -> Figures:
 
 
 def _answer(folder: Path) -> str:
-    """What reslab says of such a folder."""
+    """Return the message of reslab's error for this folder."""
     try:
         reslab.Photos(folder)
     except PhotosError as error:
@@ -76,7 +76,7 @@ def _answer(folder: Path) -> str:
 
 
 def no_normalization(bench: Bench) -> Figures:
-    """Trained on normalised pictures, asked about pictures from 0 to 1."""
+    """Evaluate networks that were trained on normalized images on images from 0 to 1."""
     judged = pictures(bench, "judged")
     bare = judged.images.float() / 255
     runs = [right(bench, seed) for seed in bench.every_seed]
@@ -90,16 +90,14 @@ def no_normalization(bench: Bench) -> Figures:
 
 
 def decoding(bench: Bench) -> Figures:
-    """CPU milliseconds of a photo, 500 x 375 pixels: decode and crop, from reslab's cache, and the update."""
+    """Measure the CPU milliseconds per photo of 500 x 375 pixels: decode and crop, from the cache, update."""
     folder, size = _photos_of_usual_size(bench), 224
     prepare = v2.Compose([v2.RandomResizedCrop(size), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     photos = ImageFolder(str(folder), prepare)
     decode = _milliseconds(lambda: [photos[i] for i in range(len(photos))], len(photos))
     ours, preprocess = reslab.Photos(folder), reslab.Preprocess(size=size, resize=256)
-    pixels, transform = (
-        open_pixels(ours.folder, ours.train, preprocess, progress=False),
-        training_transform(preprocess),
-    )
+    pixels = open_pixels(ours.folder, ours.train, preprocess, progress=False)
+    transform = training_transform(preprocess)
     cached = _milliseconds(lambda: [transform(pixels.read(p)) for p in ours.train], len(ours.train))
     network = small_resnet()
     optimizer = torch.optim.SGD(network.parameters(), 0.01)
@@ -132,7 +130,7 @@ def _photos_of_usual_size(bench: Bench) -> Path:
 
 
 def _milliseconds(work: Callable[[], object], count: int) -> float:
-    """CPU time of one of `count`, the best of two: the first warms up."""
+    """Return the CPU time of one of `count`, the better of two measurements: the first warms up."""
     times = []
     for _ in range(2):
         started = time.process_time()
@@ -142,13 +140,13 @@ def _milliseconds(work: Callable[[], object], count: int) -> float:
 
 
 def _epochs_of_workers(photos: ImageFolder, epochs: int) -> Figures:
-    """Photos a second through a training of the small network, over the clock on the wall."""
+    """Return the photos per second of wall time in a training of the small network."""
     found: Figures = {}
     for workers in (0, 2):
         network = small_resnet()
         optimizer = torch.optim.SGD(network.parameters(), 0.01)
         loader = DataLoader(photos, 32, num_workers=workers, persistent_workers=workers > 0)
-        for _ in loader:  # the start of the processes is not what is measured
+        for _ in loader:  # start the processes before the clock
             pass
         started = time.perf_counter()
         for _ in range(epochs):

@@ -1,8 +1,8 @@
-"""From figures to the page: the JSON, the pictures, and the numbers between markers in the text.
+"""Write measured figures: pitfalls.json, the curves, and the numbers between markers in the pages.
 
     <!-- counter.false_last .2f -->0.07<!-- / -->
 
-names a figure and how it is written. A page in another language has the same markers.
+names a figure and its format. A page in another language has the same markers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def as_json(figures: dict[str, Figures], bench: Bench, seconds: float) -> dict[s
 
 
 def circumstances(bench: Bench, seconds: float) -> dict[str, Any]:
-    """Where, when and with what the figures were measured."""
+    """Return the date, the machine, the versions and the settings of the measurement."""
     import torch
     import torchvision
 
@@ -61,7 +61,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Six digits: what is behind them differs from one machine to the next."""
+    """Round to six digits. Later digits differ between machines."""
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -70,7 +70,7 @@ def rounded(value: Any) -> Any:
 
 
 def fill(text: str, figures: dict[str, Any]) -> str:
-    """The page with every marked figure as `figures` has it. KeyError for one that is not there."""
+    """Return the page with its marked figures replaced. Raise KeyError for an unknown one."""
 
     def put(match: re.Match[str]) -> str:
         group, _, name = match[2].partition(".")
@@ -81,7 +81,7 @@ def fill(text: str, figures: dict[str, Any]) -> str:
 
 
 def written(value: Any, form: str) -> str:
-    """`.1f`, `,d` and so on as Python writes them; `.1pt` is in hundredths, `.0fM` in millions."""
+    """Format a figure: `.1f`, `,d` and so on as Python does, `.1pt` in hundredths, `.0fM` in millions."""
     if form.endswith("pt"):
         return f"{100 * value:{form[:-2]}f}".replace("-", "\u2212")
     if form.endswith("M"):
@@ -90,7 +90,7 @@ def written(value: Any, form: str) -> str:
 
 
 def draw_curves(figures: Figures, path: Path) -> None:
-    """The false falling curve beside the honest one. Lines and marks differ too: it can be read in grey."""
+    """Draw the false curve and the honest one, with different lines and marks for readers of gray prints."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Mistakes of training: soft-max before the loss, no zero_grad, a head of 1,000 classes, 512 pixels."""
+"""Mistakes of training: softmax before the loss, no zero_grad, a head of 1,000 classes, 512 pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .bench import (
 
 
 def soft_max_first(bench: Bench) -> Figures:
-    """What the loss can still reach, how much gradient is left, and where the training ends."""
+    """Measure the lowest possible loss, the remaining gradient and the accuracy after training."""
     sure = torch.tensor([[20.0, -20.0]])
     floor = cross_entropy(softmax(sure, 1), torch.tensor([0])).item()
     thousand = torch.full((1, 1000), -20.0)
@@ -53,7 +53,7 @@ def update_with_soft_max(
 
 
 def _first_gradient(bench: Bench, twice: bool) -> float:
-    """The norm of the gradient over the first 32 pictures, before any update."""
+    """Return the norm of the gradient over 32 images, before any update."""
     torch.manual_seed(0)
     network, train = small_resnet(), pictures(bench, "train")
     logits = network(normalize(train.images[::7][:32] if not bench.quick else train.images))
@@ -63,7 +63,7 @@ def _first_gradient(bench: Bench, twice: bool) -> float:
 
 
 def _gradient_when_wrong(logits: Tensor) -> float:
-    """Of a picture that the network takes for the other class: gradient left of what it would be."""
+    """Return the fraction of the gradient that is left for an image of the other class."""
     label = torch.tensor([1])
     norms = []
     for twice in (True, False):
@@ -79,7 +79,7 @@ def gradient_norm(network: nn.Module) -> float:
 
 
 def no_zero_grad(bench: Bench) -> Figures:
-    """Each update by the sum of all gradients so far; their norm after 1 and after 30 updates."""
+    """Update by the sum of all gradients so far. Measure its norm after 1 and after 30 updates."""
     wrong_norms: list[float] = []
     wrong = [learn(bench, seed, _counted(update_without_zero_grad, wrong_norms)) for seed in bench.every_seed]
     norms = wrong_norms[:30]
@@ -96,7 +96,7 @@ def update_without_zero_grad(
     network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
 ) -> float:
     loss = cross_entropy(network(images), labels)
-    loss.backward()  # the mistake: adds to what is there
+    loss.backward()  # the mistake: adds to the existing gradients
     optimizer.step()
     return loss.item()
 
@@ -113,7 +113,7 @@ def _counted(step: Update, norms: list[float]) -> Update:
 
 
 def thousand_classes(bench: Bench) -> Figures:
-    """torchvision's default head on cats and dogs: the loss that it starts from, and where it ends."""
+    """Train torchvision's default head on cats and dogs. Measure the first loss and the last accuracy."""
     wrong = [learn(bench, seed, num_classes=1000) for seed in bench.every_seed]
     judged = pictures(bench, "judged")
     first = wrong[0].logits[0]
@@ -130,7 +130,7 @@ def thousand_classes(bench: Bench) -> Figures:
 
 
 def _against_right(bench: Bench, wrong: list[Trained], labels: Tensor | None = None) -> Figures:
-    """Accuracy with and without the mistake, seed by seed, and the difference."""
+    """Return the accuracies with and without the mistake, and their difference seed by seed."""
     labels = pictures(bench, "judged").labels if labels is None else labels
     with_mistake = [accuracy(run.logits[-1], labels) for run in wrong]
     without = [accuracy(right(bench, seed).logits[-1], labels) for seed in bench.every_seed]
@@ -143,9 +143,9 @@ def _against_right(bench: Bench, wrong: list[Trained], labels: Tensor | None = N
 
 
 def large_crops(bench: Bench) -> Figures:
-    """What 512 pixels cost a ResNet-18, and what as many times more pixels bring the small network.
+    """Measure the cost of 512 pixels for ResNet-18, and the accuracy of the small network at that ratio.
 
-    The pictures are enlarged from the bench's size, as RandomResizedCrop(512) enlarges most photos.
+    The images are enlarged from the bench's size, as RandomResizedCrop(512) enlarges most photos.
     """
     small, large = (bench.size, round(bench.size * 512 / 224))
     sizes = (64, 128) if bench.quick else (224, 512)
@@ -173,7 +173,7 @@ def large_crops(bench: Bench) -> Figures:
 
 
 def _cost(size: int) -> tuple[float, float]:
-    """Multiply-adds of one picture forward, and CPU seconds of one picture forward and back."""
+    """Return the multiply-adds of an image, and the CPU seconds of its forward and backward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
     import reslab

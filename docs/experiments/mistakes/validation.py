@@ -13,7 +13,7 @@ from .bench import Bench, Figures, accuracy, judge, learn, normalize, pictures, 
 
 
 def random_crops(bench: Bench) -> Figures:
-    """One network, trained under random crops as the tutorial does, validated under them and without."""
+    """Train with random crops as the tutorial does. Validate with them and without."""
     judged = pictures(bench, "judged")
     crop = v2.RandomResizedCrop(bench.size, scale=(0.35, 1.0), antialias=True)
     tutorial = v2.RandomResizedCrop(bench.size, antialias=True)  # its default: from 8 % of the area
@@ -28,19 +28,19 @@ def random_crops(bench: Bench) -> Figures:
 
 
 def shuffled(bench: Bench) -> Figures:
-    """The mean over pictures, the mean over batch means, and predictions laid beside the list of files."""
+    """Compare the mean over images with the mean over batch means, and predictions with the list of files."""
     judged, trained = pictures(bench, "judged"), right(bench, 0)
     losses = cross_entropy(trained.logits[-1], judged.labels, reduction="none")
     predicted = trained.logits[-1].argmax(1)
     size = len(losses) - 4 if bench.quick else 66  # a last batch that is much smaller than the others
     torch.manual_seed(0)
-    by_picture, by_batch, beside = [], [], []
+    by_picture, by_batch, by_row = [], [], []
     for _ in range(10 * bench.repeats):
         mixed = torch.randperm(len(losses))
         batches = losses[mixed].split(size)
         by_picture.append(sum(batch.sum().item() for batch in batches) / len(losses))
         by_batch.append(fmean(batch.mean().item() for batch in batches))
-        beside.append((predicted[mixed] == judged.labels).float().mean().item())
+        by_row.append((predicted[mixed] == judged.labels).float().mean().item())
     return {
         "repeats": len(by_picture),
         "batch": size,
@@ -49,13 +49,13 @@ def shuffled(bench: Bench) -> Figures:
         **spread("by_batch", by_batch),
         "by_picture_difference": max(by_picture) - min(by_picture),
         "by_batch_difference": max(by_batch) - min(by_batch),
-        **spread("beside_files", beside),
+        **spread("by_row", by_row),
         "accuracy": accuracy(trained.logits[-1], judged.labels),
     }
 
 
 def without_no_grad(bench: Bench) -> Figures:
-    """Bytes that autograd keeps of one batch through ResNet-18, for a backward pass that never comes."""
+    """Measure the bytes that autograd keeps of a batch through ResNet-18, with and without no_grad."""
     from torchvision.models import resnet18
 
     size, batch = (64, 4) if bench.quick else (224, 32)
@@ -63,8 +63,8 @@ def without_no_grad(bench: Bench) -> Figures:
     images = torch.zeros(batch, 3, size, size)
     kept = _bytes_kept(network, images)
     with torch.no_grad():
-        mended = _bytes_kept(network, images)
-    return {"size": size, "batch": batch, "kept_megabytes": kept / 1e6, "mended_megabytes": mended / 1e6}
+        fixed = _bytes_kept(network, images)
+    return {"size": size, "batch": batch, "kept_megabytes": kept / 1e6, "fixed_megabytes": fixed / 1e6}
 
 
 def _bytes_kept(network: nn.Module, images: Tensor) -> int:
@@ -73,7 +73,7 @@ def _bytes_kept(network: nn.Module, images: Tensor) -> int:
 
     def keep(tensor: Tensor) -> Tensor:
         if tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = tensor  # held, so that no address is given out twice
+            kept[tensor.data_ptr()] = tensor  # kept alive, so that no address is used twice
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -82,7 +82,7 @@ def _bytes_kept(network: nn.Module, images: Tensor) -> int:
 
 
 def train_mode(bench: Bench) -> Figures:
-    """Validation in train mode in batches of several sizes, and in the order of the folders."""
+    """Validate in train mode in batches of several sizes, and in the order of the folders."""
     judged = pictures(bench, "judged")
     images, found = normalize(judged.images), {}
     torch.manual_seed(0)
@@ -95,11 +95,11 @@ def train_mode(bench: Bench) -> Figures:
         ]
         found |= spread(f"batch_{size}", values)
     by_folder = [_accuracy_in_train_mode(run.network, images, judged.labels, 16) for run in runs]
-    return {**found, **spread("by_folder", by_folder), **_afterwards(bench)}
+    return {**found, **spread("by_folder", by_folder), **_tensors_changed(bench)}
 
 
 def _accuracy_in_train_mode(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> float:
-    """The running averages, which this changes, are put back."""
+    """Return the accuracy in train mode. Restore the running averages afterwards."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
     with torch.no_grad():
@@ -108,8 +108,8 @@ def _accuracy_in_train_mode(network: nn.Module, images: Tensor, labels: Tensor, 
     return accuracy(logits, labels)
 
 
-def _afterwards(bench: Bench) -> Figures:
-    """By how much one validation in train mode has changed the network: its running means."""
+def _tensors_changed(bench: Bench) -> Figures:
+    """Count the tensors that one validation in train mode changes."""
     network, judged = right(bench, 0).network, pictures(bench, "judged")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
@@ -122,9 +122,9 @@ def _afterwards(bench: Bench) -> Figures:
 
 
 def chosen_by_test(bench: Bench) -> Figures:
-    """The best of several epochs and runs by one half of the pictures, and what the other half says of it.
+    """Choose the best network by some of the images, and measure it on the others.
 
-    Real predictions, random halves. The halves of one draw share nothing, so the second tells the truth.
+    Real predictions, random splits. Both parts of a split share no image, so the second is unbiased.
     """
     labels = pictures(bench, "judged").labels
     rows = [run.logits for run in (right(bench, seed) for seed in bench.every_seed)]
@@ -136,9 +136,9 @@ def chosen_by_test(bench: Bench) -> Figures:
         torch.manual_seed(0)
         for _ in range(100 * bench.repeats):
             mixed = torch.randperm(len(labels))
-            chooses, tells = correct[:, mixed[:small]].mean(1), correct[:, mixed[small:]].mean(1)
-            best = int(chooses.argmax())
-            gaps.append((chooses[best] - tells[best]).item())
+            chosen_by, others = correct[:, mixed[:small]].mean(1), correct[:, mixed[small:]].mean(1)
+            best = int(chosen_by.argmax())
+            gaps.append((chosen_by[best] - others[best]).item())
         size = "small" if small < len(labels) // 2 else "half"
         error = 1.96 * stdev(gaps) / len(gaps) ** 0.5
         found |= {f"{size}_pictures": small, f"{size}_optimism": fmean(gaps), f"{size}_error": error}

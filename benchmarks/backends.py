@@ -1,13 +1,13 @@
-"""Which way from images to logits is the quickest on one core, and how far it is from the network in fp32.
+"""Compare backends from images to logits on one core: speed, error against fp32, and start-up time.
 
-    reslab train photos --recipe finetune --run runs/judged
-    python benchmarks/engines.py photos/test runs/judged
-    python benchmarks/engines.py photos/test runs/judged --size 224 --batch 64
+    reslab train photos --recipe finetune --run runs/first
+    python benchmarks/backends.py photos/test runs/first
+    python benchmarks/backends.py photos/test runs/first --size 224 --batch 64
 
-The engines of `reslab predict` beside ONNX Runtime and OpenVINO, where these are installed, on the same
-photos: milliseconds of CPU time a photo in one thread (the least of the rounds, in turns), the largest and
-the usual (root mean square) error of a logit, and the seconds of CPU time until the first answer, in which
-an engine is built. CPU time hardly changes with what else the machine does.
+The backends of `reslab predict`, ONNX Runtime and OpenVINO, where these are installed, on the same photos.
+Measured in one thread: milliseconds of CPU time per photo (the least of the rounds, in turns), the largest
+and the usual (root mean square) error of a logit, and the seconds of CPU time until the first result, which
+include building the backend. CPU time depends little on the machine's other work.
 """
 
 from __future__ import annotations
@@ -90,13 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     classifier = Classifier.load(options.model, device="cpu")
-    look, network = classifier.preprocess.at(options.size), classifier.network
+    preprocess, network = classifier.preprocess.at(options.size), classifier.network
     photos = sorted(options.folder.rglob("*.jpg"))
     photos = photos[:: max(1, len(photos) // options.photos)][: options.photos]
-    images = look.normalize(torch.stack([look.evaluation(look.read(photo)) for photo in photos]))
+    images = preprocess.normalize(
+        torch.stack([preprocess.evaluation(preprocess.read(photo)) for photo in photos])
+    )
     libraries = ["torch", *(name for name in ("onnxruntime", "openvino") if find_spec(name))]
     print(f"{processor_name()}, one thread; {', '.join(f'{name} {version(name)}' for name in libraries)}")
-    print(f"{len(images)} photos, {classifier} at {look.size} pixels, batches of {options.batch}")
+    print(f"{len(images)} photos, {classifier} at {preprocess.size} pixels, batches of {options.batch}")
     with torch.no_grad():
         _measure(network, images.split(options.batch), options.rounds)
 
