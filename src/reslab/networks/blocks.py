@@ -28,12 +28,12 @@ Shortcut = Literal["A", "B", "C"]
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """3x3 convolution with padding: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
+    """Return a padded 3x3 convolution: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """1x1 convolution: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
+    """Return a 1x1 convolution: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=bias)
 
 
@@ -41,6 +41,9 @@ class ZeroPad(nn.Module):
     """Shortcut A: every stride-th pixel, new channels filled with zeros. It has no parameters.
 
     (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride). The paper, section 3.3.
+
+    Raises:
+        NetworkError: fewer output than input channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -64,6 +67,9 @@ def make_shortcut(in_channels: int, out_channels: int, stride: int, option: Shor
     A: zero padding where the shape changes, otherwise the identity.
     B: a projection (1x1 convolution and batch norm) where the shape changes, otherwise the identity.
     C: a projection in every block.
+
+    Raises:
+        NetworkError: another option, or A with fewer output than input channels.
     """
     same_shape = in_channels == out_channels and stride == 1
     if option not in ("A", "B", "C"):

@@ -37,7 +37,10 @@ MAX_BLOCK_NUMBER = 10_000_000  # torch still counts its parameters
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network or block with the text that names it and the usual shape (C, H, W) of its input."""
+    """A network or block, the text that names it, and a usual shape (C, H, W) of its input.
+
+    The sides are 224 pixels, 32 with a small stem, 299 for inception_v3, and 56 for a single block.
+    """
 
     name: str
     network: nn.Module
@@ -45,7 +48,7 @@ class NamedNetwork:
 
 
 def create_network(name: str, num_classes: int | None = None, in_channels: int | None = None) -> nn.Module:
-    """Build a network by name, with weights from torch's random state.
+    """Build a network by name, with random weights drawn from torch's random state.
 
     Args:
         name: a network of `list_networks()`, such as "resnet18"; one of torchvision's classifiers
@@ -54,14 +57,15 @@ def create_network(name: str, num_classes: int | None = None, in_channels: int |
             run ("my_block.py:MyBlock"); or a single block ("BasicBlock:64,128,2": in_channels,
             out_channels, stride).
         num_classes: number of logits; by default the network's own, 1000 or 10.
-        in_channels: channels of the images; by default the network's own. torchvision's networks take 3, a
-            single block those in its name.
+        in_channels: channels of the images; by default the network's own. torchvision's networks take only
+            3. It is ignored for a single block, whose name gives them.
 
     Returns:
         A network (N, in_channels, H, W) -> logits (N, num_classes), or a block.
 
     Raises:
-        NetworkError: unknown name, sizes below 1, or a block that cannot be built.
+        NetworkError: the name is unknown, a size is below 1, torchvision's network is to take other than 3
+            channels, or the block or its file fails.
         UsageError: num_classes for a single block.
     """
     return network_from_text(name, num_classes, in_channels).network
@@ -70,11 +74,11 @@ def create_network(name: str, num_classes: int | None = None, in_channels: int |
 def network_from_text(
     text: str, num_classes: int | None = None, in_channels: int | None = None, *, meta: bool = False
 ) -> NamedNetwork:
-    """Build what `text` names, see `create_network`.
+    """Build the network or block that `text` names. Arguments and errors are those of `create_network`.
 
     Args:
         meta: build it on device "meta", without weights, and leave the random state as it was. A network
-            that cannot be built there is built with weights.
+            that cannot be built there is built on the CPU, with weights.
     """
     if not meta:
         return _build(text, num_classes, in_channels)
@@ -95,7 +99,10 @@ def _build(text: str, num_classes: int | None, in_channels: int | None) -> Named
     if name.endswith(".py"):
         return _resnet(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels)
     if name in FAMILY:
-        return _resnet(text, name, _block(rest) if rest else None, num_classes, in_channels)
+        blocks = BLOCKS | BLOCK_CLASSES
+        if rest and rest not in blocks:
+            raise NetworkError(f"there is no block '{rest}'", "", nearest(rest, BLOCKS))
+        return _resnet(text, name, blocks.get(rest), num_classes, in_channels)
     if not text.startswith(TORCHVISION):
         raise NetworkError(
             f"there is no network '{text}'",
@@ -122,13 +129,6 @@ def _resnet(
         ) from error
     side = 32 if FAMILY[name].stem == "small" else 224
     return NamedNetwork(text, network, (in_channels or default_in_channels(name), side, side))
-
-
-def _block(name: str) -> Block:
-    known = {**BLOCKS, **BLOCK_CLASSES}
-    if name not in known:
-        raise NetworkError(f"there is no block '{name}'", "", nearest(name, BLOCKS))
-    return known[name]
 
 
 def _single_block(text: str, block: Block, numbers: str) -> NamedNetwork:

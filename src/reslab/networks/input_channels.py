@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
-    """Return the network's first Conv2d with its name, or None if it has no Conv2d."""
+    """Return (name, module) of the first Conv2d that the network registers; None without a Conv2d."""
     return next(
         ((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None
     )
 
 
 def input_channels(network: nn.Module, default: int = 3) -> int:
-    """Return the channels that the first convolution takes; `default` for a network without one."""
+    """Return the number of channels that the first Conv2d takes; `default` for a network without one."""
     first = first_convolution(network)
     return default if first is None else first[1].in_channels
 

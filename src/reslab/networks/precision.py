@@ -18,7 +18,7 @@ from reslab.errors import RecipeError, nearest
 
 @dataclass(frozen=True)
 class Precision:
-    """Number format, memory layout and compilation of a network's computation.
+    """Number format, memory layout and compilation of a network's computation. `str` gives its name.
 
     Attributes:
         number_format: "fp32", or "bf16" for autocast: convolutions and matrix products in bfloat16, weights,
@@ -58,21 +58,23 @@ class Precision:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def place(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Move the network to `device` and into the memory layout, in place. Return it."""
+        """Move the network to `device` and into the memory layout, in place. Return the same network."""
         return network.to(device=device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def place_images(self, images: Tensor, device: torch.device) -> Tensor:
-        """Return images (N, C, H, W) on `device` and in the memory layout."""
+        """Return images (N, C, H, W) on `device` and in the memory layout, copied only where needed."""
         return images.to(device, non_blocking=True).contiguous(memory_format=self.memory_format)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context in which the forward pass runs."""
+        """Return a context for the forward pass: torch.autocast for bf16, without effect for fp32."""
         if self.number_format == "fp32":
             return nullcontext()
         return torch.autocast(device.type, self.dtype)
 
     def forward(self, network: nn.Module, batch_size: int) -> Callable[[Tensor], Tensor]:
         """Return the function images (N, C, H, W) -> logits (N, num_classes) of training steps.
+
+        It is the network itself unless `compiled` is set.
 
         Args:
             network: runs uncompiled for batches of another size, such as the last of an epoch: compiling
@@ -92,7 +94,7 @@ class Precision:
 
     @contextmanager
     def convert_compile_errors(self) -> Iterator[None]:
-        """Convert errors of torch.compile inside the block to RecipeError."""
+        """Convert torch.compile's errors inside the block to RecipeError. All other errors pass through."""
         try:
             yield
         except RuntimeError as error:
@@ -116,7 +118,7 @@ PRECISIONS = UNCOMPILED | {str(p): p for p in (replace(p, compiled=True) for p i
 
 
 def parse_precision(text: str) -> Precision:
-    """Return the Precision of this name. Raise RecipeError for an unknown name."""
+    """Return the Precision of this name. Raise RecipeError for an unknown name, and for "auto"."""
     if text not in PRECISIONS:
         raise RecipeError(
             f"there is no precision '{text}'",

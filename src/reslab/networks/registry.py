@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,18 +19,18 @@ AUXILIARY_HEAD = ("googlenet", "inception_v3")
 
 
 def list_networks(pattern: str = "*") -> list[str]:
-    """Return the names of networks that `create_network` builds, sorted.
+    """Return the names of networks that `create_network` builds, sorted; [] if none matches.
 
     Args:
         pattern: filter with * and ?, as in "cifar*". A pattern that starts with "torchvision:" lists
-            torchvision's classifiers: "torchvision:resnet*".
+            torchvision's classifiers ("torchvision:resnet*"), any other the family.
     """
     names = torchvision_networks() if pattern.startswith(TORCHVISION) else FAMILY
     return sorted(name for name in names if fnmatch(name, pattern))
 
 
 def torchvision_networks() -> list[str]:
-    """Return the names of torchvision's classifiers, each with "torchvision:" before it."""
+    """Return the names of torchvision's classifiers, each with the prefix "torchvision:"."""
     import torchvision
 
     return [f"{TORCHVISION}{name}" for name in torchvision.models.list_models(module=torchvision.models)]
@@ -39,7 +38,14 @@ def torchvision_networks() -> list[str]:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Name and sizes from which a network is built again; JSON in the header of a model file."""
+    """Name and sizes from which a network is built again; JSON in the header of a model file.
+
+    Attributes:
+        name: of the family, or of torchvision with the prefix "torchvision:".
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        stem: None for the stem that the network has by default.
+    """
 
     name: str
     num_classes: int
@@ -47,7 +53,12 @@ class NetworkSpec:
     stem: Stem | None = None
 
     def build(self, zero_init_residual: bool = False) -> nn.Module:
-        """Return the network with weights from torch's random state. Raise NetworkError."""
+        """Build the network with random weights drawn from torch's random state.
+
+        Raises:
+            NetworkError: the name or the stem is unknown, a size is below 1, or torchvision's network is to
+                take other than 3 channels, a stem or zero_init_residual.
+        """
         if not self.name.startswith(TORCHVISION):
             return create_resnet(
                 self.name,
@@ -60,7 +71,7 @@ class NetworkSpec:
 
 
 def check_name(name: str) -> None:
-    """Raise NetworkError, with the nearest names, unless a network of this name can be built."""
+    """Raise NetworkError, with the nearest names, unless the family or torchvision has this name."""
     if name.startswith(TORCHVISION):
         known = torchvision_networks()
         if name not in known:
@@ -78,12 +89,12 @@ def check_name(name: str) -> None:
 
 
 def default_in_channels(name: str) -> int:
-    """Return the channels of the network's images: 1 for textbook_resnet18, otherwise 3."""
+    """Return the number of channels of the network's images: 1 for textbook_resnet18, otherwise 3."""
     return FAMILY[name].in_channels if name in FAMILY else 3
 
 
 def short_name(name: str) -> str:
-    """Return torchvision's name of the network, without "torchvision:"."""
+    """Return the name without the prefix "torchvision:"; any other name as it is."""
     return name.removeprefix(TORCHVISION)
 
 
@@ -94,6 +105,10 @@ def check_input(
 
     With `num_classes` the network runs in eval and in train mode; with None only in eval mode, and any
     number of logits is valid. Modes, buffers and the random state are restored.
+
+    Args:
+        name: of the network, for the message.
+        size: height and width of the images in pixels.
     """
     stride = network.total_stride if isinstance(network, ResNet) else 1
     if size < stride:
@@ -129,7 +144,13 @@ def check_input(
 
 
 def _forward(network: nn.Module, in_channels: int, size: int, train: bool) -> object:
-    """Return the output for two black images. Restore modes, buffers and the random state."""
+    """Run images of zeros (2, in_channels, size, size) through the network and return its output.
+
+    Modes, buffers and torch's random state are restored, also after an error, which passes through.
+
+    Args:
+        train: run it in train mode instead of eval mode.
+    """
     modes = [(module, module.training) for module in network.modules()]
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -161,12 +182,7 @@ def _build_torchvision(spec: NetworkSpec, zero_init_residual: bool) -> nn.Module
             "it needs at least one class",
             "give 1 or more",
         )
-    extra: dict[str, Any] = {}
-    if (
-        name in AUXILIARY_HEAD
-    ):  # one tensor of logits, in train mode too; images normalized as its weights expect
-        extra = {"aux_logits": False, "init_weights": True, "transform_input": True}
-    network: nn.Module = torchvision.models.get_model(
-        name, weights=None, num_classes=spec.num_classes, **extra
-    )
-    return network
+    # one tensor of logits, in train mode too; images normalized as its weights expect
+    auxiliary = {"aux_logits": False, "init_weights": True, "transform_input": True}
+    extra = auxiliary if name in AUXILIARY_HEAD else {}
+    return torchvision.models.get_model(name, weights=None, num_classes=spec.num_classes, **extra)

@@ -25,10 +25,13 @@ Stem = Literal["imagenet", "small"]
 
 
 def make_stem(in_channels: int, channels: int, stem: Stem, bias: bool) -> OrderedDict[str, nn.Module]:
-    """Return the layers before the first stage.
+    """Return the layers before the first stage by name: conv1, bn1, relu, and maxpool for "imagenet".
 
     "imagenet": 7x7 convolution and max pooling, (N, in_channels, H, W) -> (N, channels, H/4, W/4).
     "small": 3x3 convolution, (N, in_channels, H, W) -> (N, channels, H, W).
+
+    Raises:
+        NetworkError: another stem.
     """
     if stem not in ("imagenet", "small"):
         raise NetworkError(f"there is no stem '{stem}'", "there are two", "use 'imagenet' or 'small'")
@@ -45,7 +48,7 @@ def make_stem(in_channels: int, channels: int, stem: Stem, bias: bool) -> Ordere
 
 
 def make_stage(block: Block, in_channels: int, out_channels: int, stride: int, size: int) -> nn.Sequential:
-    """Return `size` blocks; the first one changes the channels and the resolution."""
+    """Return a stage of `size` blocks. The first one has `stride`, the others keep the shape."""
     first = block(in_channels, out_channels, stride)
     return nn.Sequential(first, *(block(out_channels, out_channels, 1) for _ in range(size - 1)))
 
@@ -55,12 +58,13 @@ class ResNet(nn.Sequential):
 
     A sequence of layers with torchvision's names: conv1, bn1, relu, maxpool, layer1 ... layer4, avgpool,
     flatten, fc. `for layer in network: x = layer(x)` is the whole forward pass, `network[:-1]` the feature
-    extractor, and the state dict is torchvision's.
+    extractor, and the state dict is torchvision's. Blocks that end without an activation add bn_last and
+    relu_last. `total_stride` is the side in pixels of the image for one position of the last stage.
 
     Args:
         block: any callable (in_channels, out_channels, stride) -> module, used in every place.
         stage_sizes: number of blocks of each stage; every stage but the first halves the resolution.
-        stage_channels: output channels of each stage.
+        stage_channels: output channels of each stage, as many numbers as `stage_sizes`.
         num_classes: number of logits.
         in_channels: channels of the images.
         stem: "imagenet" (7x7, stride 2, max pooling) or "small" (3x3), for images under 64 pixels.
@@ -69,7 +73,8 @@ class ResNet(nn.Sequential):
         zero_init_residual: start every block as its shortcut (Goyal et al. 2017, section 5.1).
 
     Raises:
-        NetworkError: sizes below 1, an unknown stem, or zero_init_residual with blocks that lack it.
+        NetworkError: a size is below 1, the numbers of sizes and channels differ, the stem is unknown, or no
+            block has the method for zero_init_residual.
     """
 
     conv1: nn.Conv2d
@@ -130,9 +135,15 @@ def check_sizes(stage_sizes: Sequence[int], stage_channels: Sequence[int]) -> No
 
 
 def initialize(network: nn.Module, zero_init_residual: bool = False) -> None:
-    """Draw the weights of all convolutions from a normal distribution of variance 2 / fan-out.
+    """Draw the weights of all convolutions from a normal distribution of variance 2 / fan-out; zero biases.
 
     He et al., "Delving Deep into Rectifiers", 2015, section 2.2.
+
+    Args:
+        zero_init_residual: also call the method of this name of each module that has it.
+
+    Raises:
+        NetworkError: zero_init_residual is set, and no module has the method.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -154,7 +165,7 @@ def initialize(network: nn.Module, zero_init_residual: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A row of the family's table: the sizes and defaults of one network."""
+    """A row of the family's table: title, source in the literature, sizes and defaults of one network."""
 
     title: str
     source: str
@@ -223,11 +234,12 @@ def create_resnet(
         block: any callable (in_channels, out_channels, stride) -> module, used in every place.
         stem: "imagenet" (7x7, stride 2, max pooling) or "small" (3x3), for images under 64 pixels.
         zero_init_residual: start every block as its shortcut (Goyal et al. 2017, section 5.1).
-        weights: "imagenet", or a .safetensors or .pth file, see `load_pretrained`. A warning reports tensors
-            that stay as initialized, except those of the last layer.
+        weights: "imagenet", or a .safetensors or .pth file, see `load_pretrained`; random by default. A
+            warning reports renamed tensors and those that stay as initialized, except in the last layer.
 
     Raises:
-        NetworkError: unknown name or stem, or sizes below 1.
+        NetworkError: the name or the stem is unknown, a size is below 1, or no block has the method for
+            zero_init_residual.
         WeightsError: the file cannot be read or does not fit.
         DownloadError: the ImageNet weights cannot be downloaded.
     """
@@ -281,7 +293,7 @@ class NetworkFunction(Protocol):
 
 
 def _function(name: str) -> NetworkFunction:
-    """Return the public function of a row of the table; the row's values are its defaults."""
+    """Return a function that builds network `name` of FAMILY, with the table's values as its defaults."""
     row = FAMILY[name]
 
     def function(

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def block_from_file(path: Path, name: str) -> Block:
-    """Run a Python file and return its class or function `name`.
+    """Run a Python file and return its class or function `name`, which is not called.
 
     Raises:
-        NetworkError: the file is missing, fails while it runs, or has no such name.
+        NetworkError: the file is missing, fails or exits while it runs, or has no callable `name`.
     """
     if not os.path.isfile(path):  # Path.is_file raises where a parent folder is not readable
         raise NetworkError(f"there is no file {path} that can be read", "", "write it as my_block.py:MyBlock")
@@ -42,7 +42,10 @@ def block_from_file(path: Path, name: str) -> Block:
 
 
 def run_file(path: Path, name: str) -> ModuleType:
-    """Run a Python file as the module `name`; its exceptions pass through. No __pycache__ is written."""
+    """Run a Python file as module `name` and return the module, which is added to sys.modules.
+
+    Exceptions of the file pass through, and the module is then removed. No __pycache__ is written.
+    """
     module = ModuleType(name)
     module.__file__ = str(path)
     code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
@@ -57,7 +60,7 @@ def run_file(path: Path, name: str) -> ModuleType:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let a file inside the block import modules from its folder, as a script can.
+    """Let code inside the block import modules from `folder`, as a script in this folder can.
 
     These modules are removed from sys.modules on exit: a file from another folder may import modules of
     the same names.

@@ -26,7 +26,7 @@ MAX_IMAGE_SIDE = 320  # pixels
 
 @dataclass(frozen=True)
 class Example:
-    """A finding with its photos as JPEG; None for a missing or unreadable one."""
+    """A finding with its photo and the other photo of a pair, as JPEG; None for none or an unreadable one."""
 
     finding: Finding
     photo: bytes | None
@@ -35,7 +35,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Group:
-    """All findings of one kind: `examples` with photos, `listed` by name."""
+    """Findings of one kind: `count` in total, `examples` with photos, `listed` by name."""
 
     kind: type[Finding]
     count: int
@@ -44,19 +44,22 @@ class Group:
 
     @property
     def explanation(self) -> dict[str, str]:
+        """Texts by heading: What, Why it spoils, Instead."""
         return explanation(self.kind)
 
     @property
     def anchor(self) -> str:
+        """Name of the kind with dashes for spaces, for links within the page."""
         return self.kind.kind.replace(" ", "-")
 
     @property
     def unlisted(self) -> int:
+        """Number of findings that the page leaves out."""
         return self.count - len(self.examples) - len(self.listed)
 
 
 def write(check: Check, path: Path) -> None:
-    """Replace `path` by the report.
+    """Write the report of `check` as an HTML file to `path`. An existing file is replaced.
 
     Raises:
         UsageError: it cannot be written.
@@ -65,7 +68,7 @@ def write(check: Check, path: Path) -> None:
 
 
 def html(check: Check) -> str:
-    """Return the report as HTML. Its size is bounded: at most 24 images for each kind of finding."""
+    """Return the report as HTML. It reads the photos again, at most 24 for each kind of finding."""
     groups = [_group(check.folder, kind, found) for kind, found in check.by_kind().items()]
     counts = check.inputs.files.counts
     splits = [split for split in ("all", "train", "val", "test") if split in counts]
@@ -85,7 +88,14 @@ def html(check: Check) -> str:
 
 
 def _group(folder: Path, kind: type[Finding], found: Sequence[Finding]) -> Group:
-    """Show the first findings with their photos. Those without a readable photo are listed by name."""
+    """Return a group that shows the photos of its first MAX_EXAMPLES findings.
+
+    Those without a readable photo, and the next MAX_LISTED ones, are listed by name.
+
+    Args:
+        folder: the checked folder, to which the findings' paths are relative.
+        found: all findings of this kind.
+    """
     first = [finding for finding in found[:MAX_EXAMPLES] if finding.path is not None]
     with ThreadPoolExecutor(cores()) as pool:
         photos = pool.map(lambda finding: _jpeg(folder, finding.path), first)
@@ -97,6 +107,7 @@ def _group(folder: Path, kind: type[Finding], found: Sequence[Finding]) -> Group
 
 
 def _jpeg(folder: Path, path: str | None) -> bytes | None:
+    """Return a photo as a JPEG of at most MAX_IMAGE_SIDE pixels a side; None without a readable photo."""
     if path is None:
         return None
     try:

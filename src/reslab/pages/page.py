@@ -10,7 +10,7 @@ import base64
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, values: Mapping[str, Any], *, script: str = "") -> str:
-    """Render `templates/template`.
+    """Return a page as HTML.
 
     Args:
+        template: name of a file in `templates/`.
         values: variables of the template. `style`, `script` and `policy` are added.
-        script: file in `templates/` that the page contains and may run.
+        script: name of a file in `templates/` that the page contains and may run; "": no script.
     """
     from markupsafe import Markup
 
@@ -51,7 +52,8 @@ def page_path(path: Path, example: str) -> Path:
         example: what to write instead, such as "-o walk.html".
 
     Raises:
-        UsageError: the suffix is not .html, or the folder is missing or not writable.
+        UsageError: the suffix is not .html or .htm, `path` is a folder, or its folder is missing or not
+            writable.
     """
     path = files.user_path(path)
     if path.suffix.lower() not in (".html", ".htm"):
@@ -64,10 +66,13 @@ def page_path(path: Path, example: str) -> Path:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Replace `path` by the page, atomically.
+    """Write a page to `path`, completely or not at all. An existing file is replaced.
+
+    Args:
+        text: the page as HTML.
 
     Raises:
-        UsageError: the disk is full or `path` is not writable.
+        UsageError: the file cannot be written.
     """
     try:
         files.write(path, text.encode("utf-8"))
@@ -79,13 +84,17 @@ def write_page(path: Path, text: str) -> None:
 
 
 def data_uri(content: bytes) -> str:
-    """Return a PNG or JPEG as a data URI."""
+    """Return the content of a PNG or JPEG file as a data URI, data:image/png;base64 and so on."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """1234.5 -> 1,230; 0.012345 -> 0.0123; 1.2e9 -> 1.20e+09; nan and inf -> not a number"""
+    """Return a number as text, rounded to `digits` digits, with commas between thousands.
+
+    1234.5 gives "1,230", 0 gives "0", nan and infinity "not a number". Numbers under about 0.0001 or over
+    ten million have an exponent, such as "1.20e+09".
+    """
     if not math.isfinite(value):
         return "not a number"
     if value == 0:
@@ -96,8 +105,8 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{round(value, places):,.{max(0, places)}f}"
 
 
-def sides(values: Any) -> str:
-    """(64, 56, 56) -> 64 × 56 × 56"""
+def sides(values: Iterable[int]) -> str:
+    """Return the numbers with commas between thousands, joined by × signs: "1,024 × 7 × 7"."""
     return " × ".join(f"{value:,}" for value in values)
 
 
@@ -106,12 +115,13 @@ def _read(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the policy's source expression for the text of an inline element."""
+    """Return what allows an inline script or style of this text in the policy: 'sha256-...' in quotes."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
 def _environment() -> Environment:
+    """Return jinja2's environment of the templates. It escapes values and refuses undefined ones."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

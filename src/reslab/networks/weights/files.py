@@ -41,13 +41,13 @@ def imagenet_url(name: str) -> str:
 
 
 def fetch_imagenet(name: str) -> Path:
-    """Return torchvision's ImageNet weights of network `name` as a file in torch's cache.
+    """Return the path of torchvision's ImageNet weights of network `name` in torch's cache.
 
-    The file is downloaded once, with a progress bar, and its hash is checked.
+    If there is no such file yet, it is downloaded with a progress bar, and its hash is checked.
 
     Raises:
         WeightsError: torchvision has no weights of this name.
-        DownloadError: the weights cannot be downloaded or stored.
+        DownloadError: the weights cannot be downloaded or stored, or their hash is wrong.
     """
     url = imagenet_url(name)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
@@ -81,7 +81,7 @@ class StoredTensor(NamedTuple):
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """Tensors by name and metadata of a .safetensors file."""
+    """Shapes and dtypes of the tensors of a .safetensors file by name, and its metadata, {} without any."""
 
     tensors: Mapping[str, StoredTensor]
     metadata: Mapping[str, str]
@@ -92,7 +92,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: the file is damaged, truncated or of another format.
+        ValueError: the file is damaged, truncated, of another format, or not a regular file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -108,14 +108,17 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or .pth file by name.
+    """Return the tensors of a .safetensors or .pth file by name, on the CPU and without gradients.
 
-    Wrappers such as {"state_dict": ...} are removed. Tensors of a .pth file may be mapped from the file:
-    copy them before the file is overwritten.
+    Wrappers such as {"state_dict": ...} are removed. Other entries are left out, and so are sparse and
+    quantized tensors. Tensors of a .pth file may be mapped from the file: copy them before it is overwritten.
 
     Raises:
-        WeightsError: the file is missing, is not a weights file, or needs code to be executed.
+        WeightsError: the file is missing or not a weights file, needs code to be executed, or has no tensor
+            to return.
     """
+    from safetensors.torch import load_file
+
     if not os.path.isfile(path):
         raise WeightsError(
             f"there is no weights file {path}",
@@ -123,7 +126,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "give a .safetensors or .pth file, or 'imagenet'",
         )
     try:
-        content = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pth(path)
+        content = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except _NeedsCodeError as error:
         raise WeightsError(
             f"{path} was not loaded",
@@ -161,12 +164,6 @@ def _why_not_a_file(path: Path) -> str:
 
 class _NeedsCodeError(Exception):
     """A .pth file names a class or function that torch does not load; the argument is its name."""
-
-
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
 
 
 def _load_pth(path: Path) -> Any:

@@ -31,7 +31,8 @@ class WeightsReport:
         loaded: tensors that were copied into the network.
         adapted: those of `loaded` that were converted to another number of input channels.
         renamed: (name, name in the file) of those of `loaded` that have another name in the file.
-        missing: tensors that are not in the file; they stay as initialized.
+        missing: tensors that are not in the file; they stay as initialized. Batch counters count as missing
+            only if the file has some.
         other_shape: (name, shape in the file, shape in the network); these stay as initialized.
         unused: tensors of the file that the network lacks, by their names in the file.
     """
@@ -47,7 +48,7 @@ class WeightsReport:
 
     @property
     def complete(self) -> bool:
-        """True if every tensor of the network was loaded."""
+        """True if no tensor is missing or of another shape."""
         return not self.missing and not self.other_shape
 
     def __str__(self) -> str:
@@ -61,19 +62,19 @@ class WeightsReport:
             lines.append(f"  '{theirs}' in the file was loaded as '{ours}' (same place, same shape)")
         if self.missing:
             lines.append(f"  not in the file, left as initialized: {_by_module(self.missing)}")
-        if len(self.other_shape) > 3:
-            names = _by_module(name for name, _, _ in self.other_shape)
-            lines.append(f"  another shape, left as initialized: {names}")
-        else:
-            for name, theirs_shape, ours_shape in self.other_shape:
-                shapes = f"{name}, file {theirs_shape}, network {ours_shape}"
-                lines.append(f"  another shape, left as initialized: {shapes}")
+        other = [f"{name}, file {theirs}, network {ours}" for name, theirs, ours in self.other_shape]
+        if len(other) > 3:
+            other = [_by_module(name for name, _, _ in self.other_shape)]
+        lines += [f"  another shape, left as initialized: {shapes}" for shapes in other]
         if self.unused:
             lines.append(f"  in the file, but not used: {_by_module(self.unused)}")
         return "\n".join(map(printable, lines))  # the names come from an untrusted file
 
     def table(self) -> str:
-        """Return one line per tensor: loaded, missing, of another shape, unused."""
+        """Return a line for each tensor: its name, and loaded, adapted, missing, other shape or unused.
+
+        The order is that of the lists `loaded`, `missing`, `other_shape`, `unused`.
+        """
         source = {ours: f"loaded from {theirs}" for ours, theirs in self.renamed}
         rows = [
             (name, "adapted" if name in self.adapted else source.get(name, "loaded")) for name in self.loaded
@@ -116,6 +117,12 @@ def load_pretrained(network: nn.Module, name: str, weights: str | Path) -> Weigh
 def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "weights") -> WeightsReport:
     """Copy the tensors that fit into `network` and report on every tensor; the rest stays as initialized.
 
+    Names are matched as `load_pretrained` describes it.
+
+    Args:
+        tensors: by name; the mapping is not changed.
+        source: their origin, for the report and for errors.
+
     Raises:
         WeightsError: no tensor of two or more dimensions fits, so the file belongs to another network.
     """
@@ -154,7 +161,11 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "
 def _without_prefix(
     ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> tuple[str, dict[str, Tensor]]:
-    """Remove the prefix under which most of the network's names are found, such as "module."."""
+    """Return the prefix under which most of the network's names are found, and the tensors without it.
+
+    The prefix is "" if the names fit as they are. Tensors outside it keep their names, or are left out if
+    one inside has the same name.
+    """
     hits = Counter({"": 0})
     for name in tensors:
         parts = name.split(".")
@@ -170,6 +181,10 @@ def _without_prefix(
 def _adapt_first_layer(
     network: nn.Module, ours: Mapping[str, Tensor], tensors: dict[str, Tensor]
 ) -> tuple[str, ...]:
+    """Convert the first convolution's weights in `tensors` to the network's number of input channels.
+
+    Return their name in a tuple, or () if there is nothing to convert.
+    """
     first = first_convolution(network)
     name = f"{first[0]}.weight" if first else ""
     if name not in ours or name not in tensors:
@@ -183,7 +198,13 @@ def _adapt_first_layer(
 
 
 def _match_head(ours: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> tuple[tuple[str, str], ...]:
-    """Rename the file's last matrix of the head's shape to the head's name, if the file lacks that name."""
+    """Give the network's name of the last linear layer to the file's last matrix of its shape, and its bias.
+
+    Only if `tensors`, which is changed, lacks that name.
+
+    Returns:
+        (new name, old name) of each renamed tensor; () if there is none.
+    """
     matrices = [name for name, tensor in ours.items() if tensor.dim() == 2]
     if not matrices or matrices[-1] in tensors:
         return ()

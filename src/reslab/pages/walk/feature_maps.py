@@ -16,7 +16,14 @@ COLOR_STEPS = 128  # steps of viridis; more are invisible and make larger files
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """One channel as a PNG, with its mean absolute value and where that is largest ("top left")."""
+    """One channel as a PNG, with its mean absolute value and the ninth of the map where that is largest.
+
+    Attributes:
+        channel: its index, from 0.
+        mean: mean absolute value.
+        where: "top left", "middle" and so on; "" if it is zero everywhere or a side is under 3.
+        png: the map at its own size, a pixel for each value.
+    """
 
     channel: int
     mean: float
@@ -31,10 +38,10 @@ class FeatureMaps:
     Args:
         maps: the shown channels.
         channels: number of channels of the layer.
-        low: value of the darkest color.
-        high: value of the brightest color.
+        low: value of the darkest color, 0 or less.
+        high: value of the brightest color; a few values may exceed it.
         silent: number of channels that are zero everywhere.
-        broken: some values are not finite.
+        broken: some values are not finite. They count as 0.
     """
 
     maps: tuple[FeatureMap, ...]
@@ -46,7 +53,7 @@ class FeatureMaps:
 
 
 def most_active(values: NDArray[Any], count: int) -> FeatureMaps:
-    """Return the `count` channels of `values` (C, H, W) with the largest mean absolute value."""
+    """Return the `count` channels of `values` (C, H, W) with the largest mean absolute value, at most C."""
     finite = np.isfinite(values)
     values = np.where(finite, values, 0).astype(np.float32)
     means = np.abs(values).mean(axis=(1, 2))  # (C,)
@@ -67,7 +74,10 @@ def most_active(values: NDArray[Any], count: int) -> FeatureMaps:
 
 
 def _where(values: NDArray[Any]) -> str:
-    """Name the ninth of the map with the largest mean absolute value."""
+    """Name the ninth of the map (H, W) with the largest mean absolute value: "top left", "middle".
+
+    Return "" if the map is zero everywhere or a side is under 3.
+    """
     if min(values.shape) < 3 or not values.any():
         return ""
     means = {
@@ -80,7 +90,7 @@ def _where(values: NDArray[Any]) -> str:
 
 
 def _png(steps: NDArray[np.uint8]) -> bytes:
-    """Encode steps of the palette (H, W) as a PNG."""
+    """Encode a map (H, W) of color numbers, 0 to COLOR_STEPS - 1, as a PNG."""
     from PIL import Image
 
     image = Image.frombytes("P", steps.shape[::-1], steps.tobytes())
@@ -92,7 +102,7 @@ def _png(steps: NDArray[np.uint8]) -> bytes:
 
 @cache
 def _palette() -> bytes:
-    """Viridis: readable in grayscale and with color vision deficiency."""
+    """Return the COLOR_STEPS colors of viridis, 3 bytes each: readable with color vision deficiency."""
     from matplotlib import colormaps
 
     colors = colormaps["viridis"](np.linspace(0, 1, COLOR_STEPS))[:, :3]

@@ -23,7 +23,7 @@ class InputPhoto:
     """A photo and the part of it that the network gets.
 
     Args:
-        name: file name of the photo.
+        name: file name of the photo; "photo" if it was given as bytes.
         size: (height, width) of the network's input.
         image: the network's input as PNG or JPEG.
         whole: the whole photo as PNG or JPEG.
@@ -42,12 +42,18 @@ class InputPhoto:
 
     @property
     def cropped(self) -> bool:
-        """True if the network gets less than the whole photo."""
+        """True if the network gets less than 99.9 % of the photo's width or height."""
         return min(self.crop[2:]) < 999
 
 
 def read_photo(photo: Path | bytes, preprocess: Preprocess) -> tuple[InputPhoto, Tensor]:
-    """Read a photo for the page, and as the network's input (1, C, H, W).
+    """Read a photo. Return it as the images that the page shows, and as the network's input.
+
+    Args:
+        photo: path or content of the file.
+
+    Returns:
+        The photo for the page, and the normalized tensor (1, C, H, W) on the CPU.
 
     Raises:
         PhotosError: the photo cannot be read.
@@ -72,6 +78,7 @@ def read_photo(photo: Path | bytes, preprocess: Preprocess) -> tuple[InputPhoto,
 
 
 def _encode(image: Image.Image) -> bytes:
+    """Return a PNG if the longer side is at most MAX_PNG_SIDE pixels, else a JPEG."""
     buffer = io.BytesIO()
     if max(image.size) <= MAX_PNG_SIDE:
         image.save(buffer, "PNG", optimize=True)

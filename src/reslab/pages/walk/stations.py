@@ -40,7 +40,8 @@ class Sum:
     """Residual sum of a block, with Euclidean norms over all channels and positions.
 
     Args:
-        shortcut_layers: the layers that the shortcut passes through; empty for the identity.
+        shortcut_layers: the layers that the shortcut passes through, "downsample (convolution, batch norm)";
+            "" for the identity.
         shortcut_norm: norm of the shortcut.
         added_norm: norm of what the block adds to it.
         sum_norm: norm of the sum.
@@ -58,7 +59,7 @@ class Sum:
 
     @property
     def largest(self) -> float:
-        """Largest finite norm, the full length of a bar."""
+        """Largest finite norm, the full length of a bar; 1 if there is none above 0."""
         norms = (self.shortcut_norm, self.added_norm, self.sum_norm)
         return max((norm for norm in norms if norm < float("inf")), default=0.0) or 1.0
 
@@ -68,17 +69,17 @@ class Station:
     """A block, or a run of plain layers whose maps have one size.
 
     Args:
-        name: the module after which the station is.
+        name: name of its last module, whose output it shows.
         stage: stem, layer1, ..., head.
-        title: names of its layers.
-        kind: class of the block; empty for plain layers.
+        title: names of its layers; of more than three "first to last".
+        kind: class of the block; "" for plain layers.
         shape: (C, H, W) of the output.
         receptive_field: of one output position; None if it cannot be computed.
-        formula: of the map's size; empty if it does not change.
+        formula: of the map's size, from the first layer with a formula; "" if there is none.
         parameters: number of parameters.
         maps: the most active feature maps.
         sum: the block's residual sum; None without a sum, or if it is unknown which term is the shortcut.
-        sum_note: why `sum` is None.
+        sum_note: why `sum` is None, as a sentence; "" with a sum, and for plain layers.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Station:
 
 @dataclass(frozen=True)
 class _Group:
-    """Layers that become one station: a block, or a run of plain layers."""
+    """Layers that become one station: a block, or a run of plain layers, with None as their block."""
 
     stage: str
     layers: tuple[Layer, ...]
@@ -115,11 +116,16 @@ class _Group:
 def find_stations(
     network: nn.Module, images: Tensor, anatomy: Anatomy, max_maps: int
 ) -> tuple[tuple[Station, ...], object]:
-    """Run images (1, C, H, W) through the network.
+    """Run images (1, C, H, W) once through the network in eval mode and without gradients.
+
+    Modes, hooks and the random state are restored.
+
+    Args:
+        anatomy: of the same network and image size.
+        max_maps: feature maps of a station at most.
 
     Returns:
-        The stations, each with at most `max_maps` feature maps, and the network's output. Modes, hooks and
-        the random state are restored.
+        The stations in order, () if no layer has feature maps, and the network's output.
     """
     groups = _group_layers(anatomy, dict(network.named_modules()))
     recorder = _Recorder(network, {group.last.name for group in groups}, max_maps)
@@ -129,6 +135,13 @@ def find_stations(
 
 
 def _group_layers(anatomy: Anatomy, modules: Mapping[str, nn.Module]) -> list[_Group]:
+    """Return the groups with feature maps, in order: each block, and runs of plain layers of one map size.
+
+    Layers without maps are left out. So are plain layers of 1x1 maps, and further calls of a module.
+
+    Args:
+        modules: of the network, by name; what is not a module, such as a sum, belongs to no group.
+    """
     blocks = {block.name: block for block in anatomy.blocks}
     after_stem = False  # plain layers are the stem before the first stage, and the head after it
 
@@ -168,7 +181,7 @@ def _station(group: _Group, anatomy: Anatomy, recorder: _Recorder) -> Station:
 
 
 def _residual_sum(anatomy: Anatomy, block: Block, recorder: _Recorder) -> tuple[Sum | None, str]:
-    """Return the block's sum, or None and the reason."""
+    """Return the block's last sum and "", or None and a sentence with the reason."""
     inside = range(block.first, block.last)
     layers = anatomy.layers
     sums = [i for i in inside if layers[i].kind == "add" and len(set(layers[i].inputs)) == 1]
@@ -190,14 +203,22 @@ def _residual_sum(anatomy: Anatomy, block: Block, recorder: _Recorder) -> tuple[
 
 
 def _depth(anatomy: Anatomy, index: int, inside: range) -> int:
-    """Return the number of the block's layers on the longest path to the output of layer `index`."""
+    """Return the number of layers in `inside` on the longest path to the output of layer `index`.
+
+    Args:
+        index: of a layer in `anatomy.layers`; -1 is the image.
+        inside: indices of the block's layers. Layers outside count 0.
+    """
     if index not in inside:
         return 0
     return 1 + max((_depth(anatomy, source, inside) for source in anatomy.layers[index].sources), default=0)
 
 
 def _shortcut_layers(anatomy: Anatomy, index: int, block: Block) -> str:
-    """`downsample (convolution, batch norm)`"""
+    """Return the block's layers before layer `index` and itself, "downsample (convolution, batch norm)".
+
+    Return "" if `index` lies outside the block: the identity.
+    """
     name, kinds = "", list[str]()
     while index in range(block.first, block.last):
         layer = anatomy.layers[index]
@@ -208,10 +229,14 @@ def _shortcut_layers(anatomy: Anatomy, index: int, block: Block) -> str:
 
 
 class _Recorder(TorchDispatchMode):
-    """Record feature maps by hooks, and the terms of each block's sum by dispatch, before it may change them.
+    """Record feature maps by hooks, and the norms of each module's last sum by dispatch, in one forward pass.
+
+    Use it as two contexts, `with recorder.hooked(), recorder:`. Then `maps` and `sums` hold the results by
+    module name. A sum is an addition of two 4-dimensional tensors of one shape.
 
     Args:
         wanted: names of the modules whose maps are kept.
+        max_maps: feature maps of a module at most.
     """
 
     def __init__(self, network: nn.Module, wanted: set[str], max_maps: int) -> None:
@@ -223,6 +248,7 @@ class _Recorder(TorchDispatchMode):
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
+        """Keep hooks on all modules of the network inside the block."""
         with ExitStack() as stack:
             for name, module in self.network.named_modules():
                 stack.enter_context(module.register_forward_pre_hook(partial(self._begin, name)))

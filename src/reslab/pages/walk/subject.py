@@ -29,10 +29,10 @@ class Subject:
         name: shown on the page.
         network: the network, in any mode.
         preprocess: preprocessing of the photo.
-        classes: names of the classes; empty if they are unknown.
-        temperature: the logits are divided by it.
-        weights: sentences on where the weights come from.
-        meaningful: the network is trained, so the logits can be read.
+        classes: names of the classes; () if they are unknown.
+        temperature: the logits are divided by it; 1 without a calibration.
+        weights: sentences for the page on where the weights come from.
+        meaningful: all weights are given or loaded, so the logits can be read; False if some are random.
     """
 
     name: str
@@ -49,11 +49,17 @@ def load_subject(
 ) -> Subject:
     """Load what `walk` is given: a classifier, a module, a run folder, a model file or a network's name.
 
+    Args:
+        weights: only for a network's name: "imagenet", or a .safetensors or .pth file; None: random weights.
+        preprocess: not for a classifier, run or model file; None: as for ImageNet, at the network's usual
+            size.
+
     Raises:
         UsageError: the arguments do not fit each other.
         ClassifierError: the model file cannot be read.
         NetworkError: the network is unknown or takes no photos.
         WeightsError: the weights cannot be read or do not fit.
+        DownloadError: the ImageNet weights cannot be downloaded.
     """
     if isinstance(model, str | Path):
         path = user_path(model)
@@ -129,7 +135,7 @@ def _weights_note(report: WeightsReport, name: str, has_classes: bool) -> str:
 
 
 def _imagenet(name: str) -> tuple[tuple[str, ...], Preprocess]:
-    """Return class names and preprocessing of torchvision's default weights."""
+    """Return the class names and the preprocessing of torchvision's default weights of network `name`."""
     import torchvision
 
     default = torchvision.models.get_model_weights(name).DEFAULT
@@ -144,6 +150,11 @@ def _imagenet(name: str) -> tuple[tuple[str, ...], Preprocess]:
 
 
 def _default_preprocess(channels: int, side: int) -> Preprocess:
+    """Return a preprocessing to a centre crop of `side` pixels. From 64 on it resizes to 8/7 of it before.
+
+    Raises:
+        NetworkError: `channels` is not 1 or 3.
+    """
     if channels not in (1, 3):
         raise NetworkError(
             f"the network takes {channels} channels",

@@ -14,7 +14,11 @@ Size = tuple[int, int]  # height, width
 
 
 def describe_maps(station: Station, photo: Size) -> str:
-    """Describe the number of maps and the receptive field of one value."""
+    """Return sentences on the number and size of the maps and on the receptive field of one value.
+
+    Args:
+        photo: size of the network's input.
+    """
     channels, height, width = station.shape
     maps = f"{channels:,} maps of {sides((height, width))}."
     field = station.receptive_field
@@ -44,14 +48,17 @@ def describe_maps(station: Station, photo: Size) -> str:
 
 
 def describe_stage(stations: Sequence[Station]) -> str:
-    """`2 blocks; output 64 × 56 × 56`"""
+    """Return "2 blocks; output 64 × 56 × 56"; only the output for a stage without blocks."""
     blocks = sum(bool(station.kind) for station in stations)
     count = f"{blocks} {'block' if blocks == 1 else 'blocks'}; " if blocks else ""
     return f"{count}output {sides(stations[-1].shape)}"
 
 
 def describe_sum(total: Sum) -> str:
-    """Describe the shortcut, and what the block adds to it."""
+    """Return a sentence on the shortcut and on what the block adds to it, relative to its norm.
+
+    Without a ratio, because the shortcut is zero or not finite, it states only the shortcut's norm.
+    """
     shortcut = (
         f"The shortcut passes through {total.shortcut_layers}"
         if total.shortcut_layers
@@ -72,24 +79,31 @@ def describe_sum(total: Sum) -> str:
 
 
 def field_size(station: Station) -> str:
-    """`43 × 43`, not clipped to the photo"""
+    """Return the size of the receptive field, "43 × 43", not clipped to the photo; "unknown" without one."""
     field = station.receptive_field
     return "unknown" if field is None else sides(as_pair(field.size))
 
 
 def alt(photo: InputPhoto) -> str:
-    """Text alternative of the network's input."""
+    """Return the text alternative of the network's input, with its width × height."""
     return f"{photo.name}, the {sides(photo.size[::-1])} pixels that the network gets"
 
 
 def shade(station: Station, photo: Size) -> str:
-    """SVG path around the receptive field of the middle position."""
+    """Return the SVG path of the photo without the receptive field of the middle position, to be darkened.
+
+    Args:
+        photo: size of the network's input.
+    """
     x, y, width, height = box(station, photo)
     return f"M0 0H{photo[1]}V{photo[0]}H0Z M{x} {y}v{height}h{width}v{-height}Z"
 
 
 def box(station: Station, photo: Size) -> tuple[int, int, int, int]:
-    """(x, y, width, height) of the receptive field of the middle position."""
+    """Return (x, y, width, height) in pixels of the middle position's receptive field, clipped to the photo.
+
+    The station must have a receptive field.
+    """
     assert station.receptive_field is not None  # the page draws no box without one
     middle = (station.shape[1] // 2, station.shape[2] // 2)
     (top, bottom), (left, right) = _visible(station.receptive_field, middle, photo)
@@ -97,13 +111,17 @@ def box(station: Station, photo: Size) -> tuple[int, int, int, int]:
 
 
 def _visible_size(field: ReceptiveField, position: Size, photo: Size) -> Size:
-    """(height, width) of the receptive field of a position, clipped to the photo."""
+    """Return (height, width) of the receptive field of map position (row, column), clipped to the photo."""
     (top, bottom), (left, right) = _visible(field, position, photo)
     return bottom - top, right - left
 
 
 def _visible(field: ReceptiveField, position: Size, photo: Size) -> list[tuple[int, int]]:
-    """(first, last + 1) of the rows and of the columns of a receptive field, clipped to the photo."""
+    """Return (first, last + 1) of the rows and of the columns of a receptive field, clipped to the photo.
+
+    Args:
+        position: (row, column) in the maps.
+    """
     return [
         (min(max(0, start + i * jump), end), max(0, min(end, start + i * jump + size)))
         for (size, jump, start), i, end in zip(field.axes, position, photo, strict=True)
@@ -111,11 +129,11 @@ def _visible(field: ReceptiveField, position: Size, photo: Size) -> list[tuple[i
 
 
 def pair(value: int | tuple[int, int]) -> str:
-    """`4 4`, height and width for the page's script"""
+    """Return height and width as the page's script reads them: "4 4", for an int twice that number."""
     return " ".join(map(str, as_pair(value)))
 
 
 def largest_ratio(stations: Sequence[Station]) -> float:
-    """Largest ratio of block to shortcut, the full length of a bar in the overview."""
+    """Return the largest finite `Sum.ratio`, the full length of a bar; 1 if none is above 0."""
     ratios = [station.sum.ratio for station in stations if station.sum]
     return max((ratio for ratio in ratios if 0 < ratio < float("inf")), default=1.0)

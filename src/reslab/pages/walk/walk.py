@@ -30,7 +30,7 @@ MAX_SCORES = 5  # classes on the page
 
 @dataclass(frozen=True)
 class Score:
-    """A class and its probability."""
+    """Name of a class and its probability, 0 to 1."""
 
     name: str
     probability: float
@@ -41,14 +41,14 @@ class Walk:
     """One photo in one network, as `walk` returns it. `str` is a table of the stations.
 
     Args:
-        network: name of the network.
+        network: name of the network; of a module its class.
         photo: the photo, and the part of it that the network gets.
         stations: the blocks, and the plain layers before and after them, in order. Each has its most active
             feature maps, its receptive field and the norms of its residual sum.
-        scores: all classes, the most probable first; empty if there are no probabilities.
+        scores: all classes, the most probable first; () if there are no probabilities.
         weights: sentences on where the weights come from.
-        meaningful: the network is trained, so the scores can be read.
-        refused: why `scores` is empty; else "".
+        meaningful: True if no weight is known to be random, and there are scores.
+        refused: a sentence why `scores` is (); "" with scores.
     """
 
     network: str
@@ -61,14 +61,14 @@ class Walk:
 
     @property
     def stages(self) -> dict[str, tuple[Station, ...]]:
-        """Return {stage: its stations}, in order."""
+        """Stations of each stage by its name (stem, layer1, ..., head), in order."""
         return {
             stage: tuple(station for station in self.stations if station.stage == stage)
             for stage in dict.fromkeys(station.stage for station in self.stations)
         }
 
     def html(self) -> str:
-        """Return the page as HTML: one file that loads nothing else."""
+        """Return the page as the text of an HTML file that loads nothing else."""
         return render(
             "walk.html.jinja", {"walk": self, "max_scores": MAX_SCORES, "text": text}, script="walk.js"
         )
@@ -143,7 +143,7 @@ def walk(
 
 
 def _scores(output: object, subject: Subject) -> tuple[tuple[Score, ...], str]:
-    """Return all classes by probability, or none and the reason."""
+    """Return all classes, the most probable first, and ""; or () and a sentence with the reason."""
     if not isinstance(output, Tensor) or output.dim() != 2:
         return (), "The network's output is not (N, num_classes), so there are no probabilities."
     if not torch.isfinite(output).all():
