@@ -20,8 +20,14 @@ from .catalog import Archive, PublicSet
 def find_archives(name: str, public: PublicSet, source: Path) -> dict[Archive, Path]:
     """Find every archive of a data set in the folder `source`, as published or unpacked.
 
+    The MD5 of files is verified. Unpacked folders have no published one and are not verified.
+
+    Returns:
+        The absolute path of each archive, or of what it unpacks to.
+
     Raises:
         DownloadError: `source` is not a folder, or an archive is missing or damaged.
+        OSError: a file cannot be read.
     """
     if not source.is_dir():
         raise DownloadError(
@@ -29,13 +35,9 @@ def find_archives(name: str, public: PublicSet, source: Path) -> dict[Archive, P
             f"it should hold {', '.join(map(_published_names, public.archives()))}",
             "give the folder that holds these files",
         )
-    found: dict[Archive, Path] = {}
-    missing = []
-    for archive in public.archives():
-        if (path := _find(archive, public, source)) is None:
-            missing.append(archive)
-        else:
-            found[archive] = path
+    paths = {archive: _find(archive, public, source) for archive in public.archives()}
+    found = {archive: path for archive, path in paths.items() if path is not None}
+    missing = [archive for archive in paths if archive not in found]
     if missing:
         raise DownloadError(
             f"{source} does not hold all files of {name}",
@@ -48,7 +50,10 @@ def find_archives(name: str, public: PublicSet, source: Path) -> dict[Archive, P
 
 
 def _find(archive: Archive, public: PublicSet, source: Path) -> Path | None:
-    """Look in `source`, and where torchvision would keep the file if `source` were its root."""
+    """Return the absolute path of an archive, else of its unpacked content, else None.
+
+    `source` may be the folder of the files, torchvision's root, or a folder between the two.
+    """
     parts = Path(public.place).parts
     for name in filter(None, (archive.name, archive.unpacked)):
         for i in range(len(parts), -1, -1):
@@ -63,7 +68,10 @@ def _published_names(archive: Archive) -> str:
 
 
 def _check(archive: Archive, path: Path) -> None:
-    """Raise DownloadError if a file differs from the published one. Folders have no published checksum."""
+    """Raise DownloadError if a file's MD5 is not the published one, nor that of its content if gzipped.
+
+    Folders, and unpacked files of unknown MD5, are not checked.
+    """
     packed = path.name == archive.name
     if path.is_dir() or (not packed and archive.content_md5 is None):
         return
@@ -95,9 +103,17 @@ def _damaged(path: Path, why: str, archive: Archive) -> DownloadError:
 
 
 def fetch_archives(name: str, public: PublicSet, *, progress: bool) -> dict[Archive, Path]:
-    """Download every archive of a data set into the cache folder, and verify its checksum.
+    """Download every archive of a data set into the cache folder, and verify its MD5.
 
-    An archive that is there already is not downloaded again.
+    An archive that is there already with the right MD5 is not downloaded again. A second process waits.
+
+    Args:
+        name: the data set's name, for errors.
+        public: the data set.
+        progress: show the URL and a progress bar, if stderr is a terminal.
+
+    Returns:
+        The path of each archive.
 
     Raises:
         DownloadError: an archive cannot be downloaded or stored.
@@ -122,7 +138,10 @@ def fetch_archives(name: str, public: PublicSet, *, progress: bool) -> dict[Arch
 
 
 def _download(name: str, public: PublicSet, archive: Archive, path: Path, progress: bool) -> None:
-    """Try each mirror in turn. torch renames a finished file, so `path` is complete or missing."""
+    """Download to `path` from the first mirror that has the right file; remove older partial downloads.
+
+    Raises DownloadError if all mirrors fail. torch renames a finished file, so `path` is complete or missing.
+    """
     import torch
 
     for leftover in path.parent.glob(f"{path.name}.*.partial"):  # of a process that was killed
@@ -151,11 +170,17 @@ def _download(name: str, public: PublicSet, archive: Archive, path: Path, progre
 
 
 def unpack(found: Mapping[Archive, Path], public: PublicSet, root: Path, *, progress: bool) -> None:
-    """Fill `root` as torchvision expects it: unpack archives, and link to what is unpacked already.
+    """Fill `root` as torchvision expects it: unpack archives, and link to what needs no unpacking.
+
+    Args:
+        found: path of each archive, or of what it unpacks to.
+        public: the data set.
+        root: folder for torchvision. The data set's place in it must not exist.
+        progress: show a progress bar.
 
     Raises:
         DownloadError: an archive is damaged.
-        OSError: `root` cannot be written.
+        OSError: an archive cannot be read, or `root` not written.
     """
     from torchvision.datasets.utils import extract_archive
     from tqdm.auto import tqdm

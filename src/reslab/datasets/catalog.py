@@ -23,10 +23,10 @@ class Archive:
     """Published file of a data set.
 
     Attributes:
-        urls: mirrors of the file.
+        urls: mirrors of the file, the preferred one first; they end in its name.
         md5: checksum of the file.
-        unpacked: name of what it unpacks to; None for a file that is used as it is.
-        content_md5: checksum of the single file in it, where it is known.
+        unpacked: name of the file or folder that it unpacks to; None for a file that is used as it is.
+        content_md5: checksum of the single file in it; None if unknown, or for several files.
     """
 
     urls: tuple[str, ...]
@@ -41,16 +41,16 @@ class Archive:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A row of SETS.
+    """Public data set.
 
     Attributes:
         description: content in a few words.
-        counts: photos of each split.
+        counts: number of photos in each split, as published.
         origin: authors and license.
-        train_flags: flags of `reslab train` that suit the data set.
-        place: folder of the files below torchvision's root.
+        train_flags: flags of `reslab train` that suit the data set, "" if the defaults do.
+        place: folder of the files below torchvision's root, "" for the root itself.
         archives: returns the published files.
-        splits: returns the photos of each split of the files below a root, train first.
+        splits: takes torchvision's root and returns the items of each split, train first.
     """
 
     description: str
@@ -74,7 +74,7 @@ _CONTENT_MD5 = {
 
 
 def _class_folder(name: str) -> str:
-    """Return the folder name of a class: T-shirt/top becomes T-shirt-top, and question marks are left out."""
+    """Return the folder name of a class: a slash becomes a hyphen, and question marks are left out."""
     return name.replace("/", "-").replace("?", "")
 
 
@@ -84,7 +84,10 @@ def _file_items(samples: Iterable[tuple[Any, int]], classes: list[str]) -> list[
 
 
 def _array_splits(dataset: str, root: Path) -> dict[str, list[Item]]:
-    """Items of a torchvision data set of arrays (N, H, W[, 3]), numbered as published."""
+    """Return the train and test items of a data set of arrays (N, H, W[, 3]), numbered as published.
+
+    `dataset` is the name of its class in torchvision.datasets, `root` the folder for that class.
+    """
     from torchvision import datasets
 
     def items(data: Any) -> list[Item]:
@@ -129,7 +132,10 @@ def _pets_archives() -> tuple[Archive, ...]:
 
 
 def _pets(species: bool, root: Path) -> dict[str, list[Item]]:
-    """37 breeds, or 2 `species`: cat and dog in lower case, as in other folders of cats and dogs."""
+    """Return the items of trainval, as train, and of test, in 37 classes: the breeds.
+
+    With `species` the classes are cat and dog, in lower case as in other folders of cats and dogs.
+    """
     from torchvision.datasets import OxfordIIITPet
 
     def items(data: Any) -> list[Item]:
@@ -148,14 +154,11 @@ def _imagenette_archives() -> tuple[Archive, ...]:
 
 
 def _imagenette(root: Path) -> dict[str, list[Item]]:
-    """Read the published train and val. Results are reported on val, so it becomes test."""
+    """Return the items of the published train, and of val as test, since results are reported on val."""
     from torchvision.datasets import Imagenette
 
-    def items(data: Any) -> list[Item]:
-        return _file_items((data[i] for i in range(len(data))), [names[0] for names in data.classes])
-
-    splits = {"train": "train", "test": "val"}
-    return {name: items(Imagenette(root, split, loader=str)) for name, split in splits.items()}
+    splits = {"train": Imagenette(root, "train", loader=str), "test": Imagenette(root, "val", loader=str)}
+    return {name: _file_items(data, [names[0] for names in data.classes]) for name, data in splits.items()}
 
 
 def _flowers_archives() -> tuple[Archive, ...]:
@@ -169,10 +172,8 @@ def _flowers_archives() -> tuple[Archive, ...]:
 def _flowers(root: Path) -> dict[str, list[Item]]:
     from torchvision.datasets import Flowers102
 
-    def items(data: Any) -> list[Item]:
-        return _file_items((data[i] for i in range(len(data))), data.classes)
-
-    return {split: items(Flowers102(root, split, loader=str)) for split in ("train", "val", "test")}
+    splits = {split: Flowers102(root, split, loader=str) for split in ("train", "val", "test")}
+    return {split: _file_items(data, data.classes) for split, data in splits.items()}
 
 
 _PETS = "Parkhi et al. 2012, Cats and Dogs; license CC BY-SA 4.0"

@@ -66,13 +66,21 @@ def get(name: str, folder: Path | str, *, source: Path | str | None = None, prog
 
 
 def describe(name: str) -> str:
-    """Return one line on a data set: content, size of its splits, authors and license."""
+    """Return one line on a data set: name, content, size of its splits, authors and license.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     public = _find_set(name)
     return f"{name}: {public.description}; {_sizes(public.counts)}. {public.origin}"
 
 
 def next_command(name: str, folder: Path) -> str:
-    """Return a shell command that trains on the data set with suitable settings."""
+    """Return a shell command that trains on `folder`, with settings that suit the data set `name`.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     return f"reslab train {shlex.quote(str(folder))} {_find_set(name).train_flags}".rstrip()
 
 
@@ -87,7 +95,17 @@ def _sizes(counts: Mapping[str, int]) -> str:
 
 
 def _read(name: str, public: PublicSet, root: Path, source: Path | str) -> dict[str, list[Item]]:
-    """Return the items of each split. Raises DownloadError if files are damaged or missing."""
+    """Return the items of each split. Warn if their numbers are not the published ones.
+
+    Args:
+        name: the data set's name, for messages.
+        public: the data set.
+        root: folder with its unpacked files, as torchvision expects them.
+        source: where the archives are, for errors.
+
+    Raises:
+        DownloadError: files are damaged or missing.
+    """
     try:
         splits = public.splits(root)
     except Exception as error:  # noqa: BLE001  torchvision raises a dozen types for damaged files

@@ -33,7 +33,8 @@ class Canvas:
     """Panels of curves, images and histograms, redrawn at the end of every `with canvas:` block.
 
     A notebook shows one figure per cell, updated in place. A terminal shows the curves in its upper part;
-    printed lines appear below them. NO_COLOR is respected. A pipe shows nothing.
+    printed lines appear below them. NO_COLOR is respected. A pipe and a dumb terminal show nothing. Nor does
+    a block without panels, or one that ends with an error.
 
     Args:
         path: .png, .svg or .pdf file that is also written at the end of every block, atomically. A panel has
@@ -70,7 +71,8 @@ class Canvas:
         Args:
             metrics: one or more metrics of numbers, as in history["train_loss"].
             labels: names in the legend, one for each metric; by default the metrics' names.
-            ylabel: name of the y axis; by default taken from the metrics' names.
+            ylabel: name of the y axis; by default "loss" or "accuracy" if all names end so, else the name of
+                a single metric, else "value".
 
         Raises:
             UsageError: outside a `with canvas:` block, for labels that do not match, for metrics that hold
@@ -88,7 +90,7 @@ class Canvas:
             limit: number of images, the latest ones.
 
         Raises:
-            UsageError: outside a `with canvas:` block, or for a metric without images.
+            UsageError: outside a `with canvas:` block, or for a metric whose values are not all images.
         """
         if not all(map(is_image, metric.data)):
             raise UsageError(f"{metric.name} holds no images", do="draw numbers with draw_plot")
@@ -99,6 +101,7 @@ class Canvas:
 
         Args:
             metric: numbers give one histogram over all steps; arrays give one for each of the last 10 steps.
+                NaN and infinity are left out.
             title: of the panel; by default the metric's name.
 
         Raises:
@@ -120,8 +123,10 @@ class Canvas:
     def save(self, file_name: str | os.PathLike[str]) -> None:
         """Write the last drawing to a .png, .svg or .pdf file, atomically. Make its folder if needed.
 
+        An existing file is replaced.
+
         Raises:
-            UsageError: another suffix, or nothing has been drawn yet.
+            UsageError: the path has another suffix, or there is no panel yet.
             OSError: the file cannot be written.
         """
         path = check_suffix(file_name)
@@ -130,7 +135,11 @@ class Canvas:
 
     @property
     def figure(self) -> Figure:
-        """The last drawing as a new matplotlib figure. Raise UsageError before the first drawing."""
+        """New matplotlib figure of the panels of the last block, or of the open one so far.
+
+        Raises:
+            UsageError: there is no panel yet.
+        """
         if not self._panels:
             raise UsageError("nothing has been drawn yet", do="draw inside `with canvas:` first")
         return draw_figure(self._panels, self._summary)

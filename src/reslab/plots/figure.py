@@ -25,7 +25,10 @@ IMAGE_CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Style:
-    """Color, line and marker of a curve. Styles differ in gray and without color, too."""
+    """Color, line and marker of a curve, for matplotlib and for plotext (`terminal_`).
+
+    Styles differ in gray and without color, too.
+    """
 
     color: str
     line: str
@@ -49,7 +52,15 @@ VALIDATION_STYLES = (
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of a canvas; `kind` is "plot", "image" or "hist"."""
+    """Panel of a canvas.
+
+    Attributes:
+        kind: "plot", "image" or "hist".
+        metrics: the curves of a plot; one metric for other kinds.
+        labels: names in the legend, one for each curve; for other kinds the title.
+        ylabel: name of a plot's y axis.
+        limit: largest number of images, the latest ones.
+    """
 
     kind: str
     metrics: tuple[Metric, ...]
@@ -59,7 +70,7 @@ class Panel:
 
 
 def curve_panel(metrics: tuple[Metric, ...], labels: Sequence[str] | None = None, ylabel: str = "") -> Panel:
-    """Return a panel of curves, see `Canvas.draw_plot`."""
+    """Return a panel of curves. Arguments and errors are those of `Canvas.draw_plot`."""
     names = tuple(metric.name for metric in metrics) if labels is None else tuple(labels)
     if len(names) != len(metrics):
         raise UsageError(f"{len(names)} labels for {len(metrics)} metrics", do="give each metric one label")
@@ -81,7 +92,7 @@ def _default_ylabel(metrics: Sequence[Metric]) -> str:
 
 
 def legend_texts(panel: Panel) -> list[str]:
-    """Return each curve's label with its last value."""
+    """Return each curve's label with its last value, "–" if it has none."""
     return [_legend_text(*pair) for pair in zip(panel.labels, panel.metrics, strict=True)]
 
 
@@ -93,7 +104,10 @@ def _legend_text(label: str, metric: Metric) -> str:
 
 
 def styles(metrics: Sequence[Metric]) -> list[Style]:
-    """Return a style for each metric: solid for training, dashed for validation and test."""
+    """Return a style for each metric, of VALIDATION_STYLES if its name is of validation or test.
+
+    Such names start with "val" or "test", or end with "_val". After three metrics of a kind styles repeat.
+    """
     training, validation = cycle(TRAINING_STYLES), cycle(VALIDATION_STYLES)
     return [
         next(
@@ -104,7 +118,12 @@ def styles(metrics: Sequence[Metric]) -> list[Style]:
 
 
 def x_positions(metrics: Sequence[Metric]) -> tuple[list[NDArray[Any]], list[str], str]:
-    """Return each metric's x positions, names for the positions (or none) and the name of the x axis."""
+    """Return where the steps of metrics lie on the x axis.
+
+    Returns:
+        The x positions of each metric's values; names of the positions 0, 1, ... if the steps are pairs, else
+        []; and the name of the axis: "epoch:step", "epoch" for up to 1,000 consecutive ints, else "step".
+    """
     steps = sorted({step for metric in metrics for step in metric.steps})
     if any(isinstance(step, tuple) for step in steps):
         # the length of an epoch is unknown, so the pairs have equal distances
@@ -117,7 +136,10 @@ def x_positions(metrics: Sequence[Metric]) -> tuple[list[NDArray[Any]], list[str
 
 
 def marker_indices(values: NDArray[Any], max_markers: int) -> list[int]:
-    """Return the points with markers: about `max_markers`, isolated points and the last one."""
+    """Return the indices of the values to mark: about `max_markers`, isolated ones and the last one.
+
+    NaN and infinity have no marker.
+    """
     finite = np.concatenate([[False], np.isfinite(values), [False]])
     marked = finite[1:-1] & ~finite[:-2] & ~finite[2:]
     every = max(1, math.ceil(len(values) / max_markers))
@@ -131,7 +153,10 @@ def panels_per_row(panels: int) -> int:
 
 
 def draw_figure(panels: Sequence[Panel], summary: str) -> Figure:
-    """Return a matplotlib figure of the panels with `summary` above them."""
+    """Return a new matplotlib figure of one or more panels, with `summary` above them unless it is "".
+
+    Up to three panels are side by side, more in rows of two.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -203,7 +228,10 @@ def is_image(value: NDArray[Any] | float) -> bool:
 
 
 def _displayable(image: NDArray[Any]) -> NDArray[Any]:
-    """Convert an image to (H, W) or (H, W, C) with values from 0 to 1."""
+    """Return an image as (H, W) or (H, W, C) with values from 0 to 1.
+
+    uint8 values are divided by 255. Others are scaled from their own range; NaN and infinity become 0 before.
+    """
     if image.ndim == 3 and image.shape[2] not in IMAGE_CHANNELS:
         image = np.moveaxis(image, 0, 2)  # (C, H, W) -> (H, W, C)
     if image.ndim == 3 and image.shape[2] == 1:
@@ -216,7 +244,10 @@ def _displayable(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _draw_histograms(area: SubFigure, panel: Panel) -> None:
-    """Draw one histogram of numbers, or one per step for arrays, the latest on top and darkest."""
+    """Draw one histogram of numbers, or one for each of the last 10 steps of arrays, the latest darkest.
+
+    Without a finite value the text "no values yet" is drawn.
+    """
     from matplotlib.colors import to_rgb
     from matplotlib.ticker import MaxNLocator
 

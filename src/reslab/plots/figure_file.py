@@ -17,10 +17,15 @@ SUFFIXES = (".svg", ".pdf", ".png")
 PRINT_DPI = 300
 # SVG: letters as outlines, since the font may be missing. PDF: TrueType, which can be searched.
 SETTINGS: Any = {"svg.fonttype": "path", "svg.hashsalt": "reslab", "pdf.fonttype": 42}
+METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": "reslab"},
+    "pdf": {"CreationDate": None, "Creator": "reslab", "Producer": None},
+    "png": {"Software": "reslab"},
+}
 
 
 def check_suffix(path: str | os.PathLike[str]) -> Path:
-    """Return `path` as a Path. Raise UsageError unless it ends in .svg, .pdf or .png."""
+    """Return `path` as a Path. Raise UsageError unless it ends in .svg, .pdf or .png, in any case."""
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
         what = f"a figure cannot be written to {file}"
@@ -29,7 +34,7 @@ def check_suffix(path: str | os.PathLike[str]) -> Path:
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a figure to write. Raise UsageError for another suffix or a folder not writable."""
+    """Return `path` as a Path. Raise UsageError for another suffix, or if its folder is not writable."""
     file = check_suffix(path)
     if not is_writable_folder(file.parent):
         raise UsageError(
@@ -41,7 +46,16 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save_figure(figure: Figure, path: Path, title: str) -> None:
-    """Write the figure in the format of the suffix, atomically. Raise UsageError if that fails."""
+    """Write the figure at 300 dpi in the format of the suffix, atomically. An existing file is replaced.
+
+    Args:
+        figure: a matplotlib figure.
+        path: a .svg, .pdf or .png file.
+        title: stored in the file; it is not drawn.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
     content = figure_bytes(figure, path.suffix.lower()[1:], title)
     try:
         write(path, content)
@@ -51,16 +65,17 @@ def save_figure(figure: Figure, path: Path, title: str) -> None:
 
 
 def figure_bytes(figure: Figure, kind: str, title: str, dpi: int = PRINT_DPI) -> bytes:
-    """Return the figure as "svg", "pdf" or "png" bytes; `dpi` is the resolution in pixels per inch."""
+    """Return the content of a file of the figure, without a date.
+
+    Args:
+        figure: a matplotlib figure.
+        kind: "svg", "pdf" or "png".
+        title: stored in the content; it is not drawn.
+        dpi: pixels per inch.
+    """
     import matplotlib
 
-    metadata: dict[str, Any] = {"Title": title}
-    if kind == "svg":
-        metadata |= {"Date": None, "Creator": "reslab"}
-    elif kind == "pdf":
-        metadata |= {"CreationDate": None, "Creator": "reslab", "Producer": None}
-    else:
-        metadata |= {"Software": "reslab"}
+    metadata = {"Title": title, **METADATA[kind]}
     content = io.BytesIO()
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)

@@ -35,7 +35,7 @@ FORMAT = "reslab history 1"
 
 
 class UnknownMetricError(UsageError, KeyError):
-    """The history has no metric of this name."""
+    """Error for a metric that was never logged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Metric:
 
     @property
     def formatted_steps(self) -> list[str]:
-        """Steps as text: "7", or "2:150" for update 150 of epoch 2."""
+        """Steps as text, in the order of `steps`: "7", or "2:150" for update 150 of epoch 2."""
         return [format_step(step) for step in self.steps]
 
 
@@ -75,6 +75,8 @@ class History:
 
     def log(self, step: Step, **metrics: Any) -> None:
         """Record metrics at `step`. Logging a step again adds to it and replaces values of the same name.
+
+        `step` becomes the step logged last, even if it is lower than others.
 
         Args:
             step: an int, or a tuple (epoch, update within the epoch).
@@ -99,16 +101,20 @@ class History:
 
     @property
     def steps(self) -> list[Step]:
-        """Steps logged so far, in order."""
+        """Steps logged so far, sorted: ints, or (epoch, update) tuples."""
         return sorted(self.history)
 
     @property
     def formatted_steps(self) -> list[str]:
-        """Steps logged so far, in order, as text."""
+        """Steps as text, in the order of `steps`: "7", or "2:150" for update 150 of epoch 2."""
         return [format_step(step) for step in self.steps]
 
     def __getitem__(self, metric: str) -> Metric:
-        """Return the metric of this name. Raise UnknownMetricError, a KeyError, if it was never logged."""
+        """Return the metric of this name, at the steps where it was measured.
+
+        Raises:
+            UnknownMetricError: the metric was never logged. It is a KeyError and a UsageError.
+        """
         if metric not in self.metrics:
             raise UnknownMetricError(
                 f"there is no metric {metric!r} in this history",
@@ -119,7 +125,10 @@ class History:
         return Metric(metric, _as_array([self.history[step][metric] for step in steps]), steps)
 
     def progress(self) -> None:
-        """Print the numbers of the step logged last, on one line."""
+        """Print the step logged last and its numbers on one line, without arrays and None.
+
+        Before the first step the line is "Nothing logged yet".
+        """
         if self.step is None:
             print("Nothing logged yet")
             return
@@ -128,22 +137,27 @@ class History:
         print("  ".join([f"Step {format_step(self.step)}:", *numbers]))
 
     def summary(self) -> None:
-        """Print the last step and the total time."""
+        """Print two lines: the step logged last, "none" before the first, and the total time."""
         print(f"Last Step: {'none' if self.step is None else format_step(self.step)}")
         print(f"Training Time: {self.get_total_time()}")
 
     def get_total_time(self) -> timedelta:
-        """Return the time between the first and the last call of log(); zero for fewer than two calls."""
+        """Return the time from the earliest to the latest step; each counts from its last call of log().
+
+        Zero for fewer than two steps, and for the rows of `from_rows`, which have no times.
+        """
         times = self._times.values()
         return timedelta(seconds=max(times) - min(times)) if times else timedelta()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dict per step, in order: {"step": 3, "train_loss": 0.41, ...}."""
+        """Return a dict for each step, sorted by step: "step", and the values logged at it by name."""
         return [{"step": step, **self.history[step]} for step in self.steps]
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> History:
-        """Return a history of rows like those of `rows()`. "step" may be a list of two ints.
+        """Return a new history of rows like those of `rows()`. "step" may be a list of two ints.
+
+        The last row's step becomes the step logged last. The history has no times.
 
         Raises:
             UsageError: a row has no "step", or a value that log() does not accept.
@@ -157,7 +171,11 @@ class History:
         return history
 
     def save(self, file_name: str | os.PathLike[str]) -> None:
-        """Write the history as JSON, atomically. Raise OSError if the file cannot be written."""
+        """Write metrics and times as a JSON file, atomically. An existing file is replaced.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         rows = [
             {
                 "step": step,
@@ -169,7 +187,7 @@ class History:
         files.write_json(Path(file_name), {"format": FORMAT, "rows": rows})
 
     def load(self, file_name: str | os.PathLike[str]) -> None:
-        """Replace this history by a saved one. The highest step becomes the step logged last.
+        """Replace this history by one that `save` has written. The highest step becomes the one logged last.
 
         On an error the history is unchanged.
 
@@ -198,7 +216,7 @@ class History:
 
 
 def format_step(step: Step) -> str:
-    """7 -> "7", (2, 150) -> "2:150"."""
+    """Return a step as text: "7" for 7, "2:150" for (2, 150)."""
     return str(step) if isinstance(step, int) else f"{step[0]}:{step[1]}"
 
 
@@ -250,7 +268,7 @@ def _as_array(values: list[Value]) -> NDArray[Any]:
 
 
 def _to_json(value: Value) -> Any:
-    """Convert arrays, NaN and infinity, which JSON does not have, to text."""
+    """Return a value for JSON: a dict for an array, text for NaN and infinity, else the value itself."""
     if isinstance(value, np.ndarray):
         content = base64.b64encode(value.tobytes()).decode()
         return {"dtype": value.dtype.str, "shape": value.shape, "base64": content}

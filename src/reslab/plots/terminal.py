@@ -19,7 +19,15 @@ MIN_PANEL_LINES, MAX_PANEL_LINES = 9, 22
 
 
 def draw_lines(panels: Sequence[Panel], summary: str, columns: int, max_lines: int, color: bool) -> list[str]:
-    """Return at most `max_lines` lines of `columns` columns; the last one counts panels that do not fit."""
+    """Return the panels as lines of text; the last line counts panels that do not fit.
+
+    Args:
+        panels: one or more; of images and histograms only the title is shown.
+        summary: lines above the panels; "" for none.
+        columns: largest width of a line.
+        max_lines: largest number of lines.
+        color: keep escape sequences for colors.
+    """
     import plotext
 
     per_row = max(1, min(panels_per_row(len(panels)), columns // MIN_PANEL_COLUMNS))
@@ -46,7 +54,10 @@ def draw_lines(panels: Sequence[Panel], summary: str, columns: int, max_lines: i
 
 
 def _header(panel: Panel, width: int) -> list[str]:
-    """Return the legend above the panel: one line, or one line per curve where it is too wide."""
+    """Return a panel's legend: one line, or one for each curve where it is too wide; else its title.
+
+    Lines are padded or cut to `width` columns. They have escape sequences for colors.
+    """
     import plotext
 
     if panel.kind != "plot":
@@ -70,7 +81,10 @@ def _padded(text: str, width: int) -> str:
 
 
 def _body(panel: Panel, width: int, height: int) -> list[str]:
-    """Return the curves in their frame, or a message in their place."""
+    """Return `height` lines of the curves in their frame, or of a message in their place.
+
+    The message stands for images, histograms, panels without finite values and a height under 7.
+    """
     message = ""
     if panel.kind != "plot":
         message = "shown in a notebook or a file"
@@ -114,7 +128,10 @@ def _curves(panel: Panel, width: int, height: int) -> list[str]:
 
 
 def _curve(figure: Any, x: NDArray[Any], y: NDArray[Any], style: Style, max_markers: int) -> None:
-    """Draw a line for each stretch without gaps, then the points over it."""
+    """Draw a curve on a plotext figure: a line for each stretch of finite values, and markers over it.
+
+    NaN and infinity are gaps. About `max_markers` of the points have a marker, see `marker_indices`.
+    """
     import plotext
 
     for stretch in np.ma.clump_unmasked(np.ma.masked_invalid(y)):  # type: ignore[no-untyped-call]
@@ -126,7 +143,7 @@ def _curve(figure: Any, x: NDArray[Any], y: NDArray[Any], style: Style, max_mark
 
 
 def _ticks(first: int, last: int, max_ticks: int) -> list[int]:
-    """Return round numbers between `first` and `last`."""
+    """Return multiples of 1, 2, 5, 10, 20, ... from `first` to `last`, about `max_ticks` at most."""
     steps = (step * 10**power for power in count() for step in (1, 2, 5))
     every = next(step for step in steps if (last - first) / step <= max(1, max_ticks))
     return list(range(math.ceil(first / every) * every, last + 1, every))

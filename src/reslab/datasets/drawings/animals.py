@@ -27,7 +27,10 @@ class _Animal:
         HEADS[self.kind](self.pen.at(x, y, scale, turn=tilt), self.coat, view, self.random)
 
     def tail(self, x: float, y: float, turn: float) -> None:
-        """Draw a long and thin tail with a curl for a cat, a shorter and thick one for a dog."""
+        """Draw a long, thin, curled tail for a cat, a shorter and thicker one for a dog.
+
+        It starts at (x, y). It points right at a `turn` of 0; `turn` is in degrees clockwise, and varies.
+        """
         random, coat = self.random, self.coat
         pen = self.pen.at(x, y, turn=turn + random.normal(0, 12))
         if self.kind == "cat":
@@ -55,7 +58,7 @@ class _Animal:
 
 
 def draw_animal(pen: Pen, kind: Kind, random: np.random.Generator) -> None:
-    """Draw one animal in a random pose and coat."""
+    """Draw one animal and its shadow with `pen`, in a random pose and coat."""
     pen.blob(0, 1, 1.05, 0.12, (20, 20, 26, 70))
     animal = _Animal(pen, choose_coat(pen, random), kind, random)
     poses = (_sits, _stands, _lies, _portrait, _sits_facing_away, _sleeps)

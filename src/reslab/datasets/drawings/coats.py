@@ -19,7 +19,10 @@ PATTERNS = ("plain", "stripes", "patches", "bib", "points", "saddle")
 
 @dataclass(frozen=True)
 class Coat:
-    """Colors and textures of an animal. `fur` has the size of the image; parts of the animal cut from it."""
+    """Colors and textures of an animal. `fur` has the size of the image; parts of the animal are cut from it.
+
+    A part with the fur's own pattern has `fur` as its paint.
+    """
 
     fur: Image.Image
     color: Color
@@ -33,7 +36,7 @@ class Coat:
 
 
 def choose_coat(body: Pen, random: np.random.Generator) -> Coat:
-    """Return a random coat for an animal drawn with the pen `body`."""
+    """Return a random coat for an animal that is drawn with the pen `body`. Nothing is drawn on its image."""
     color, second = (FURS[i] for i in random.choice(len(FURS), 2, replace=False))
     pattern = PATTERNS[random.choice(len(PATTERNS), p=(0.24, 0.22, 0.2, 0.14, 0.1, 0.1))]
     fur = _wool(body.image.size, color, random)
@@ -63,7 +66,7 @@ def choose_coat(body: Pen, random: np.random.Generator) -> Coat:
 
 
 def _wool(size: tuple[int, int], color: Color, random: np.random.Generator) -> Image.Image:
-    """Return a texture of a color with lighter and darker spots."""
+    """Return an RGB image of a color with random lighter and darker spots; `size` is (width, height)."""
     grain = random.normal(1, 0.07, (14, 14, 1)) * np.array(color)
     small = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
     return small.resize(size, Image.Resampling.BICUBIC)

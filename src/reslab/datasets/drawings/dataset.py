@@ -38,10 +38,11 @@ def make_drawings(
 ) -> Path:
     """Draw cats and dogs as JPEG files into train/cat, train/dog, test/cat and test/dog of a new folder.
 
-    A drawing depends on the seed and its own number alone. On one machine the same seed gives the same bytes.
+    Files are numbered from 0000.jpg in each class. A drawing depends on seed, size, split, class and number
+    alone. On one machine the same arguments give the same bytes.
 
     Args:
-        folder: folder to create. It must not exist.
+        folder: folder to create, with ~ expanded. It must not exist.
         train: drawings to train on, half of them cats; at least 4.
         test: drawings to test on, half of them cats; at least 2.
         seed: seed of all drawings.
@@ -107,7 +108,10 @@ def _draw_all(folder: Path, names: list[tuple[str, Kind, int]], seed: int, size:
 
 
 def _draw(kind: Kind, random: np.random.Generator, size: int) -> Image.Image:
-    """Draw a scene, an animal in it and sometimes a thing in front; then apply light and lens."""
+    """Return a drawing, `size` pixels wide and high: a scene, an animal, sometimes a thing in front.
+
+    A few are difficult, see DIFFICULTIES. Light, blur and grain are applied last.
+    """
     difficulty = DIFFICULTIES[random.choice(len(DIFFICULTIES), p=DIFFICULTY_PROBABILITIES)]
     image = Image.new("RGB", (size * OVERSAMPLING, size * OVERSAMPLING))
     draw_scene(image, random)
@@ -127,7 +131,10 @@ def _draw(kind: Kind, random: np.random.Generator, size: int) -> Image.Image:
 
 
 def _photograph(image: Image.Image, difficulty: str, random: np.random.Generator) -> Image.Image:
-    """Apply tinted light from one side, blur and grain."""
+    """Return a copy with tinted light from one side, blur and grain.
+
+    "out of focus" has more blur, each difficulty but "" more grain.
+    """
     blur = random.uniform(1.4, 2.4) if difficulty == "out of focus" else random.uniform(0, 0.7)
     image = image.filter(ImageFilter.GaussianBlur(blur * image.width / 96))
     across = np.linspace(-1, 1, image.width)

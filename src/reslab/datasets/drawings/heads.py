@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -11,23 +10,23 @@ from .coats import BLACK, Coat
 from .pen import Pen, both_sides, curve, mix
 
 View = Literal["front", "side", "back"]
-Head = Callable[[Pen, Coat, View, np.random.Generator], None]
 PINK, TONGUE, DARK = (226, 160, 156), (226, 104, 116), (36, 30, 32)
 CAT_EYES = ((126, 178, 74), (214, 178, 62), (104, 164, 206), (206, 138, 52))
 
 
 def cat_head(pen: Pen, coat: Coat, view: View, random: np.random.Generator) -> None:
-    """Draw pointed ears, a short muzzle, slit or round eyes, and whiskers."""
+    """Draw a cat's head around the pen's origin: pointed ears, slit pupils, whiskers; no face from the back.
+
+    Its radius is about one unit of the pen. From the side it faces right.
+    """
     if view == "side":
         _cat_from_the_side(pen, coat, random)
         return
     tall, spread = random.uniform(0.8, 1.12), random.uniform(4, 24)
     wide = random.uniform(0.95, 1.12)
     for mirror in (False, True):
-        ear = pen.at((-1 if mirror else 1) * 0.56 * wide, -0.5, tall, turn=0, mirror=mirror).at(
-            0, 0, turn=spread
-        )
-        _cat_ear(ear, coat, inside=view == "front")
+        ear = pen.at((-1 if mirror else 1) * 0.56 * wide, -0.5, tall, mirror=mirror)
+        _cat_ear(ear.at(0, 0, turn=spread), coat, inside=view == "front")
     cheek = random.uniform(0, 0.16)
     half = [(0, -0.8), (0.6, -0.62), (0.96, -0.02), (0.9 + cheek, 0.4), (0.45, 0.76), (0, 0.82)]
     pen.shape(both_sides(half) * (wide, 1), coat.fur, coat.edge)
@@ -72,7 +71,7 @@ def _whiskers(
 
 
 def _cat_from_the_side(pen: Pen, coat: Coat, random: np.random.Generator) -> None:
-    """Draw a head that faces right."""
+    """Draw a cat's head that faces right."""
     _cat_ear(pen.at(0.28, -0.55, 0.85, turn=14), coat, inside=False)
     skull = [(-0.1, -0.76), (0.4, -0.6), (0.68, -0.12), (0.9, 0.14), (0.86, 0.42)]
     skull += [(0.4, 0.66), (-0.3, 0.7), (-0.76, 0)]
@@ -87,7 +86,10 @@ def _cat_from_the_side(pen: Pen, coat: Coat, random: np.random.Generator) -> Non
 
 
 def dog_head(pen: Pen, coat: Coat, view: View, random: np.random.Generator) -> None:
-    """Draw a long muzzle, a big nose, and hanging, folded or pointed ears."""
+    """Draw a dog's head around the pen's origin: muzzle, big nose, hanging, folded or pointed ears.
+
+    From the back it has no face. Its radius is about one unit of the pen. From the side it faces right.
+    """
     ears = ("hanging", "folded", "pointed")[random.choice(3, p=(0.5, 0.24, 0.26))]
     length = random.uniform(0.8, 1.3)
     if view == "side":
@@ -149,7 +151,7 @@ def _dog_face(pen: Pen, coat: Coat, random: np.random.Generator) -> None:
 
 
 def _dog_from_the_side(pen: Pen, coat: Coat, ears: str, length: float, random: np.random.Generator) -> None:
-    """Draw a head that faces right."""
+    """Draw a dog's head that faces right; `ears` is "hanging", "folded" or "pointed", `length` theirs."""
     long = random.uniform(1.15, 1.5)
     if ears != "hanging":
         _dog_ear(pen.at(0.16, -0.52, 0.85), coat, ears, length)
@@ -167,5 +169,5 @@ def _dog_from_the_side(pen: Pen, coat: Coat, ears: str, length: float, random: n
 
 
 def _smile(x: float, y: float, size: float) -> list[tuple[float, float]]:
-    """Points of a closed eye."""
+    """Return five points of the arc of a closed eye: from x - size to x + size, lowest in the middle."""
     return [(x + size * a, y + size * 0.5 * (1 - a * a)) for a in (-1, -0.5, 0, 0.5, 1)]

@@ -14,19 +14,19 @@ BRIGHT = ((206, 66, 60), (64, 112, 190), (236, 186, 62), (88, 160, 98), (150, 92
 
 
 def draw_scene(image: Image.Image, random: np.random.Generator) -> None:
-    """Fill the image with a meadow, a room, snow, a night, a gradient or blurred lights."""
+    """Fill the image itself with a random meadow, room, snow, night, gradient or blurred lights."""
     scenes = (_meadow, _room, _snow, _night, _plain, _dots)
     scenes[random.choice(len(scenes), p=(0.22, 0.22, 0.08, 0.08, 0.28, 0.12))](pen_on(image), random)
 
 
 def draw_in_front(image: Image.Image, random: np.random.Generator) -> None:
-    """Draw a thing that hides a part of the animal."""
+    """Draw a random fence, leaves, ball, box, pole or grass on the image; it may hide part of the animal."""
     things = (_fence, _leaves, _ball, _box, _pole, _grass)
     things[random.choice(len(things), p=(0.16, 0.2, 0.18, 0.16, 0.12, 0.18))](pen_on(image), random)
 
 
 def _one(choices: tuple[Color, ...], random: np.random.Generator) -> Color:
-    """Return one of the colors with a little noise."""
+    """Return one of the colors at random, with a little noise."""
     color = np.array(choices[random.choice(len(choices))]) + random.normal(0, 10, 3)
     return tuple(int(c) for c in color.clip(0, 255))
 
@@ -48,7 +48,8 @@ def _meadow(pen: Pen, random: np.random.Generator) -> None:
     _tree_or_house(pen, horizon, random)
     ground = _one(GREENS, random)
     pen.shape([(-1, horizon + 0.25), (1, horizon + 0.25), (1, 1), (-1, 1)], ground)
-    _tufts(pen, int(random.integers(10, 40)), horizon + 0.3, 1, ground, random)
+    for x, y in random.uniform((-1, horizon + 0.3), (1, 1), (random.integers(10, 40), 2)):
+        pen.line([(x, y), (x + random.normal(0, 0.03), y - 0.1)], mix(ground, (20, 50, 20), 0.35), 0.02)
     for x, y in random.uniform((-1, horizon + 0.35), (1, 1), (random.integers(0, 12), 2)):
         pen.blob(x, y, 0.035, 0.035, _one(BRIGHT, random))
 
@@ -75,14 +76,6 @@ def _tree_or_house(pen: Pen, horizon: float, random: np.random.Generator) -> Non
     elif kind == 2:
         for y in (-0.1, -0.4, -0.7):
             at.shape([(-0.3, y), (0, y - 0.5), (0.3, y)], (52, 92, 62))
-
-
-def _tufts(
-    pen: Pen, count: int, top: float, bottom: float, color: Color, random: np.random.Generator
-) -> None:
-    blade = mix(color, (20, 50, 20), 0.35)
-    for x, y in random.uniform((-1, min(top, bottom)), (1, max(top, bottom)), (count, 2)):
-        pen.line([(x, y), (x + random.normal(0, 0.03), y - 0.1)], blade, 0.02)
 
 
 def _room(pen: Pen, random: np.random.Generator) -> None:
@@ -161,7 +154,7 @@ def _plain(pen: Pen, random: np.random.Generator) -> None:
 
 
 def _dots(pen: Pen, random: np.random.Generator) -> None:
-    """Draw lights that are out of focus."""
+    """Draw a gradient with lights that are out of focus."""
     _plain(pen, random)
     for x, y, r in random.uniform((-1, -1, 0.06), (1, 1, 0.3), (random.integers(6, 22), 3)):
         pen.blob(x, y, r, r, (*_one(BRIGHT, random), int(random.integers(60, 170))))
@@ -202,23 +195,16 @@ def _box(pen: Pen, random: np.random.Generator) -> None:
     pen.shape(
         [(-0.95, top), (0.95, top), (0.88, 1.05), (-0.88, 1.05)], color, mix(color, (0, 0, 0), 0.4), 0.02
     )
-    pen.shape(
-        [(-0.95, top), (-1.15, top + 0.2), (-0.3, top + 0.16), (0, top)], mix(color, (255, 255, 255), 0.15)
-    )
-    pen.shape(
-        [(0.95, top), (1.15, top + 0.2), (0.3, top + 0.16), (0, top)], mix(color, (255, 255, 255), 0.15)
-    )
+    for side in (-1, 1):
+        flap = [(side * 0.95, top), (side * 1.15, top + 0.2), (side * 0.3, top + 0.16), (0, top)]
+        pen.shape(flap, mix(color, (255, 255, 255), 0.15))
 
 
 def _pole(pen: Pen, random: np.random.Generator) -> None:
     x, color = random.uniform(-0.5, 0.5), _one(WOODS, random)
     wide = random.uniform(0.1, 0.2)
-    pen.shape(
-        [(x - wide, -1), (x + wide, -1), (x + wide, 1), (x - wide, 1)],
-        color,
-        mix(color, (0, 0, 0), 0.4),
-        0.02,
-    )
+    corners = [(x - wide, -1), (x + wide, -1), (x + wide, 1), (x - wide, 1)]
+    pen.shape(corners, color, mix(color, (0, 0, 0), 0.4), 0.02)
     for y in random.uniform(-1, 1, 5):
         pen.line([(x - wide / 2, y), (x - wide / 2, y + 0.2)], mix(color, (0, 0, 0), 0.3), 0.02)
 
