@@ -1,9 +1,9 @@
-"""Makes a notebook of every page of the course. The pages are the source; a notebook is never edited.
+"""Make a notebook of every page of the course. The pages are the source; notebooks are never edited.
 
     python docs/course/notebooks.py [FOLDER]       build/notebooks, unless another folder is named
 
-A block of Python becomes a cell, a block of commands a cell of !commands, all else text. Outputs are left
-out: they come when a cell is run. Pictures travel inside the notebook.
+A block of Python becomes a cell, a block of commands a cell of !commands, everything else text. Outputs are
+not included: running a cell makes them. Images are stored inside the notebook.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)((?:#[^)]*)?)\)")
 
 
 def notebook(page: Path, folder: Path) -> Any:
-    """The notebook of a page, as it will stand in `folder`."""
+    """Return the notebook of a page, with links that hold from `folder`."""
     text, cells, end = page.read_text(encoding="utf-8"), [], 0
     for block in FENCE.finditer(text):
         cells.append(markdown_cell(text[end : block.start()], page, folder))
@@ -37,13 +37,13 @@ def notebook(page: Path, folder: Path) -> Any:
     cells.append(markdown_cell(text[end:], page, folder))
     cells = [cell for cell in cells if cell.source]
     for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"  # nbformat's own are drawn anew each time
+        cell["id"] = f"cell-{number}"  # nbformat's own are random
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
 
 
 def markdown_cell(text: str, page: Path, folder: Path) -> Any:
-    """Text with its pictures inside, and its links leading to where they led from the page."""
+    """Return text with its images inside and its links adapted to `folder`."""
     attachments: dict[str, dict[str, str]] = {}
 
     def moved(link: re.Match[str]) -> str:
@@ -65,7 +65,7 @@ def markdown_cell(text: str, page: Path, folder: Path) -> Any:
 
 
 def write(folder: Path, pages: Path = PAGES) -> list[Path]:
-    """One notebook for each page; the paths written."""
+    """Write one notebook for each page. Return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for page in sorted(pages.glob("*.md")):

@@ -1,9 +1,9 @@
-"""Draws the pictures of the course into docs/pictures/course, and measures what two of them show.
+"""Draw the pictures of the course into docs/pictures/course, and measure what two of them show.
 
     python docs/course/pictures.py                 all of them; about half an hour on two CPU cores
     python docs/course/pictures.py convolution     one of: convolution block shapes curves looking differences
 
-What was measured stays in build/course and is used again; remove it to measure anew.
+Measurements stay in build/course and are used again. Remove that folder to measure again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs/pictures/course"
 MEASURED = ROOT / "build/course"
-# one rule and one picture size from the first step to the last, as the text explains them
+# one optimizer and one image size throughout, as the text explains them
 SETTINGS: dict[str, Any] = {
     "optimizer": "adamw",
     "batch_size": 64,
@@ -34,7 +34,7 @@ INK, BLUE, ORANGE, GREY, PALE = "#222222", "#2f6db3", "#d9822b", "#9a9a9a", "#e8
 
 
 def convolution() -> None:
-    """Seven pixels, kernel 3, padding 1: where the kernel stands at stride 1 and at stride 2."""
+    """Draw the places of a kernel of 3 on seven pixels with padding 1, at stride 1 and at stride 2."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.9))
     for ax, stride in zip(axes, (1, 2), strict=True):
         out = (7 + 2 - 3) // stride + 1
@@ -54,7 +54,7 @@ def convolution() -> None:
 
 
 def block() -> None:
-    """The two kinds of residual block, side by side."""
+    """Draw the two kinds of residual block side by side."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.6))
     draw_block(axes[0], "the shape stays", "(64, 56, 56)", "(64, 56, 56)", 1, "x itself")
     draw_block(
@@ -109,7 +109,7 @@ def draw_block(ax: Axes, title: str, before: str, after: str, stride: int, short
 
 
 def shapes() -> None:
-    """ResNet-18 for a photo of 224 x 224: height is the side of the map, width the number of channels."""
+    """Draw ResNet-18 at 224 x 224: height is the side of the map, width the number of channels."""
     rows = [("photo", 3, 224), ("conv1", 64, 112), ("maxpool", 64, 56), ("layer1", 64, 56)]
     rows += [("layer2", 128, 28), ("layer3", 256, 14), ("layer4", 512, 7), ("avgpool", 512, 1)]
     figure, ax = plt.subplots(figsize=(10, 3.4))
@@ -128,7 +128,7 @@ def shapes() -> None:
 
 
 def curves() -> None:
-    """Loss and accuracy by epoch of the measured training."""
+    """Draw loss and accuracy by epoch of the measured training."""
     rows = trained()["epochs"]
     epochs = [row["epoch"] for row in rows]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
@@ -147,7 +147,7 @@ def curves() -> None:
 
 
 def looking() -> None:
-    """Four drawings that the measured network had not seen, and its Grad-CAM of the class that it names."""
+    """Draw Grad-CAM of the predicted class on four drawings that were not used for training."""
     import torch
     from torch.nn.functional import interpolate
 
@@ -155,18 +155,18 @@ def looking() -> None:
 
     trained()
     classifier = reslab.Classifier.load(MEASURED / "run", device="cpu")
-    network, look = classifier.network.eval(), classifier.preprocess
+    network, preprocess = classifier.network.eval(), classifier.preprocess
     paths = [
         MEASURED / f"drawings/test/{kind}/{number:04}.jpg" for kind in ("cat", "dog") for number in (3, 11)
     ]
     figure, axes = plt.subplots(1, 4, figsize=(9, 2.6))
     for ax, path in zip(axes, paths, strict=True):
-        pixels = look.evaluation(look.read(path))
+        pixels = preprocess.evaluation(preprocess.read(path))
         kept: list[Any] = []
         handle = network.layer3.register_forward_hook(
             lambda module, inputs, output, kept=kept: kept.append(output)
         )
-        logits = network(look.normalize(pixels[None]))
+        logits = network(preprocess.normalize(pixels[None]))
         handle.remove()
         label = int(logits.argmax())
         (gradient,) = torch.autograd.grad(logits[0, label], kept[0])
@@ -186,7 +186,7 @@ def looking() -> None:
 
 
 def differences() -> None:
-    """What a change of the block does to the accuracy: five pairs each, with their 95 % interval."""
+    """Draw the effect of the block on the accuracy: five pairs each, with their 95 % interval."""
     from scipy import stats
 
     measured = compared()
@@ -212,7 +212,7 @@ def differences() -> None:
 
 
 def trained() -> dict[str, Any]:
-    """The epochs of cifar_resnet20 on 3,000 drawings of 48 pixels, measured once."""
+    """Return the epochs of cifar_resnet20 on 3,000 drawings of 48 pixels. Measure them if necessary."""
     import reslab
 
     if not (MEASURED / "trained.json").exists():
@@ -226,7 +226,7 @@ def trained() -> dict[str, Any]:
 
 
 def compared() -> dict[str, list[float]]:
-    """{block: accuracies by seed}: a network of 8 layers, 5 epochs on 3,000 drawings, measured on 600."""
+    """Return {block: accuracies by seed} of a network of 8 layers, measured on 600 drawings."""
     import torch
 
     import reslab
@@ -253,7 +253,7 @@ def compared() -> dict[str, list[float]]:
 
 
 def gated() -> type:
-    """The block of chapter 7, as it stands there."""
+    """Return the block of chapter 7, from its page."""
     text = (ROOT / "docs/course/7-comparing.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     code = text.partition("```python\n# a block with a gate\n")[2].partition("```")[0]

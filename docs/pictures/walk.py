@@ -58,7 +58,7 @@ def draw_station(figure: Figure, grid: GridSpec, column: int, station: Station) 
         show(axes, feature_map.png)
         if row == 0:
             field = np.max(station.receptive_field.size)
-            axes.set_title(f"{station.title.split(',')[0]}\nsees {field} pixels", fontsize=11, loc="left")
+            axes.set_title(f"{station.title.split(',')[0]}\nreceptive field {field}", fontsize=11, loc="left")
     axes = figure.add_subplot(grid[MAPS, column])
     axes.axis("off")
     if station.sum is None:
