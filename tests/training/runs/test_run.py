@@ -67,7 +67,7 @@ def test_the_printed_lines_describe_photos_network_and_result(finished: Run) -> 
         "estimated from a few steps",
         f"run: {finished.folder}",
         "Epoch 2/2  train_loss",
-        "testing on 8 photos that had no part in the training",
+        "testing on 8 photos that were not used in training",
     ):
         assert words in lines
 

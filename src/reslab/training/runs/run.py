@@ -26,7 +26,7 @@ from reslab.photos.loading.unreadable import SkippedPhotos
 from reslab.plots.history import History
 from reslab.training.recipe import Recipe
 
-from .run_schema import AnyObject, EpochRow, ResultFields, RunInfo, read_lines, read_object
+from .run_schema import Checked, EpochRow, ResultFields, RunInfo, read_lines, read_object
 
 if TYPE_CHECKING:
     from reslab.evaluation.classifier import Classifier
@@ -68,7 +68,7 @@ class Run:
     @property
     def environment(self) -> dict[str, Any]:
         """Contents of environment.json: versions, device, git commit."""
-        return read_object(self.folder / "environment.json", AnyObject)
+        return read_object(self.folder / "environment.json", Checked)
 
     @property
     def recipe(self) -> Recipe:

@@ -117,10 +117,6 @@ class ResultFields(Checked):
     test_accuracy: float | None
 
 
-class AnyObject(Checked):
-    """environment.json: any names and values."""
-
-
 def read_object(path: Path, model: type[Checked]) -> dict[str, Any]:
     """Return the JSON object in a file.
 
