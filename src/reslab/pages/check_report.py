@@ -44,7 +44,7 @@ class Group:
 
     @property
     def explanation(self) -> dict[str, str]:
-        """Texts by heading: What, Why it spoils, Instead."""
+        """Texts by heading: What, Why it spoils, Example, Instead."""
         return explanation(self.kind)
 
     @property

@@ -35,7 +35,7 @@ class EpochPlan:
         start: progress of the run before the epoch, 0 to 1.
         end: progress of the run after the epoch, 0 to 1.
         epochs: planned number of epochs of the whole run.
-        seconds: measured duration including validation, set when the epoch is finished.
+        seconds: measured duration including validation and saving; 0 until the epoch is finished.
     """
 
     size: int
@@ -47,6 +47,7 @@ class EpochPlan:
 
     @property
     def progress_per_step(self) -> float:
+        """Progress of the run during one update, as a fraction of the run."""
         return (self.end - self.start) / self.steps
 
     def progress_at(self, step: int) -> float:
@@ -70,15 +71,18 @@ class TimeBudget:
 
     @property
     def spent(self) -> float:
+        """Seconds since the start of the run, without the pauses."""
         return time.monotonic() - self.began
 
 
 def next_epoch_plan(
     recipe: Recipe, time_budget: TimeBudget | None, past_epochs: Sequence[EpochPlan], steps: int
 ) -> EpochPlan | None:
-    """Plan the epoch after `past_epochs`; None if the run is complete.
+    """Return the plan of the epoch after `past_epochs`; None if the run is complete.
 
     Args:
+        time_budget: None for a recipe with a number of epochs.
+        past_epochs: plans of the finished epochs, with their seconds.
         steps: updates of a full epoch.
 
     Raises:
@@ -92,12 +96,18 @@ def next_epoch_plan(
 
 
 def image_sizes(recipe: Recipe, time_budget: TimeBudget | None = None) -> dict[int, float]:
-    """Return the training image sizes in pixels, ascending, each with its fraction of the epochs."""
+    """Return {image size in pixels: fraction of the epochs}, ascending.
+
+    The largest is the recipe's size; with a time budget the largest in it, which may be smaller.
+    """
     return _sizes_up_to(recipe.size if time_budget is None else max(time_budget.costs), recipe)
 
 
 def possible_image_sizes(recipe: Recipe) -> list[dict[int, float]]:
-    """Return the image sizes that a run may get: the recipe's own, then smaller ones if time is short."""
+    """Return the image sizes that a run may get, each choice as in `image_sizes`.
+
+    First the recipe's own; with a time and progressive resizing also the smaller ones for a short time.
+    """
     largest = [recipe.size]
     if recipe.time is not None and recipe.progressive_resizing:
         largest += [_round_size(recipe.size, fraction) for fraction in SMALLER_SIZE_FRACTIONS]
@@ -105,7 +115,7 @@ def possible_image_sizes(recipe: Recipe) -> list[dict[int, float]]:
 
 
 def choose_time_budget(recipe: Recipe, time_budgets: Sequence[TimeBudget]) -> TimeBudget:
-    """Return the first budget that allows more than MIN_EPOCHS_IN_TIME epochs, else the last.
+    """Return the first budget in which the time left allows over MIN_EPOCHS_IN_TIME epochs, else the last.
 
     Args:
         time_budgets: ordered from large images to small ones.
@@ -130,11 +140,12 @@ def _sizes_up_to(largest: int, recipe: Recipe) -> dict[int, float]:
 
 
 def _round_size(size: int, fraction: float) -> int:
-    """Return a fraction of a size, rounded to 8 pixels and at least MIN_IMAGE_SIZE if the size is."""
+    """Return fraction * size, rounded to 8 pixels, but at least the smaller of MIN_IMAGE_SIZE and `size`."""
     return max(8 * round(fraction * size / 8), min(size, MIN_IMAGE_SIZE))
 
 
 def _next_of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> EpochPlan | None:
+    """Return the plan of epoch number `epoch`, from 0; None after the recipe's last one."""
     if epoch >= recipe.epochs:
         return None
     start, end = epoch / recipe.epochs, (epoch + 1) / recipe.epochs
@@ -147,7 +158,15 @@ def _next_of_fixed_epochs(recipe: Recipe, epoch: int, steps: int) -> EpochPlan |
 def _measured_costs(
     costs: Mapping[int, float], past_epochs: Sequence[EpochPlan], steps: int
 ) -> dict[int, float]:
-    """Correct the estimated costs by the last epoch of each size; later sizes by the error of the latest."""
+    """Return the seconds of a full epoch at each size, corrected by the finished epochs.
+
+    A size with finished epochs costs what its last one took. The estimates of the others are scaled by the
+    error of the estimate for the latest epoch.
+
+    Args:
+        costs: estimated seconds of a full epoch at each size.
+        steps: updates of a full epoch.
+    """
     last = [past_epochs[end - 1] for end in _ends_by_size(costs, past_epochs).values() if end]
     measured = {plan.size: plan.seconds * steps / plan.steps for plan in last}
     error = measured[past_epochs[-1].size] / costs[past_epochs[-1].size] if past_epochs else 1.0
@@ -155,9 +174,10 @@ def _measured_costs(
 
 
 def _ends_by_size(sizes: Iterable[int], past_epochs: Sequence[EpochPlan]) -> dict[int, int]:
-    """Return the index after the last epoch of each size; `past_epochs` is sorted by size.
+    """Return for each size the number of past epochs of this size or a smaller one.
 
-    By bisection: a long run of few photos has a hundred thousand epochs and is planned before each.
+    Their sizes never decrease, so it bisects: a long run of few photos has a hundred thousand epochs and is
+    planned before each.
     """
     return {size: bisect_right(past_epochs, size, key=attrgetter("size")) for size in sizes}
 
@@ -169,12 +189,15 @@ def next_epoch_in_time(
     costs: Mapping[int, float],
     past_epochs: Sequence[EpochPlan],
 ) -> EpochPlan | None:
-    """Plan the next epoch of a run that has `seconds` left; None if no further epoch fits.
+    """Return the plan of the next epoch of a run that has `seconds` left; None if no further epoch fits.
+
+    The last epoch gets fewer steps if the time is too short for a full one.
 
     Args:
         sizes: image sizes, ascending, with their fractions of the epochs.
         steps: updates of a full epoch.
         costs: seconds of a full epoch at each size.
+        past_epochs: plans of the finished epochs.
 
     Raises:
         RecipeError: the first epoch does not fit.
@@ -203,7 +226,14 @@ def next_epoch_in_time(
 def _next_size(
     left: Mapping[int, float], past_epochs: Sequence[EpochPlan], seconds: float, costs: Mapping[int, float]
 ) -> int:
-    """Return the smallest size with at least half an epoch left, and not below the previous epoch's."""
+    """Return the smallest size with at least half an epoch left, and not below the previous epoch's.
+
+    Without such a size, return the largest that fits into `seconds`, or else the smallest.
+
+    Args:
+        left: epochs left at each size.
+        costs: seconds of a full epoch at each size.
+    """
     sizes = [size for size in left if not past_epochs or size >= past_epochs[-1].size]
     due = [size for size in sizes if left[size] >= 0.5]
     affordable = [size for size in sizes if seconds >= MIN_EPOCH_FRACTION * costs[size]]
@@ -216,7 +246,14 @@ def epochs_left(
     costs: Mapping[int, float],
     past_epochs: Sequence[EpochPlan] = (),
 ) -> dict[int, float]:
-    """Return the epochs left at each size, so that they use up the time and keep the sizes' fractions."""
+    """Return the epochs left at each size, as fractional numbers, so that they take `seconds` in total.
+
+    With the past epochs they have the fractions in `sizes`. A size with too many past epochs gets 0.
+
+    Args:
+        sizes: image sizes with their fractions of the epochs.
+        costs: seconds of a full epoch at each size.
+    """
     ends = _ends_by_size(sorted(sizes), past_epochs)
     done = {size: end - start for (size, end), start in zip(ends.items(), (0, *ends.values()), strict=False)}
 

@@ -25,7 +25,8 @@ class Muon(torch.optim.Optimizer):
     matrices only.
 
     Args:
-        params: parameters, or groups of them with their own `lr`, `weight_decay` and `momentum`.
+        params: parameters, or groups of them with their own `lr`, `weight_decay` and `momentum`. Those of
+            four dimensions count as convolutions.
         lr: learning rate.
         momentum: of the convolutions, with Nesterov's look-ahead.
         weight_decay: decoupled, times the learning rate.
@@ -49,7 +50,14 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient. Return the loss if `closure` computes it."""
+        """Update every parameter that has a gradient, in place.
+
+        Args:
+            closure: computes the gradients and returns the loss; called first.
+
+        Returns:
+            What `closure` returns; None without one.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -63,6 +71,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon_update(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return the update of a kernel before the learning rate. Its momentum in `state` changes."""
         state = self.state[parameter]
         if not state:
             state["average"] = torch.zeros_like(parameter)
@@ -77,6 +86,7 @@ class Muon(torch.optim.Optimizer):
         return update.view(out, height, width, -1).permute(0, 3, 1, 2)  # (out_channels, in_channels, kH, kW)
 
     def _adamw_update(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return AdamW's update before the learning rate. The averages in `state` change."""
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
@@ -91,7 +101,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Bring the singular values of a matrix close to 1 and keep its singular vectors.
+    """Return the matrix with singular values close to 1 and the same singular vectors.
 
     Values not far below the largest end between 0.7 and 1.2.
 
@@ -113,7 +123,10 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _newton_schulz(x: Tensor) -> Tensor:
-    """Iterate on the matrix itself, (rows, columns): each step corrects the rounding of the one before."""
+    """Return x (rows, columns) after the Newton-Schulz steps, of the same shape.
+
+    It iterates on the matrix itself: each step corrects the rounding of the one before.
+    """
     first, third, fifth = COEFFICIENTS
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T  # (rows, rows)
@@ -123,7 +136,7 @@ def _newton_schulz(x: Tensor) -> Tensor:
 
 
 def _newton_schulz_gram(x: Tensor) -> Tensor:
-    """Iterate on x @ x.T, (rows, rows), with only two products of the long side.
+    """Return the same as `_newton_schulz`, from iterations on x @ x.T (rows, rows), with two long products.
 
     Every step is a polynomial of x @ x.T. It takes half the time for a 3x3 convolution and is exact to four
     digits in fp32; bf16 has too few digits for it.

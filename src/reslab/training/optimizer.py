@@ -25,8 +25,12 @@ ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.25, 1 / 25, 1 / 1000
 def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision) -> torch.optim.Optimizer:
     """Create the recipe's optimizer, with weight decay on weights but not on biases and batch norm.
 
-    Goyal et al. 2017, section 5.1. Each parameter group has a `rate`, relative to the learning rate. The
-    optimizers are fused, which reads the weights once: for SGD the weights stay bit-identical, for Adam not.
+    Goyal et al. 2017, section 5.1. Each parameter group has a `rate`, relative to the learning rate. Frozen
+    parameters are in none. SGD, Adam and AdamW are fused on CPU and CUDA, which reads the weights once: for
+    SGD the weights stay bit-identical, for Adam not.
+
+    Args:
+        precision: its dtype is that of Muon's matrix products.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     kinds = {
@@ -53,7 +57,10 @@ def make_optimizer(network: nn.Module, recipe: Recipe, precision: Precision) -> 
 
 
 def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
-    """Turn off the gradients of the named submodules.
+    """Set requires_grad of all parameters in some submodules to False.
+
+    Args:
+        parts: names of submodules, such as "layer1".
 
     Raises:
         RecipeError: there is no such submodule, or nothing is left to train.
@@ -69,7 +76,7 @@ def freeze(network: nn.Module, parts: tuple[str, ...]) -> None:
 
 @contextmanager
 def restore_requires_grad(network: nn.Module | None) -> Iterator[None]:
-    """Restore every parameter's requires_grad on exit."""
+    """Restore every parameter's requires_grad on exit, also after an error. None: nothing to restore."""
     flags = [(p, p.requires_grad) for p in (network.parameters() if network is not None else ())]
     try:
         yield
@@ -79,18 +86,22 @@ def restore_requires_grad(network: nn.Module | None) -> Iterator[None]:
 
 
 def train_mode(network: nn.Module, frozen: tuple[str, ...]) -> None:
-    """Put `network` into train mode, except frozen parts: their batch norm keeps its statistics."""
+    """Put `network` into train mode, except frozen parts: their batch norm keeps its statistics.
+
+    Args:
+        frozen: names of submodules.
+    """
     network.train()
     for part in frozen:
         network.get_submodule(part).eval()
 
 
 def learning_rate_at(recipe: Recipe, progress: float, progress_per_step: float) -> float:
-    """Return the learning rate of one update. It depends on the progress of the run alone.
+    """Return the learning rate of one update by the recipe's warmup and schedule.
 
     Args:
-        progress: of the run before the update, 0 to 1.
-        progress_per_step: of one update.
+        progress: fraction of the run before the update, 0 to 1.
+        progress_per_step: fraction of the run that one update is.
     """
     warmup = recipe.warmup_epochs / recipe.epochs
     if progress < warmup:
@@ -113,7 +124,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 
 def _one_cycle(progress: float) -> float:
-    """Rise linearly, fall along a cosine (Smith 2018, "A disciplined approach", section 4.1)."""
+    """Return the learning rate at a progress of 0 to 1, relative to the largest one.
+
+    It rises linearly and falls along a cosine (Smith 2018, "A disciplined approach", section 4.1).
+    """
     if progress < ONE_CYCLE_RISE:
         return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * progress / ONE_CYCLE_RISE
     fall = (1 - math.cos(math.pi * (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))) / 2
@@ -121,9 +135,10 @@ def _one_cycle(progress: float) -> float:
 
 
 def make_average(network: nn.Module, decay: float) -> AveragedModel | None:
-    """Create an exponential average of the weights and buffers of `network`; None for decay 0.
+    """Return an exponential average of the weights and buffers of `network`; None for decay 0.
 
-    Its decay grows to `decay`, so that the first epochs are not validated on the initial weights.
+    Its `update_parameters(network)` adds the present weights. The decay per step grows to `decay`, so that
+    the first epochs are not validated on the initial weights. Integer buffers are copied.
     """
     if decay == 0:
         return None

@@ -12,24 +12,32 @@ T = TypeVar("T")
 
 
 def bar(items: Iterable[T], total: int, title: str, progress: bool) -> Iterator[T]:
-    """Yield `items` with a progress bar that disappears at the end; without one unless `progress`."""
+    """Yield `items` with a progress bar on standard error, which disappears at the end.
+
+    Args:
+        total: number of items.
+        title: text before the bar.
+        progress: False shows no bar. True shows one only if standard error is a terminal, or in a notebook.
+    """
     from tqdm.auto import tqdm
 
     yield from tqdm(items, title, total, leave=False, disable=None if progress else True, dynamic_ncols=True)
 
 
 def with_bars(events: Iterable[Step | Epoch], progress: bool) -> Iterator[Step | Epoch]:
-    """Yield the events of training_loop with a bar per epoch: running loss, images per second, time left."""
+    """Yield the events of `training_loop`, with a bar for each epoch: loss, images per second, time left.
+
+    Args:
+        progress: as in `bar`.
+    """
     from tqdm.auto import tqdm
 
     shown: Any = None
     try:
         for event in events:
             if isinstance(event, Step):
-                redrawn = True
-                if shown is not None:
-                    redrawn = shown.update()
-                else:
+                redrawn = shown is None or shown.update()
+                if shown is None:
                     shown = tqdm(
                         desc=f"Epoch {event.epoch}/{event.epochs}",
                         total=event.steps,

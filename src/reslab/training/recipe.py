@@ -144,7 +144,10 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _set_optimizer_defaults(self) -> Self:
-        """Fill in settings that were not given. They still count as not given in model_fields_set."""
+        """Fill in the optimizer's learning rate and weight decay where they were not given.
+
+        They still count as not given in model_fields_set.
+        """
         defaults = OPTIMIZER_DEFAULTS[self.optimizer]
         self.__dict__.update({n: v for n, v in defaults.items() if n not in self.model_fields_set})
         return self
@@ -179,15 +182,16 @@ class Recipe(BaseModel):
 
     @property
     def seconds(self) -> float:
-        """`time` in seconds; 0 without a time."""
+        """`time` in seconds; 0 without a time, or if it is not a duration."""
         parts = re.fullmatch(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", self.time or "")
         hours, minutes, seconds = (int(part or 0) for part in parts.groups()) if parts else (0, 0, 0)
         return 3600.0 * hours + 60.0 * minutes + seconds
 
     def for_photos(self, count: int) -> Recipe:
-        """Return this recipe with a batch size for `count` training photos, unless one was given.
+        """Return this recipe with a batch size for `count` training photos; itself if one was given.
 
-        The batch size is a power of two from 16 to 128 that gives at least 32 updates per epoch if possible.
+        The batch size is the largest power of two from 16 to 128 that gives at least 32 updates per epoch,
+        or 16.
         """
         if "batch_size" in self.model_fields_set:
             return self
@@ -195,10 +199,10 @@ class Recipe(BaseModel):
         return self.with_settings(batch_size=fitting)
 
     def with_settings(self, **settings: Any) -> Recipe:
-        """Return this recipe with some settings changed.
+        """Return a copy of this recipe with some settings changed.
 
-        Settings of another optimizer or schedule than the new one are dropped. A new `size` without a
-        `resize` keeps the proportion of the two.
+        Settings that belong to another optimizer or schedule than the new one are dropped. `time` replaces
+        `epochs`, and `epochs` replaces `time`. A new `size` without a `resize` keeps the proportion of both.
 
         Raises:
             RecipeError: a setting is unknown, out of range, or contradicts another.
@@ -242,7 +246,9 @@ class Recipe(BaseModel):
         )
 
     def save(self, path: Path | str) -> None:
-        """Write the recipe as .toml, or as JSON with any other suffix.
+        """Write every setting to `path`: as TOML if it ends in .toml, else as JSON. A file is replaced.
+
+        Settings that are None are left out of TOML.
 
         Raises:
             OSError: the file cannot be written.
@@ -257,7 +263,7 @@ class Recipe(BaseModel):
             files.write_json(path, self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """Return every setting by name, without `epochs` if the recipe has a time."""
+        """Return every setting by name as JSON values, without `epochs` if the recipe has a time."""
         return self.model_dump(mode="json", exclude={"epochs"} if self.time is not None else None)
 
     @staticmethod
@@ -286,7 +292,7 @@ class Recipe(BaseModel):
 
 
 def _recipe_error(error: ValidationError) -> RecipeError:
-    """Convert pydantic's errors to one RecipeError, with the nearest names for unknown settings."""
+    """Return pydantic's errors as one RecipeError, with names nearest to the first three unknown settings."""
     unknown = [str(details["loc"][0]) for details in error.errors() if details["type"] == "extra_forbidden"]
     problems = [f"there is no setting {reprlib.repr(name)}" for name in unknown]
     problems += [text for text in validation_messages(error) if not text.endswith(" is not known")]

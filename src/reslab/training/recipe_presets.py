@@ -41,10 +41,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read the settings in a .json or .toml file, without checking them.
+    """Return the settings in a .toml file, or in a JSON file of any other suffix, by name and unchecked.
 
     Raises:
-        RecipeError: the file cannot be read, or does not hold names and values.
+        RecipeError: the file is missing or not readable, has another format, or holds no names and values.
     """
     if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         why = "it is not a regular file" if os.path.exists(path) else "No such file or directory"

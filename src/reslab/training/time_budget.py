@@ -41,11 +41,17 @@ FORWARD_FRACTION = 1 / 3  # of a training step's time: no backward pass, no upda
 
 
 def estimate_epoch_seconds(setup: TrainingSetup, name: str, loading: float) -> dict[int, float]:
-    """Return the seconds of an epoch, validation included, at each image size that the run may use.
+    """Return {image size: seconds of an epoch, validation and saving included} for each possible size.
+
+    It times training steps at the smallest size, unless this machine has done so before.
 
     Args:
-        name: of the network.
+        name: of the network, for errors.
         loading: seconds to load a batch of full-size images in this process.
+
+    Raises:
+        TrainingError: the memory is too small for a batch.
+        RecipeError: the step cannot be compiled.
     """
     state, recipe = setup.state, setup.state.recipe
     steps = {recipe.size: setup.measured.seconds_per_step}
@@ -69,7 +75,7 @@ def estimate_epoch_seconds(setup: TrainingSetup, name: str, loading: float) -> d
 
 
 def _supported_sizes(setup: TrainingSetup, name: str) -> list[dict[int, float]]:
-    """Return the possible image sizes of the run that its network accepts."""
+    """Return the choices of `possible_image_sizes` that the network accepts; the recipe's own unchecked."""
 
     def is_supported(sizes: dict[int, float]) -> bool:
         try:
@@ -84,7 +90,14 @@ def _supported_sizes(setup: TrainingSetup, name: str) -> list[dict[int, float]]:
 
 
 def interpolate_step_seconds(steps: Mapping[int, float], size: int) -> float:
-    """Return the seconds of a step at any image size from those at two: linear in the number of pixels."""
+    """Return the seconds of a training step at image size `size`, estimated from measured ones.
+
+    They are linear in the number of pixels. With one measured size, every size takes its seconds.
+
+    Args:
+        steps: seconds of a step by image size, at one or two sizes.
+        size: side of the images in pixels.
+    """
     small, large = min(steps), max(steps)
     if small == large:
         return steps[small]
@@ -95,12 +108,17 @@ def interpolate_step_seconds(steps: Mapping[int, float], size: int) -> float:
 def start_time_budget(
     setup: TrainingSetup, costs: Mapping[int, float], photos: Photos | None, began: float
 ) -> None:
-    """Set `setup.state.time_budget` if the recipe has a time.
+    """Set `setup.state.time_budget` if the recipe has a time; otherwise do nothing.
+
+    The reserve is estimated by timing the network and the reading of some test photos.
 
     Args:
         costs: seconds of an epoch at each image size.
         photos: their test split is evaluated after the training; None if there is no test.
         began: time.monotonic() at the start of the run.
+
+    Raises:
+        TrainingError: the memory is too small for a batch.
     """
     state, preprocess = setup.state, setup.preprocess
     if state.recipe.time is None:
@@ -128,7 +146,7 @@ def start_time_budget(
 
 
 def _test_reading_seconds(photos: Photos, preprocess: Preprocess) -> float:
-    """Return the seconds that all cores need to read the test photos, estimated from a few."""
+    """Return the seconds that all cores need to read the test photos, estimated from a few; 0 without any."""
     sample = range(0, len(photos.test), max(1, -(-len(photos.test) // TIMED_TEST_PHOTOS)))
     started = time.monotonic()
     for index in sample:
@@ -137,7 +155,16 @@ def _test_reading_seconds(photos: Photos, preprocess: Preprocess) -> float:
 
 
 def planned_epochs(setup: TrainingSetup, costs: Mapping[int, float]) -> list[tuple[int, int]]:
-    """Return (image size, number of epochs) of the run, if every epoch takes its estimated time."""
+    """Return (image size, number of epochs) of the run, if every epoch takes its estimated time.
+
+    A number may be 0. Over MAX_SIMULATED_EPOCHS in a time they are rounded estimates.
+
+    Args:
+        costs: seconds of an epoch at each image size.
+
+    Raises:
+        RecipeError: the recipe's time is too short for one epoch.
+    """
     recipe, budget, steps = setup.state.recipe, setup.state.time_budget, len(setup.train)
     sizes = image_sizes(recipe, budget)
     if budget is not None:

@@ -43,12 +43,17 @@ def measure_precision(
 ) -> MeasuredPrecision:
     """Return the precision that `recipe.precision` names, with its timing; for "auto" the fastest one.
 
-    Compiled steps are tried on CUDA devices only: elsewhere most runs are too short to gain from compiling.
-    The network, its gradients and the random state are not changed.
+    The result is cached on this machine, and later calls with the same settings return it. Compiled steps
+    are tried on CUDA devices only: elsewhere most runs are too short to gain from compiling. The network, its
+    gradients and the random state are not changed.
 
     Args:
         num_photos: photos in the train split.
-        say: called with a line of text for people.
+        say: called with each line of text for people.
+
+    Raises:
+        RecipeError: the precision is unknown, or the step cannot be compiled.
+        TrainingError: the memory is too small for a batch.
     """
     key = _cache_key(network, recipe, num_photos, device)
     if (cached := load_measurement(key)) is not None:
@@ -78,6 +83,7 @@ def measure_precision(
 
 
 def _cache_key(network: nn.Module, recipe: Recipe, num_photos: int, device: torch.device) -> str:
+    """Return JSON text of everything that the timing depends on: the machine, the network, the settings."""
     parameters = sum(p.numel() for p in network.parameters())
     blocks = zlib.crc32(str(network).encode("utf-8", "replace"))
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
@@ -88,7 +94,13 @@ def _cache_key(network: nn.Module, recipe: Recipe, num_photos: int, device: torc
 
 
 def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any]) -> list[Precision]:
-    """Return the precisions to time, fp32 first if there are several."""
+    """Return the precisions to time: the recipe's, or for "auto" all of this device, fp32 first.
+
+    It says what is timed, with a warning if the processor lacks the recipe's bf16.
+
+    Raises:
+        RecipeError: the recipe's precision is unknown.
+    """
     lacks_bf16 = device.type == "cpu" and not has_fast_bf16()
     if recipe.precision != "auto":
         asked = parse_precision(recipe.precision)
@@ -114,6 +126,9 @@ def _time_candidates(
 
     The limit is MAX_TIMING_FRACTION of the run, at most MAX_TIMING_S. The number of images in a timed step
     is chosen so that all candidates take half of it. Candidates left when it is over are skipped.
+
+    Args:
+        images: a full batch, (N, C, H, W).
     """
     batch_size, started = len(images), time.perf_counter()
 

@@ -17,13 +17,13 @@ CACHE_FILE = "precision.json"
 
 @dataclass(frozen=True)
 class MeasuredPrecision:
-    """Precision that a run computes in, and its timing.
+    """Precision that a run computes in, and its timing. `str` is a line for people.
 
     Attributes:
         precision: its name, such as "bf16+channels_last".
         seconds_per_step: of the fastest timed step.
-        images_per_second: of each timed precision, the fastest first.
-        threads: of torch on a CPU; 0: torch's default.
+        images_per_second: of each timed precision by name, the fastest first.
+        threads: CPU threads of torch when it was timed; 0 leaves torch's own number.
     """
 
     precision: str
@@ -38,12 +38,12 @@ class MeasuredPrecision:
 
 
 def load_measurement(key: str) -> MeasuredPrecision | None:
-    """Return the cached measurement for `key`."""
+    """Return the cached measurement for `key`; None if there is none or the cache is not readable."""
     return _load().get(key)
 
 
 def save_measurement(key: str, measured: MeasuredPrecision) -> None:
-    """Cache a measurement. Without a writable cache folder it is measured again next time."""
+    """Add a measurement to the cache file. Without a writable cache folder nothing happens."""
     known = _load() | {key: measured}
     path = files.cache_path(CACHE_FILE)
     with suppress(OSError):
@@ -53,6 +53,7 @@ def save_measurement(key: str, measured: MeasuredPrecision) -> None:
 
 
 def _load() -> dict[str, MeasuredPrecision]:
+    """Return the measurements by key; {} if the file is missing, not readable or damaged."""
     with suppress(OSError, ValueError):
         text = read_text(files.cache_path(CACHE_FILE))
         return TypeAdapter(dict[str, MeasuredPrecision]).validate_json(text)

@@ -24,14 +24,20 @@ EXPECTED_COMPILE_S = 60.0
 
 @dataclass(frozen=True)
 class TimedSteps:
-    """Measured steps: seconds of the fastest and of the first one at full batch size, loss of the first."""
+    """Measured training steps of one precision.
+
+    Attributes:
+        seconds: of the fastest step after the first, scaled to the full batch size.
+        first_seconds: of the first step, scaled in the same way; it includes compiling.
+        loss: of the first step.
+    """
 
     seconds: float
     first_seconds: float
     loss: float
 
     def has_same_loss(self, exact: TimedSteps) -> bool:
-        """Return True if the losses differ by no more than rounding."""
+        """Return True if the losses differ by at most 5 % of the other's, or by 0.05 if that is under 1."""
         return abs(self.loss - exact.loss) <= MAX_LOSS_DIFFERENCE * max(1.0, abs(exact.loss))
 
 
@@ -43,12 +49,15 @@ def time_steps(
     images: Tensor,
     batch_size: int,
 ) -> TimedSteps:
-    """Time training steps of a copy of `network`: one to warm up, then TIMED_STEPS.
+    """Time training steps of a copy of `network` on `device`: one to warm up, then TIMED_STEPS.
 
     Args:
         images: (N, C, H, W), N at most `batch_size`; all count as class 0.
         batch_size: images of the step that is estimated. The passes through the network take time in
             proportion to the images, the optimizer's update does not.
+
+    Raises:
+        RecipeError: the step cannot be compiled.
     """
     network = precision.place(copy.deepcopy(network), device)
     forward = precision.forward(network, recipe.batch_size)
@@ -91,6 +100,11 @@ def compiled_step_seconds(
 
     None if it does not, if the step cannot be compiled or gives another loss, and without trying if compiling
     would take more than MAX_TIMING_FRACTION of the run. Each image size is compiled separately.
+
+    Args:
+        images: a full batch, (N, C, H, W).
+        seconds: of an uncompiled step.
+        steps: updates of the whole run.
     """
     if MAX_TIMING_FRACTION * seconds * steps < EXPECTED_COMPILE_S:
         return None
