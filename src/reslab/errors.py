@@ -19,14 +19,14 @@ from collections.abc import Iterable
 
 
 class ReslabError(Exception):
-    """Base class of all errors that reslab raises on purpose.
+    """Base class of all errors that reslab raises on purpose. Empty parts are left out of its text.
 
     The command line prints it without a traceback and exits with code 2.
 
     Args:
         what: what failed, with its value.
-        why: the reason, with numbers.
-        do: one command or call that helps.
+        why: the reason, with numbers, or "".
+        do: one command or call that helps, or "".
     """
 
     def __init__(self, what: str, why: str = "", do: str = "") -> None:
@@ -79,7 +79,10 @@ class UsageError(ReslabError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a hint for a mistyped name: "did you mean 'fast'? known: fast, paper"."""
+    """Return a hint for a mistyped name: "did you mean 'fast'? known: fast, paper".
+
+    Without a similar name in `valid` it is only "known: fast, paper". The names are sorted.
+    """
     known = sorted(valid)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""

@@ -19,22 +19,26 @@ UNFINISHED_MAX_AGE_S = 86_400.0  # older ones belong to a process that was kille
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path` with ~ expanded. Unlike Path.expanduser it does not raise for an unknown user."""
+    """Return `path` with ~ and ~user expanded. An unknown user's ~name stays as it is."""
     return Path(os.path.expanduser(path))
 
 
 def cache_path(name: str) -> Path:
-    """Return the path of `name` in reslab's cache folder, such as ~/.cache/reslab/pixels."""
+    """Return the path of `name` in reslab's cache folder, such as ~/.cache/reslab/pixels. Create nothing."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("reslab")) / name
 
 
 def write(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Replace `path` by `content`, atomically and durably.
+    """Create or replace the file `path`, atomically and durably. Its folder must exist.
 
     A reader sees the old file or the new one. After an error the old file is unchanged, unless only the last
     step failed: syncing the folder.
+
+    Args:
+        path: file to write; a link is replaced, not followed.
+        content: the whole content, or chunks of it, which are written one by one.
 
     Raises:
         OSError: names `path` and, on a full disk, the number of missing bytes.
@@ -59,7 +63,15 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
 
 
 def write_error(error: OSError, path: Path, needed: int) -> OSError:
-    """Return `error` with `path` in it and, on a full disk, how many of the `needed` bytes are missing."""
+    """Return a new OSError with the number of `error`, `path`, and a reason.
+
+    On a full disk or a full quota, the reason has the needed, free and missing bytes.
+
+    Args:
+        error: failure to write `path`.
+        path: file that could not be written.
+        needed: size of the whole file in bytes.
+    """
     why = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         with suppress(OSError):
@@ -74,22 +86,25 @@ def write_error(error: OSError, path: Path, needed: int) -> OSError:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented ASCII JSON, which keeps any file name intact."""
+    """Replace `path` by `value` as indented ASCII JSON, which keeps any file name intact. See `write`."""
     write(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, without holding all rows in memory."""
+    """Replace `path` by one JSON object per line, without holding all rows in memory. See `write`."""
     write(path, ((json.dumps(row) + "\n").encode() for row in rows))
 
 
 def add_checksum(value: dict[str, Any]) -> dict[str, Any]:
-    """Return `value` with a checksum of itself as its last entry."""
+    """Return a copy of `value` with the entry "checksum" at its end: a CRC-32 in hexadecimal digits.
+
+    `value` itself must not have this entry.
+    """
     return value | {"checksum": _checksum(value)}
 
 
 def verify_checksum(value: dict[str, Any]) -> dict[str, Any]:
-    """Return `value` without its checksum. A value that has none is accepted.
+    """Return a copy of `value` without its entry "checksum". A value that has none is accepted.
 
     Raises:
         ValueError: the checksum does not match.
@@ -106,10 +121,14 @@ def _checksum(value: dict[str, Any]) -> str:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Create `folder` completely or not at all: fill the yielded folder, which is then renamed.
+    """Create `folder` completely or not at all.
+
+    Yield a new hidden folder next to it, which the block fills. On exit it is renamed to `folder`. If the
+    block or the rename fails, it is removed. Missing parent folders are created, and unfinished folders and
+    files in the parent that are older than a day are removed.
 
     Raises:
-        OSError: `folder` exists and is not empty, or cannot be written.
+        OSError: `folder` exists and is not an empty folder, or cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent, UNFINISHED_MAX_AGE_S)
@@ -129,11 +148,13 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, min_age_s: float = 0.0) -> None:
-    """Remove what killed processes left unfinished in `folder`.
+    """Remove unfinished files and folders that killed processes left in `folder`, not below it.
+
+    Those that cannot be removed are left, without an error.
 
     Args:
         folder: other processes must not write into it (hold its lock), unless `min_age_s` spares their files.
-        min_age_s: keep what changed within the last `min_age_s` seconds.
+        min_age_s: keep what changed within the last `min_age_s` seconds; 0 keeps nothing.
     """
     for path in folder.glob(f".*{UNFINISHED}"):
         with suppress(OSError):
@@ -146,18 +167,18 @@ def remove_leftovers(folder: Path, min_age_s: float = 0.0) -> None:
 
 
 def _unfinished(path: Path) -> Path:
-    """Return a new hidden name next to `path`, within the 255 bytes of a file name."""
+    """Return a random hidden path next to `path`, within the 255 bytes of a file name. Create nothing."""
     name = os.fsdecode(os.fsencode(path.name)[:200])
     return path.parent / f".{name}.{secrets.token_hex(8)}{UNFINISHED}"
 
 
 def is_writable_folder(folder: Path) -> bool:
-    """Check that files can be created in `folder`. An unreachable folder gives False."""
+    """Return True if `folder` exists and files can be created in it, by its permissions."""
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
+    """Flush the entries of `folder` to disk, so that a rename in it survives a power cut. Raise OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,7 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +23,14 @@ OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")  # in me
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return a torch device.
+    """Return the torch device of this name.
 
     Args:
-        name: "auto" takes CUDA, else Apple's MPS, else the CPU. "cuda:1" takes one of several.
+        name: "auto", "cpu", "cuda" or "mps"; "cuda:1" takes one of several. "auto" takes CUDA, else Apple's
+            MPS, else the CPU.
 
     Raises:
-        RecipeError: the device is unknown or not available.
+        RecipeError: the name is unknown, or this machine does not have the device.
     """
     import torch
 
@@ -47,12 +48,15 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def cores() -> int:
-    """Count the CPU cores that this process may use. A container may have fewer than the machine."""
+    """Count the CPU cores that this process may run on, at least 1; they may be fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_name() -> str:
-    """Return the model name of the processor, or its architecture if the system has no model name."""
+    """Return the processor's model name, such as "AMD EPYC 9554".
+
+    Without a model name, return the architecture, such as "arm64"; "" if that is unknown, too.
+    """
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -62,10 +66,11 @@ def processor_name() -> str:
 
 @cache
 def has_fast_bf16() -> bool:
-    """Check whether this processor computes in bf16, by timing small matrix products in one thread.
+    """Return True if this CPU's matrix products in bf16 take at most MAX_BF16_SLOWDOWN times those in fp32.
 
-    Most processors without AVX-512 convert every number instead: a training step of two images takes a
-    second then, and one update of Muon half a minute.
+    The first call times small products in one thread; later calls return its result. Most processors without
+    AVX-512 convert every number instead: a training step of two images takes a second then, and one update of
+    Muon half a minute.
     """
     import torch
 
@@ -84,7 +89,10 @@ def has_fast_bf16() -> bool:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch compute with `count` threads inside the block, at most one per core. 0 changes nothing."""
+    """Let torch compute with `count` threads inside the block, and restore the number on exit.
+
+    The limit is the number of cores, or the present number of threads if that is larger. 0 changes nothing.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -101,7 +109,10 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def catch_out_of_memory(make_error: Callable[[str], Exception]) -> Iterator[None]:
-    """Convert out-of-memory errors of the block to `make_error(torch's message)`."""
+    """Raise `make_error(message)` instead of an out-of-memory error of Python or torch in the block.
+
+    `message` is the first line of that error, or "no memory is left". Other exceptions pass through.
+    """
     import torch
 
     try:
@@ -114,7 +125,9 @@ def catch_out_of_memory(make_error: Callable[[str], Exception]) -> Iterator[None
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next training step. Other allocators are not changed.
+    """Let glibc keep freed memory for the next training step, until this process ends.
+
+    Do nothing if the C library is another one.
 
     By default large tensors return to the system after every step, which clears each page again for the
     next: 8 % of the CPU time of a ResNet-18 step at 128 pixels, 15 % at 192. Keeping them takes a sixth more
@@ -131,13 +144,13 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
 
 
-@contextmanager
-def deterministic_cudnn() -> Iterator[None]:
-    """Let cuDNN choose deterministic algorithms, without timing them. No effect on a CPU."""
+def deterministic_cudnn() -> AbstractContextManager[None]:
+    """Return a context in which cuDNN takes deterministic algorithms, without timing them.
+
+    On exit torch.backends.cudnn has its flags back. The context does nothing if CUDA is not initialized yet.
+    """
     import torch
 
     if not torch.cuda.is_initialized():
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)

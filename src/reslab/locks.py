@@ -18,7 +18,10 @@ ORPHANED_WORKERS_S = 15.0  # workers of a killed process hold its lock until the
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder. The lock of a dead process is no obstacle.
+    """Hold the lock of the run folder `folder` inside the block.
+
+    Wait half a second for a process that holds it, or 15 s for the workers of one that has ended. This writes
+    .lock and .lock-owner, which names this process. On exit .lock-owner is removed.
 
     Raises:
         RunError: another process holds the lock (the error names it), or `folder` cannot be written.
@@ -60,7 +63,7 @@ def only_process(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Check whether a process holds the lock of `folder`, without creating a file."""
+    """Return True if a process holds the lock of `folder`, or if that cannot be found out. Create no file."""
     from filelock import FileLock, Timeout
 
     path = folder / ".lock"
@@ -76,7 +79,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def process_exists(owner: str) -> bool:
-    """Check whether the process named in a text such as "process 123" exists. True if it names none."""
+    """Return True if the process in a text such as "process 123" exists, or if the text has no number."""
     number = re.search(r"\d+", owner)
     try:
         if number:

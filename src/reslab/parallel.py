@@ -21,8 +21,9 @@ R = TypeVar("R")
 def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
     """Yield `work(item)` in the order of `items`, computed in one thread per core.
 
-    At most eight items per core are in flight, which bounds the memory. An exception of `work` is raised at
-    its item. Work that has not started by then, or when the generator is closed, is cancelled.
+    At most eight results per core are computed ahead, which bounds the memory. An exception of `work` is
+    raised when its item's turn comes. Then, or when the generator is closed, work that has not started is
+    cancelled, and running work is waited for.
     """
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(cores())
@@ -38,15 +39,20 @@ def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Generator[R, Non
 
 
 def parent_id_for_workers() -> int | None:
-    """Return the process id that workers find as their parent's, or None if a fork server starts them."""
+    """Return this process's id, which multiprocessing workers see as their parent's.
+
+    Return None if a fork server starts them: it is their parent then.
+    """
     return None if multiprocessing.get_start_method() == "forkserver" else os.getpid()
 
 
 def end_with_parent(parent: int | None) -> None:
-    """Let Linux kill this process when its parent dies. Exit at once if the parent is dead already.
+    """Let Linux kill this process when its parent dies; for worker processes.
+
+    Exit at once, with code 1, if the parent is dead already. Other systems have only this second part.
 
     Args:
-        parent: process id of the parent; see `parent_id_for_workers`.
+        parent: process id of the parent from `parent_id_for_workers`; with None only the first part applies.
     """
     if sys.platform == "linux":
         import ctypes

@@ -18,27 +18,35 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2 ** 64 over the golden ratio, odd: Sp
 
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
-    """Hash (seed, purpose, numbers) to 64 bits: the seed of a generator for one purpose."""
+    """Hash (seed, purpose, numbers) to an int from 0 to 2 ** 64 - 1, which seeds a generator.
+
+    Args:
+        seed: of the training.
+        purpose: use of the random numbers, such as "step".
+        numbers: place of use, for instance epoch and photo.
+    """
     # the colon is doubled, so that ("a:1",) and ("a", 1) are two keys
     text = ":".join([str(seed), purpose.replace(":", "::"), *map(str, numbers)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def uniforms(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.float64]:
-    """Return `count` numbers in [0, 1) that depend only on the key."""
+    """Return (count,) uniform numbers in [0, 1) that depend only on seed, purpose and numbers, see `key`."""
     return np.random.Generator(np.random.Philox(key(seed, purpose, *numbers))).random(count)
 
 
 def uniforms_of_each(
     seed: int, purpose: str, *numbers: int, things: NDArray[np.uint64], count: int
 ) -> NDArray[np.float64]:
-    """Return (N, `count`) numbers in [0, 1). Row i depends only on the key and on row i of `things`.
+    """Return (N, count) uniform numbers in [0, 1). Row i depends only on the key and on row i of `things`.
 
     SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014), started at a hash
     of the row.
 
     Args:
-        things: (N, words), for instance the digests of N photos.
+        seed: with `purpose` and `numbers` the key, see `key`.
+        things: (N, words), for instance the digests of N photos. Equal rows give equal numbers.
+        count: numbers per row.
     """
     state = np.full(len(things), key(seed, purpose, *numbers), np.uint64)  # (N,)
     for word in things.T:
@@ -49,20 +57,23 @@ def uniforms_of_each(
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finalizer."""
+    """Return SplitMix64's finalizer of each word, in an array of the same shape."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
 
 
 def permutation(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.int64]:
-    """Return a permutation of range(count) that depends only on the key."""
+    """Return a permutation of range(count) that depends only on seed, purpose and numbers, see `key`."""
     return np.random.Generator(np.random.Philox(key(seed, purpose, *numbers))).permutation(count)
 
 
 @contextmanager
 def torch_seeded(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
-    """Seed torch's generators from the key inside the block, and restore their states on exit."""
+    """Seed torch's generators from the key (see `key`) at entry, and restore their states on exit.
+
+    These are the CPU's and, if CUDA is initialized at entry, those of all GPUs.
+    """
     import torch
 
     cpu = torch.get_rng_state()
@@ -81,7 +92,10 @@ def torch_seeded(seed: int, purpose: str, *numbers: int) -> Iterator[None]:
 
 @contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """Restore the random states of Python, NumPy and torch on exit."""
+    """Restore the states of Python's `random`, of NumPy's global generator and of torch on exit.
+
+    GPUs are included if CUDA is initialized at entry. Nothing is seeded.
+    """
     import torch
 
     python, numpy = random.getstate(), np.random.get_state()

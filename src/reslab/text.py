@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def text_width(text: str) -> int:
-    """Count the terminal columns of `text`: Chinese letters take two, combining marks none."""
+    """Count the terminal columns of `text`: wide characters such as Chinese ones take two, accents none."""
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
@@ -15,17 +15,24 @@ def text_width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    """Escape control characters and what cannot be encoded, as file names may contain them."""
+    """Return `text` with each character that is not printable as an escape: a line break becomes \\n.
+
+    Such characters are control characters, line breaks, and bytes of file names that are not UTF-8.
+    """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
-    """Format a table: columns two spaces apart, with a rule under the header.
+    """Format a table as lines without a final line break: header, a rule of dashes, rows.
+
+    Columns are two spaces apart. Characters that are not printable are escaped, line breaks too.
 
     Args:
-        align: l or r for each column; the default is l.
+        header: titles of the columns.
+        rows: one cell for each column.
+        align: l (left) or r (right) for each column; missing ones are l.
     """
     align = align.ljust(len(header), "l")
     cells = [[printable(cell) for cell in row] for row in (header, *rows)]

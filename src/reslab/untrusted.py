@@ -20,7 +20,7 @@ SERVER_TIMEOUT_S = 60.0  # without a byte from the server
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a small file.
+    """Return the text of a small UTF-8 file.
 
     Raises:
         OSError: the file cannot be read.
@@ -38,10 +38,11 @@ def read_text(path: Path) -> str:
 
 
 def read_json(text: bytes | str) -> Any:
-    """Parse JSON in which no object has the same name twice.
+    """Parse JSON, as UTF-8 if it is bytes. NaN and Infinity are accepted.
 
     Raises:
-        ValueError: the text is invalid; the message is for people.
+        ValueError: the text is invalid, nested too deeply, or an object has the same name twice. The message
+            continues a sentence: "it is not valid JSON: line 1, column 2".
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
@@ -65,10 +66,13 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @contextmanager
 def server_timeout() -> Iterator[None]:
-    """Limit how long a silent server is waited for. torch's downloader has no limit of its own.
+    """Limit the wait for a silent server to SERVER_TIMEOUT_S in downloads inside the block.
+
+    torch's downloader has no limit of its own. The limit holds for all new sockets of the process until exit.
 
     Raises:
-        ConnectionError: the server or the network failed. Any other OSError comes from the disk.
+        ConnectionError: the server or the network failed in the block. Other exceptions pass through: an
+            OSError then comes from the disk.
     """
     import http.client  # imported here since most readers of text download nothing
     import socket
@@ -88,12 +92,12 @@ def server_timeout() -> Iterator[None]:
 
 
 def validation_messages(error: ValidationError) -> list[str]:
-    """Return pydantic's errors as messages such as "epochs: 'x' is not a whole number"."""
+    """Return one message for each of pydantic's errors, such as "epochs: 'x' is not a whole number"."""
     return [_message(details) for details in error.errors(include_url=False)]
 
 
 def first_messages(messages: list[str], count: int = 5) -> str:
-    """Join the first `count` messages and count the rest: an invalid file may give a million."""
+    """Join the first `count` messages with "; ". If there are more, add "; and 7 more". "" for none."""
     more = f"; and {len(messages) - count:,} more" if len(messages) > count else ""
     return "; ".join(messages[:count]) + more
 
@@ -120,22 +124,17 @@ def _problem(kind: str, context: dict[str, Any]) -> str:
         return f"{words} {context[limit]:g}"
     if kind == "literal_error":
         return f"is not {context['expected']}"
-    starts = {
+    starts: dict[str | tuple[str, ...], str] = {
         "int": "is not a whole number",
         "finite": "is not a finite number",
         "float": "is not a number",
         "bool": "is not true or false",
         "string_too_long": "is too long",
-        "string": "is not text",
-        "is_instance": "is not text",
-        "tuple": "is not a list",
-        "list": "is not a list",
-        "dict": "is not a table of names and values",
-        "model": "is not a table of names and values",
-        "dataclass": "is not a table of names and values",
+        ("string", "is_instance"): "is not text",
+        ("tuple", "list"): "is not a list",
+        ("dict", "model", "dataclass"): "is not a table of names and values",
         "too_short": "has too few entries",
         "too_long": "has too many entries",
-        "extra": "is not known",
-        "unexpected": "is not known",
+        ("extra", "unexpected"): "is not known",
     }
     return next((words for start, words in starts.items() if kind.startswith(start)), "is invalid")

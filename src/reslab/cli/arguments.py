@@ -14,7 +14,13 @@ MAX_SIZE = 10_000_000  # pixels of a side, channels or classes; one mark for eac
 
 
 def check_size(name: str, text: str, *numbers: int) -> None:
-    """Raise UsageError if one of `numbers` is larger than any image or network."""
+    """Raise UsageError if one of `numbers` is larger than MAX_SIZE.
+
+    Args:
+        name: flag or argument, for the message.
+        text: its value as the user wrote it, for the message.
+        numbers: the numbers in `text`, at least one.
+    """
     if max(numbers) > MAX_SIZE:
         raise UsageError(
             f"{name} {text} is too large",
@@ -24,7 +30,11 @@ def check_size(name: str, text: str, *numbers: int) -> None:
 
 
 def whole_number(_: Any, tokens: Sequence[Token]) -> int:
-    """Convert a word to an integer. cyclopts itself would round 1.5 to 2."""
+    """Convert the only word in `tokens` to an integer, for cyclopts, which itself would round 1.5 to 2.
+
+    Raises:
+        UsageError: the word is not a whole number.
+    """
     (token,) = tokens
     try:
         return int(token.value)

@@ -41,8 +41,10 @@ def demo(*, folder: Path = Path("reslab-demo")) -> None:
 
     Example: reslab demo
 
+    A second demo uses the same drawings for a new run.
+
     Args:
-        folder: where the drawings and the runs go
+        folder: where the drawings and the runs go: photos/, and runs/1, runs/2 and so on
     """
     from reslab.training.runs.resume import train_epochs
     from reslab.training.runs.start import duration, start_run
@@ -80,7 +82,12 @@ def _draw_once(photos: Path) -> None:
 
 
 def _predict_some(run: Run, folder: Path) -> None:
-    """Classify six drawings of the test split."""
+    """Print a table of predictions for six photos of `folder`: photo, class, probability, "wrong" or "".
+
+    Args:
+        run: a finished run, whose best model predicts.
+        folder: one folder per class, such as the test split.
+    """
     from reslab.photos.folder.layout import find_photos
 
     found = find_photos(folder)
@@ -120,7 +127,10 @@ def _columns(rows: list[list[str]]) -> str:
 
 
 def _command() -> str:
-    """Return how this program was called: `make demo` runs it from a .venv that is not on the PATH."""
+    """Return a shell command that starts reslab: "reslab" if it is on the PATH, else one with a path.
+
+    `make demo` runs it from a .venv that is not on the PATH.
+    """
     if shutil.which("reslab"):
         return "reslab"
     if Path(sys.argv[0]).name == "reslab":

@@ -60,7 +60,8 @@ def predict(
 
     Example: reslab predict runs/first cat.jpg holiday/ 'more/*.png'
 
-    A photo that cannot be read gets a row with the reason.
+    A photo that cannot be read gets a row with the reason. The exit code is 0 if at
+    least one photo could be read, else 2.
 
     From 256 photos on, a CPU may compute in bf16: logits within 2 % of the
     largest one, labels always the network's own.
@@ -99,7 +100,7 @@ def predict(
 
 
 def _listed(patterns: list[str]) -> list[str]:
-    """Replace - by the lines of standard input."""
+    """Return the patterns with each - replaced by the lines of standard input that are not blank."""
     out = []
     for pattern in patterns:
         if pattern == "-":
@@ -110,7 +111,7 @@ def _listed(patterns: list[str]) -> list[str]:
 
 
 def _write_json(predictions: Iterable[Prediction]) -> int:
-    """Print each prediction when its batch is done. Return the number of readable photos."""
+    """Print one JSON object per line, each when its batch is done. Return the number of readable photos."""
     readable = 0
     for prediction in predictions:
         print(json_.dumps(prediction.as_json()), flush=True)

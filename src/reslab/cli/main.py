@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 from reslab.errors import ReslabError, UsageError, nearest
@@ -36,7 +37,7 @@ VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items
 
 
 def help_text() -> str:
-    """Return what `reslab --help` prints."""
+    """Return the text of `reslab --help`: usage, and all verbs in groups with one line each."""
     lines = ["reslab takes a residual network apart, trains it on your photos, and measures it honestly.", ""]
     lines += ["Usage: reslab VERB ...          reslab VERB --help explains one, with an example"]
     for group, verbs in GROUPS.items():
@@ -46,12 +47,16 @@ def help_text() -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb and exit.
+    """Run one verb and end the process with its exit code.
 
-    Exit codes: 0 done, 1 the answer is no, 2 cannot be done as asked, 130 interrupted.
+    Exit codes: 0 done, 1 the answer is no, 2 cannot be done as asked, 130 interrupted. Standard streams that
+    the caller closed are replaced by the null device.
 
     Args:
         arguments: the words after `reslab`; by default those of the command line.
+
+    Raises:
+        SystemExit: always; exceptions that `run` does not catch pass through.
     """
     # Idle threads of libgomp, which torch computes with, spin and take the cores from other programs. A short
     # spin costs nothing on an idle machine; benchmarks/RESULTS.md has the figures. libgomp reads this once.
@@ -64,7 +69,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one verb and return the exit code."""
+    """Run one verb and return the exit code, see `main`.
+
+    A ReslabError is printed to standard error. A closed pipe on standard output counts as done.
+
+    Args:
+        arguments: the words after `reslab`; none prints the help.
+
+    Raises:
+        OSError: any but a closed pipe, a full disk, or a failure of standard output.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal can print every letter
     try:
@@ -105,8 +119,20 @@ def _call(arguments: list[str]) -> int:
     return _parse_and_call(verb, command, rest)
 
 
-def _parse_and_call(verb: str, command: object, arguments: list[str]) -> int:
-    """Let cyclopts parse the arguments and call the verb's function. Its errors become UsageError."""
+def _parse_and_call(verb: str, command: Callable[..., int | None], arguments: list[str]) -> int:
+    """Let cyclopts parse `arguments` and call `command`, or print its help.
+
+    Args:
+        verb: name of the command in help and errors.
+        command: the verb's function.
+        arguments: the words after the verb.
+
+    Returns:
+        The exit code that `command` returns, or 0 if it returns None.
+
+    Raises:
+        UsageError: the arguments do not fit. Exceptions of `command` pass through.
+    """
     import cyclopts
 
     app = cyclopts.App(
@@ -115,7 +141,7 @@ def _parse_and_call(verb: str, command: object, arguments: list[str]) -> int:
         help_format="plaintext",
         suppress_keyboard_interrupt=False,  # run() handles it
     )
-    app.default(command)  # type: ignore[call-overload]
+    app.default(command)
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:

@@ -11,16 +11,21 @@ if TYPE_CHECKING:
 
 
 def discard(stream: TextIO) -> None:
-    """Redirect `stream` to /dev/null and drop buffered output: its reader has closed it."""
+    """Redirect the file of `stream` to the null device, so that buffered and later output is lost silently.
+
+    Args:
+        stream: an output whose reader has closed it, or whose disk is full.
+    """
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)
 
 
 def write_line(text: str, stream: TextIO) -> None:
-    """Write a line above the progress bars. If it cannot be written, discard it and all later ones.
+    """Write `text` and a line break to `stream`, above tqdm's progress bars, and flush it.
 
-    A training continues when its terminal is closed or the disk of its log is full.
+    If that fails, discard the text and all later output of `stream`, without an error: a training continues
+    when its terminal is closed or the disk of its log is full.
     """
     from tqdm import tqdm
 
@@ -32,14 +37,20 @@ def write_line(text: str, stream: TextIO) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a message for people to standard error, with escape sequences made visible."""
+    """Write a message for people to standard error, with control characters escaped except line breaks.
+
+    A failure is ignored, as in `write_line`.
+    """
     from reslab.text import printable
 
     write_line("\n".join(map(printable, text.split("\n"))), sys.stderr)
 
 
 def show_curves(run: Run) -> None:
-    """Draw the curves of a run as text if standard output is a terminal."""
+    """Print the loss curves of a run, and its val accuracy, as text graphics.
+
+    Do nothing if standard output is not a terminal, or if no epoch is finished.
+    """
     if not sys.stdout.isatty() or not run.rows:
         return
     from reslab.plots.canvas import Canvas

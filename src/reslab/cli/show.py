@@ -165,7 +165,12 @@ def _draw(
 
 
 def _command(networks: Sequence[str], **flags: object) -> str:
-    """Return the command that shows the same again. Flags that are None are left out."""
+    """Return a `reslab show` command for a shell, printable.
+
+    Args:
+        networks: one or two names.
+        flags: value by flag name with underscores; None leaves the flag out.
+    """
     words = [*networks]
     for name, value in flags.items():
         words += [] if value is None else ["--" + name.replace("_", "-"), str(value)]
@@ -201,7 +206,11 @@ def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) ->
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """3x224x224 -> (3, 224, 224)."""
+    """Return (channels, height, width) of a text such as 3x224x224.
+
+    Raises:
+        UsageError: the text has another form, or a number that is below 1 or above MAX_SIZE.
+    """
     try:
         numbers = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:
@@ -213,7 +222,16 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _pair(name: str, text: str, sign: str = "x") -> tuple[int, int]:
-    """3 -> (3, 3), 3x5 -> (3, 5)."""
+    """Return the two numbers of a text: 3x5 gives (3, 5), and 3 gives (3, 3).
+
+    Args:
+        name: flag or argument, for the message.
+        text: whole numbers, also 0 or negative ones.
+        sign: separates them; with ":" there must be two.
+
+    Raises:
+        UsageError: the text has another form, or a number is above MAX_SIZE.
+    """
     try:
         numbers = [int(part) for part in text.lower().split(sign)]
     except ValueError:
@@ -226,5 +244,5 @@ def _pair(name: str, text: str, sign: str = "x") -> tuple[int, int]:
 
 
 def _columns() -> int:
-    """Return the width of the terminal; 80 into a pipe."""
+    """Return the columns of the terminal, at least 80; 80 if standard output is not a terminal."""
     return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80

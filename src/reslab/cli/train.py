@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give `command` a flag for every field of Recipe."""
+    """Change the signature of `command` in place and return it: a keyword for every field of Recipe.
+
+    These replace its **settings, which then get every field: None for a flag that the user did not give.
+    cyclopts makes the flags and their help from the signature.
+    """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     flags = [
@@ -139,7 +143,10 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    """Return a row of the table. For a run with damaged files it holds the error."""
+    """Return the figures of a run, as `runs --json` prints them; accuracies are None before they exist.
+
+    For a run with damaged files they are "run", "state" ("broken") and "error".
+    """
     try:
         best, result = run.best, run.result
         return {
@@ -167,7 +174,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _train_to_the_end(run: Run, as_json: bool) -> None:
-    """Train and print every epoch when it ends. A terminal shows the curves at the end."""
+    """Train the remaining epochs of `run` and print each when it ends, then the files and next commands.
+
+    A terminal also shows the curves.
+
+    Args:
+        run: a new or stopped run. Its folder is written.
+        as_json: print epochs and the result as JSON lines to standard output, and text to standard error.
+    """
     from reslab.training.runs.resume import train_epochs
 
     say = _printer(as_json)
@@ -186,5 +200,5 @@ def _train_to_the_end(run: Run, as_json: bool) -> None:
 
 
 def _printer(as_json: bool) -> Callable[[str], None]:
-    """Return a function that prints lines for people, to standard error if JSON has standard output."""
+    """Return a function that prints a line to standard error if `as_json`, else to standard output."""
     return lambda text: write_line(text, sys.stderr if as_json else sys.stdout)

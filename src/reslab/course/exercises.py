@@ -10,7 +10,15 @@ STARTERS = Path(__file__).parent / "starters"
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: the learner's file must define `names`; `check` is a module of `reslab.course.checks`."""
+    """One exercise of the course.
+
+    Attributes:
+        number: 1 to 7.
+        title: a few words.
+        names: functions or classes that the learner's file must define.
+        task: instructions for the learner, several lines.
+        check: name of a module in `reslab.course.checks`, whose function `check` takes the learner's module.
+    """
 
     number: int
     title: str
@@ -20,7 +28,7 @@ class Exercise:
 
     @property
     def starter(self) -> str:
-        """Text of the file to start from. It runs but does not solve the exercise."""
+        """Python text of the learner's file to start from. It runs but does not solve the exercise."""
         return (STARTERS / self.file_name).read_text(encoding="utf-8")
 
     @property

@@ -15,7 +15,7 @@ ANSWER = "answer"  # module name of the learner's file
 
 
 class NotSolvedError(Exception):
-    """The answer is wrong. Each argument is one line for its author; empty lines are dropped."""
+    """The answer is wrong. Its text is its arguments, one line each, without the empty ones."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(line for line in lines if line))
@@ -23,14 +23,19 @@ class NotSolvedError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of a check. `text` lists what was checked (solved), what is wrong, or why it cannot run."""
+    """Outcome of a check.
+
+    Attributes:
+        outcome: "cannot be run" if the check did not start.
+        text: for the learner: what was checked (solved), what is wrong, or why it cannot run.
+    """
 
     outcome: Literal["solved", "not solved", "cannot be run"]
     text: str
 
 
 def expect(condition: bool, *lines: str) -> None:
-    """Raise NotSolvedError with `lines` unless `condition` holds."""
+    """Raise NotSolvedError with `lines` unless `condition` is true."""
     if not condition:
         raise NotSolvedError(*lines)
 
@@ -38,10 +43,12 @@ def expect(condition: bool, *lines: str) -> None:
 def call(
     what: str, function: Callable[..., Any], *values: Any, hint: Callable[[str], str] = lambda message: ""
 ) -> Any:
-    """Call the learner's function.
+    """Call the learner's function with `values` and return its result.
 
     Args:
         what: the call as the learner would write it, for the feedback.
+        function: of the learner.
+        values: its positional arguments.
         hint: turns the error's message into one more line of feedback, or "".
 
     Raises:
@@ -54,7 +61,10 @@ def call(
 
 
 def failure(error: BaseException) -> list[str]:
-    """Return the error's message and the learner's line that caused it."""
+    """Return two lines of feedback: the error's class and first line, and the learner's line that caused it.
+
+    The second is "" if no line of the learner's file is in the traceback, see `place_of`.
+    """
     if isinstance(error, SystemExit):
         message = "it calls exit() instead of returning"
     else:
@@ -63,7 +73,10 @@ def failure(error: BaseException) -> list[str]:
 
 
 def place_of(error: BaseException) -> str:
-    """Return the deepest line of the learner's file in the error's traceback, or ""."""
+    """Return the learner's line that is deepest in the error's traceback, as `quote` does.
+
+    For a SyntaxError it is the line that cannot be parsed. Return "" if there is no such line.
+    """
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__") == ANSWER:
             return quote(frame.f_code.co_filename, line)
@@ -73,12 +86,15 @@ def place_of(error: BaseException) -> str:
 
 
 def quote(path: str, line: int) -> str:
-    """`line 12: return x + y`"""
+    """Return `line 12: return x + y`, for the line with this number (from 1) of the file at `path`."""
     return f"line {line}: {linecache.getline(path, line).strip()}"
 
 
 def shown(value: Any) -> str:
-    """Describe a value in one line: a tensor by its shape."""
+    """Describe a learner's value: a tensor by its shape, others by their repr.
+
+    A repr over 80 characters is cut and followed by the name of its type.
+    """
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"a tensor {tuple(shape)}"
@@ -87,7 +103,7 @@ def shown(value: Any) -> str:
 
 
 def formula(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> str:
-    """`⌊(56 + 2·1 - 3)/2⌋ + 1 = 28`"""
+    """Return the output size of a convolution along one axis as text: `⌊(56 + 2·1 - 3)/2⌋ + 1 = 28`."""
     window = Window(kernel_size, stride, padding, dilation)
     return formula_of((window, window), (size, size))
 
@@ -95,7 +111,13 @@ def formula(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dila
 def usual_mistake(
     got: Sequence[float], mistakes: Iterable[tuple[str, Sequence[float]]], tolerance: float
 ) -> str:
-    """Return the explanation of the first mistake whose values are `got`, or ""."""
+    """Return the explanation of the first mistake that gives the learner's values, or "" if none does.
+
+    Args:
+        got: the learner's values.
+        mistakes: (explanation, the values that this mistake gives); as many values as `got`.
+        tolerance: two values are equal if they differ by less.
+    """
     for explanation, values in mistakes:
         if all(abs(a - b) < tolerance for a, b in zip(got, values, strict=True)):
             return explanation

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from reslab.errors import UsageError
 
-from .exercises import EXERCISES
 from .feedback import Verdict, quote
 
 CHECK_TIMEOUT_S = 60.0  # correct answers take one to five seconds
@@ -22,17 +21,18 @@ IMPORT_TIMEOUT_S = 120.0  # importing torch takes minutes on a slow disk
 
 
 def grade(number: int, path: Path, timeout_s: float = CHECK_TIMEOUT_S) -> Verdict:
-    """Check whether the file at `path` solves exercise `number`. The file's own output is not captured.
+    """Run the check of an exercise on a learner's file, in a process of its own, and return its verdict.
+
+    A crash or an endless loop of the file gives "not solved". The file's own output is not captured.
+
+    Args:
+        number: of the exercise, a key of EXERCISES.
+        path: the learner's Python file.
+        timeout_s: seconds for the file and its check, without importing torch.
 
     Raises:
-        UsageError: the exercise or the file does not exist.
+        UsageError: the file does not exist.
     """
-    if number not in EXERCISES:
-        raise UsageError(
-            f"there is no exercise {number}",
-            f"there are {len(EXERCISES)}, one for each chapter",
-            f"give a number from 1 to {len(EXERCISES)}",
-        )
     if not os.path.isfile(path):
         raise UsageError(
             f"there is no file {path}",
@@ -53,7 +53,10 @@ def grade(number: int, path: Path, timeout_s: float = CHECK_TIMEOUT_S) -> Verdic
 
 
 def _run(command: list[str], timeout_s: float) -> int:
-    """Return the exit code, negative for a signal. Kill the process and its children afterwards."""
+    """Run a command without input and return its exit code; -9 for signal 9, and so on.
+
+    After `timeout_s` seconds, kill it and return -9. Its children are killed in both cases.
+    """
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait(timeout_s)

@@ -22,7 +22,11 @@ from .feedback import ANSWER, NotSolvedError, Verdict, failure
 
 
 def run_check(number: int, path: Path) -> Verdict:
-    """Load the file and run the check of exercise `number` on it, in this process."""
+    """Run the learner's file at `path`, then the check of exercise `number` on it, in this process.
+
+    The verdict is "cannot be run" if the file cannot be imported or lacks a name of the exercise. Errors in
+    the learner's functions give "not solved".
+    """
     exercise = EXERCISES[number]
     with importable(path.resolve().parent):
         try:
@@ -47,7 +51,11 @@ def _missing(name: str, module: ModuleType, exercise: Exercise) -> str:
 
 
 def main() -> None:
-    """Run one check. Arguments: exercise, file, timeout in seconds, files for the verdict and the stack."""
+    """Run one check with one thread and write its verdict, as `grade` reads it.
+
+    sys.argv holds: number of the exercise, the learner's file, seconds, file for the verdict, file for the
+    stack. The verdict is JSON. After these seconds, write the stacks instead and exit with code 1.
+    """
     number, path, timeout_s, result, stack = sys.argv[1:]
     torch.set_num_threads(1)
     with open(stack, "w") as file:

@@ -41,11 +41,15 @@ def load(path: Path | str, *, network: nn.Module | None = None, device: str = "a
 
     Args:
         path: a model.safetensors that reslab wrote, or a run folder.
-        network: takes the weights, in place, if the file's network is one of your own.
+        network: gets the weights in place, if the file's network is one of your own. With None the network is
+            built by the file's header.
         device: auto, cpu, cuda, cuda:1 or mps.
 
+    Returns:
+        A classifier. Its network is in eval mode, or the given one with its own modes.
+
     Raises:
-        ClassifierError: the file is missing, damaged, or needs `network`.
+        ClassifierError: the file is missing, damaged, or needs `network`; or its weights do not fit.
         RecipeError: the device does not exist.
     """
     path = find_model(user_path(path))
@@ -70,8 +74,8 @@ class Prediction:
     Attributes:
         path: of the photo; "image" for a PIL image, "photo" for bytes ("photo 3" in a sequence).
         label: name of the most probable class; None if the photo could not be read.
-        probability: of that class, 0 to 1.
-        probabilities: of every class, by name.
+        probability: of that class, 0 to 1; None if the photo could not be read.
+        probabilities: of every class, by name; empty if the photo could not be read.
         error: why the photo could not be read; None if it could.
     """
 
@@ -82,22 +86,18 @@ class Prediction:
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"path", "label", "probability", "probabilities"}, or {"path", "error"}."""
+        """Return path, label, probability and probabilities by name; for an unread photo path and error."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
-        return {
-            "path": self.path,
-            "label": self.label,
-            "probability": self.probability,
-            "probabilities": dict(self.probabilities),
-        }
+        return {name: value for name, value in vars(self).items() if name != "error"}
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """A network with its classes and its preprocessing, as one value and one file.
 
-    The given network keeps its modes. It is used as it is, or copied if it is not on `device`.
+    The given network is used as it is, or copied if it is not on `device`. Predictions use eval mode and
+    leave its modes as they were.
 
     Attributes:
         network: images (N, C, size, size), normalized -> logits (N, num_classes).
@@ -106,8 +106,8 @@ class Classifier:
         spec: how to build the network again; None for a network of your own.
         temperature: divides the logits before the softmax (Guo et al. 2017, section 4.2).
         figures: measured when the classifier was trained, such as "val_accuracy" and "test_accuracy".
-        licence: of the training data, if known.
-        device: auto, cpu, cuda, cuda:1 or mps.
+        licence: of the training data; None if unknown.
+        device: auto, cpu, cuda, cuda:1 or mps; where `network` computes.
 
     Raises:
         RecipeError: the device does not exist.
@@ -136,13 +136,16 @@ class Classifier:
 
     @staticmethod
     def load(path: Path | str, *, network: nn.Module | None = None, device: str = "auto") -> Classifier:
-        """Load a model file or the best model of a run folder; see reslab.load."""
+        """Load a model file or the best model of a run folder: the same as `reslab.load`."""
         return load(path, network=network, device=device)
 
     def save(self, path: Path | str) -> None:
         """Write one .safetensors file: weights, and a header with everything else.
 
         An existing file is replaced completely or not at all.
+
+        Args:
+            path: file to write, in a folder that exists.
 
         Raises:
             OSError: the file cannot be written, for example because the disk is full.
@@ -159,7 +162,7 @@ class Classifier:
         save_model(Path(path), header, self.network)
 
     def to(self, device: str) -> Classifier:
-        """Return this classifier on another device; the network is copied if it has to move.
+        """Return a new classifier on `device`. The network is copied if it has to move, else shared.
 
         Args:
             device: auto, cpu, cuda, cuda:1 or mps.
@@ -172,13 +175,14 @@ class Classifier:
     def logits(
         self, photos: Sequence[Path | str | bytes], *, approximate: bool = False
     ) -> Iterator[tuple[int, np.ndarray | PhotosError]]:
-        """Yield (index, logits of the photo as float32 (num_classes,)) in order.
+        """Yield (index in `photos`, logits of the photo as float32 (num_classes,)) in order.
 
-        A photo that cannot be read gives its PhotosError instead. From 256 photos on, a CPU may use a faster
-        copy of the network. Its logits differ by at most 1e-4 of the largest one, and no label differs.
+        The temperature is not applied. A photo that cannot be read gives its PhotosError in place of the
+        logits. From 256 photos on, a CPU may use a faster copy of the network. Its logits differ by at most
+        1e-4 of the largest one, and no label differs.
 
         Args:
-            photos: paths, or contents of files.
+            photos: paths, or contents of files as bytes.
             approximate: allow bf16 for that copy, with a difference of at most 2e-2.
 
         Raises:
@@ -193,7 +197,11 @@ class Classifier:
             yield index, row if isinstance(row, PhotosError) else self._checked(row[None])[0]
 
     def _checked(self, logits: torch.Tensor) -> np.ndarray:
-        """Return logits (N, num_classes) as an array, if they are valid."""
+        """Return logits (N, num_classes) on the CPU as an array.
+
+        Raises:
+            ClassifierError: there is not one for each class, or one is not finite.
+        """
         if logits.shape[1:] != (len(self.classes),):
             raise ClassifierError(
                 f"the network gives {tuple(logits.shape[1:])} per photo for {len(self.classes)} classes",
@@ -209,16 +217,17 @@ class Classifier:
         return logits.numpy()
 
     def predict_all(self, photos: Sequence[Path | str | bytes]) -> Iterator[Prediction]:
-        """Yield one Prediction per photo, in order; a photo that cannot be read gets its error.
+        """Yield one Prediction per photo, in order.
 
-        From 256 photos on, a CPU may compute in bf16: no label differs, and of 2,000 cats and dogs the
-        probabilities differed by 0.0008 on average and by at most 0.015.
+        For a photo that cannot be read, it has `error` and no label. From 256 photos on, a CPU may compute
+        in bf16: no label differs, and of 2,000 cats and dogs the probabilities differed by 0.0008 on average
+        and by at most 0.015.
 
         Args:
-            photos: paths, or contents of files.
+            photos: paths, or contents of files as bytes.
 
         Raises:
-            ClassifierError: the logits are not finite, or there is not enough memory.
+            ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
         for index, logits in self.logits(photos, approximate=True):
             photo = photos[index]
@@ -236,7 +245,7 @@ class Classifier:
 
         Raises:
             PhotosError: the photo cannot be read.
-            ClassifierError: the logits are not finite, or there is not enough memory.
+            ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
         if not isinstance(photo, Path | str | bytes):
             pixels = self.preprocess.evaluation(self.preprocess.shrink(self._decoded(photo)))
@@ -255,7 +264,11 @@ class Classifier:
         return Prediction(name, self.classes[best], float(probabilities[best]), by_class)
 
     def _decoded(self, image: Image.Image) -> Image.Image:
-        """Convert a PIL image to RGB or grey as `decode` does, by way of a lossless file."""
+        """Return a PIL image of any mode as `decode` returns its lossless file: upright, RGB or grey.
+
+        Raises:
+            PhotosError: the image cannot be converted.
+        """
         import io
 
         from PIL import ImageOps
@@ -275,15 +288,19 @@ class Classifier:
     def evaluate(self, photos: Photos | Path | str) -> Evaluation:
         """Measure accuracy with its interval, figures per class and calibration.
 
-        Labels are matched by class name. Photos that cannot be read are skipped, counted and named.
+        Labels are matched by class name. Photos that cannot be read are skipped, counted in `unread`, and the
+        first 100 are named in `unread_first`.
 
         Args:
             photos: a folder of classes, a folder with test/, a list of photos, or Photos. The test split
                 counts if there is one, else val, else all photos.
 
+        Returns:
+            Figures over the photos that were read. Loss and calibration error use the temperature.
+
         Raises:
             PhotosError: there are no photos, none can be read, or one is of an unknown class.
-            ClassifierError: the logits are not finite, or there is not enough memory.
+            ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
         paths, labels = labeled_paths(photos, self.classes)
         rows, read_labels, unread = list[np.ndarray](), list[int](), list[tuple[str, str]]()

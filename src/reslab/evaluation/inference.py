@@ -24,7 +24,10 @@ TensorOrError = Tensor | PhotosError
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put `network` into eval mode without gradients; on exit every module gets its own mode back."""
+    """Put `network` into eval mode, and torch into no_grad, inside the block.
+
+    On exit every module gets the mode back that it had, train or eval.
+    """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -38,7 +41,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def predict_logits(
     network: nn.Module, images: Iterable[Tensor], device: torch.device, precision: Precision = FP32
 ) -> Iterator[Tensor]:
-    """Yield the logits of each batch: (N, C, H, W), normalized -> (N, num_classes), float32 on the CPU."""
+    """Yield the logits of each batch, (N, num_classes), float32 on the CPU.
+
+    Args:
+        network: on `device`; it computes in eval mode and keeps its modes between batches.
+        images: batches (N, C, H, W), normalized, on any device.
+        device: where the network computes.
+        precision: of the computation.
+    """
     for batch in images:
         with evaluating(network), precision.autocast(device):
             logits = network(precision.place_images(batch, device)).float().cpu()
@@ -46,7 +56,12 @@ def predict_logits(
 
 
 def predict_batch(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """Return the logits of one batch: (N, C, H, W), normalized -> (N, num_classes), float32 on the CPU.
+    """Return the logits of one batch in fp32: (N, num_classes), float32 on the CPU.
+
+    Args:
+        network: on `device`.
+        images: (N, C, H, W), normalized, on any device.
+        device: where the network computes.
 
     Raises:
         ClassifierError: there is not enough memory.
@@ -58,14 +73,29 @@ def predict_batch(network: nn.Module, images: Tensor, device: torch.device) -> T
 
 
 def batch_size_for(size: int, largest: int = BATCH_SIZE) -> int:
-    """Return the batch size for images of `size` pixels, so that larger images need no more memory."""
+    """Return the batch size for images of `size` x `size` pixels, from 1 to `largest`.
+
+    It is `largest` up to FULL_BATCH_IMAGE_SIZE, and falls above it, so that memory does not grow.
+    """
     return max(1, min(largest, largest * FULL_BATCH_IMAGE_SIZE**2 // size**2))
 
 
 def predict_exactly(
     network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, device: torch.device
 ) -> Iterator[TensorOrError]:
-    """Yield each photo's logits (num_classes,), or the error of a photo that cannot be read, in order."""
+    """Yield each photo's logits in order: (num_classes,), float32 on the CPU.
+
+    A photo that cannot be read gives its PhotosError instead, which is yielded and not raised.
+
+    Args:
+        network: on `device`.
+        photos: paths, or contents of files.
+        preprocess: turns photos into images.
+        device: where the network computes.
+
+    Raises:
+        ClassifierError: there is not enough memory.
+    """
     for decoded in decode_ahead(photos, preprocess, batch_size_for(preprocess.size)):
         if images := without_errors(decoded):
             logits = predict_batch(network, preprocess.normalize(stack(images)), device)
@@ -79,18 +109,28 @@ def without_errors(items: Iterable[TensorOrError]) -> list[Tensor]:
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:
-    """Stack N images (C, H, W) to (N, C, H, W), channels last in memory, as decoded photos are."""
+    """Return a copy of N images (C, H, W) as one tensor (N, C, H, W), channels last in memory."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def insert_logits(decoded: Sequence[TensorOrError], logits: Tensor) -> list[TensorOrError]:
-    """Replace each image by its row of `logits` (N, num_classes), and keep the errors."""
+    """Return a list of `decoded` with each image replaced by its logits; errors keep their places.
+
+    Args:
+        decoded: N images, and any number of errors between them.
+        logits: (N, num_classes), rows in the order of the images.
+    """
     rows = iter(logits)
     return [item if isinstance(item, PhotosError) else next(rows) for item in decoded]
 
 
 def read_photo(photo: Photo, preprocess: Preprocess) -> TensorOrError:
-    """Return the photo as the network's input, uint8 (C, H, W), or the error that it raised."""
+    """Return a photo as an image uint8 (C, size, size), not normalized. Return a PhotosError, not raise it.
+
+    Args:
+        photo: path, or content of a file as bytes.
+        preprocess: decodes, resizes and crops as for evaluation.
+    """
     try:
         return preprocess.evaluation(preprocess.read(Path(photo) if isinstance(photo, str) else photo))
     except PhotosError as error:
@@ -100,7 +140,7 @@ def read_photo(photo: Photo, preprocess: Preprocess) -> TensorOrError:
 def decode_ahead(
     photos: Sequence[Photo], preprocess: Preprocess, batch_size: int
 ) -> Iterator[list[TensorOrError]]:
-    """Yield batches of decoded photos, uint8 (C, H, W), or their errors.
+    """Yield lists of `batch_size` photos in order, the last may be shorter. Items are as in `read_photo`.
 
     All cores decode the next batch while the current one is in use, so two batches are in memory.
     """

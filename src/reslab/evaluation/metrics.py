@@ -14,7 +14,13 @@ from reslab.text import printable, table
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class: its number of photos, precision and recall (None for a division by zero)."""
+    """Figures of one class.
+
+    Attributes:
+        photos: number of photos whose true class it is.
+        precision: correct fraction of the photos with this prediction, 0 to 1; None if there are none.
+        recall: correct fraction of the photos of this class, 0 to 1; None if there are none.
+    """
 
     photos: int
     precision: float | None
@@ -23,7 +29,10 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Quality of a classifier on labeled photos. `print` shows the accuracy, `table()` a row per class.
+    """Quality of a classifier on labeled photos.
+
+    `str` gives one line: accuracy, interval, number of photos, and the first unread photo. `table()` gives a
+    row per class.
 
     Attributes:
         photos: number of photos that the figures are about.
@@ -33,7 +42,7 @@ class Evaluation:
         loss: mean cross-entropy in nats.
         calibration_error: expected calibration error, 0 to 1 (Guo et al. 2017, section 2).
         classes: class names, in the order of the logits.
-        per_class: photos, precision and recall by class name.
+        per_class: figures by class name, in the same order.
         confusion: counts; row: index of the true class, column: index of the predicted class.
         unread: number of further photos that could not be read.
         unread_first: path and reason of the first 100 of them.
@@ -60,7 +69,7 @@ class Evaluation:
         return text
 
     def as_json(self) -> dict[str, Any]:
-        """Return all figures as JSON-compatible values."""
+        """Return all attributes as JSON values; "unread_first" holds {"path", "why"} objects."""
         per_class = {name: vars(figures) for name, figures in self.per_class.items()}
         return {
             **vars(self),
@@ -71,7 +80,11 @@ class Evaluation:
         }
 
     def table(self) -> str:
-        """Return a text table with a row per class: photos, precision, recall, most frequent confusion."""
+        """Return a text table with a row per class: photos, precision, recall, most frequent confusion.
+
+        "-" stands for None. The last cell is the wrong class predicted most often for photos of this class,
+        with the number of these photos, or "" if none is wrong.
+        """
         rows = []
         for i, (name, figures) in enumerate(self.per_class.items()):
             wrong = [
@@ -86,10 +99,13 @@ class Evaluation:
 def evaluate_logits(
     logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], temperature: float = 1.0
 ) -> Evaluation:
-    """Evaluate logits (N, num_classes) against labels (N,), N at least 1.
+    """Return the figures of logits for photos with known labels; `unread` is 0.
 
     Args:
-        temperature: divides the logits, see fit_temperature.
+        logits: (N, num_classes), N at least 1.
+        labels: (N,), indices into `classes`.
+        classes: class names, in the order of the logits.
+        temperature: divides the logits for loss and calibration error, see fit_temperature.
     """
     from sklearn.metrics import confusion_matrix
 
@@ -117,9 +133,14 @@ def evaluate_logits(
 
 
 def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion.
+    """Return the ends (low, high) of Wilson's score interval of correct / total, between 0 and 1.
 
     Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
+
+    Args:
+        correct: number of correct predictions.
+        total: number of predictions, at least 1.
+        confidence: probability that the interval covers the true accuracy.
     """
     from scipy.stats import binomtest
 
@@ -128,14 +149,14 @@ def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tup
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return probabilities (N, num_classes) of logits (N, num_classes)."""
+    """Return probabilities (N, num_classes) of logits (N, num_classes); each row sums to 1."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
 
 
 def mean_loss(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Return the mean cross-entropy over the images, in nats."""
+    """Return the mean cross-entropy in nats of logits (N, num_classes) for labels (N,)."""
     from scipy.special import log_softmax
 
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
@@ -143,9 +164,14 @@ def mean_loss(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
 
 
 def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15) -> float:
-    """Return the expected calibration error: the mean gap between confidence and accuracy over bins.
+    """Return the expected calibration error, 0 to 1: the mean gap between confidence and accuracy.
 
     Guo et al. 2017, "On calibration of modern neural networks", section 2.
+
+    Args:
+        probabilities: (N, num_classes).
+        labels: (N,), true classes as indices.
+        bins: number of equal intervals of confidence. Each gap counts by the number of its photos.
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -154,12 +180,12 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
 
 
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Return the temperature, 0.05 to 20, that minimizes the loss of logits / temperature.
+    """Return the temperature, 0.05 to 20, that minimizes the mean loss of logits / temperature.
 
-    It changes the probabilities, not the labels (Guo et al. 2017, section 4.2). With n photos the target
-    probability of the true class is (n + 1) / (n + 2) instead of 1 (Platt 1999, "Probabilistic outputs for
-    support vector machines", section 2.2). Otherwise a few photos that are all correct would make the
-    classifier certain of everything.
+    Logits are (N, num_classes), labels (N,), N at least 1. The temperature changes the probabilities, not
+    the predicted labels (Guo et al. 2017, section 4.2). The target probability of the true class is
+    (N + 1) / (N + 2) instead of 1 (Platt 1999, "Probabilistic outputs for support vector machines", section
+    2.2). Otherwise a few photos that are all correct would make the classifier certain of everything.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

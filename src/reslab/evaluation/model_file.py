@@ -38,7 +38,15 @@ class Header(BaseModel):
         version: of this format.
         network: how to build the network; None for a network of the user's own.
         network_class: its class name, for error messages.
-        checksum: of the weights and all other fields.
+        classes: unique class names, in the order of the logits; at least one.
+        preprocess: from a photo to the network's input.
+        temperature: divides the logits before the softmax.
+        figures: measured when the classifier was trained.
+        licence: of the training data; None if unknown.
+        checksum: of the weights and all other fields; "" before it is written.
+
+    Raises:
+        pydantic.ValidationError: a field is missing or invalid. Unknown fields are ignored.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
@@ -65,14 +73,23 @@ class Header(BaseModel):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Content of a model file."""
+    """Content of a model file: its header, and its state dict on the CPU."""
 
     header: Header
     tensors: Mapping[str, Tensor]
 
 
 def save_model(path: Path, header: Header, network: nn.Module) -> None:
-    """Write a model file, completely or not at all. The checksum is added to `header`."""
+    """Write a model file with the network's state dict, completely or not at all.
+
+    Args:
+        path: file to write or replace.
+        header: is not changed; the file's copy of it gets the checksum.
+        network: on any device; it is not changed.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     from safetensors.torch import save
 
     tensors = {
@@ -84,10 +101,14 @@ def save_model(path: Path, header: Header, network: nn.Module) -> None:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Read a model file, or the best model of a run folder.
+    """Read a model file, or the best model of a run folder, onto the CPU. No network is built.
+
+    Args:
+        path: a model file or a run folder.
 
     Raises:
-        ClassifierError: the file is missing, damaged or of another kind, or its weights are not finite.
+        ClassifierError: the file is missing, damaged, changed, of another kind or from a later version; or
+            weights are NaN, or infinite in a network of reslab's, or a variance is negative.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -130,7 +151,12 @@ def find_model(path: Path) -> Path:
 
 
 def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """Return a digest of the tensors' names, shapes, dtypes and bytes, and of the header."""
+    """Return 32 hexadecimal digits: a digest of the tensors and of the header.
+
+    Args:
+        tensors: contiguous tensors on the CPU. Names, shapes, dtypes and bytes count, their order does not.
+        header: JSON values; its entry "checksum" does not count.
+    """
     digest = hashlib.blake2b(digest_size=16)
     content = {name: value for name, value in header.items() if name != "checksum"}
     digest.update(json.dumps(content, sort_keys=True).encode())
@@ -171,7 +197,13 @@ def _parse_header(path: Path, metadata: Mapping[str, str]) -> Header:
 
 
 def _check_numbers(path: Path, tensors: Mapping[str, Tensor], allow_infinite: bool) -> None:
-    """Refuse weights with which every prediction would be NaN. A network of the user's own may hold inf."""
+    """Raise ClassifierError for weights that make every prediction NaN: NaN, inf or a negative variance.
+
+    Args:
+        path: of the file, for the message.
+        tensors: state dict.
+        allow_infinite: accept inf, which a network of the user's own may hold.
+    """
     for name, tensor in tensors.items():
         problem = ""
         if tensor.is_floating_point() and not tensor.isfinite().all():

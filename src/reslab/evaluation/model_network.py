@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from reslab.errors import ClassifierError, ReslabError
-from reslab.networks.registry import TORCHVISION, NetworkSpec, short_name
+from reslab.networks.registry import NetworkSpec, short_name
 from reslab.text import printable
 
 from .model_file import ModelFile
@@ -24,10 +24,17 @@ MAX_LISTED_PROBLEMS = 3
 
 
 def load_network(path: Path, model: ModelFile, network: nn.Module | None) -> nn.Module:
-    """Return `network`, or the one that the header names, with the weights of the file at `path`.
+    """Return a network with the weights of a model file.
+
+    Args:
+        path: of the file, for messages; it is not read.
+        model: content of the file.
+        network: gets the weights in place and is returned. With None the network is built by the file's
+            header, on the CPU and in eval mode.
 
     Raises:
-        ClassifierError: the file names no network and none is given, or the weights do not fit it.
+        ClassifierError: the weights do not fit the network; or `network` is None and the header names none,
+            or one that cannot be built.
     """
     if network is None:
         network = _build(path, model)
@@ -65,10 +72,17 @@ def _misfit(path: Path, why: str) -> ClassifierError:
 
 
 def build_network(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build a network in eval mode for the given state dict, with undefined weights.
+    """Build a network on the CPU, in eval mode, that fits the given state dict, with undefined weights.
+
+    The state dict is compared, not loaded. torch's random state stays as it was.
+
+    Args:
+        spec: name and sizes of the network.
+        tensors: state dict of a model file.
 
     Raises:
-        ValueError: a tensor is missing, unexpected, or of another shape or kind.
+        ValueError: a tensor is missing, unexpected, or of another shape; or one has floating-point numbers
+            and the other integers.
         NetworkError: there is no such network.
     """
     with torch.random.fork_rng(devices=[]):  # initial weights are overwritten, so they use no random numbers
@@ -86,7 +100,10 @@ def build_network(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module
 
 
 class _NoInitialization(TorchFunctionMode):
-    """Skip the initialization of weights: on meta tensors it does nothing, and imports torch's compiler."""
+    """Torch mode, as a context, in which normal_ and uniform_ return their tensor unchanged.
+
+    On meta tensors they do nothing anyway, and import torch's compiler.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -99,11 +116,16 @@ class _NoInitialization(TorchFunctionMode):
 
 
 def _build_in_memory(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build a torchvision network that cannot be built on "meta", if the file is about as large."""
+    """Build a torchvision network that cannot be built on "meta", in eval mode, with initial weights.
+
+    Raises:
+        ValueError: the file has less than half of the network's usual weights, so that it is not built; or
+            the built network has other tensors.
+    """
     import torchvision
 
     weights = torchvision.models.get_model_weights(short_name(spec.name))
-    needed = weights.DEFAULT.meta["num_params"] // 2 if spec.name.startswith(TORCHVISION) else 0
+    needed = weights.DEFAULT.meta["num_params"] // 2
     stored = sum(tensor.numel() for tensor in tensors.values())
     if stored < needed:
         raise ValueError(f"{spec.name} has over {needed:,} weights, the file {stored:,}")

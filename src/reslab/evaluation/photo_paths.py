@@ -15,10 +15,17 @@ from reslab.photos.folder.photos import Photos
 
 
 def labeled_paths(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """Return the photos of the test split (else val, else all) and their labels, matched by class name.
+    """Return the paths of the photos to evaluate, and a label for each.
+
+    These are the test split's, else those of val, else all. Paths begin with the folder of the photos.
+
+    Args:
+        photos: Photos (test, else val), or the path of a folder or of a list of photos.
+        classes: class names of the classifier; a label is an index into them, found by the class's name.
 
     Raises:
-        PhotosError: there are no photos, or photos of a class that is not in `classes`.
+        PhotosError: there are no photos, or photos of a class that is not in `classes`; or the folder or
+            list cannot be read.
     """
     if isinstance(photos, Photos):
         folder = photos.folder
@@ -42,13 +49,17 @@ def labeled_paths(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[
 
 
 def evaluation_paths(folder: Path) -> dict[str, list[str]]:
-    """Return {class: paths} of a folder's test split, else val, else all photos.
+    """Return {class: paths} of the test split, else of val, else of all photos.
 
     Args:
         folder: a folder, or a list of photos as a file.
 
     Returns:
-        Paths relative to `folder`; those of a list are absolute.
+        Paths relative to `folder`; those of a list are absolute. A class may have no paths.
+
+    Raises:
+        PhotosError: the folder has no photos or cannot be read; or the list is invalid, or its photos are
+            missing or have changed.
     """
     if list_file.is_list(folder):
         return list_file.read(folder).evaluation_paths()
@@ -61,9 +72,17 @@ def evaluation_paths(folder: Path) -> dict[str, list[str]]:
 
 
 def expand_paths(patterns: Sequence[str]) -> list[Path]:
-    """Return the photos of files, folders (with subfolders) and globs, each once, in the order given.
+    """Return the paths of the photos that files, folders and globs stand for, each once, in this order.
 
-    A path that does not exist is kept, so that its prediction names the error.
+    A folder gives the photos in it and below, sorted. A glob gives its files; if it matches only folders, the
+    photos in these. A path that does not exist, or a glob without a match, is kept as it is, so that its
+    prediction names the error.
+
+    Args:
+        patterns: paths or globs; ~ is expanded, and ** means any depth.
+
+    Raises:
+        PhotosError: a folder cannot be read.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:

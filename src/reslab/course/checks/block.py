@@ -25,7 +25,10 @@ CASES = [
 
 
 def check(answer: Any) -> str:
-    """Check the properties of a residual block. Raise NotSolvedError at the first that MyBlock lacks."""
+    """Check the properties of MyBlock in the learner's module.
+
+    Return what was checked. Raise NotSolvedError at the first property of a residual block that it lacks.
+    """
     torch.manual_seed(0)
     for case in CASES:
         _check_shape(answer.MyBlock, *case)
@@ -68,7 +71,17 @@ def _check_shape(make: Any, in_channels: int, out_channels: int, stride: int, si
 
 
 def _shape_hint(in_channels: int, out_channels: int, stride: int, size: int, message: str) -> str:
-    """Explain torch's message about two shapes by the block's arguments."""
+    """Return an explanation, by the block's arguments, of torch's message about shapes that do not fit.
+
+    Return "" for any other message.
+
+    Args:
+        in_channels: of the block.
+        out_channels: of the block.
+        stride: of the block.
+        size: height and width of its input.
+        message: of torch's error.
+    """
     if found := re.search(r"expected input.* to have (\d+) channels, but got (\d+) channels", message):
         return (
             f"a convolution made for {found[1]} channels gets {found[2]}: the first goes from {in_channels} "
@@ -93,7 +106,11 @@ def _shape_hint(in_channels: int, out_channels: int, stride: int, size: int, mes
 
 
 def _check_parameters(make: Any) -> None:
-    """Check the parameters of 64 -> 64 channels, then of 64 -> 128, which has a projection, too."""
+    """Raise NotSolvedError unless the block has the right number of parameters.
+
+    64 -> 64 channels are checked first, then 64 -> 128 with a projection. Biases, and a bias or batch norm of
+    the projection, are optional. `make` is the learner's class.
+    """
     without, biases = 2 * 3 * 3 * 64 * 64 + 2 * 2 * 64, 2 * 64
     count = _parameters(_build(make, 64, 64, 1))
     if count in (without, without + biases):
@@ -126,7 +143,7 @@ def _check_parameters(make: Any) -> None:
 
 
 def _check_identity(make: Any) -> None:
-    """Check the shortcut alone: with all weights 0 the convolutions add nothing."""
+    """Raise NotSolvedError unless the block returns ReLU(x) if all its weights are 0."""
     block = _build(make, 64, 64, 1)
     with torch.no_grad():
         for parameter in block.parameters():
@@ -147,7 +164,7 @@ def _check_identity(make: Any) -> None:
 
 
 def _check_relu(make: Any) -> None:
-    """Check that the ReLU follows the sum, and the sum directly follows the second batch norm."""
+    """Raise NotSolvedError unless a ReLU follows the sum, and none is between the last batch norm and it."""
     x = torch.rand(4, 64, 16, 16)
     y = call("MyBlock(64, 64, 1)", _build(make, 64, 64, 1), x)
     expect(

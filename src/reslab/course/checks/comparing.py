@@ -15,7 +15,10 @@ Interval = tuple[float, float, float]  # mean difference, lower end, upper end
 
 
 def check(answer: Any) -> str:
-    """Compare paired_difference with scipy's paired t interval. Raise NotSolvedError where they differ."""
+    """Compare paired_difference of the learner's module with scipy's paired t interval.
+
+    Return what was compared. Raise NotSolvedError at the first difference.
+    """
     random = np.random.default_rng(0)
     tables = [(np.array([0.80, 0.84, 0.79]), np.array([0.82, 0.85, 0.84]))]
     for count in (2, 3, 4, 5, 8, 10, 20):
@@ -58,13 +61,19 @@ def _difference(first: Any, second: Any, result: Interval, right: Interval) -> l
 
 
 def _scipy(test: Callable[..., Any], first: Any, second: Any) -> Interval:
-    """Return the mean difference with the 95 % interval of a test of scipy."""
+    """Return the mean of second - first, and the 95 % interval of it by a test of scipy.
+
+    Args:
+        test: ttest_rel or ttest_ind, called as test(second, first).
+        first: accuracies of one variant, (n,).
+        second: accuracies of the other, (n,).
+    """
     interval = test(second, first).confidence_interval(0.95)
     return float(np.mean(second) - np.mean(first)), float(interval.low), float(interval.high)
 
 
 def _mistakes() -> list[tuple[str, Callable[[Any, Any], Interval]]]:
-    """Return (explanation, the interval that this mistake gives)."""
+    """Return pairs: an explanation of a mistake, and the function of (first, second) that makes it."""
 
     def around(mean: float, half: float) -> Interval:
         return mean, mean - half, mean + half
@@ -111,5 +120,5 @@ def _mistakes() -> list[tuple[str, Callable[[Any, Any], Interval]]]:
 
 
 def _list(values: Any) -> str:
-    """`[0.800, 0.840, 0.790]`, at most five values"""
+    """Return `[0.800, 0.840, 0.790]`; after five values follows `...`."""
     return "[" + ", ".join(f"{value:.3f}" for value in values[:5]) + (", ...]" if len(values) > 5 else "]")

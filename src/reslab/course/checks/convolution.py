@@ -66,7 +66,10 @@ MISTAKES: list[tuple[str, Callable[[int, int, int, int, int], float]]] = [
 
 
 def check(answer: Any) -> str:
-    """Compare output_size with torch. Raise NotSolvedError at the first setting that differs."""
+    """Compare output_size of the learner's module with the size of torch's convolution.
+
+    Return what was compared. Raise NotSolvedError at the first setting that differs, or that gives a float.
+    """
     settings = [*FIRST, *_random_settings(RANDOM_SETTINGS)]
     results = []
     for setting in settings:
@@ -95,14 +98,14 @@ def check(answer: Any) -> str:
 
 
 def torch_size(setting: Setting) -> int:
-    """Return the number of pixels after torch's convolution, computed on the meta device."""
+    """Return the number of pixels along one axis after torch's own convolution. No pixel is computed."""
     size, kernel_size, stride, padding, dilation = setting
     x, kernel = torch.empty(1, 1, size, device="meta"), torch.empty(1, 1, kernel_size, device="meta")
     return torch.nn.functional.conv1d(x, kernel, None, stride, padding, dilation).shape[-1]
 
 
 def _random_settings(count: int) -> list[Setting]:
-    """Draw settings in which the kernel fits, the same ones at every call."""
+    """Return `count` random settings in which the kernel fits into the padded input, equal at every call."""
     draw = random.Random(1)
     found: list[Setting] = []
     while len(found) < count:
@@ -114,7 +117,7 @@ def _random_settings(count: int) -> list[Setting]:
 
 
 def _text(setting: Setting) -> str:
-    """`output_size(512, kernel_size=3, stride=2, padding=1)`, without default values"""
+    """Return `output_size(512, kernel_size=3, stride=2, padding=1)`, without values that are the default."""
     names, defaults = ("kernel_size", "stride", "padding", "dilation"), (None, 1, 0, 1)
     parts = [f"{n}={v}" for n, v, default in zip(names, setting[1:], defaults, strict=True) if v != default]
     return f"output_size({', '.join([str(setting[0]), *parts])})"

@@ -17,7 +17,10 @@ SIZE = 64
 
 
 def check(answer: Any) -> str:
-    """Compare with Grad-CAM (Selvaraju et al. 2017, section 3). Raise NotSolvedError where it differs."""
+    """Compare grad_cam of the learner's module with Grad-CAM (Selvaraju et al. 2017, section 3).
+
+    Return what was checked. Raise NotSolvedError at the first difference.
+    """
     torch.manual_seed(0)
     network, images = _network(), [torch.randn(1, 3, SIZE, SIZE), torch.randn(1, 3, 48, SIZE)]
     for image in images:
@@ -109,7 +112,7 @@ def _channel_mean(gradient: Tensor) -> Tensor:
 
 
 def _proportional(got: Tensor, wanted: Tensor) -> bool:
-    """Return whether two maps are equal after division by their maxima."""
+    """Return True if two maps are equal after division by their maxima, and `got` is positive somewhere."""
     first, second = (m / m.max().clamp_min(1e-8) for m in (got, wanted))
     return torch.allclose(first, second, atol=1e-3) and bool(got.max() > 0)
 

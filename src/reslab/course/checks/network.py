@@ -18,7 +18,14 @@ CONVOLUTIONS = {
 
 
 class LayerCall(NamedTuple):
-    """One layer with the shapes of its input and output. `projects`: it belongs to a 1x1 convolution."""
+    """One call of a layer that has weights.
+
+    Attributes:
+        layer: nn.Conv2d, nn.BatchNorm2d or nn.Linear.
+        input: shape of its input.
+        output: shape of its output.
+        projects: it is a 1x1 convolution, or the batch norm after one.
+    """
 
     layer: Any
     input: tuple[int, ...]
@@ -27,7 +34,10 @@ class LayerCall(NamedTuple):
 
 
 def check(answer: Any) -> str:
-    """Compare resnet18 with ResNet-18. Raise NotSolvedError at the first convolution that differs."""
+    """Compare resnet18 of the learner's module with ResNet-18: layers, parameters, and logits.
+
+    Return what was compared. Raise NotSolvedError at the first difference.
+    """
     torch.manual_seed(0)
     network, right = build(answer.resnet18, "resnet18(1000)", 1000), create_resnet("resnet18")
     calls, output = _record(network)
@@ -37,9 +47,10 @@ def check(answer: Any) -> str:
     check_output(output, (2, 1000), "resnet18(1000)")
     _check_count(network)
     small = build(answer.resnet18, "resnet18(2)", 2)
+    why = "average over the whole map with nn.AdaptiveAvgPool2d(1), which fits every size"
     for size in (32, 160):
         what = f"resnet18(2) on (2, 3, {size}, {size})"
-        check_output(call(what, small, torch.rand(2, 3, size, size), hint=_size_hint), (2, 2), what)
+        check_output(call(what, small, torch.rand(2, 3, size, size), hint=lambda _: why), (2, 2), what)
     for layer in (nn.Conv2d, nn.BatchNorm2d, nn.Linear):
         _copy_weights(layer.__name__, _layers(calls, layer), _layers(right_calls, layer))
     _check_logits(network, right)
@@ -47,7 +58,16 @@ def check(answer: Any) -> str:
 
 
 def build(make: Any, text: str, *values: int) -> nn.Module:
-    """Call the learner's class or function. Raise NotSolvedError if it does not return a module."""
+    """Call the learner's class or function and return its module.
+
+    Args:
+        make: the class or function.
+        text: the call as the learner would write it, for the feedback.
+        values: positional arguments.
+
+    Raises:
+        NotSolvedError: it fails, or does not return an nn.Module.
+    """
     network = call(text, make, *values)
     expect(
         isinstance(network, nn.Module),
@@ -58,14 +78,14 @@ def build(make: Any, text: str, *values: int) -> nn.Module:
 
 
 def check_tensor(output: Any, what: str) -> None:
-    """Raise NotSolvedError if the learner's call did not return a tensor."""
+    """Raise NotSolvedError unless `output`, the result of the call `what`, is a tensor."""
     expect(
         isinstance(output, Tensor), f"{what} gives {shown(output)}", "expected a tensor: is a return missing?"
     )
 
 
 def check_output(output: Any, right: tuple[int, ...], what: str) -> None:
-    """Raise NotSolvedError unless `output` is a tensor of logits of shape `right`."""
+    """Raise NotSolvedError unless `output`, the result of the call `what`, is a tensor of shape `right`."""
     check_tensor(output, what)
     expect(
         output.shape == right,
@@ -77,7 +97,14 @@ def check_output(output: Any, right: tuple[int, ...], what: str) -> None:
 
 
 def _record(network: nn.Module) -> tuple[list[LayerCall], Any]:
-    """Run two images of 224 x 224 and record the layers that have weights, in order."""
+    """Run two images of 224 x 224 through `network` in eval mode, where it stays.
+
+    Returns:
+        The calls of convolutions, batch norms and linear layers in order, and the network's output.
+
+    Raises:
+        NotSolvedError: the network fails.
+    """
     calls: list[LayerCall] = []
 
     def record(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -106,12 +133,8 @@ def _convolutions(calls: list[LayerCall], kind: str) -> list[LayerCall]:
 
 
 def _layers(calls: list[LayerCall], kind: type[nn.Module]) -> list[Any]:
-    """Return the layers of a kind in order of use, those of projections last."""
+    """Return the layers of class `kind` in order of use, those of 1x1 convolutions last."""
     return [c.layer for c in sorted(calls, key=lambda c: c.projects) if isinstance(c.layer, kind)]
-
-
-def _size_hint(message: str) -> str:
-    return "average over the whole map with nn.AdaptiveAvgPool2d(1), which fits every size"
 
 
 def _last_convolution(calls: list[LayerCall]) -> str:
@@ -150,7 +173,12 @@ def _settings(layer: nn.Conv2d) -> str:
 
 
 def _place(kind: str, number: int) -> str:
-    """Describe the position of a convolution in ResNet-18."""
+    """Describe the position of a convolution in ResNet-18 in a sentence.
+
+    Args:
+        kind: key of CONVOLUTIONS.
+        number: position among those of its kind, from 1.
+    """
     if kind == "1x1":
         return f"this is the projection of the first block of layer{number + 1}"
     if number == 1:
@@ -183,7 +211,16 @@ def _check_count(network: nn.Module) -> None:
 
 
 def _copy_weights(kind: str, layers: list[Any], right_layers: list[Any]) -> None:
-    """Copy the weights of ResNet-18 into the learner's layers of one kind."""
+    """Copy the weights of ResNet-18's layers into the learner's layers of the same kind, in place.
+
+    Args:
+        kind: name of their class, for messages.
+        layers: of the learner, in order of use.
+        right_layers: of ResNet-18, in order of use.
+
+    Raises:
+        NotSolvedError: two layers in the same place differ in more than a bias, or their numbers differ.
+    """
     for number, (mine, right) in enumerate(zip(layers, right_layers, strict=False), 1):
         expect(
             repr(mine).replace("bias=True", "") == repr(right).replace("bias=True", ""),
@@ -199,7 +236,7 @@ def _copy_weights(kind: str, layers: list[Any], right_layers: list[Any]) -> None
 
 
 def _check_logits(network: nn.Module, right: nn.Module) -> None:
-    """Compare the logits, which must be equal with equal weights."""
+    """Raise NotSolvedError unless two networks with equal weights give equal logits, in eval mode."""
     with torch.no_grad():
         x = torch.rand(2, 3, 64, 64)
         wanted, got = right.eval()(x), network.eval()(x)

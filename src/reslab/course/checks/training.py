@@ -22,7 +22,15 @@ CALL = f"train(net, optimizer, train_batches, val_batches, {EPOCHS})"
 
 @dataclass
 class ForwardPass:
-    """One call of the network with one batch."""
+    """One call of the network with one batch.
+
+    Attributes:
+        split: "train" or "val", to which the batch belongs.
+        training: the network was in train mode.
+        gradients: gradients were recorded.
+        logits: detached.
+        labels: the batch's own, read from its images.
+    """
 
     split: str
     training: bool
@@ -38,7 +46,7 @@ class ForwardPass:
 
 
 class RecordingNetwork(nn.Module):
-    """A small network that records every call."""
+    """A small network for images (N, 3, 8, 8) from `_batches` that appends every call to `passes`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +63,11 @@ class RecordingNetwork(nn.Module):
 
 
 def check(answer: Any) -> str:
-    """Compare figures and weights with a correct loop's. Raise NotSolvedError at the first mistake."""
+    """Compare the rows and weights of `train` in the learner's module with those of a correct loop.
+
+    Modes and gradients of every batch are checked, too. Return what was checked. Raise NotSolvedError at the
+    first mistake.
+    """
     torch.manual_seed(0)
     network = RecordingNetwork()
     right, train, val = copy.deepcopy(network), _batches(0), _batches(1)
@@ -74,7 +86,13 @@ def check(answer: Any) -> str:
 
 
 def _batches(split: int) -> list[tuple[Tensor, Tensor]]:
-    """Draw batches. The first value of an image holds its split, the second its label."""
+    """Return a batch of images (N, 3, 8, 8) and labels (N,) for each of BATCH_SIZES, equal at every call.
+
+    The first value of each image is its split, the second its label.
+
+    Args:
+        split: 0 for train, 1 for val; also the random seed.
+    """
     generator = torch.Generator().manual_seed(split)
     out = []
     for count in BATCH_SIZES:
@@ -155,7 +173,11 @@ def _weighted_sum(batch_losses: Sequence[float]) -> float:
 
 
 def _loss_mistakes(losses: list[list[float]]) -> list[tuple[str, list[float]]]:
-    """Return (explanation, the loss of each epoch that this mistake gives)."""
+    """Return pairs: an explanation of a mistake, and the loss of each epoch that it gives.
+
+    Args:
+        losses: correct mean loss of each batch, by epoch.
+    """
     steps = len(BATCH_SIZES)
     sums, plain_sums = [_weighted_sum(epoch) for epoch in losses], [sum(epoch) for epoch in losses]
     epochs = range(1, EPOCHS + 1)
@@ -196,7 +218,13 @@ def _check_accuracy(got: list[float], epochs: list[list[ForwardPass]]) -> None:
 
 
 def _check_weights(network: nn.Module, right: nn.Module, train: list[tuple[Tensor, Tensor]]) -> None:
-    """Compare the weights with those of plain SGD. `right` is the network before training."""
+    """Raise NotSolvedError unless the weights of `network` are those of plain SGD.
+
+    Args:
+        network: trained by the learner.
+        right: its copy from before training, which is trained here, in place.
+        train: training batches of an epoch.
+    """
     trained, wanted = dict(network.named_parameters()), dict(right.named_parameters())
     expect(
         any(not torch.equal(trained[name], wanted[name]) for name in wanted),

@@ -14,7 +14,11 @@ from .network import PARAMETERS, build, check_output
 
 
 def check(answer: Any) -> str:
-    """Raise NotSolvedError unless carry() makes the learner's Network compute what torchvision's does."""
+    """Check that carry() of the learner's module copies torchvision's weights into its Network.
+
+    Tensors and logits must be equal, the source unchanged, and no tensor shared. Return what was checked.
+    Raise NotSolvedError at the first failure.
+    """
     source, target = _trained_source(), build(answer.Network, "Network()")
     count = sum(parameter.numel() for parameter in target.parameters())
     expect(count == PARAMETERS, f"Network() has {count:,} parameters, expected ResNet-18's {PARAMETERS:,}")
@@ -45,7 +49,7 @@ def check(answer: Any) -> str:
 
 
 def _trained_source() -> nn.Module:
-    """Return torchvision's ResNet-18 with every tensor different and changed, as after training."""
+    """Return torchvision's ResNet-18 with random weights, and batch norms changed as if it were trained."""
     torch.manual_seed(1)
     network = torchvision.models.resnet18(weights=None)
     with torch.no_grad():

@@ -34,6 +34,7 @@ class Backend:
     """Another implementation of a network, usable from any thread.
 
     Attributes:
+        name: number format, for logs.
         predict: images (N, C, H, W), normalized -> logits (N, num_classes), float32.
         tolerance: largest difference to the network's logits, relative to `scale` or to the photo's largest
             logit, whichever is larger.
@@ -46,13 +47,19 @@ class Backend:
     scale: float = 1.0
 
     def agrees(self, logits: Tensor, exact: Tensor) -> bool:
-        """Return True if all logits (N, num_classes) are finite and within the tolerance of `exact`."""
+        """Return True if all `logits` (N, num_classes) are finite and within the tolerance of `exact`.
+
+        Return False for another shape than that of `exact`, the network's own logits.
+        """
         if logits.shape != exact.shape or logits.dim() != 2 or not logits.isfinite().all():
             return False
         return bool(((logits - exact).abs().amax(1) <= self._allowed(exact)).all())
 
     def is_ambiguous(self, logits: Tensor) -> Tensor:
-        """Return for each photo, as bool (N,), if another label is possible within the tolerance."""
+        """Return bool (N,): True where the two highest of the logits (N, num_classes) are too close.
+
+        The network's own label may then differ, within the tolerance. NaN is True. A single class is False.
+        """
         if logits.shape[1] < 2:
             return torch.zeros(len(logits), dtype=torch.bool)
         best, second = logits.topk(2).values.T
@@ -65,11 +72,14 @@ class Backend:
 def choose_backend(
     network: nn.Module, exact: Predict, images: Tensor, approximate: bool
 ) -> tuple[Tensor, Backend | None]:
-    """Return the network's logits of some images, and the fastest accurate backend, if one is worth it.
+    """Return the network's logits (N, num_classes) of `images`, and a backend to predict further photos with.
 
-    Each is timed by the CPU time of one thread, which other programs hardly change.
+    The backend is the fastest of those with accurate logits for these images. None: each takes more than
+    MAX_RELATIVE_TIME of the network's CPU time in one thread, is not accurate, or fails; a failure is logged.
+    After a backend below FAST_ENOUGH, no further one is tried.
 
     Args:
+        network: on the CPU; it is not changed.
         exact: predicts with the network itself.
         images: (N, C, H, W), normalized.
         approximate: allow bf16.
@@ -103,14 +113,28 @@ def _timed(predict: Predict, images: Tensor) -> tuple[Tensor, float]:
 
 
 def _is_accurate(backend: Backend, logits: Tensor, exact: Tensor) -> bool:
-    """Return True if the backend agrees, with a root-mean-square error far below its tolerance."""
+    """Return True if the backend agrees, with a root-mean-square error of at most a quarter of its tolerance.
+
+    Args:
+        backend: to judge.
+        logits: the backend's, (N, num_classes).
+        exact: the network's own, of the same images.
+    """
     if not backend.agrees(logits, exact):
         return False
     return 4 * float((logits - exact).square().mean().sqrt()) <= backend.tolerance * backend.scale
 
 
 def available_backends(network: nn.Module, approximate: bool) -> Iterator[Backend]:
-    """Yield the backends for a network, each built when it is asked for. The network is not changed."""
+    """Yield the backends for a network on the CPU: bf16, then fp32. The network is not changed.
+
+    Each is built when it is asked for. One that cannot be built is logged and skipped. Yield nothing outside
+    the main thread, or for a network with hooks.
+
+    Args:
+        network: on the CPU.
+        approximate: include bf16.
+    """
     if threading.current_thread() is not threading.main_thread():
         return  # torch.fx patches nn.Module while it traces: no other thread may compute meanwhile
     formats = [("bf16", torch.bfloat16, BF16_TOLERANCE)] if approximate else []

@@ -21,10 +21,10 @@ RELUS = (F.relu, torch.relu)
 
 
 def fold(network: nn.Module) -> fx.GraphModule | None:
-    """Return a traced copy in eval mode, with batch norm folded into the convolutions.
+    """Return a traced copy of `network` in eval mode, with batch norm folded into the convolutions.
 
-    None if the network has hooks, which the copy would not run. Raises whatever stops torch.fx from tracing,
-    for example a branch that depends on the input.
+    Return None if the network has hooks, which the copy would not run. An exception of torch.fx passes
+    through, for example for a branch that depends on the input.
     """
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return None
@@ -34,23 +34,34 @@ def fold(network: nn.Module) -> fx.GraphModule | None:
 
 
 def fuse(network: fx.GraphModule, dtype: torch.dtype) -> nn.Module:
-    """Fuse a network from `fold` in place, to compute in `dtype` and channels_last.
+    """Change a network from `fold` to compute in `dtype` and channels_last, and return it.
 
-    The result takes images (N, C, H, W) in `dtype` and returns logits (N, num_classes).
+    It takes images (N, C, H, W) in `dtype` and returns logits (N, num_classes). Linear layers compute in
+    fp32. Only for a CPU.
     """
     for node in list(network.graph.nodes):
         module = _module(network, node)
         if type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
             _fuse_convolution(network, node, module, dtype)
         elif type(module) is nn.Linear:
-            network.set_submodule(str(node.target), _Float32Linear(module))
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     network.delete_all_unused_submodules()
     network.recompile()
     return network
 
 
 def _fuse_convolution(network: fx.GraphModule, node: fx.Node, module: nn.Conv2d, dtype: torch.dtype) -> None:
-    """Replace a convolution, and an addition and a ReLU that follow it, by one operation."""
+    """Replace a convolution in the graph of `network` by one `_Convolution`, in place.
+
+    It includes an addition that follows directly, and a ReLU after either, if nothing else uses the results
+    between them.
+
+    Args:
+        network: traced network.
+        node: the call of the convolution in its graph.
+        module: the convolution itself.
+        dtype: of the computation.
+    """
     inputs, steps = [node.args[0]], [node]
     if (user := _only_user(node)) and (other := _other_summand(user, node)) is not None:
         inputs.append(other)
@@ -77,7 +88,10 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _other_summand(addition: fx.Node, summand: fx.Node) -> fx.Node | None:
-    """Return the tensor that is added to `summand`; None if the node is not a sum of two tensors."""
+    """Return the node that `addition` adds to `summand`.
+
+    Return None if `addition` is not a plain sum of two tensors, or adds `summand` to itself.
+    """
     if addition.op != "call_function" or addition.target not in ADDITIONS or addition.kwargs:
         return None
     others = [arg for arg in addition.args if arg is not summand and isinstance(arg, fx.Node)]
@@ -91,7 +105,7 @@ def _is_relu(network: fx.GraphModule, node: fx.Node) -> bool:
 
 
 class _Convolution(nn.Module):
-    """relu(conv(x) + bias + other); addition and ReLU are optional, the bias stays in fp32.
+    """Convolution, bias, addition of `other` if given, and ReLU if asked for, in `dtype`; the bias is fp32.
 
     The bias holds the folded batch norm. Rounding it to bf16 shifts a whole channel, an error three times as
     large as all others together.
@@ -118,13 +132,3 @@ class _Convolution(nn.Module):
             y = convolve(*arguments, "none", [], None).add_(other)
             y = y.relu_() if self.relu else y
         return y
-
-
-class _Float32Linear(nn.Module):
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.linear = linear
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(x.float())
-        return logits

@@ -40,17 +40,29 @@ log = logging.getLogger("reslab")
 
 
 def is_worthwhile(num_photos: int) -> bool:
-    """Return True if there are enough photos to choose a backend and to keep every core busy."""
+    """Return True if `num_photos` are enough to choose a backend and to keep every core busy.
+
+    These are 256, or two batches per core if that is more.
+    """
     return num_photos >= max(MIN_PHOTOS_FOR_BACKEND_CHOICE, 2 * BATCH_SIZE * cores())
 
 
 def predict_in_parallel(
     network: nn.Module, photos: Sequence[Photo], preprocess: Preprocess, approximate: bool
 ) -> Iterator[TensorOrError]:
-    """Yield each photo's logits (num_classes,), or the error of a photo that cannot be read, in order.
+    """Yield each photo's logits in order: (num_classes,), float32 on the CPU.
+
+    A photo that cannot be read gives its PhotosError instead, which is yielded and not raised. If no backend
+    is accurate and fast, or the chosen one fails later, the network itself predicts the remaining photos.
 
     Args:
+        network: on the CPU.
+        photos: paths, or contents of files.
+        preprocess: turns photos into images.
         approximate: allow bf16.
+
+    Raises:
+        ClassifierError: there is not enough memory.
     """
     cpu = torch.device("cpu")
 
@@ -76,9 +88,12 @@ def predict_in_parallel(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Predictions of the photos from `start` on; None if the backend failed.
+    """One batch after the backend has predicted it.
 
-    `recheck`: images by their index in the batch, uint8 (C, H, W), that the network itself must predict.
+    Attributes:
+        start: index of its first photo in the whole sequence.
+        predictions: logits (num_classes,) or error of each photo; None if the backend failed.
+        recheck: images uint8 (C, H, W) by index in the batch, which the network itself must predict, too.
     """
 
     start: int
@@ -89,7 +104,21 @@ class _Batch:
 def _predict_with(
     backend: Backend, exact: Predict, photos: Sequence[Photo], preprocess: Preprocess, first: int
 ) -> Generator[TensorOrError, None, int]:
-    """Predict from photo `first` on. Return where it stopped: at the end, or because the backend failed."""
+    """Yield the logits or error of each photo from index `first` on, in order, with one thread per core.
+
+    Doubtful photos get the network's own logits. Log a warning and stop if the backend fails or leaves its
+    tolerance.
+
+    Args:
+        backend: predicts in several threads at once.
+        exact: predicts with the network itself.
+        photos: the whole sequence.
+        preprocess: turns photos into images.
+        first: index of the first photo to predict.
+
+    Returns:
+        The index of the first photo that was not predicted; len(photos) at the end.
+    """
     batch_size = batch_size_for(preprocess.size, BATCH_SIZE)
 
     def work(start: int) -> _Batch:
@@ -122,7 +151,11 @@ def _predict_with(
 
 
 def _recheck(batch: _Batch, backend: Backend, exact: Predict, preprocess: Preprocess) -> bool:
-    """Insert the network's own logits where needed; False if the backend left its tolerance."""
+    """Replace the predictions of the photos in `batch.recheck` by the network's own, in place.
+
+    Return False if the backend's differed by more than its tolerance. If the network's own are not finite,
+    return True: the classifier reports them.
+    """
     assert batch.predictions is not None
     if not batch.recheck:
         return True
