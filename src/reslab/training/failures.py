@@ -15,7 +15,14 @@ from .recipe import Recipe
 def check_finite(
     name: str, value: float, recipe: Recipe, epoch: int, step: int, learning_rate: float
 ) -> None:
-    """Raise TrainingError if a value is infinite or NaN after `step` updates of an epoch."""
+    """Raise TrainingError if `value` is infinite or NaN.
+
+    Args:
+        name: of the value, for the message, as the next three.
+        epoch: finished epochs.
+        step: finished updates of the current epoch.
+        learning_rate: of the last update.
+    """
     if math.isfinite(value):
         return
     raise TrainingError(
@@ -33,7 +40,7 @@ def check_time_budget(recipe: Recipe, time_budget: TimeBudget | None) -> None:
 
 
 def translate_out_of_memory(recipe: Recipe) -> AbstractContextManager[None]:
-    """Convert out-of-memory errors to TrainingError."""
+    """Return a context that converts out-of-memory errors to TrainingError. Other errors pass through."""
     what = f"there is not enough memory for batches of {recipe.batch_size} at {recipe.size} pixels"
     smaller_batch = f"--batch-size {recipe.batch_size // 2}, or " if recipe.batch_size > 3 else ""
     do = f"try {smaller_batch}a smaller --size"

@@ -27,8 +27,9 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train a network in place on the train split, and yield an Epoch after every pass.
 
-    Nothing is written except the cache; see `train` for checkpoints and a model file. With weight averaging,
-    the network gets the averaged weights at the end. Frozen parameters are unfrozen at the end.
+    Nothing is written except the caches; see `train` for checkpoints and a model file. The network stays on
+    the device of the recipe. At the end, or when you stop, it gets the averaged weights if the recipe
+    averages them, and requires_grad is restored.
 
     Args:
         network: (N, C, H, W) -> logits (N, num_classes), in the order of the photos' classes.
@@ -40,9 +41,9 @@ def fit(
         Losses, accuracy and duration of each epoch. Stop iterating to stop the training.
 
     Raises:
-        PhotosError: the photos cannot be used.
+        PhotosError: the photos cannot be used, or too many became unreadable.
         NetworkError: the network does not fit the photos.
-        RecipeError: a setting is invalid or does not fit the network.
+        RecipeError: a setting is invalid or does not fit the network, or the time is too short.
         TrainingError: the loss is not finite, or the memory is too small for a batch.
     """
     started = time.monotonic()

@@ -27,9 +27,8 @@ from .optimizer import learning_rate_at, set_learning_rate, train_mode
 from .state import TrainState
 from .stopwatch import Stopwatch
 
-Validate = Callable[
-    [nn.Module, int], tuple[float, float]
-]  # (network, image size in pixels) -> loss, accuracy
+# (network, image size in pixels) -> mean loss, accuracy
+Validate = Callable[[nn.Module, int], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,13 @@ def training_loop(
         validate: (network, image size in pixels) -> (mean loss, accuracy) on the validation split.
 
     Yields:
-        A Step after every update and an Epoch after every pass.
+        A Step after every update and an Epoch after every pass and its validation.
 
     Raises:
         TrainingError: the loss is not finite, or the memory is too small for a batch.
-        RecipeError: the recipe sets a time, but `state` has no time budget. `fit` and `train` set it.
+        RecipeError: the recipe sets a time, but `state` has no time budget (`fit` and `train` set it), the
+            time is too short for one epoch, or the step cannot be compiled.
+        PhotosError: too many photos became unreadable.
     """
     check_time_budget(state.recipe, state.time_budget)
     while plan := state.plan or next_epoch_plan(
@@ -144,14 +145,19 @@ def training_loop(
 
 
 def train_step(state: TrainState, images: Tensor, labels: Tensor, learning_rate: float) -> Tensor:
-    """Update the network once.
+    """Update the network once, and the average of its weights. `state.count` counts the update, not this.
 
     Args:
         images: (N, C, H, W), on any device.
         labels: (N,), on any device.
+        learning_rate: set for this update.
 
     Returns:
         Mean loss of the batch before the update: () on the device.
+
+    Raises:
+        TrainingError: the memory is too small for the batch.
+        RecipeError: the step cannot be compiled.
     """
     with state.reproducible_step():
         images = state.precision.place_images(images, state.device)
@@ -169,7 +175,13 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor, learning_rate:
 
 
 def finish_epoch(state: TrainState, validate: Validate) -> Epoch:
-    """Validate the network, reset the counters of the epoch, and return its figures."""
+    """Validate the network, move `state` to the start of the next epoch, and return the figures of this one.
+
+    The plan is added to `state.past_epochs` with the seconds of training and validation.
+
+    Raises:
+        TrainingError: the training or validation loss is not finite, or the memory is too small.
+    """
     assert state.plan is not None
     with state.stopwatch:
         state.check_loss()  # waits until the device has finished the last step

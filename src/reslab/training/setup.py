@@ -56,7 +56,11 @@ class TrainingSetup:
     measured: MeasuredPrecision
 
     def validate(self, progress: bool) -> Validate:
-        """Return a function (network, image size) -> (mean loss, accuracy) on the validation split."""
+        """Return a function (network, image size in pixels) -> (mean loss, accuracy) on the validation split.
+
+        Args:
+            progress: show a progress bar on a terminal.
+        """
 
         def validate(network: nn.Module, size: int) -> tuple[float, float]:
             labels = torch.from_numpy(self.val.photos.labels.astype(np.int64))
@@ -82,7 +86,8 @@ def prepare(
     """Prepare a training and return everything that `training_loop` needs.
 
     Args:
-        network: trained in place; it is moved to the device and the memory format of the precision.
+        network: trained in place. It is moved to the device and the memory format of the precision, and the
+            recipe's `freeze` sets requires_grad to False.
         photos: Photos, of which unreadable ones are skipped with a warning, or the result of `open_photos`.
         recipe: settings of the training.
         measured: precision of an earlier start of the same run; measured now by default.
@@ -126,6 +131,14 @@ def open_photos(
 ) -> ReadablePhotos:
     """Check that network and recipe fit the photos, then decode all photos and skip unreadable ones.
 
+    The network is moved to the device of the recipe.
+
+    Args:
+        name: of the network, for errors.
+
+    Returns:
+        The readable photos with their decoded pixels and preprocessing, and what was skipped.
+
     Raises:
         NetworkError: the network does not fit the photos.
         RecipeError: a setting does not fit the network or this machine.
@@ -138,9 +151,11 @@ def open_photos(
 def reopen_photos(
     network: nn.Module, photos: Photos, recipe: Recipe, *, name: str, progress: bool = True
 ) -> ReadablePhotos:
-    """Open the photos of a run that is resumed, without skipping any.
+    """Open the photos of a run that is resumed, without skipping any. Otherwise as `open_photos`.
 
     Raises:
+        NetworkError: the network does not fit the photos.
+        RecipeError: a setting does not fit the network or this machine.
         PhotosError: a photo that is not in the cache cannot be read.
     """
     preprocess = _check_and_place(network, name, recipe, len(photos.classes))
@@ -150,6 +165,12 @@ def reopen_photos(
 
 
 def _check_and_place(network: nn.Module, name: str, recipe: Recipe, num_classes: int) -> Preprocess:
+    """Move the network to the recipe's device, check it at each image size, and return the preprocessing.
+
+    Raises:
+        NetworkError: it does not accept the images or does not return logits (N, num_classes).
+        RecipeError: the device or the precision is unknown, or the network does not take 1 or 3 channels.
+    """
     device = check_device(recipe)
     if device.type == "cpu":
         keep_freed_memory()
@@ -161,7 +182,7 @@ def _check_and_place(network: nn.Module, name: str, recipe: Recipe, num_classes:
 
 
 def check_device(recipe: Recipe) -> torch.device:
-    """Return the device of a recipe. Raises RecipeError for an unknown precision or a missing device."""
+    """Return the recipe's device. Raise RecipeError for an unknown precision or an unavailable device."""
     if recipe.precision != "auto":
         parse_precision(recipe.precision)
     return choose_device(recipe.device)

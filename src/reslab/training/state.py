@@ -34,7 +34,7 @@ class TrainState:
         recipe: settings of the training.
         device: device of the network.
         precision: number format, memory format, and whether a step is compiled.
-        threads: CPU threads of a step; 0 leaves torch's own number.
+        threads: CPU threads of a step and of the validation; 0 leaves torch's own number.
         epoch: finished epochs.
         step: finished updates of the current epoch.
         images: images of the current epoch so far.
@@ -76,7 +76,7 @@ class TrainState:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the last update."""
+        """Learning rate of the last update; before the first one the recipe's."""
         rate: float = self.optimizer.param_groups[0]["lr"]
         return rate
 
@@ -85,10 +85,17 @@ class TrainState:
         self.loss_sum = torch.tensor(value, dtype=dtype, device=self.device)
 
     def count(self, loss: Tensor, images: int) -> None:
-        """Count one update. Raises TrainingError if the loss is seen to be infinite or NaN."""
-        self.loss_sum = (
-            self.loss_sum + loss.to(self.loss_sum.dtype) * images
-        )  # a new tensor: Step keeps its own
+        """Count one update and stop the stopwatch.
+
+        Args:
+            loss: mean loss of the batch, () on the device.
+            images: number of images in the batch.
+
+        Raises:
+            TrainingError: the loss is infinite or NaN. A GPU checks it only every CHECK_EVERY steps.
+        """
+        # a new tensor: Step keeps its own
+        self.loss_sum = self.loss_sum + loss.to(self.loss_sum.dtype) * images
         self.images, self.step = self.images + images, self.step + 1
         if self.device.type == "cpu" or self.step % CHECK_EVERY == 0:
             self.check_loss()
@@ -100,7 +107,7 @@ class TrainState:
 
     @contextmanager
     def timing_last_epoch(self) -> Iterator[None]:
-        """Add the time of the caller, such as saving a checkpoint, to the cost of the last epoch."""
+        """Add the time spent in the block, such as saving a checkpoint, to the last of `past_epochs`."""
         with Stopwatch() as caller:
             yield
         last = self.past_epochs[-1]
@@ -108,7 +115,12 @@ class TrainState:
 
     @contextmanager
     def reproducible_step(self) -> Iterator[None]:
-        """Key the random numbers of a step, fix algorithms and threads, and explain known failures."""
+        """Key the random numbers of the current step inside the block, and fix algorithms and threads.
+
+        Raises:
+            TrainingError: the memory ran out in the block.
+            RecipeError: torch.compile failed in the block.
+        """
         with (
             translate_out_of_memory(self.recipe),
             torch_seeded(self.recipe.seed, "step", self.epoch, self.step),

@@ -12,7 +12,12 @@ T = TypeVar("T")
 
 @dataclass
 class Stopwatch:
-    """Sum of the seconds between each start and stop; `with` starts and stops it, too."""
+    """Sum of the seconds between each start and stop; `with` starts and stops it, too.
+
+    Attributes:
+        seconds: the sum, without the time since a start that is not stopped yet.
+        started: last start, on the clock of time.perf_counter().
+    """
 
     seconds: float = 0.0
     started: float = field(default=0.0, repr=False)
@@ -24,7 +29,7 @@ class Stopwatch:
         self.seconds += time.perf_counter() - self.started
 
     def start_before_each(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield the items, and start before each is fetched. The caller stops it after using the item."""
+        """Yield the items, and start before each is fetched. The caller calls `stop` after using the item."""
         self.start()
         for item in items:
             yield item

@@ -36,7 +36,11 @@ METADATA_KEY = "reslab_checkpoint"
 
 
 def save(state: TrainState, epochs: Sequence[Epoch], folder: Path) -> None:
-    """Write a checkpoint, completely or not at all.
+    """Write a checkpoint into a run folder, completely or not at all. It replaces the previous one.
+
+    Args:
+        epochs: the finished epochs.
+        folder: of the run.
 
     Raises:
         TrainingError: the loss or a weight is infinite or NaN.
@@ -65,7 +69,11 @@ def save(state: TrainState, epochs: Sequence[Epoch], folder: Path) -> None:
 
 
 def write(folder: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint of this header, without its checksum, and these tensors."""
+    """Write a checkpoint of these tensors and this header, to which the checksum is added.
+
+    Raises:
+        OSError: the file cannot be written. The previous checkpoint stays.
+    """
     content = json.loads(json.dumps(header))  # as it will be read: names are text, tuples are lists
     content["checksum"] = checksum(tensors, content)
     text = json.dumps(content, separators=(",", ":"))
@@ -76,7 +84,9 @@ def load(state: TrainState, folder: Path, now: float) -> list[Epoch]:
     """Set `state` to the position of the checkpoint, and return the finished epochs.
 
     Args:
-        now: time.monotonic() at the start of this process, from which a time budget continues.
+        state: changed in place, with its network, optimizer and average; in part after an error.
+        folder: of the run.
+        now: time.monotonic() at which the resume began, from which a time budget continues.
 
     Raises:
         RunError: the checkpoint is missing, damaged, or does not fit the network or the recipe.
@@ -104,7 +114,7 @@ def load(state: TrainState, folder: Path, now: float) -> list[Epoch]:
 
 
 def read(folder: Path) -> tuple[Header, dict[str, Tensor]]:
-    """Return the header and the tensors of a checkpoint, both as they were written.
+    """Return the checked header of a checkpoint, and its tensors by name ("network.conv1.weight").
 
     Raises:
         RunError: the file is missing, damaged, or of another version.
@@ -126,6 +136,7 @@ def read(folder: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def _checked_header(text: str, tensors: Mapping[str, Tensor]) -> Header:
+    """Return the header from its JSON text. Raise ValueError if it, its version or its checksum is wrong."""
     content = read_json(text or "{}")  # safetensors reads headers of at most 100 MB
     if not isinstance(content, dict):
         raise ValueError("its header is not an object of names and values")
@@ -138,7 +149,7 @@ def _checked_header(text: str, tensors: Mapping[str, Tensor]) -> Header:
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:
-    """Copy all tensors of a training to the CPU, by names such as "network.conv1.weight"."""
+    """Return copies of all tensors of a training on the CPU, by names such as "network.conv1.weight"."""
     parts: dict[str, Mapping[str, Tensor]] = {"network": state.network.state_dict()}
     if state.average is not None:
         parts["average"] = state.average.state_dict()
@@ -152,12 +163,20 @@ def _tensors(state: TrainState) -> dict[str, Tensor]:
 
 
 def _of_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Return the tensors of a part, such as "network", by their names without it."""
     start = f"{part}."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _load_optimizer(state: TrainState, header: Header, tensors: dict[str, Tensor]) -> None:
-    """Load the optimizer's averages; its settings come from the recipe, which may have been edited."""
+    """Load the optimizer's averages and last learning rates; all other settings stay those of the recipe.
+
+    Args:
+        tensors: by names such as "12.exp_avg".
+
+    Raises:
+        ValueError: they belong to another optimizer or other parameters.
+    """
     groups = state.optimizer.param_groups
     for group, learning_rate in zip(groups, header.learning_rates, strict=True):
         group["lr"] = learning_rate

@@ -82,7 +82,14 @@ class Header(Checked):
 
 
 def restore_time_budget(header: Header, recipe: Recipe, now: float) -> TimeBudget | None:
-    """Return the time budget, continued at `now`. Raises ValueError if it does not fit the recipe."""
+    """Return the time budget, continued at `now`; None for a recipe without a time.
+
+    Args:
+        now: time.monotonic() at which the resume began.
+
+    Raises:
+        ValueError: its image sizes do not fit the recipe or the epochs.
+    """
     if recipe.time is None:
         return None
     budget = header.time_budget
@@ -97,11 +104,14 @@ def restore_time_budget(header: Header, recipe: Recipe, now: float) -> TimeBudge
 def optimizer_state(
     tensors: dict[str, Tensor], kind: str, parameters: Sequence[Tensor]
 ) -> dict[int, dict[str, Tensor]]:
-    """Return the state of an optimizer, laid out in memory as its parameters are.
+    """Return copies of an optimizer's tensors by number and name, laid out in memory as the parameters are.
+
+    Parameters that were never updated have no entry.
 
     Args:
         tensors: by names such as "12.exp_avg", the number being that of the parameter.
         kind: name of the optimizer in the recipe.
+        parameters: in the order of the optimizer's groups.
 
     Raises:
         ValueError: the tensors belong to another optimizer or other parameters.
@@ -126,6 +136,7 @@ def optimizer_state(
 
 
 def _state_names(kind: str, parameter: Tensor) -> set[str]:
+    """Return the names of the tensors that optimizer `kind` keeps for a parameter."""
     if kind == "sgd":
         return {"momentum_buffer"}
     if kind == "muon":

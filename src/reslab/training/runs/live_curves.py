@@ -26,11 +26,11 @@ class LiveCurves:
 
     A drawing takes as long as an epoch of a small data set, so fast epochs share one. It is made after a
     step, because time at the end of an epoch counts as the cost of every later epoch. The last drawing is
-    made on exit.
+    made on exit, but not after an unexpected error. A failed drawing only logs a warning.
 
     Args:
-        run: the run to draw.
-        outdated: whether the run has epochs that its curves.png may lack.
+        run: the run to draw. Its metrics.jsonl must contain the epochs.
+        outdated: True if the run has epochs that its curves.png may lack.
     """
 
     def __init__(self, run: Run, *, outdated: bool = False) -> None:
@@ -47,14 +47,16 @@ class LiveCurves:
             self._draw()
 
     def add_epoch(self) -> None:
+        """Mark curves.png as outdated; `refresh` or the exit draws it."""
         self._outdated = True
 
     def refresh(self) -> None:
-        """Draw new epochs if the last drawing was long enough ago."""
+        """Draw curves.png if it is outdated and the last drawing was long enough ago."""
         if self._outdated and time.monotonic() >= self._due:
             self._draw()
 
     def _draw(self) -> None:
+        """Replace curves.png and set when the next drawing is due. An error is logged as a warning."""
         started = time.monotonic()
         try:
             files.write(self._run.folder / "curves.png", _figure(self._run.history))
@@ -65,6 +67,7 @@ class LiveCurves:
 
 
 def _figure(history: History) -> bytes:
+    """Return a PNG with two panels: training and validation loss, validation accuracy."""
     losses, accuracy = (history["train_loss"], history["val_loss"]), (history["val_accuracy"],)
     panels = [curve_panel(losses), curve_panel(accuracy)]
     return figure_bytes(draw_figure(panels, ""), "png", "curves", SCREEN_DPI)

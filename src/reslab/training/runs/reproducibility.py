@@ -39,7 +39,10 @@ START_MARGIN_S = 3600  # photos.jsonl is older than the start time in run.json
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return everything that the results of a run depend on, apart from its recipe and photos."""
+    """Return the content of environment.json: all that results depend on, but for the recipe and the photos.
+
+    Its values are JSON; `git_commit` and `device_name` are None if there is none.
+    """
     import PIL
     import torchvision
 
@@ -63,7 +66,10 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _source_checksum() -> str:
-    """CRC-32 of the source files that affect results; distinguishes builds that share a version number."""
+    """Return the CRC-32 of reslab's source files that affect results, in 8 hexadecimal digits.
+
+    It distinguishes builds that share a version number.
+    """
     checksum, root = 0, Path(__file__).parents[2]
     in_folders = [path for name in FOLDERS_THAT_AFFECT_RESULTS for path in (root / name).rglob("*.py")]
     for path in sorted([*root.glob("*.py"), *in_folders]):
@@ -72,7 +78,7 @@ def _source_checksum() -> str:
 
 
 def _git_commit() -> str | None:
-    """Commit of the user's current folder, if it is under git."""
+    """Return the commit of the current folder; None if it is not under git or git does not run."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
@@ -83,7 +89,14 @@ def _git_commit() -> str | None:
 
 
 def notes_on_changes(run: Run, recipe: Recipe, device: torch.device) -> Iterator[str]:
-    """Yield a note for each kind of change that makes the results differ from an uninterrupted run."""
+    """Yield a line of text on changes of the environment, and one on edits of the recipe, if there are any.
+
+    Only changes that make the results differ from an uninterrupted run count. An unreadable
+    environment.json is a note, too.
+
+    Args:
+        device: on which the run is resumed.
+    """
     note = "note: results may differ from an uninterrupted run"
     try:
         before = run.environment
@@ -100,7 +113,12 @@ def notes_on_changes(run: Run, recipe: Recipe, device: torch.device) -> Iterator
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], names: Iterable[str]) -> str:
-    """Return "torch 2.13 -> 2.14; ..." for the names whose values differ. `before` may be untrusted."""
+    """Return "torch 2.13 -> 2.14; ..." for the names whose values differ; "" if all are equal.
+
+    Args:
+        before: values by name; they may be untrusted.
+        now: values by name, with all of `names`.
+    """
     return "; ".join(
         f"{name} {printable(str(before.get(name))[:80])} -> {now[name]}"
         for name in names
@@ -109,12 +127,16 @@ def _changes(before: dict[str, Any], now: dict[str, Any], names: Iterable[str]) 
 
 
 def first_epoch_to_compare(run: Run, recipe: Recipe, done: int, say: Callable[[str], Any]) -> int:
-    """Return the epoch of the saved model, which later epochs have to beat.
+    """Return the number of the first epoch that counts when the best one is chosen.
 
-    A damaged model is reported and replaced by the best of the epochs after the `done` ones.
+    It is the epoch of the saved model; 1 in a new run. If the model is missing or damaged, it is done + 1,
+    and a note is given to `say`.
+
+    Args:
+        done: number of finished epochs.
 
     Raises:
-        ClassifierError: the model is damaged and no epoch is left.
+        ClassifierError: the model is missing or damaged, and no epoch is left.
     """
     path = run.folder / MODEL_NAME
     try:
@@ -131,7 +153,9 @@ def first_epoch_to_compare(run: Run, recipe: Recipe, done: int, say: Callable[[s
 
 
 def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
-    """Check that the photos of a run are unchanged, and report new ones, which the run ignores.
+    """Check that the photos of a run are unchanged, and report new ones to `say`; the run ignores them.
+
+    Only files that changed after the start of the run, or up to an hour before, are read and compared.
 
     Raises:
         RunError: a photo was removed or changed.
@@ -162,6 +186,7 @@ def check_photos(run: Run, photos: Photos, say: Callable[[str], Any]) -> None:
 
 
 def _photos_changed(run: Run, photos: Photos, paths: list[str], how: str) -> RunError:
+    """Return the error for photos that are "missing from" or "changed in" (`how`) their folder."""
     total = sum(map(len, photos.splits.values()))
     return RunError(
         f"{len(paths):,} of {total:,} photos of {run.folder} are {how} {photos.folder}, "
@@ -181,6 +206,7 @@ def _last_change(path: Path) -> float | None:
 
 
 def _is_unchanged(path: Path, photo: Photo) -> bool:
+    """Return True if the file has the photo's digest, False if not or if it cannot be read."""
     try:
         return digest(path) == photo.digest
     except PhotosError:
@@ -188,6 +214,7 @@ def _is_unchanged(path: Path, photo: Photo) -> bool:
 
 
 def _paths_in(folder: Path) -> Iterable[str]:
+    """Return the paths of all photos in the folder, relative to it; () if `Photos` refuses the folder."""
     try:
         return [path for split in find_splits(folder).values() for paths in split.values() for path in paths]
     except PhotosError:  # the run may have been started from a list in a folder that Photos refuses

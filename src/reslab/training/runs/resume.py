@@ -38,7 +38,10 @@ from .stop_signals import StopRequest, stop_signals
 def train_epochs(
     run: Run, *, network: nn.Module | None = None, progress: bool = True, say: Callable[[str], Any]
 ) -> Iterator[Epoch]:
-    """Train a run from its checkpoint to its end, yield each epoch, and write the result.
+    """Train a run from its checkpoint to its end, yield each new epoch, and write the result.
+
+    It writes metrics.jsonl, checkpoints, the best model and curves.png, then result.json. A finished run is
+    left as it is.
 
     Args:
         network: a new module of the same class, if the run was started with a module.
@@ -46,6 +49,7 @@ def train_epochs(
 
     Raises:
         RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
+        TrainingError: the loss is not finite, or the memory is too small for a batch.
         KeyboardInterrupt: after Ctrl-C or SIGTERM. The checkpoint is of the last finished step.
     """
     if run.state == "finished":
@@ -69,7 +73,11 @@ def train_epochs(
 
 @contextmanager
 def _advice_to_resume(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
-    """Add to errors how to resume. The last checkpoint is always complete."""
+    """Add to errors inside the block how to resume the run.
+
+    KeyboardInterrupt is raised again after a line to `say`. An OSError that names a file becomes a RunError,
+    and so does any OSError after the run folder was removed.
+    """
     resume = f"reslab resume {shlex.quote(str(run.folder))}"
     try:
         yield
@@ -93,7 +101,7 @@ def _advice_to_resume(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
 
 
 def _restore_metrics(run: Run, epochs: list[Epoch], say: Callable[[str], Any]) -> None:
-    """Write metrics.jsonl again if it lacks epochs of the checkpoint."""
+    """Write metrics.jsonl again if it is damaged, with a note to `say`, or lacks epochs of the checkpoint."""
     try:
         if len(run.rows) >= len(epochs):
             return
@@ -150,7 +158,7 @@ def _train(
 
 
 def _until_stopped(events: Iterator[Step | Epoch], stop: StopRequest) -> Iterator[Step | Epoch]:
-    """Yield the events up to the one during which a stop was requested."""
+    """Yield the events up to the one after which a stop was requested. A TrainingError then is ignored."""
     try:
         for event in events:
             yield event
@@ -162,7 +170,14 @@ def _until_stopped(events: Iterator[Step | Epoch], stop: StopRequest) -> Iterato
 
 
 def _save_epoch(run: Run, setup: TrainingSetup, epochs: list[Epoch], first_to_compare: int) -> None:
-    """Write the metrics, and the model if it is the best. An epoch repeated after a kill writes the same."""
+    """Write metrics.jsonl, and the model file if the last epoch is the best from `first_to_compare` on.
+
+    An epoch repeated after a kill writes the same.
+
+    Args:
+        epochs: all finished epochs of the run.
+        first_to_compare: number of an epoch, from 1.
+    """
     rows = [epoch.as_json() for epoch in epochs]
     if best_epoch(rows[first_to_compare - 1 :]) is rows[-1]:
         about, figures = run.about, rows[-1]
@@ -184,7 +199,13 @@ def _write_metrics(run: Run, rows: list[dict[str, Any]]) -> None:
 def _finish(
     run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
 ) -> None:
-    """Calibrate the best model on val, evaluate it once on test, and write the result."""
+    """Calibrate the best model on val, evaluate it once on test, and write the model file and result.json.
+
+    Without test photos there is no test, and its figures are None.
+
+    Args:
+        network: takes the best weights, in place, if the run was started with a module.
+    """
     best = Classifier.load(run.folder, network=network, device=str(setup.state.device))
     images = (batch.images for batch in setup.val.epoch(size=best.preprocess.size))
     with translate_out_of_memory(setup.state.recipe):

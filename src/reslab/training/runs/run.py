@@ -36,7 +36,7 @@ RunState = Literal["running", "interrupted", "finished"]
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Every property is read from its files.
+    """A run folder. Every property is read from its files at each access.
 
     Args:
         folder: folder of the run, which contains run.json.
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Contents of run.json: network, classes, folder of the photos, precision, start."""
+        """Contents of run.json: network, classes, folder of the photos, precision, start and others."""
         return read_object(self.folder / "run.json", RunInfo)
 
     @property
@@ -111,7 +111,11 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Metrics of the finished epochs: the fields of `Epoch`, one dictionary per epoch."""
+        """Metrics of the finished epochs: the fields of `Epoch`, a dictionary per epoch; [] before the first.
+
+        Raises:
+            RunError: metrics.jsonl is damaged, or lacks an epoch of a finished run.
+        """
         path = self.folder / "metrics.jsonl"
         rows = list(read_lines(path, EpochRow)) if path.exists() else []
         is_complete = self.result is None or self.result["epochs"] == len(rows)
@@ -121,7 +125,10 @@ class Run:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs of the whole run. With a time in the recipe: as last planned, 0 at the start."""
+        """Number of epochs of the whole run: the recipe's.
+
+        With a time in the recipe: as last planned, 0 before the first epoch; once finished, as trained.
+        """
         recipe, rows = self.recipe, self.rows
         if recipe.time is None:
             return recipe.epochs
@@ -134,7 +141,7 @@ class Run:
 
     @property
     def history(self) -> History:
-        """train_loss, val_loss and val_accuracy by epoch, to draw curves of."""
+        """A new History of train_loss, val_loss and val_accuracy by epoch, to draw curves of."""
         history = History()
         for row in self.rows:
             names = ("train_loss", "val_loss", "val_accuracy")
@@ -143,14 +150,21 @@ class Run:
 
     @property
     def classifier(self) -> Classifier:
-        """Classifier with the best weights so far. Raises ClassifierError before the first epoch."""
+        """Classifier with the best weights so far, on the device that "auto" chooses.
+
+        Raises:
+            ClassifierError: before the first epoch, for a damaged model, or if the run trained a module.
+        """
         from reslab.evaluation.classifier import Classifier
 
         return Classifier.load(self.folder)
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """Contents of result.json: model, epochs, best_epoch, accuracies; None until the run is finished."""
+        """Contents of result.json: model, epochs, best_epoch, accuracies; None until the run is finished.
+
+        The paths `run` and `model` are those of the folder now, even if it was moved.
+        """
         if not (self.folder / "result.json").is_file():
             return None
         result = read_object(self.folder / "result.json", ResultFields)
@@ -159,19 +173,26 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """ "running" while a process trains it, then "interrupted" or "finished"."""
+        """ "running" while a process trains it, "finished" with a result, else "interrupted"."""
         if self.result is not None:
             return "finished"
         return "running" if is_locked(self.folder) else "interrupted"
 
     @property
     def seconds(self) -> float:
-        """Duration of training, without validation."""
+        """Seconds of training in the finished epochs, without validation."""
         return float(sum(row["seconds"] for row in self.rows))
 
 
 def best_epoch(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the best of the epochs at the largest image size: by accuracy, then loss, then the first."""
+    """Return the best of the epochs at the largest image size: by accuracy, then loss, then the first.
+
+    Args:
+        rows: epochs as in `Run.rows`.
+
+    Returns:
+        One of the rows; None without any.
+    """
 
     def rank(row: dict[str, Any]) -> tuple[float, ...]:
         return row["size"], row["val_accuracy"], -row["val_loss"], -row["epoch"]
@@ -180,10 +201,11 @@ def best_epoch(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
-    """Yield the runs in a folder, oldest first.
+    """Yield the runs in a folder, in the order of their starts.
 
     Args:
-        folder: folder that contains runs, or a run itself. A missing folder has no runs.
+        folder: folder that contains runs, or a run itself. A missing folder has no runs. Subfolders of its
+            subfolders are not searched.
 
     Raises:
         RunError: the folder cannot be listed.
@@ -201,7 +223,7 @@ def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
 
 
 def start_time(run: Run) -> float:
-    """Return the start of a run in seconds since 1970, 0 if its files do not contain it."""
+    """Return the start of a run in seconds since 1970; 0 if its run.json is damaged."""
     try:
         return datetime.fromisoformat(run.about["started"]).timestamp()
     except (RunError, ValueError, OverflowError):
@@ -209,10 +231,14 @@ def start_time(run: Run) -> float:
 
 
 def new_run_folder(run: Path | str | None, name: str) -> Path:
-    """Return the path of a new run: `run`, or else runs/<date>-<name>.
+    """Return the path for a new run, which is not created: `run`, or a free runs/<date>-<name>.
+
+    Args:
+        run: path that the user chose; None for the default.
+        name: of the network.
 
     Raises:
-        RunError: the path exists already, or its parent is not writable.
+        RunError: the path exists already, or its nearest existing parent is not a writable folder.
     """
     if run is None:
         stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{name.replace(':', '-')}"

@@ -118,10 +118,11 @@ class ResultFields(Checked):
 
 
 def read_object(path: Path, model: type[Checked]) -> dict[str, Any]:
-    """Return the JSON object in a file.
+    """Return the JSON object in a file as it is, without its checksum, after a check by `model`.
 
     Raises:
-        RunError: the file is unreadable, or a field is missing or invalid. The error names both.
+        RunError: the file is unreadable or its checksum is wrong, or a field is missing or invalid. The error
+            names both.
     """
     try:
         return _checked(read_text(path), model)
@@ -130,10 +131,10 @@ def read_object(path: Path, model: type[Checked]) -> dict[str, Any]:
 
 
 def read_lines(path: Path, model: type[Checked]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file with one in each line.
+    """Yield the JSON objects of a file with one in each line, as `read_object` returns them.
 
     Raises:
-        RunError: the file is unreadable, or a field is missing or invalid. The error names file and line.
+        RunError: the file is missing or unreadable, or a line is too long or invalid. The error names both.
     """
     number = 0
     try:
@@ -155,6 +156,7 @@ def read_lines(path: Path, model: type[Checked]) -> Iterator[dict[str, Any]]:
 
 
 def _checked(text: str, model: type[Checked]) -> dict[str, Any]:
+    """Return the JSON object without its checksum. Raise ValueError if `model` or the checksum refuses it."""
     content = read_json(text)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object of names and values, got {reprlib.repr(content)}")
@@ -163,15 +165,15 @@ def _checked(text: str, model: type[Checked]) -> dict[str, Any]:
 
 
 def explain(error: Exception) -> str:
-    """Return an error's message; of pydantic's errors, the fields and their problems."""
+    """Return an error's message; of a pydantic error the first fields and their problems."""
     if isinstance(error, ValidationError):
         return first_messages(validation_messages(error))
     return str(error)
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
+    """Return the RunError for a file that cannot be read because of `error`."""
+    do = "start a new run"
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        why, do = error.strerror or str(error), "check its permissions and its disk, and try again"
-        return RunError(f"{path} cannot be read", why, do)
-    why = error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
-    return RunError(f"{path} cannot be read", why, "start a new run")
+        do = "check its permissions and its disk, and try again"
+    return RunError(f"{path} cannot be read", getattr(error, "strerror", None) or explain(error), do)

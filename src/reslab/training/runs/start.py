@@ -49,7 +49,10 @@ def start_run(
     say: Say,
     started: float | None = None,
 ) -> Run:
-    """Create a run folder with a first checkpoint, ready for the first step. Arguments are those of `train`.
+    """Create a run folder with a first checkpoint, ready for the first step, and return the run.
+
+    Arguments and errors are those of `train`. A network that is a module is moved to the device, loaded with
+    `weights` and frozen as the recipe says.
 
     Args:
         started: time.monotonic() at which the recipe's time starts; now by default.
@@ -89,7 +92,7 @@ def start_run(
 
 
 def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
-    """Build a network with initial weights keyed by the recipe's seed."""
+    """Build a network with random weights that depend only on the recipe's seed. Raise NetworkError."""
     with torch_seeded(recipe.seed, "weights"):
         return spec.build(recipe.zero_init_residual)
 
@@ -97,7 +100,15 @@ def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
 def _make_network(
     network: str | nn.Module, num_classes: int, recipe: Recipe, weights: str | Path | None, say: Say
 ) -> tuple[nn.Module, NetworkSpec | None]:
-    """Return the network with its first weights, and its spec if it was given by name."""
+    """Return the network with its first weights, and its spec; None for a module, which gets `weights`.
+
+    The loaded weights, and warnings on settings that have no effect, are reported to `say`.
+
+    Raises:
+        NetworkError: the network cannot be built.
+        WeightsError: the weights cannot be loaded.
+        DownloadError: the ImageNet weights cannot be downloaded.
+    """
     if isinstance(network, str):
         name, spec = network, NetworkSpec(network, num_classes, default_in_channels(network), recipe.stem)
         module = build_network(spec, recipe)
@@ -117,13 +128,14 @@ def _make_network(
 
 
 def _frozen_at_random(network: nn.Module, freeze: tuple[str, ...], loaded: tuple[str, ...]) -> list[str]:
-    """Return the frozen parts that have parameters not loaded from a file."""
+    """Return the frozen parts that have a parameter whose name is not in `loaded`; [] if there is none."""
     random = [name for name, _ in network.named_parameters() if name not in loaded]
     return [part for part in freeze if any(name.startswith(f"{part}.") for name in random)]
 
 
 def _loading_seconds(setup: TrainingSetup) -> float:
-    """Measure the loading of a batch of full-size images in this process. The first one is slower."""
+    """Return the measured seconds to load a batch of full-size images in this process."""
+    # the first loading is slower
     for _ in range(2):
         with closing(replace(setup.train, workers=0).epoch(0)) as batches:  # waits for the batch made ahead
             started = time.perf_counter()
@@ -133,7 +145,12 @@ def _loading_seconds(setup: TrainingSetup) -> float:
 
 
 def _summary(setup: TrainingSetup, name: str, costs: dict[int, float]) -> str:
-    """Describe the network, the device and the epochs, with their estimated duration."""
+    """Return two lines of text: network, device and precision; the epochs and their estimated duration.
+
+    Args:
+        name: of the network.
+        costs: seconds of an epoch at each image size.
+    """
     parameters = sum(p.numel() for p in setup.state.network.parameters())
     recipe = setup.state.recipe
     plan = [(size, epochs) for size, epochs in planned_epochs(setup, costs) if epochs]
@@ -148,7 +165,7 @@ def _summary(setup: TrainingSetup, name: str, costs: dict[int, float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as text: 42 s, 7 min, 3.5 h."""
+    """Return a duration as text: "42 s" under 100 s, "7 min" under 100 min, else hours, "3.5 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -163,7 +180,18 @@ def _write(
     spec: NetworkSpec | None,
     weights: str | Path | None,
 ) -> None:
-    """Write the run folder, completely or not at all."""
+    """Write the run folder, completely or not at all.
+
+    Args:
+        folder: it must not exist, or be empty.
+        first_batch: of the training, for first_batch.jpg.
+        name: of the network.
+        spec: None for a module.
+        weights: as given by the user, for run.json.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     photos, preprocess = readable.photos, setup.preprocess
     about = {
         "network": name,

@@ -13,14 +13,18 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """Request of a signal to stop the run."""
+    """Request to stop the run: `received` is set to True by the first Ctrl-C or SIGTERM."""
 
     received: bool = False
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one has its usual effect."""
+    """Turn the first Ctrl-C or SIGTERM inside the block into a request to stop, which is yielded.
+
+    A line on standard error reports it. The second signal has its usual effect. Signals that are ignored, or
+    that arrive while another thread than the main one is in the block, have their usual effect, too.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield request

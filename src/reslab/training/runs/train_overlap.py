@@ -16,11 +16,19 @@ from .run import Run
 
 
 def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[str]]:
-    """Return the photos for `evaluate MODEL FOLDER`, and notes on how to read the result.
+    """Return the photos for `evaluate MODEL FOLDER`, and notes on how to read the result, [] without any.
 
-    For the folder or list that a run was trained on, these are the run's own test split, or val if it has
-    none. For another one they are all of its photos, with a note if some have the same bytes as photos of
-    train or val.
+    For the folder or list that a run was trained on, these are the run's photos, of which its own test split
+    counts, or val if it has none. For another one, and without a run, they are `folder`, with a note if some
+    have the same bytes as photos of train or val.
+
+    Args:
+        model: a model file or a run folder.
+        folder: a folder of photos, or a list file.
+
+    Raises:
+        RunError: the run is damaged.
+        PhotosError: `folder` cannot be listed.
     """
     run_folder = model.parent if model.name == MODEL_NAME else model
     if not os.path.isfile(run_folder / "run.json"):
@@ -45,7 +53,12 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
 
 
 def _is_source_of(photos: Photos, source: Path, skipped: int) -> bool:
-    """Return whether a run's photos came from a folder or list, apart from those that were skipped."""
+    """Return True if a run's photos came from the folder or list `source`.
+
+    Args:
+        photos: of the run, without the skipped ones.
+        skipped: number of photos that the run skipped.
+    """
     if not list_file.is_list(source):
         return source.is_dir() and source.resolve() == photos.folder.resolve()
     listed = list_file.read(source)
