@@ -26,7 +26,10 @@ TINY_SIDE = 32  # pixels: a photo with a shorter side is tiny, if most are more 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """Input of fix(): every photo, its digest (N, 16), its number of pixels (N,), and the duplicates."""
+    """Input of fix(): the N photos, their digests (N, 16) and numbers of pixels (N,), and the duplicates.
+
+    The digest is zeros for a file that cannot be read. The pixels are 0 for a photo that cannot be decoded.
+    """
 
     files: FolderPhotos
     digests: NDArray[np.uint8]
@@ -39,9 +42,10 @@ class Check:
     """Result of check(). It prints as a table, with an explanation of each kind of finding.
 
     Attributes:
-        folder: the folder of the photos.
+        folder: the folder that the photos' paths are relative to.
         photos: number of photos checked.
-        findings: all findings; those that spoil a training come first.
+        findings: all findings by kind, in the order of KINDS: those that spoil a training come first.
+        inputs: what fix() needs; neither printed nor compared.
     """
 
     folder: Path
@@ -51,18 +55,18 @@ class Check:
 
     @property
     def spoils_training(self) -> bool:
-        """True if a finding would spoil a training."""
+        """True if any finding would spoil a training."""
         return any(finding.spoils_training for finding in self.findings)
 
     def by_kind(self) -> dict[type[Finding], list[Finding]]:
-        """Return the findings by kind, in the order of KINDS, without the kinds that were not found."""
+        """Return {kind: its findings} of the kinds that were found, in the order of KINDS."""
         groups: dict[type[Finding], list[Finding]] = {}
         for finding in self.findings:
             groups.setdefault(type(finding), []).append(finding)
         return groups
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"photos": N, "findings": [{"kind", "path", ...}], "spoils_training": bool}."""
+        """Return {"photos": N, "findings": [Finding.as_json(), ...], "spoils_training": bool}."""
         rows = [finding.as_json() for finding in self.findings]
         return {"photos": self.photos, "findings": rows, "spoils_training": self.spoils_training}
 
@@ -95,19 +99,21 @@ def _wrap(text: str, indent: str) -> list[str]:
 def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True) -> Check:
     """Check photos: damaged files, duplicates, leaks between splits, wrong labels, classes and names.
 
-    Every photo is decoded as in training, on all cores; no file is changed. The statistics are cached by file
-    content, so a second check decodes only new photos. Some folders that Photos refuses can be checked, such
-    as one with a single class.
+    Every photo is decoded as in training, on all cores; no photo is changed. The statistics are kept in the
+    user's cache folder by file content, so a second check decodes only new photos. A photo that cannot be
+    read is a finding, not an error. Some folders that Photos refuses can be checked, such as one with a
+    single class.
 
     Args:
         source: a folder with train/ (and val/, test/), a folder of classes, a list from `reslab check
             --fix`, Photos, or a torchvision ImageFolder.
         truncated: "keep" uses what exists of a JPEG that lacks its end, as the recipe's field does;
             "refuse" reports it.
-        progress: show a progress bar.
+        progress: show a progress bar, if stderr is a terminal.
 
     Raises:
-        PhotosError: the folder has no photos, or the list is damaged or outdated.
+        PhotosError: the folder is missing or has no photos, it has val or test but no train, or the list is
+            damaged or outdated.
         UsageError: `source` is of another type.
     """
     files = find_files(source)
@@ -122,7 +128,7 @@ def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True
 
 
 def build_check(stats: FolderStats) -> Check:
-    """Add findings on duplicates, classes, names and sizes to those in single photos."""
+    """Return the Check of these photos: findings in single photos, duplicates, classes, names and sizes."""
     files, duplicates = stats.files, stats.duplicates()
     found = [*stats.findings, *find_tiny(files, stats.sizes)]
     for match in find_matches(duplicates):
@@ -136,7 +142,12 @@ def build_check(stats: FolderStats) -> Check:
 
 
 def find_tiny(files: FolderPhotos, sizes: NDArray[np.int32]) -> Iterator[Finding]:
-    """Yield photos far smaller than most. `sizes` (N, 2): width and height, 0 for unreadable photos."""
+    """Yield a Tiny for each photo whose shorter side is below TINY_SIDE and below half of the median.
+
+    Args:
+        files: the N photos.
+        sizes: (N, 2), width and height of each photo; photos of 0 could not be decoded and are ignored.
+    """
     shorter = sizes.min(axis=1, initial=2**31 - 1)
     median = float(np.median(shorter[shorter > 0])) if (shorter > 0).any() else 0.0
     tiny = (shorter > 0) & (shorter < min(TINY_SIDE, median / 2))

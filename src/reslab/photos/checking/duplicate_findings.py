@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from .findings import Contradiction, Duplicate, Finding, Leak
 from .near_duplicates import DuplicateGroups
 
-RANK = {
-    "train": 0,
-    None: 0,
-    "val": 1,
-    "test": 2,
-}  # of two splits, the one with the higher rank keeps its photos
+# Of two splits, the one with the higher rank keeps its photos.
+RANK = {"train": 0, None: 0, "val": 1, "test": 2}
 Place = tuple[str | None, str]  # split, class
 
 
 @dataclass(frozen=True)
 class Match:
-    """A photo (its index), an `earlier` one that it duplicates, and the kind of finding.
+    """A duplicate: indices of a photo and of an earlier one, and the kind of finding that they make.
 
-    `difference`: grey levels of 255 between their thumbnails; None if the files are equal.
+    Attributes:
+        photo: index of the photo.
+        earlier: index of the photo that it duplicates, smaller than `photo`.
+        kind: Contradiction, Leak or Duplicate.
+        difference: mean of their thumbnails' differences, in grey levels of 255; None if the files are equal.
     """
 
     photo: int
@@ -33,20 +33,30 @@ class Match:
     difference: float | None = None
 
     def why(self, earlier: str) -> str:
+        """Return the reason of the finding; `earlier` is the path of the earlier photo."""
         if self.difference is None:
             return f"the same bytes as {earlier}"
         return f"nearly the same image as {earlier}: {self.difference:.1f} of 255 grey levels apart"
 
     @property
     def weight(self) -> tuple[int, float, int]:
-        """Sort key: the smallest is the match to report."""
+        """Key by which the smallest match is the one to report.
+
+        Contradictions come before leaks, then duplicates; equal files before near duplicates, by difference.
+        """
         difference = -1.0 if self.difference is None else self.difference
         return (Contradiction, Leak, Duplicate).index(self.kind), difference, self.earlier
 
 
 @dataclass(frozen=True)
 class PlacedDuplicates:
-    """Duplicates, with the split and class of every photo: `places` (N,) are indices into `names`."""
+    """Duplicates, with the split and class of every photo.
+
+    Attributes:
+        groups: the duplicates.
+        places: (N,) the place of each photo, as an index into `names`.
+        names: the places: (split, class), split None in a folder without splits.
+    """
 
     groups: DuplicateGroups
     places: NDArray[np.int32]
@@ -56,17 +66,18 @@ class PlacedDuplicates:
         return self.names[self.places[photo]]
 
     def kind(self, photo: int, earlier: int) -> type[Finding]:
+        """Return Contradiction for photos of two classes, else Leak for two splits, else Duplicate."""
         place, other = self.place(photo), self.place(earlier)
         if place[1] != other[1]:
             return Contradiction
         return Leak if place[0] != other[0] else Duplicate
 
     def pairs(self) -> Iterator[tuple[int, int, float]]:
-        """Yield (content, content, difference)."""
+        """Yield (content, content, difference in grey levels) of near duplicates, each pair once."""
         return zip(*(column.tolist() for column in self.groups.pairs), strict=True)
 
     def first_of_places(self, photos: Sequence[int]) -> list[int]:
-        """Return the first of the photos in every split and class."""
+        """Return one of these photos for each split and class that they are in: the first one there."""
         found: dict[Place, int] = {}
         for photo in photos:
             found.setdefault(self.place(photo), photo)
@@ -74,9 +85,10 @@ class PlacedDuplicates:
 
 
 def find_matches(duplicates: PlacedDuplicates) -> list[Match]:
-    """Match every photo that duplicates an earlier one with the most serious of these.
+    """Return a match for each photo that duplicates an earlier one, sorted by photo.
 
-    Two classes are more serious than two splits, and these than one split and class.
+    Of several earlier ones the most serious is matched: one of another class, else one of another split, else
+    one of the same split and class.
     """
     groups = duplicates.groups.photos
     firsts = {content: duplicates.first_of_places(photos) for content, photos in groups.items()}
@@ -101,11 +113,15 @@ def find_matches(duplicates: PlacedDuplicates) -> list[Match]:
 
 
 def choose_removed(duplicates: PlacedDuplicates, pixels: NDArray[np.int64]) -> dict[int, type[Finding]]:
-    """Choose photos to remove, {photo: why}, so that no contradiction, leak or duplicate is left.
+    """Choose photos to remove: {index of the photo: Contradiction, Leak or Duplicate}.
 
     Both sides of a contradiction go, since either label may be wrong. Of a leak the photo nearer to training
-    goes: test loses none, and val only to test. Of duplicates the one with the most pixels (N,) stays; in
-    test all stay, so that its figures remain comparable.
+    goes: test loses none, and val only to test. Of duplicates the one with the most pixels stays. Duplicates
+    inside test all stay, so that its figures remain comparable.
+
+    Args:
+        duplicates: the duplicates among N photos.
+        pixels: (N,), number of pixels of each photo.
     """
     groups, near = duplicates.groups.photos, _near_contents(duplicates)
     removed: dict[int, type[Finding]] = {}
@@ -135,7 +151,7 @@ def choose_removed(duplicates: PlacedDuplicates, pixels: NDArray[np.int64]) -> d
 
 
 def _near_contents(duplicates: PlacedDuplicates) -> dict[int, list[int]]:
-    """Return {content: its near duplicates}."""
+    """Return {content: its near duplicates}, without the contents that have none."""
     near: dict[int, list[int]] = {}
     for one, other, _ in duplicates.pairs():
         near.setdefault(one, []).append(other)

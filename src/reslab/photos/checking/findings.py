@@ -46,12 +46,15 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """Path of the photo; otherwise the split and the class."""
+        """Path of the photo; without one, split and class as in "train cat"; else "the folder"."""
         return self.path or " ".join(part for part in (self.split, self.class_name) if part) or "the folder"
 
 
 def explanation(kind: type[Finding]) -> dict[str, str]:
-    """Return {"What": ..., "Why it spoils": ..., "Example": ..., "Instead": ...} from a kind's docstring."""
+    """Return the four parts of a kind's docstring: {"What", "Why it spoils", "Example", "Instead"}.
+
+    Each is one line of text. "What" starts in lower case, to follow the kind's name.
+    """
     text = " ".join(inspect.cleandoc(kind.__doc__ or "").split())
     pieces = re.split(rf" (?:{'|'.join(PARTS[1:])}): ", text)
     return dict(zip(PARTS, [pieces[0][0].lower() + pieces[0][1:], *pieces[1:]], strict=True))

@@ -36,8 +36,8 @@ class Fixed:
         path: the new list.
         photos: number of photos checked.
         kept: number of photos in the list.
-        removed: {kind of finding: number of photos that are not in the list because of it}.
-        remaining: findings that spoil a training and that no list can fix.
+        removed: {kind of finding: number of photos that are not in the list because of it}, without zeros.
+        remaining: problems of the listed classes that spoil a training and that no list can fix.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Fixed:
 
     @property
     def spoils_training(self) -> bool:
-        """True if something remains that would spoil a training."""
+        """True if a remaining finding would spoil a training."""
         return bool(self.remaining)
 
     def __str__(self) -> str:
@@ -73,10 +73,11 @@ def fix(check: Check, path: Path | str) -> Fixed:
     training, and all but one of the duplicates outside test. Every other photo keeps its split and class.
 
     Args:
+        check: result of check().
         path: the new file, which train, evaluate, check and Photos accept in place of a folder.
 
     Raises:
-        UsageError: `path` exists already, or cannot be written.
+        UsageError: `path` exists already, which is never overwritten, or cannot be written.
     """
     path, files = user_path(path), check.inputs.files
     list_file.check_new(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -19,13 +19,18 @@ from .findings import (
     TooFewClasses,
     UnknownClass,
 )
+from .folder_stats import FolderPhotos, FoundPhoto
 
 IMBALANCE_RATIO = 5  # the largest class has at least this many times the photos of another
 Counts = Mapping[str, Mapping[str, int]]  # {split: {class: photos}}
 
 
 def class_findings(counts: Counts) -> Iterator[Finding]:
-    """Yield problems of the classes; the split of a folder without splits is "all"."""
+    """Yield problems of the classes: too few, empty, missing from a split, uneven or named alike.
+
+    Args:
+        counts: {split: {class: number of photos}}; the split of a folder without splits is "all".
+    """
     learned = "train" if "train" in counts else "all"
     trained = {name: count for name, count in counts.get(learned, {}).items() if count}
     split = None if learned == "all" else learned
@@ -42,12 +47,12 @@ def class_findings(counts: Counts) -> Iterator[Finding]:
             why = f"{_photos(count)}; {most} has {trained[most]:,}, {times:.0f} times as many"
             yield Imbalance(None, split, name, why)
     for names in _similar(trained):
-        yield AlikeClasses(
-            None, split, names[1], f"differs from {names[0]} only by {_difference(*names[:2])}"
-        )
+        why = f"differs from {names[0]} only by {_difference(*names[:2])}"
+        yield AlikeClasses(None, split, names[1], why)
 
 
 def _compare_splits(counts: Counts, trained: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield the classes that val or test has and train lacks, and the reverse; empty splits are ignored."""
     for split in sorted(set(counts) - {"train", "all"}, reverse=True):
         present = {name for name, count in counts[split].items() if count}
         if not present:
@@ -58,32 +63,33 @@ def _compare_splits(counts: Counts, trained: Mapping[str, int]) -> Iterator[Find
             yield MissingClass(None, split, name, f"{_photos(trained[name])} in train, but none here")
 
 
-def name_findings(files: Sequence[tuple[str, str | None, str]]) -> Iterator[Finding]:
-    """Yield files of one folder whose names differ only by case; `files`: (path, split, class)."""
-    names = (os.path.split(path) for path, _, _ in files)
-    hashed = (hash((folder, _normalized(name))) for folder, name in names)
-    hashes = np.fromiter(
-        hashed, np.int64, len(files)
-    )  # 8 bytes a photo; only the few repeated ones are compared
+def name_findings(files: FolderPhotos) -> Iterator[Finding]:
+    """Yield an AlikeNames for each file whose name a Mac or Windows confuses with another one's.
+
+    Only files of the same folder are compared. The first name of each group, by sorting, is the `other` of
+    the findings for the rest.
+    """
+    hashed = (hash((folder, _normalized(name))) for folder, name in map(os.path.split, files.paths))
+    hashes = np.fromiter(hashed, np.int64, len(files))  # 8 bytes a photo: only repeated ones are compared
     repeated, counts = np.unique(hashes, return_counts=True)
-    folders: dict[str, list[tuple[str, str | None, str]]] = defaultdict(list)
+    folders: dict[str, list[FoundPhoto]] = defaultdict(list)
     for index in np.flatnonzero(np.isin(hashes, repeated[counts > 1])).tolist():
-        folders[os.path.dirname(files[index][0])].append(files[index])
+        folders[os.path.dirname(files.paths[index])].append(files[index])
     for inside in folders.values():
-        where = {os.path.basename(path): (path, split, name) for path, split, name in inside}
-        for first, *others in _similar(where):
+        by_name = {os.path.basename(photo.path): photo for photo in inside}
+        for first, *others in _similar(by_name):
             for name in others:
                 why = f"differs from {first} only by {_difference(first, name)}"
-                yield AlikeNames(*where[name], why, where[first][0])
+                yield AlikeNames(*by_name[name], why, by_name[first].path)
 
 
 def _normalized(name: str) -> str:
-    """Return what is equal for names that a Mac or Windows does not distinguish."""
+    """Return the name in NFC and without case: equal if a Mac or Windows does not distinguish two names."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _similar(names: Iterable[str]) -> list[list[str]]:
-    """Return groups of names that a Mac or Windows does not distinguish."""
+    """Return groups of two or more names that a Mac or Windows does not distinguish, each sorted."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         groups[_normalized(name)].append(name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,21 +32,23 @@ SPLITS = ("all", "train", "val", "test")  # of two duplicates, the one in the fi
 
 
 class FoundPhoto(NamedTuple):
-    """A photo with its split, None in a folder without splits, and its class."""
+    """A photo: path relative to the folder, split (None in a folder without splits) and class."""
 
     path: str
     split: str | None
     class_name: str
 
 
-class FolderPhotos(Sequence[FoundPhoto]):
-    """Photos of a folder, split by split and class by class.
+class FolderPhotos:
+    """Photos of a folder, by index: split by split in the order of SPLITS, and class by class.
 
     Attributes:
+        folder: the folder.
         paths: N paths, relative to the folder.
+        names: (split, class) of each class in each split; split None in a folder without splits.
         places: (N,) the split and class of each photo, as an index into `names`.
-        counts: {split: {class: photos}}.
-        listing: the list that names the photos, if there is one.
+        counts: {split: {class: number of photos}}, with 0 for empty classes; without splits, split is "all".
+        listing: the list file that names the photos, or None.
     """
 
     def __init__(self, folder: Path, found: FoundPaths, listing: ListedPhotos | None = None) -> None:
@@ -63,18 +65,24 @@ class FolderPhotos(Sequence[FoundPhoto]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> FoundPhoto: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FoundPhoto]: ...
-    def __getitem__(self, index: int | slice) -> FoundPhoto | list[FoundPhoto]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def __getitem__(self, index: int) -> FoundPhoto:
         return FoundPhoto(self.paths[index], *self.names[self.places[index]])
 
 
 class FolderStats:
-    """Statistics of N photos, kept to compare them with each other, and the findings in single photos."""
+    """Statistics of N photos, kept to compare them with each other, and the findings in single photos.
+
+    All arrays start as zeros. `add` fills in one photo; one that cannot be decoded gets its digest alone.
+
+    Attributes:
+        files: the photos.
+        findings: findings in single photos.
+        digests: (N, 16) uint8.
+        readable: (N,) mask of the photos to compare: those that can be decoded.
+        hashes: (N,) uint64, perceptual hashes.
+        thumbnails: (N, pixels) uint8, grey.
+        sizes: (N, 2) int32, width and height in pixels.
+    """
 
     def __init__(self, files: FolderPhotos) -> None:
         self.files, self.findings = files, list[Finding]()
@@ -82,10 +90,16 @@ class FolderStats:
         self.readable = np.zeros(len(files), bool)
         self.hashes = np.zeros(len(files), np.uint64)
         self.thumbnails = np.zeros((len(files), THUMBNAIL_SIDE**2), np.uint8)
-        self.sizes = np.zeros((len(files), 2), np.int32)  # width, height; 0 for an unreadable photo
+        self.sizes = np.zeros((len(files), 2), np.int32)
 
     def add(self, photo: int, content: str, stats: PhotoStats) -> None:
-        """Add the statistics of a photo; `content` is its digest, "" if the file cannot be read."""
+        """Store the statistics of a photo, and its findings.
+
+        Args:
+            photo: index of the photo.
+            content: digest of the file, in hexadecimal; "" if the file cannot be read.
+            stats: its statistics.
+        """
         file = self.files[photo]
         suffix = os.path.splitext(file.path)[1]
         self.findings += [kind(*file, why) for kind, why in photo_stats.photo_findings(stats, suffix)]
@@ -98,16 +112,18 @@ class FolderStats:
             self.sizes[photo] = stats.width, stats.height
 
     def duplicates(self) -> PlacedDuplicates:
+        """Compare the readable photos with each other; the others are in no group."""
         places, names = self.files.places, self.files.names
         groups = find_duplicates(self.digests, self.readable, self.hashes, self.thumbnails, places)
         return PlacedDuplicates(groups, places, names)
 
 
 def find_files(source: Any) -> FolderPhotos:
-    """Find the photos of a folder, a list, Photos or an ImageFolder.
+    """Find the photos of a folder, a list, Photos or a torchvision ImageFolder, by their names.
 
     Raises:
-        PhotosError: the folder has no photos, or the list is damaged or outdated.
+        PhotosError: the folder is missing or has no photos, it has val or test but no train, the list is
+            damaged, or a photo of the list is missing.
         UsageError: `source` is of another type.
     """
     if isinstance(source, Photos):
@@ -129,14 +145,22 @@ def find_files(source: Any) -> FolderPhotos:
 
 
 def files_of(photos: Photos) -> tuple[FolderPhotos, NDArray[np.uint8]]:
-    """Return the files of Photos in their splits, and their digests (N, 16)."""
+    """Return the files of Photos in their splits, and their digests (N, 16) in the same order."""
     splits = {split: listed for split, listed in photos.splits.items() if listed}
     found = {split: by_class(listed, photos.classes) for split, listed in splits.items()}
     return FolderPhotos(photos.folder, found), np.concatenate([split.digests for split in splits.values()])
 
 
 def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Iterator[tuple[str, PhotoStats]]:
-    """Yield (digest, statistics) of each photo, in order, computed on all cores."""
+    """Yield (digest, statistics) of each photo in order, from the cache or computed on all cores.
+
+    The digest is in hexadecimal, "" if the file cannot be read. New statistics are cached on the disk.
+
+    Args:
+        files: the photos.
+        truncated: "refuse" or "keep" a JPEG whose end is missing.
+        progress: show a progress bar, if stderr is a terminal.
+    """
     from PIL import Image
     from tqdm.auto import tqdm
 
@@ -154,6 +178,7 @@ def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Ite
 
 
 def _stats(path: Path, truncated: Truncated, cache: StatsCache) -> tuple[str, PhotoStats]:
+    """Return (digest, statistics) of one file; digest "" and the reason in the statistics if unreadable."""
     try:
         content = digest(path)
     except PhotosError as error:

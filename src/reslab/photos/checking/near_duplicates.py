@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +35,16 @@ class DuplicateGroups:
     """Equal and nearly equal photos.
 
     Attributes:
-        content: (N,) equal numbers mean equal bytes; -1 for a photo that was not compared.
-        pairs: (content, content, difference in grey levels) of near duplicates, each pair once.
+        content: (N,) a number for each photo's bytes, equal for equal files; -1 if it was not compared.
+        pairs: three arrays (pairs,): content, content and their difference in grey levels, each pair once.
     """
 
     content: NDArray[np.int64]
-    pairs: Pairs = field(default=NO_PAIRS)
+    pairs: Pairs
 
     @cached_property
     def photos(self) -> Mapping[int, list[int]]:
-        """{content: its photos, in order} of the contents with several photos or in a pair."""
+        """{content: indices of its photos, ascending}, of contents with several photos or in a pair only."""
         order = np.argsort(self.content, kind="stable")
         found, first, counts = np.unique(self.content[order], return_index=True, return_counts=True)
         paired = np.isin(found, np.concatenate(self.pairs[:2]))
@@ -60,7 +59,7 @@ def find_duplicates(
     thumbnails: NDArray[np.uint8],
     places: NDArray[np.int32],
 ) -> DuplicateGroups:
-    """Compare every photo with every other.
+    """Find equal files and near duplicates among N photos. Of equal files the first is compared.
 
     Args:
         digests: (N, 16) uint8.
@@ -83,39 +82,50 @@ def find_near_pairs(
     places: NDArray[np.int32],
     chosen: NDArray[np.int64],
 ) -> Iterator[Pairs]:
-    """Yield near duplicates (i, j, mean difference in grey levels), i < j, among the `chosen` photos.
+    """Yield near duplicates among the `chosen` photos: arrays i, j and mean difference in grey levels, i < j.
+
+    `chosen` (M,), i and j are indices of photos. The other arguments are those of find_duplicates.
 
     The mean greys of near duplicates differ by MAX_GREY_DIFFERENCE at most. So photos are sorted by mean
-    grey, and each is compared with the few that follow closely, in blocks, on all cores. The search stops at
-    about MAX_DUPLICATES of a photo, so that the frames of a video take time and memory in proportion to their
-    number.
+    grey, and each is compared with the few that follow closely, in blocks, on all cores. The search stops
+    after about MAX_DUPLICATES of a photo, so some pairs of a video's frames are missing. They would take time
+    and memory in proportion to the square of their number.
     """
     means, deviations = _statistics(thumbnails, chosen)
     visible = deviations >= MIN_DEVIATION
     order = np.argsort(means[visible], kind="stable")
-    by_mean = _SortedPhotos(chosen[visible][order], means[visible][order], hashes, thumbnails, places)
+    photos = chosen[visible][order]
+    by_mean = _SortedPhotos(photos, means[visible][order], hashes[photos], places[photos], thumbnails)
     starts = range(0, len(order), ROW_BLOCK)
     with ThreadPoolExecutor(cores()) as pool:
         for wave in range(0, len(starts), cores()):  # keeps few results in memory
             yield from pool.map(by_mean.compare, starts[wave : wave + cores()])
 
 
+@dataclass(frozen=True, eq=False)
 class _SortedPhotos:
-    """Photos sorted by mean grey."""
+    """M photos sorted by mean grey. A position is an index into them.
 
-    def __init__(
-        self,
-        photos: NDArray[np.int64],
-        means: NDArray[np.float64],
-        hashes: NDArray[np.uint64],
-        thumbnails: NDArray[np.uint8],
-        places: NDArray[np.int32],
-    ) -> None:
-        self.photos, self.means, self.thumbnails = photos, means, thumbnails
-        self.hashes, self.places = hashes[photos], places[photos]
+    Attributes:
+        photos: (M,) index of each photo.
+        means: (M,) mean grey, ascending.
+        hashes: (M,) perceptual hashes.
+        places: (M,) a number for each split and class.
+        thumbnails: (N, pixels) of all photos, by index.
+    """
+
+    photos: NDArray[np.int64]
+    means: NDArray[np.float64]
+    hashes: NDArray[np.uint64]
+    places: NDArray[np.int32]
+    thumbnails: NDArray[np.uint8]
 
     def compare(self, start: int) -> Pairs:
-        """Return the pairs of ROW_BLOCK photos from `start` on, each with those that follow it."""
+        """Return near duplicates (i, j, difference) of ROW_BLOCK photos with those that follow each.
+
+        Args:
+            start: position of the first of the ROW_BLOCK photos.
+        """
         rows = np.arange(start, min(start + ROW_BLOCK, len(self.photos)))
         end = int(np.searchsorted(self.means, self.means[rows[-1]] + MAX_GREY_DIFFERENCE, side="right"))
         duplicates, found = np.zeros(len(rows), np.int64), [NO_PAIRS]
@@ -136,10 +146,19 @@ class _SortedPhotos:
     def _candidates(
         self, rows: NDArray[np.int64], wanted: NDArray[np.int64], column: int, end: int
     ) -> tuple[NDArray[np.int64], ...]:
-        """Return (row, photo, later photo): for each row the photos with the fewest differing bits.
+        """Return the pairs to compare by thumbnail, those with the fewest differing bits for each row.
 
-        Half of MAX_DUPLICATES come from the row's own split and class, half from others, if there are so
-        many.
+        At most MAX_HASH_BITS differ. Each row gets at most MAX_DUPLICATES / 2 photos of its own split and
+        class, and as many of others.
+
+        Args:
+            rows: positions of the photos that are compared.
+            wanted: indices into `rows` of those that still need duplicates.
+            column: first position to compare them with.
+            end: position after the last.
+
+        Returns:
+            Three arrays (pairs,): index into `rows`, position of that photo, position of a later photo.
         """
         ours = rows[wanted]
         bits = np.bitwise_count(self.hashes[ours, None] ^ self.hashes[None, column:end])  # (rows, columns)
@@ -156,8 +175,13 @@ class _SortedPhotos:
 
     def _compare_thumbnails(
         self, one: NDArray[np.int64], other: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], ...]:
-        """Return the mean difference of each pair's thumbnails, and a mask of the near duplicates."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the mean difference of each pair's thumbnails, and a mask of the near duplicates.
+
+        Args:
+            one: (pairs,), positions.
+            other: (pairs,), positions.
+        """
         a, b = (self.thumbnails[self.photos[k]].astype(np.float32) for k in (one, other))  # (pairs, pixels)
         difference = np.abs(a - b).mean(axis=1)
         return difference, (difference <= MAX_GREY_DIFFERENCE) & (_correlation(a, b) >= MIN_CORRELATION)
@@ -166,7 +190,7 @@ class _SortedPhotos:
 def _statistics(
     thumbnails: NDArray[np.uint8], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each chosen thumbnail."""
+    """Return mean and standard deviation of each chosen thumbnail, in grey levels: (M,) each."""
     means, deviations = np.zeros(len(chosen)), np.zeros(len(chosen))
     for at in range(0, len(chosen), PAIR_BLOCK):
         block = thumbnails[chosen[at : at + PAIR_BLOCK]]
@@ -175,7 +199,10 @@ def _statistics(
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Correlation of each row with the same row of the other array: (N, pixels) twice -> (N,)."""
+    """Correlation of each row with the same row of the other array: (N, pixels) twice -> (N,).
+
+    It is 0 if a row has only one grey level.
+    """
     a = one - one.mean(axis=1, keepdims=True)
     b = other - other.mean(axis=1, keepdims=True)
     norms = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))

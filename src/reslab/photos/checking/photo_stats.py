@@ -32,19 +32,21 @@ Header = tuple[str, bool, str, tuple[int, int] | None]  # format, animated, oddi
 
 @dataclass(frozen=True)
 class PhotoStats:
-    """Statistics of one photo.
+    """Statistics of one photo. If it cannot be decoded, all but `problem` and `reason` are the defaults.
 
     Attributes:
-        format: Pillow's name, JPEG for the MPO files of phones.
+        format: Pillow's name, JPEG for the MPO files of phones; "" if it is unknown.
+        width: width of the upright photo, in pixels.
+        height: height of the upright photo, in pixels.
         animated: whether the file has several frames or pages.
         darkest: grey level that at most IGNORED_FRACTION / 2 of the pixels are below.
         brightest: grey level that at most IGNORED_FRACTION / 2 of the pixels are above.
-        spread: the same distance, the largest of the three colors.
+        spread: brightest minus darkest level of red, green or blue, the largest of the three.
         phash: perceptual hash, 64 bits.
-        odd: problems of the metadata, as text.
-        thumbnail: THUMBNAIL_SIDE x THUMBNAIL_SIDE grey levels.
-        problem: kind of the finding if the photo cannot be decoded, else "".
-        reason: why it cannot be decoded.
+        odd: problems of the metadata, as text; "" for most photos.
+        thumbnail: THUMBNAIL_SIDE x THUMBNAIL_SIDE grey levels, a byte each.
+        problem: `Finding.kind` of the finding if the photo cannot be decoded, else "".
+        reason: why it cannot be decoded, else "".
     """
 
     format: str = ""
@@ -63,6 +65,8 @@ class PhotoStats:
 
 def compute_stats(path: Path, truncated: Truncated = "refuse") -> PhotoStats:
     """Decode a photo as training does and measure it. A photo that cannot be decoded gets a `problem`.
+
+    It does not raise for a missing or damaged file.
 
     A large JPEG is decoded at reduced scale. This averages noise away, so if its brightness is close to a
     finding, the photo is decoded again at full size.
@@ -87,7 +91,7 @@ def unreadable_stats(reason: str) -> PhotoStats:
 
 
 def _measure(header: Header, image: Image.Image) -> PhotoStats:
-    """Measure an image, which may be reduced: its own size is in the header."""
+    """Return the statistics of an upright image, which may be reduced; the file's own size is in `header`."""
     format_, animated, odd, size = header
     shorter, longer = sorted(size or image.size)
     width, height = (longer, shorter) if image.width > image.height else (shorter, longer)
@@ -108,7 +112,14 @@ def _is_borderline(stats: PhotoStats) -> bool:
 
 
 def photo_findings(stats: PhotoStats, suffix: str) -> list[tuple[type[Finding], str]]:
-    """Return (kind, why) for each problem of a single photo; `suffix` is that of its name."""
+    """Return (kind, why) for each problem of a single photo, [] for most.
+
+    A photo that cannot be decoded has only this problem.
+
+    Args:
+        stats: its statistics.
+        suffix: suffix of its name with the dot, of any case.
+    """
     if stats.problem:
         return [(next(kind for kind in findings.KINDS if kind.kind == stats.problem), stats.reason)]
     found: list[tuple[type[Finding], str]] = []
@@ -130,6 +141,7 @@ def photo_findings(stats: PhotoStats, suffix: str) -> list[tuple[type[Finding], 
 
 
 def _problem(reason: str) -> str:
+    """Return the kind of finding, "truncated" say, for the reason of a decoder's error."""
     if TRUNCATED_REASON.search(reason):
         return findings.Truncated.kind
     unknown = reason.startswith("its format is not one of")
@@ -137,7 +149,10 @@ def _problem(reason: str) -> str:
 
 
 def _read_header(path: Path) -> Header:
-    """Return (format, animated, oddities, size); size is None unless the format can be decoded reduced."""
+    """Return (format, animated, oddities, size) of a file, ("", False, "", None) if its header is damaged.
+
+    The size (width, height) is as stored, before the EXIF orientation; None for other formats than JPEG.
+    """
     try:
         with quiet_pillow, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
@@ -150,17 +165,23 @@ def _read_header(path: Path) -> Header:
 
 @cache
 def _format_of(suffix: str) -> str:
+    """Return Pillow's format for a suffix in lower case, "" if it has none."""
     return Image.registered_extensions().get(suffix, "")
 
 
 def _percentiles(histogram: list[int]) -> tuple[int, int]:
-    """Return the levels that at most IGNORED_FRACTION / 2 of the pixels are below, and above."""
+    """Return the levels that at most IGNORED_FRACTION / 2 of the pixels are below, and above.
+
+    Args:
+        histogram: number of pixels of each level.
+    """
     cumulated = np.cumsum(histogram) / sum(histogram)
     low, high = IGNORED_FRACTION / 2, 1 - IGNORED_FRACTION / 2
     return int(np.searchsorted(cumulated, low)), int(np.searchsorted(cumulated, high))
 
 
 def _fingerprint(grey: Image.Image) -> tuple[int, bytes]:
+    """Return perceptual hash (64 bits) and thumbnail of a grey image."""
     import imagehash
 
     small = grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS)

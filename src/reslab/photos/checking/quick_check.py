@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from contextlib import closing
 from itertools import islice
 
@@ -29,7 +28,10 @@ MEANINGS: dict[type[Finding], str] = {
 
 
 def quick_check(photos: Photos, truncated: Truncated = "refuse") -> Check:
-    """Check classes, names and equal files; all the rest, too, if a check has cached every photo."""
+    """Check classes, names and equal files, without decoding a photo.
+
+    If an earlier check cached the statistics of every photo, the result is that of a full check.
+    """
     files, digests = files_of(photos)
     stats = _cached_stats(files, digests, truncated)
     if stats is None:
@@ -43,7 +45,7 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse") -> Check:
 def _cached_stats(
     files: FolderPhotos, digests: NDArray[np.uint8], truncated: Truncated
 ) -> FolderStats | None:
-    """Return the statistics that an earlier check cached; None if they lack a photo."""
+    """Return the statistics that an earlier check cached; None without a cache, or if it lacks a photo."""
     if not StatsCache.exists():
         return None
     stats = FolderStats(files)
@@ -58,10 +60,13 @@ def _cached_stats(
 
 
 def warning(check: Check, source: str) -> str:
-    """Return a few lines on what would spoil a training, and what to do; "" if there is nothing.
+    """Return a few lines on the findings and what to do; "" without findings.
+
+    Kinds that spoil a training get a line each with examples. The others are counted in one note.
 
     Args:
-        source: the photos, as the command line names them.
+        check: the findings.
+        source: path of the folder or list, quoted for the shell, for the suggested command.
     """
     groups, lines = check.by_kind(), list[str]()
     for kind, found in groups.items():
@@ -72,7 +77,7 @@ def warning(check: Check, source: str) -> str:
         lines.append(f"WARNING: {kind.kind}: {meaning}")
         lines += [f"  {finding.place}: {finding.why}" for finding in islice(found, EXAMPLES)]
         lines += [f"  and {len(found) - EXAMPLES:,} more"] if len(found) > EXAMPLES else []
-    rest = Counter({kind.kind: len(found) for kind, found in groups.items() if not kind.spoils_training})
+    rest = {kind.kind: len(found) for kind, found in groups.items() if not kind.spoils_training}
     if rest:
         lines.append("note: also " + ", ".join(f"{kind} {count:,}" for kind, count in rest.items()))
     if lines:

@@ -24,14 +24,18 @@ LOCK_TIMEOUT_S = 30.0  # while another process writes
 
 
 def cache_key(digest: str, truncated: Truncated) -> str:
-    """Return the key of a photo in StatsCache."""
+    """Return the key of a photo in StatsCache: its digest, followed by " keep" for truncated="keep"."""
     return digest if truncated == "refuse" else f"{digest} {truncated}"
 
 
 class StatsCache:
     """{cache_key: PhotoStats} in SQLite, safe for threads and for several processes.
 
-    A damaged file is removed and started again. If the disk cannot be used, the cache stays in memory.
+    It never raises for a bad file or disk, but logs a warning. A damaged file is removed and started again.
+    If the disk cannot be used, the cache stays in memory.
+
+    Args:
+        folder: folder of the file; reslab's cache folder by default.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -41,10 +45,11 @@ class StatsCache:
 
     @staticmethod
     def exists() -> bool:
-        """Return whether an earlier check wrote a cache."""
+        """Return whether reslab's cache folder has a cache of this version, from an earlier check."""
         return _path(None).is_file()
 
     def get(self, key: str) -> PhotoStats | None:
+        """Return the statistics that were written for a key; None if they are missing or damaged."""
         with self.lock:
             try:
                 query = "SELECT stats, thumbnail FROM photos WHERE key = ?"
@@ -55,6 +60,7 @@ class StatsCache:
                 return None
 
     def put(self, key: str, stats: PhotoStats) -> None:
+        """Store statistics; PHOTOS_PER_WRITE at a time are written, and `close` writes the rest."""
         with self.lock:
             self.waiting[key] = stats
             if len(self.waiting) >= PHOTOS_PER_WRITE:
@@ -66,6 +72,7 @@ class StatsCache:
             self.connection.close()
 
     def _write(self) -> None:
+        """Write the waiting statistics and forget them, even if the write fails."""
         rows = []
         for key, stats in self.waiting.items():
             values = asdict(stats)
@@ -79,7 +86,11 @@ class StatsCache:
             self._recover(error)
 
     def _recover(self, error: Exception) -> None:
-        """Start a new file if this one is damaged; continue in memory if the disk fails or is locked."""
+        """Warn, and open a new connection.
+
+        A damaged file is removed and started again. If the disk fails or is locked, the cache stays in
+        memory from then on.
+        """
         log.warning("the statistics cache failed: %s; the next check may decode all photos again", error)
         self.connection.close()
         if isinstance(error, sqlite3.OperationalError):
@@ -97,7 +108,11 @@ def _path(folder: Path | None) -> Path:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open the cache, with a new file in place of a damaged one; in memory if the disk refuses."""
+    """Open or create the cache file, and remove files of other versions that are older than MAX_AGE_S.
+
+    A damaged file is replaced by a new one. If the disk cannot be used, the cache is in memory, with a
+    warning.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for other in path.parent.iterdir():
@@ -117,6 +132,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _connect(name: str) -> sqlite3.Connection:
+    """Open a file, or ":memory:", and create its table. Raises sqlite3.Error or, if damaged, ValueError."""
     connection = sqlite3.connect(name, timeout=LOCK_TIMEOUT_S, check_same_thread=False)
     try:
         columns = "key TEXT PRIMARY KEY, stats TEXT, thumbnail BLOB"

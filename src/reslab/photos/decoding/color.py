@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ WHITE_LEVELS = (255, 65_535)  # possible values of white in 32-bit images; float
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB by the file's color profile if it has one, with transparency over white.
+    """Convert an image of any mode to mode RGB by its color profile, with transparency over white.
 
-    16-bit images keep their upper 8 bits. 32-bit images do not state the value of white: it is the smallest
-    of 255 and 65,535 that no pixel exceeds (for floats, of 1, 255 and 65,535), else their largest pixel.
-    Negative pixels and NaN become black.
+    A missing or broken profile means sRGB. 16-bit images keep their upper 8 bits. 32-bit images do not state
+    the value of white: it is the smallest of 255 and 65,535 that no pixel exceeds (for floats, of 1, 255 and
+    65,535), else their largest pixel. Negative pixels and NaN become black.
     """
     if image.mode in ("I", "F"):
         return Image.fromarray(_scale_to_uint8(np.asarray(image))).convert("RGB")
@@ -35,7 +36,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """int32 or float32 (H, W) -> uint8 (H, W)."""
+    """Scale a 32-bit image so that its white becomes 255: int32 or float32 (H, W) -> uint8 (H, W)."""
     levels = (1, *WHITE_LEVELS) if values.dtype.kind == "f" else WHITE_LEVELS
     largest = float(values.max(where=np.isfinite(values), initial=0))
     white = next((level for level in levels if largest <= level), largest)
@@ -46,6 +47,7 @@ def _scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _upper_byte(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the upper 8 bits of a 16-bit image (H, W); its transparent grey level becomes white."""
     values = np.asarray(image)
     grey = (values >> 8).astype(np.uint8)
     if isinstance(clear := image.info.get("transparency"), int):
@@ -54,15 +56,12 @@ def _upper_byte(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _apply_profile(image: Image.Image) -> Image.Image:
+    """Convert to mode RGB by the image's color profile; without a usable one, as Pillow does."""
     profile = image.info.get("icc_profile")
     if profile and image.mode in ("RGB", "CMYK", "L"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(
-                image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            converted = None  # broken profiles are common; the image is good without
-        if converted is not None:
-            return converted
+        # Broken profiles are common; the image is good without.
+        with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            if converted := ImageCms.profileToProfile(image, source, target, outputMode="RGB"):
+                return converted
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -38,9 +38,7 @@ TRANSPOSES = {  # by EXIF orientation
     8: Image.Transpose.ROTATE_90,
 }
 Truncated = Literal["refuse", "keep"]
-MIN_REDUCED_OVERSIZE = (
-    2.9  # a reduced photo keeps this many times `shrunk_to`; 3 would exclude 3000 px for 256
-)
+MIN_REDUCED_OVERSIZE = 2.9  # times `shrunk_to` that a reduced photo keeps; 3 would exclude 3000 px for 256
 MAX_ASPECT_RATIO = 3  # longer side over shorter side, after preprocessing
 
 
@@ -54,22 +52,23 @@ def decode(
 ) -> Image.Image:
     """Decode the first frame of a photo, upright by its EXIF orientation, transparency over white.
 
-    A JPEG at least MIN_REDUCED_OVERSIZE times larger than `shrunk_to` is decoded at 1/8, 1/4 or 1/2 of its
-    width and height (libjpeg's scaled DCT). Other photos are decoded at full size. After shrinking with PIL's
+    With `shrunk_to`, a large JPEG is decoded at 1/8, 1/4 or 1/2 of its width and height (libjpeg's scaled
+    DCT), if at least MIN_REDUCED_OVERSIZE times `shrunk_to` is left. A JPEG of one scan that exceeds the
+    memory limit is decoded at 1/2. Other photos are decoded at full size. After shrinking with PIL's
     BILINEAR, the pixels of 440 real photos differ from those of the full size by 0.1 to 0.5 of 256 grey
     levels on average, 99.9 % of them by at most 3, all by at most 8 (99.7 % and 10 for 4:2:2 chroma).
     Synthetic worst cases, stripes of 5 to 10 pixels, differ by up to 17.
 
     Args:
         photo: path or content of the file.
-        mode: "RGB" for sRGB, "L" for grey.
+        mode: "RGB" for sRGB, "L" for grey; the mode of the result.
         truncated: "refuse" a JPEG whose end is missing, or "keep" what is there and fill the rest with grey.
-        shrunk_to: shorter side in pixels that the caller shrinks the photo to.
-        name: name of the content in errors.
+        shrunk_to: shorter side in pixels that the caller shrinks the photo to; None to keep full size.
+        name: name of the photo in errors if `photo` is bytes.
 
     Raises:
-        PhotosError: the file is missing, not an image, damaged, or exceeds a limit of limits.py. `shrunk_to`
-            does not affect which files are refused.
+        PhotosError: the file is missing, cannot be read, is not an image of FORMATS, is damaged, or exceeds a
+            limit of limits.py. `shrunk_to` does not affect which files are refused.
     """
     name = str(name if isinstance(photo, bytes) else photo)
     try:
@@ -123,17 +122,18 @@ quiet_pillow = _QuietPillow()
 
 
 def readable_formats() -> tuple[str, ...]:
-    """Return the FORMATS that the installed Pillow can open."""
+    """Return the FORMATS that Pillow can open now; HEIF is among them once pillow-heif is registered."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @contextmanager
 def _open(photo: Path | bytes) -> Iterator[BinaryIO]:
-    """Open a regular file. Raises OSError for other files: opening a named pipe would block forever.
+    """Open a photo, or wrap its content, as a context manager.
 
-    Pillow gets an open file rather than a path. It would map a path into memory, and a file truncated
-    meanwhile would then kill the process.
+    Raises OSError unless a path is a regular file: opening a named pipe would block forever. Pillow gets an
+    open file rather than a path. It would map a path into memory, and a file truncated meanwhile would then
+    kill the process.
     """
     if isinstance(photo, bytes):
         yield io.BytesIO(photo)
@@ -146,11 +146,13 @@ def _open(photo: Path | bytes) -> Iterator[BinaryIO]:
 
 
 def _read(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
+    """Decode an open file to an upright RGB image. Raises LimitExceeded, OSError or what Pillow raises."""
     image, transpose = _read_unturned(file, shrunk_to)  # frees the file's own pixels before the transpose
     return image if transpose is None else image.transpose(transpose)
 
 
 def _read_unturned(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, Image.Transpose | None]:
+    """Return the RGB image as stored, and the transpose that makes it upright, or None for no transpose."""
     check_file(file)
     head = file.read(64)
     file.seek(0)
@@ -173,10 +175,11 @@ def _read_unturned(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, 
 
 
 def _reduction(width: int, height: int, shrunk_to: int) -> int:
-    """Return the reduction of a JPEG that does not change the result: 8, 4, 2 or 1.
+    """Return the factor 8, 4 or 2 by which width and height of a JPEG are reduced; 1 for no reduction.
 
-    It must divide both sides: libjpeg would mix the rest with the padding of the last block. Long photos are
-    not reduced, because preprocessing cuts them to MAX_ASPECT_RATIO at a whole pixel.
+    It must leave MIN_REDUCED_OVERSIZE times `shrunk_to` pixels, and divide both sides: libjpeg would mix the
+    rest with the padding of the last block. Long photos are not reduced, because preprocessing cuts them to
+    MAX_ASPECT_RATIO at a whole pixel.
     """
     shorter, longer = sorted((width, height))
     if longer > MAX_ASPECT_RATIO * shorter:
@@ -186,7 +189,13 @@ def _reduction(width: int, height: int, shrunk_to: int) -> int:
 
 
 def _explain(file: BinaryIO, head: bytes, error: Exception) -> Exception:
-    """Return a clearer error if the first bytes show the intended format."""
+    """Return the error of a failed open, or a clearer OSError if the first bytes show the intended format.
+
+    Args:
+        file: the open file; its position changes.
+        head: its first 64 bytes.
+        error: what Image.open raised.
+    """
     if head[8:12] == b"WEBP" or head[4:8] == b"ftyp":
         size, expected = file.seek(0, os.SEEK_END), _expected_size(file, head)
         if expected > size:
@@ -198,7 +207,10 @@ def _explain(file: BinaryIO, head: bytes, error: Exception) -> Exception:
 
 
 def _expected_size(file: BinaryIO, head: bytes) -> int:
-    """Return the size that a WebP, AVIF or HEIC file should have by its headers, in bytes."""
+    """Return the size in bytes that a WebP, AVIF or HEIC file should have by its headers.
+
+    For AVIF and HEIC it is the end of the last box whose header is valid.
+    """
     if head[:4] == b"RIFF":
         return 8 + int.from_bytes(head[4:8], "little")
     end = 0
@@ -213,6 +225,7 @@ def _expected_size(file: BinaryIO, head: bytes) -> int:
 
 
 def _register_heic() -> None:
+    """Let Pillow open HEIC files. Raises OSError if pillow-heif is not installed."""
     try:
         import pillow_heif
     except ImportError:
@@ -221,7 +234,10 @@ def _register_heic() -> None:
 
 
 def _transpose(image: Image.Image) -> Image.Transpose | None:
-    """Read the EXIF orientation alone: ImageOps.exif_transpose fails if any other entry is damaged."""
+    """Return the transpose that makes an image upright; None if it is, or if its EXIF is damaged.
+
+    Only the orientation is read: ImageOps.exif_transpose fails if any other entry is damaged.
+    """
     try:
         return TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001  the pixels are good without the metadata
@@ -234,9 +250,10 @@ def _is_truncated_jpeg(file: BinaryIO, error: OSError) -> bool:
 
 
 def _read_truncated_jpeg(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
-    """Append an end marker, so that libjpeg decodes what is there.
+    """Return what is there of a JPEG, upright and RGB; the missing rest is grey.
 
-    Pillow's own LOAD_TRUNCATED_IMAGES is global, so it would affect other threads.
+    Raises OSError if even this cannot be decoded. The content gets an end marker in memory. Pillow's own
+    LOAD_TRUNCATED_IMAGES is global, so it would affect other threads.
     """
     file.seek(0)
     content = file.read()
@@ -250,6 +267,7 @@ def _read_truncated_jpeg(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
+    """Return the text of an error for users; its class name if it has no text."""
     if isinstance(error, UnidentifiedImageError):
         return f"its format is not one of {', '.join(FORMATS)}"
     return str(error) or type(error).__name__

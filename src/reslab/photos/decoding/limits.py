@@ -31,11 +31,14 @@ READ_WHOLE = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")  # formats whose file is he
 
 
 class LimitExceeded(Exception):  # noqa: N818  the reason for an answer, not an error of the program
-    """The reason a photo is not decoded."""
+    """A photo is not decoded, for the reason in the message; decode() turns it into a PhotosError."""
 
 
 def check_file(file: BinaryIO) -> None:
-    """Check size and structure of a file before Pillow opens it. Raises LimitExceeded."""
+    """Raise LimitExceeded for a file too large, or a PNG or TIFF of too many parts, before Pillow opens it.
+
+    The file is at its start afterwards.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size > MAX_FILE_BYTES:
@@ -49,10 +52,17 @@ def check_file(file: BinaryIO) -> None:
 
 
 def check_image(image: Image.Image, file: BinaryIO) -> int:
-    """Check an opened image by its header, before its pixels are decoded. Raises LimitExceeded.
+    """Check an opened image by its header, before its pixels are decoded.
+
+    Args:
+        image: image from Image.open, not loaded yet.
+        file: the file that it was opened from; its position changes.
 
     Returns:
         The factor to reduce width and height by: 2 for a JPEG of one scan that needs too much memory, else 1.
+
+    Raises:
+        LimitExceeded: the image has too many pixels or scans, or needs too much memory even when reduced.
     """
     width, height = image.size
     pixels, scans, reduction = width * height, 1, 1
@@ -77,6 +87,7 @@ def check_image(image: Image.Image, file: BinaryIO) -> int:
 
 
 def _decoding_bytes(image: Image.Image, file: BinaryIO, scans: int, reduction: int = 1) -> int:
+    """Estimate the peak memory of decoding, in bytes, at 1 / `reduction` of width and height."""
     kind = image.format or ""
     decoder = MULTI_SCAN_JPEG_BYTES if scans > 1 else DECODER_BYTES.get(kind, DEFAULT_DECODER_BYTES)
     conversion = CONVERSION_BYTES.get(image.mode, DEFAULT_CONVERSION_BYTES)
@@ -108,6 +119,7 @@ def _count_scans(file: BinaryIO) -> int:
 
 
 def _check_png_chunks(file: BinaryIO) -> None:
+    """Raise LimitExceeded for more than MAX_PNG_CHUNKS, from the file's position 8 on."""
     for _ in range(MAX_PNG_CHUNKS):
         head = file.read(8)
         if len(head) < 8 or head[4:] == b"IEND":
@@ -117,7 +129,14 @@ def _check_png_chunks(file: BinaryIO) -> None:
 
 
 def _check_tiff_tiles(file: BinaryIO, head: bytes) -> None:
-    """Check the strips or tiles of the first page, which become Pillow objects. Ignores damage."""
+    """Raise LimitExceeded if the first page has too many strips or tiles, which become Pillow objects.
+
+    A damaged header passes: the decoder refuses it.
+
+    Args:
+        file: the file, at position 8.
+        head: its first 8 bytes.
+    """
     order, big = "<" if head[:2] == b"II" else ">", b"+" in head[2:4]
     offset, count, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
     start = file.read(8) if big else head[4:]

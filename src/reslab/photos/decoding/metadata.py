@@ -13,7 +13,10 @@ PROFILE_MODES = {"RGB": "RGB", "P": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}  # gre
 
 
 def oddities(file: Image.Image) -> list[str]:
-    """Return a sentence for each problem of an opened file's metadata; an empty list for most photos."""
+    """Return a sentence for each problem of an opened file's EXIF orientation and color profile.
+
+    The list is empty for most photos. Damaged metadata are a problem, not an error.
+    """
     return [*_orientation(file), *_profile(file)]
 
 

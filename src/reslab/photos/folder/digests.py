@@ -54,7 +54,12 @@ def try_digest(path: Path | str) -> bytes:
 
 
 def digest_all(folder: Path, paths: Sequence[str]) -> NDArray[np.uint8]:
-    """Digests of N files, read on all cores: (N, 16) uint8, zeros for a file that cannot be read."""
+    """Digests of N files, read on all cores: (N, 16) uint8, zeros for a file that cannot be read.
+
+    Args:
+        folder: folder that the paths are relative to.
+        paths: N paths.
+    """
     digests = np.zeros((len(paths), DIGEST), np.uint8)
 
     def read(start: int) -> None:
@@ -68,7 +73,7 @@ def digest_all(folder: Path, paths: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def digest_of(content: bytes) -> str:
-    """Return the digest of a file with this content, which is no larger than MAX_FILE_BYTES."""
+    """Return what `digest` returns for a file with this content, at most MAX_FILE_BYTES."""
     return _hash(content).hexdigest()
 
 

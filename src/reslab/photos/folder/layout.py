@@ -24,10 +24,15 @@ FoundPaths = dict[str, dict[str, list[str]]]  # {split: {class: paths relative t
 
 
 def find_splits(folder: Path) -> FoundPaths:
-    """Find the photos of a folder with train/, val/ and test/, or of one folder of classes, named "all".
+    """Find the photos of a folder with train/, val/ and test/, or of a folder of classes.
+
+    Returns:
+        {split: {class: sorted paths, relative to `folder`}}. The splits are "train" and, if they have class
+        folders, "val" and "test"; or only "all" for a folder of classes. A class may have no paths.
 
     Raises:
-        PhotosError: the folder is missing or not a folder, has no photos, or has splits but no train/.
+        PhotosError: the folder is missing, cannot be read, has no photos in class folders, has val/ or test/
+            but no train/, has a train/ without class folders, or holds a folder with train/ in it.
     """
     _check_folder(folder)
     splits = _split_folders(folder)
@@ -51,7 +56,10 @@ def find_splits(folder: Path) -> FoundPaths:
 
 
 def unused_notes(folder: Path) -> list[str]:
-    """Return notes on folders and photos that find_splits does not use, but a user may expect it to."""
+    """Return notes on folders and photos that find_splits skips, but a user may expect it to use.
+
+    The list is empty if it uses all.
+    """
     splits = _split_folders(folder)
     used = list(splits.values()) if "train" in splits else []
     others = [path.name for path in _folders(folder) if path not in used] if used else []
@@ -63,10 +71,12 @@ def unused_notes(folder: Path) -> list[str]:
 
 
 def find_test_folder(folder: Path) -> Path | None:
-    """Return test/, else val/, of a folder that holds only these two; None for other folders.
+    """Return the path of test/, else val/, of a folder that holds no other folders, if it has photos.
+
+    Return None for other folders, and if neither has photos. The folders may have any name of SPLIT_NAMES.
 
     Raises:
-        PhotosError: the folder is missing, or is not a folder.
+        PhotosError: the folder is missing, is not a folder, or cannot be read.
     """
     _check_folder(folder)
     splits = _split_folders(folder)
@@ -77,7 +87,10 @@ def find_test_folder(folder: Path) -> Path | None:
 
 
 def from_image_folder(source: Any) -> tuple[Path, FoundPaths]:
-    """Return (folder, paths) of a torchvision ImageFolder, without hidden and system files."""
+    """Return the root of a torchvision ImageFolder, and {"all": {class: paths relative to the root}}.
+
+    Hidden files and files in hidden or system folders are left out. Nothing is read from the disk.
+    """
     folder = Path(source.root)
     classes: dict[str, list[str]] = {name: [] for name in source.classes}
     for path, index in source.samples:
@@ -88,10 +101,12 @@ def from_image_folder(source: Any) -> tuple[Path, FoundPaths]:
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """Return every photo in `folder` and below, sorted, each folder once even if links lead back to it.
+    """Return the paths of all photos in `folder` and below, with `folder`, sorted folder by folder.
+
+    Links are followed, but each folder counts once. The list is empty if the folder is missing.
 
     Raises:
-        PhotosError: a folder in it cannot be read.
+        PhotosError: a folder in it cannot be read for lack of permission.
     """
     return [Path(path) for path in _sorted_photos(folder)]
 
@@ -101,7 +116,7 @@ def _sorted_photos(folder: Path) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield the paths of photos in `folder` and below."""
+    """Yield what find_photos returns, unsorted. Raises PhotosError as it does."""
     visited = {_identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
 
     def stop_without_permission(error: OSError) -> None:
@@ -124,7 +139,13 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def is_photo(path: Path | str) -> bool:
-    """Return whether a path is a file with an image's suffix and is not hidden. Nothing is decoded."""
+    """Return whether a path is a file with an image's suffix and is not hidden. Nothing is decoded.
+
+    A missing file or broken link gives False.
+
+    Raises:
+        PermissionError: its folder cannot be searched.
+    """
     name = os.path.basename(path)
     if os.path.splitext(name)[1].lower() not in SUFFIXES or name.startswith("."):
         return False
@@ -144,6 +165,7 @@ def unreadable(path: Path, error: OSError) -> PhotosError:
 
 
 def _check_folder(folder: Path) -> None:
+    """Raise PhotosError if this is not a folder, does not exist, or is out of reach without permission."""
     try:
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
     except PermissionError as error:
@@ -156,7 +178,10 @@ def _check_folder(folder: Path) -> None:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
-    """Return {split: its folder} of those that have class folders."""
+    """Return {"train", "val" or "test": its folder} of the splits in `folder` that have class folders.
+
+    A split's folder may have any name of SPLIT_NAMES, in upper or lower case. Photos are not looked for.
+    """
     by_name: dict[str, Path] = {}
     for path in _folders(folder):
         by_name.setdefault(path.name.lower(), path)
@@ -169,6 +194,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 
 def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
+    """Return {name of each folder in `folder`: sorted paths of its photos, relative to `root`}."""
     return {
         path.name: [os.path.relpath(photo, root) for photo in _sorted_photos(path)]
         for path in _folders(folder)
@@ -204,7 +230,10 @@ def _names(folder: Path) -> set[str]:
 
 
 def _bad_train(path: Path) -> PhotosError:
-    """Return the error for a folder that is meant as train, but is named otherwise or has no classes."""
+    """Return the error to raise for a folder that is meant as train.
+
+    Its problem is its name if it has class folders, else that it has none.
+    """
     if _folders(path):
         why = "splits are found by their names: train, val and test"
         what = f"{path} has class folders, but is not named train"
@@ -214,7 +243,7 @@ def _bad_train(path: Path) -> PhotosError:
 
 
 def _refuse_nested(path: Path, folder: Path) -> None:
-    """Raise PhotosError if a class folder is itself a folder of photos with splits."""
+    """Raise PhotosError if `path`, a class folder in `folder`, is itself a folder with photos in train/."""
     train = _split_folders(path).get("train")
     if train is not None and any(_find_classes(train, path).values()):
         raise PhotosError(
@@ -225,7 +254,13 @@ def _refuse_nested(path: Path, folder: Path) -> None:
 
 
 def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
-    """Return the train folder if these "classes" are really splits: train/cat.0.jpg and test1/1.jpg, say."""
+    """Return the name of the train folder if these "classes" are really splits, such as train and test1.
+
+    They are if all are named like splits, apart from final digits, and train has photos; else return None.
+
+    Args:
+        classes: {folder name: paths of its photos}.
+    """
     plain = {name: name.lower().rstrip("0123456789") for name in classes}
     if not set(plain.values()) <= set(sum(SPLIT_NAMES.values(), ())):
         return None
@@ -233,10 +268,12 @@ def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
 
 
 def _count_loose(folder: Path) -> int:
+    """Count the photos directly in `folder`."""
     return sum(is_photo(path) for path in folder.iterdir())
 
 
 def _folders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, sorted, without hidden ones. Raises PhotosError without permission."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
     except PermissionError as error:
@@ -244,10 +281,11 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _is_hidden(name: str) -> bool:
+    """Return whether a file or folder name starts with a dot or is one of SYSTEM_FOLDERS."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _identity(path: Path | str) -> tuple[int, int]:
-    """Return what is equal for every link that leads to the same folder."""
+    """Return (device, inode) of a folder, equal for every link that leads to it."""
     status = os.stat(path)
     return status.st_dev, status.st_ino

@@ -38,7 +38,14 @@ WRITE_AGAIN = "write it again: reslab check FOLDER --fix LIST"
 
 @dataclass(frozen=True)
 class ListedPhotos:
-    """Contents of a list: its photos by split, class by class; labels are indices into `classes`, sorted."""
+    """Contents of a list file.
+
+    Attributes:
+        path: the list file.
+        folder: folder that the photos' paths are relative to.
+        classes: names of the classes, sorted; a label is an index into them.
+        splits: {split: its photos, class by class} without empty splits: "all" alone, or of train, val, test.
+    """
 
     path: Path
     folder: Path
@@ -50,7 +57,7 @@ class ListedPhotos:
 
     @property
     def found(self) -> FoundPaths:
-        """The paths by split and class, in the list's order, as find_splits returns them."""
+        """{split: {class: paths}} as find_splits returns it, but with the paths in the list's order."""
         return {split: by_class(photos, self.classes) for split, photos in self.splits.items()}
 
     def check_exist(self) -> None:
@@ -67,7 +74,10 @@ class ListedPhotos:
             raise self._outdated(missing, "are missing from")
 
     def check_unchanged(self, digests: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Compare {split: digests of the files (N, 16)}, zeros for unreadable files, with the list.
+        """Compare the files' present digests with those in the list.
+
+        Args:
+            digests: {split: (N, 16)} in the order of `splits`; zeros for unreadable files, which pass.
 
         Raises:
             PhotosError: a file has another digest than the list says.
@@ -81,10 +91,12 @@ class ListedPhotos:
             raise self._outdated(changed, "have changed since the list was written, in")
 
     def evaluation_paths(self) -> dict[str, list[str]]:
-        """Return {class: absolute paths} of test, else val, else all photos.
+        """Return {class: absolute paths} of test, else of val, else of "all", else of train.
+
+        Every file of this split is read to verify it. A class without photos there has an empty list.
 
         Raises:
-            PhotosError: a photo is missing or has changed.
+            PhotosError: the folder or a photo of any split is missing, or one of this split has changed.
         """
         self.check_exist()
         split = next(name for name in ("test", "val", "all", "train") if name in self.splits)
@@ -96,6 +108,12 @@ class ListedPhotos:
         }
 
     def _outdated(self, paths: list[str], what: str) -> PhotosError:
+        """Return the error for photos that are missing or changed.
+
+        Args:
+            paths: paths of these photos, at least one.
+            what: text before the name of the folder, "are missing from" say.
+        """
         folder = shlex.quote(printable(str(self.folder)))
         return PhotosError(
             f"{len(paths):,} of the {len(self):,} photos in {self.path} {what} {self.folder}, "
@@ -106,7 +124,12 @@ class ListedPhotos:
 
 
 def by_class(photos: PhotoList, classes: Iterable[str]) -> dict[str, list[str]]:
-    """Return {class: its paths}, in order."""
+    """Return {class: its paths} in the order of `photos`, [] for a class without photos.
+
+    Args:
+        photos: photos with labels.
+        classes: names that the labels are indices of.
+    """
     found: dict[str, list[str]] = {name: [] for name in classes}
     lists = list(found.values())
     for path, label in zip(photos.paths, photos.labels.tolist(), strict=True):
@@ -115,12 +138,12 @@ def by_class(photos: PhotoList, classes: Iterable[str]) -> dict[str, list[str]]:
 
 
 def is_list(source: Any) -> bool:
-    """Return whether `source` is the path of a file."""
+    """Return whether `source` is the path of an existing file. It is not opened: `read` checks it."""
     return isinstance(source, str | os.PathLike) and os.path.isfile(user_path(source))
 
 
 def check_new(path: Path) -> None:
-    """Raise UsageError unless a new file can be written at `path`."""
+    """Raise UsageError if `path` exists or its folder cannot be written to."""
     if os.path.lexists(path):
         raise UsageError(
             f"{path} exists already", "a list is never overwritten", "give another name, or remove it"
@@ -134,7 +157,7 @@ def check_new(path: Path) -> None:
 
 
 def write(path: Path, folder: Path, classes: Iterable[str], splits: Mapping[str, PhotoList]) -> None:
-    """Write a list, replacing `path`.
+    """Write a list, replacing `path` if it exists.
 
     Args:
         path: file to write.
@@ -164,15 +187,17 @@ def write(path: Path, folder: Path, classes: Iterable[str], splits: Mapping[str,
 
 
 def _relative_folder(folder: Path, place: Path) -> str:
+    """Return `folder` relative to `place`, the list's folder, if it is there or below; else absolute."""
     relative = os.path.relpath(folder.absolute(), place.absolute())
     return os.path.abspath(folder) if relative.startswith("..") else relative
 
 
 def read(path: Path | str) -> ListedPhotos:
-    """Read a list without opening its photos.
+    """Read a list without opening its photos. Labels follow the sorted names of the classes.
 
     Raises:
-        PhotosError: the file cannot be read, is not a list, or has an invalid line.
+        PhotosError: the file cannot be read, is not a list, has an invalid line, lists a photo twice or none,
+            mixes split "all" with others, or its number of photos is not the one in its first line.
     """
     path = user_path(path)
     paths, labels, splits, digests = list[str](), array("i"), array("b"), bytearray()
@@ -192,10 +217,8 @@ def read(path: Path | str) -> ListedPhotos:
         raise PhotosError(f"{path} cannot be read", why, "check its permissions") from error
     _check_whole(path, header, paths)
     rows = np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST)
-    photos, split_of = (
-        PhotoList.from_columns(paths, np.array(labels, np.int32), rows),
-        np.array(splits, np.int8),
-    )
+    photos = PhotoList.from_columns(paths, np.array(labels, np.int32), rows)
+    split_of = np.array(splits, np.int8)
     found = {
         split: photos.take(indices[np.argsort(photos.labels[indices], kind="stable")])
         for index, split in enumerate(SPLITS)
@@ -207,6 +230,7 @@ def read(path: Path | str) -> ListedPhotos:
 
 
 def _read_header(path: Path, line: bytes) -> dict[str, Any]:
+    """Return the first line of a list as a dict, with valid values. Raises PhotosError if it is invalid."""
     try:
         header = json.loads(line)
     except (ValueError, RecursionError):
@@ -217,9 +241,7 @@ def _read_header(path: Path, line: bytes) -> dict[str, Any]:
             f"its first line is {printable(reprlib.repr(line[:80].decode(errors='replace')))}",
             "give a folder of photos, or a list from reslab check FOLDER --fix LIST",
         )
-    version, folder, classes, photos = (
-        header.get(name) for name in ("version", "folder", "classes", "photos")
-    )
+    version, folder, classes, photos = map(header.get, ("version", "folder", "classes", "photos"))
     if version != VERSION:
         raise PhotosError(
             f"{path} is a list of version {reprlib.repr(version)}",
@@ -239,6 +261,14 @@ def _read_header(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def _read_photo(path: Path, number: int, line: bytes, label_of: Mapping[str, int]) -> dict[str, str]:
+    """Return the row of a photo. Raises PhotosError if it is invalid.
+
+    Args:
+        path: the list file, for errors.
+        number: number of the line, the header being 1.
+        line: the line.
+        label_of: the known classes.
+    """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -265,7 +295,7 @@ def _read_photo(path: Path, number: int, line: bytes, label_of: Mapping[str, int
 
 
 def _check_whole(path: Path, header: Mapping[str, Any], paths: list[str]) -> None:
-    """Raise PhotosError if photos are missing from the end or listed twice."""
+    """Raise PhotosError if the number of paths is not the header's, is 0, or a path is listed twice."""
     if len(paths) != header["photos"]:
         raise _damaged(
             path,

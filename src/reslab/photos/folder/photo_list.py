@@ -61,7 +61,7 @@ class PhotoList(Sequence[Photo]):
 
     @classmethod
     def from_columns(cls, paths: Sequence[str], labels: ArrayLike, digests: NDArray[np.uint8]) -> PhotoList:
-        """Store N paths, labels (N,) and digests (N, 16)."""
+        """Store N paths, labels (N,) and digests (N, 16); the digests are not copied."""
         # surrogatepass: a file name that is not UTF-8 holds surrogates
         lengths = (len(path.encode("utf-8", "surrogatepass")) for path in paths)
         ends = np.cumsum(np.fromiter(lengths, np.int64, len(paths)))
@@ -117,7 +117,7 @@ class PhotoList(Sequence[Photo]):
         return [self.path(index) for index in range(len(self))]
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> PhotoList:
-        """Return some of the photos.
+        """Return some of the photos as a new list.
 
         Args:
             chosen: indices (M,), in the order wanted, or a mask (N,), which keeps the order.
@@ -137,5 +137,5 @@ def as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
 
 
 def among(digests: NDArray[np.uint8], wanted: Container[bytes]) -> NDArray[np.bool_]:
-    """Mask of the digests that are in `wanted`: (N, 16) uint8 -> (N,)."""
+    """Mask of the digests that are in `wanted`, a set or dict of 16 bytes each: (N, 16) uint8 -> (N,)."""
     return np.fromiter((digest.tobytes() in wanted for digest in digests), bool, len(digests))

@@ -34,9 +34,10 @@ class Photos:
 
     Args:
         source: a folder with train/ (and val/, test/), a folder of classes, a list from `reslab check
-            --fix` or `save`, a torchvision ImageFolder, or Photos.
+            --fix` or `save`, a torchvision ImageFolder, or Photos, which are copied as they are.
         val_fraction: fraction of train that becomes val if there is none, between 0 and 1.
-        test_fraction: fraction of a folder of classes that becomes test, between 0 and 1.
+        test_fraction: fraction of a folder of classes that becomes test, between 0 and 1. A folder with
+            train/ but without test/ gets an empty test split.
         seed: another seed cuts other photos off.
 
     Attributes:
@@ -48,7 +49,8 @@ class Photos:
         notes: what a user should know about the splits; not compared.
 
     Raises:
-        PhotosError: the folder or list is missing or damaged, has fewer than two classes, or too few photos.
+        PhotosError: the folder or list is missing or damaged, has fewer than two classes or too few photos,
+            val or test has a class that train lacks, or photos of a list are missing or have changed.
         UsageError: `source` has another type, or a fraction is out of range.
     """
 
@@ -119,15 +121,15 @@ class Photos:
 
     @property
     def splits(self) -> dict[str, PhotoList]:
-        """{"train": ..., "val": ..., "test": ...}"""
+        """{"train": photos, "val": photos, "test": photos}; test may be empty."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def path(self, photo: Photo) -> Path:
-        """Return the path of one of these photos, with the folder."""
+        """Return the path of one of these photos: the folder, followed by the photo's own path."""
         return self.folder / photo.path
 
     def without(self, paths: Container[str]) -> Photos:
-        """Return these photos without some; the others keep their splits, and all classes stay.
+        """Return new Photos without some paths; the others keep their splits, and all classes and notes stay.
 
         Args:
             paths: paths to remove, relative to the folder; a set or a dict is fastest.
@@ -142,9 +144,10 @@ class Photos:
         return self._make(self.folder, self.classes, splits, self.notes)
 
     def save(self, path: Path | str) -> None:
-        """Write a list of the photos, with classes, splits and digests, replacing `path`.
+        """Write a list of the photos, with classes, splits and digests, replacing `path` if it exists.
 
-        `Photos(path)` reads an equal value back and verifies every photo; `Photos.load` does not.
+        `Photos(path)` reads an equal value back and verifies every photo; `Photos.load` does not. The notes
+        are not written.
 
         Raises:
             OSError: the file cannot be written.
@@ -153,10 +156,11 @@ class Photos:
 
     @classmethod
     def load(cls, path: Path | str) -> Photos:
-        """Read what `save` wrote. The photos themselves may be missing or changed.
+        """Read what `save` wrote, without notes. The photos themselves may be missing or changed.
 
         Raises:
-            PhotosError: the file cannot be read, is not a list, or has an invalid line.
+            PhotosError: the file cannot be read, is not a list, or is damaged; or it has fewer than two
+                classes, or too few photos to train or to validate.
         """
         listed = list_file.read(path)
         return cls._make(listed.folder, listed.classes, listed.splits, ())
@@ -179,7 +183,12 @@ class Photos:
 
 
 def _find(source: Any) -> tuple[Path, FoundPaths, list[str]]:
-    """Return the folder, its photos by split and class, and notes on what is not used."""
+    """Return the folder, its photos as find_splits returns them, and notes on what is not used.
+
+    Raises:
+        PhotosError: see find_splits.
+        UsageError: `source` is neither a path nor a torchvision ImageFolder.
+    """
     if hasattr(source, "samples") and hasattr(source, "classes"):
         return *from_image_folder(source), []
     if not isinstance(source, str | os.PathLike):
@@ -193,7 +202,10 @@ def _find(source: Any) -> tuple[Path, FoundPaths, list[str]]:
 
 
 def _find_classes(folder: Path, found: FoundPaths) -> tuple[tuple[str, ...], list[str]]:
-    """Return the classes of train, sorted, and notes. Raise PhotosError for a class that train lacks."""
+    """Return the classes with photos in train (or "all"), sorted, and notes on classes without photos.
+
+    Raises PhotosError if val or test has photos of a class that train lacks.
+    """
     train = found.get("train") or found.get("all") or {}
     classes = tuple(sorted(name for name, paths in train.items() if paths))
     notes = [
@@ -214,14 +226,25 @@ def _find_classes(folder: Path, found: FoundPaths) -> tuple[tuple[str, ...], lis
 
 
 def _digest(folder: Path, found: Mapping[str, list[str]], classes: tuple[str, ...]) -> PhotoList:
-    """Read every file of a split; zeros are the digest of one that cannot be read."""
+    """Read every file of a split, and return its photos class by class.
+
+    The digest of a file that cannot be read is zeros.
+
+    Args:
+        folder: folder that the paths are relative to.
+        found: {class: paths}.
+        classes: names by label; other classes in `found` are left out.
+    """
     paths = [path for name in classes for path in found.get(name, ())]
     labels = np.repeat(np.arange(len(classes)), [len(found.get(name, ())) for name in classes])
     return PhotoList.from_columns(paths, labels, digest_all(folder, paths))
 
 
 def _fill_digests(photos: PhotoList) -> None:
-    """Give unreadable files the digest of their path, so that they are split at random like the others."""
+    """Change digests of zeros, of unreadable files, to the hash of their path, in place.
+
+    So these photos are split at random like the others.
+    """
     for index in np.flatnonzero(~photos.digests.any(axis=1)).tolist():
         path = photos.path(index).encode("utf-8", "surrogatepass")
         photos.digests[index] = np.frombuffer(hashlib.blake2b(path, digest_size=DIGEST).digest(), np.uint8)

@@ -15,9 +15,13 @@ def split_off(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tu
 
     The second list gets about `fraction` of every class, and at least one photo of it where possible. The
     first keeps at least one photo of every class, so a class of equal files stays whole. The choice depends
-    on the files' contents alone, not on their names or their order on the disk.
+    on the files' contents alone, not on their names or their order on the disk. Both lists keep the order of
+    `photos`; without photos both are empty.
 
     Args:
+        photos: photos to split.
+        fraction: fraction of each class's photos to split off, between 0 and 1.
+        seed: another seed chooses other photos.
         purpose: name of the split in the random key, "val split" say.
     """
     if not photos:
@@ -27,7 +31,7 @@ def split_off(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tu
 
 
 def _choose(photos: PhotoList, fraction: float, seed: int, purpose: str) -> NDArray[np.bool_]:
-    """Mask of the photos to split off, (N,)."""
+    """Mask of the photos to split off, (N,); the arguments are those of split_off."""
     contents, content_of = np.unique(as_words(photos.digests), return_inverse=True)
     classes = _ContentsByClass(content_of, photos.labels)
     chosen = np.zeros(len(contents), bool)  # (contents,)
@@ -53,7 +57,14 @@ def _choose(photos: PhotoList, fraction: float, seed: int, purpose: str) -> NDAr
 
 
 class _ContentsByClass:
-    """Contents of each class, and how many of them are left to it."""
+    """Contents of each class, and how many of them are left to it.
+
+    A class is given by its position among the labels that occur, in ascending order.
+
+    Args:
+        content_of: (N,) number of each photo's content, from 0.
+        labels: (N,) label of each photo.
+    """
 
     def __init__(self, content_of: NDArray[np.int64], labels: NDArray[np.int32]) -> None:
         present, place = np.unique(labels, return_inverse=True)
@@ -65,16 +76,23 @@ class _ContentsByClass:
         self.left = np.bincount(self.of, minlength=count)
 
     def contents(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the contents of a class, and the number of its photos with each."""
+        """Return the contents that a class has at first, and the number of its photos with each."""
         return self.content[self.of == label], self.copies[self.of == label]
 
     def _classes_of(self, content: int) -> NDArray[np.int64]:
+        """Return the classes that have photos with a content."""
         return self.of[self.first[content] : self.first[content + 1]]
 
     def can_lose(self, content: int, chosen: NDArray[np.bool_]) -> bool:
-        """Return whether every class with this content has another one left."""
+        """Return whether a content is not chosen yet, and every class with it has another one left.
+
+        Args:
+            content: number of the content.
+            chosen: (contents,) mask of the contents that are chosen already.
+        """
         return not chosen[content] and bool((self.left[self._classes_of(content)] > 1).all())
 
     def lose(self, content: int, chosen: NDArray[np.bool_]) -> None:
+        """Choose a content: mark it in `chosen`, and count it off from every class that has it."""
         chosen[content] = True
         self.left[self._classes_of(content)] -= 1

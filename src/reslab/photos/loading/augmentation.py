@@ -37,6 +37,7 @@ def draw_views(preprocess: Preprocess, sizes: NDArray[np.int64], numbers: NDArra
     """Choose crop, flip and jitter of N photos.
 
     Args:
+        preprocess: which of these are on, and their ranges.
         sizes: (N, 2), height and width of each photo.
         numbers: (N, NUMBERS_PER_PHOTO), uniform in [0, 1).
     """
@@ -52,7 +53,17 @@ def draw_views(preprocess: Preprocess, sizes: NDArray[np.int64], numbers: NDArra
 def _crop_boxes(
     min_area: float, sizes: NDArray[np.int64], tries: NDArray[np.float64], place: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return the first try that fits into each photo, at a random position, else the centre crop: (N, 4)."""
+    """Return the first try that fits into each photo, at a random position, else the centre crop.
+
+    Args:
+        min_area: smallest area of a crop, as a fraction of the photo's.
+        sizes: (N, 2), height and width of each photo.
+        tries: (N, CROP_TRIES, 2), area and aspect ratio of each try, uniform in [0, 1).
+        place: (N, 2), position of the crop from top and left, uniform in [0, 1).
+
+    Returns:
+        (N, 4): top, left, height, width.
+    """
     area = sizes.prod(axis=1)[:, None] * (min_area + (1 - min_area) * tries[:, :, 0])  # (N, CROP_TRIES)
     low, high = log(CROP_ASPECT_RATIO[0]), log(CROP_ASPECT_RATIO[1])
     ratio = np.exp(low + (high - low) * tries[:, :, 1])
@@ -67,7 +78,7 @@ def _crop_boxes(
 
 
 def _centre_crop_sizes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the largest crop of each photo with an allowed aspect ratio: (N, 2)."""
+    """Return height and width of each photo's largest crop with an allowed aspect ratio: (N, 2) -> (N, 2)."""
     height, width = sizes.T
     ratio = width / height
     low, high = CROP_ASPECT_RATIO
@@ -82,10 +93,12 @@ def _centre_crop_sizes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def augment(preprocess: Preprocess, photos: Sequence[Tensor], views: Views) -> Tensor:
-    """Apply `views` to N photos.
+    """Crop, flip and jitter N photos on the CPU; without `preprocess.random_crop`, take the centre crop.
 
     Args:
+        preprocess: size, and which of these are on.
         photos: uint8 (channels, H, W) each, of any size.
+        views: random choices from draw_views.
 
     Returns:
         uint8 (N, channels, size, size), channels last in memory.
@@ -103,9 +116,9 @@ def augment(preprocess: Preprocess, photos: Sequence[Tensor], views: Views) -> T
 
 
 def training_transform(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
-    """Return the augmentation of one photo, which draws from torch's global random state.
+    """Return a function that augments one photo with numbers from torch's global random state.
 
-    Takes uint8 (channels, H, W) and returns uint8 (channels, size, size).
+    It takes uint8 (channels, H, W) and returns uint8 (channels, size, size).
     """
     import torch
 
@@ -117,6 +130,11 @@ def training_transform(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
 
 
 def _crop(preprocess: Preprocess, photo: Tensor, box: NDArray[np.int64]) -> Tensor:
+    """Cut out `box` (top, left, height, width) and resize it, or take the centre crop.
+
+    Returns:
+        uint8 (channels, size, size).
+    """
     import torch
     from torchvision.transforms.v2.functional import resize_image
 
@@ -130,7 +148,7 @@ def _crop(preprocess: Preprocess, photo: Tensor, box: NDArray[np.int64]) -> Tens
 
 
 def _write(image: Tensor, out: NDArray[np.uint8], flip: bool) -> None:
-    """Copy (size, size, channels) into `out`, or its mirror image a few rows at a time."""
+    """Copy an image (size, size, channels) into `out`, or with `flip` its left-right mirror image."""
     if not flip:
         out[:] = image.numpy()
         return
@@ -140,6 +158,7 @@ def _write(image: Tensor, out: NDArray[np.uint8], flip: bool) -> None:
 
 
 def _jitter(image: Tensor, factors: NDArray[np.float64], order: NDArray[np.int64]) -> Tensor:
+    """Multiply brightness (0), contrast (1) and saturation (2) by `factors` (3,), in `order` (3,)."""
     from torchvision.transforms.v2 import functional as F
 
     changes = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)

@@ -35,7 +35,7 @@ from .replacements import Replacements, read_or_replace
 
 
 class Batch(NamedTuple):
-    """Images and labels: `for images, labels in batches.epoch()`.
+    """A batch of images with their labels, which unpacks as `images, labels`.
 
     Attributes:
         images: float32 (N, channels, size, size), normalized, on the device of the pixels.
@@ -60,7 +60,7 @@ class Batches:
             it, because batch norm needs two.
         augment: shuffle and augment by (seed, epoch), for training. Otherwise the batches follow the order of
             `photos`, and every image is the centre crop.
-        seed: seed of order and augmentation.
+        seed: seed of order, augmentation and replacements.
         workers: processes that prepare batches; 0 for a thread of this process.
     """
 
@@ -73,7 +73,7 @@ class Batches:
     workers: int = 0
 
     def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
+        """Return the number of batches in a whole epoch, 0 without photos."""
         count, size = len(self.photos), self.batch_size
         merge_last = self.augment and count > size > 1 and count % size == 1
         return -(-count // size) - merge_last
@@ -86,16 +86,17 @@ class Batches:
         size: int | None = None,
         replacements: Replacements | None = None,
     ) -> Generator[Batch, None, None]:
-        """Yield the batches of an epoch.
+        """Yield the batches of an epoch. Closing the generator ends its thread or workers.
 
         Args:
-            epoch: number of the epoch, from 0.
-            first_step: first batch to yield, from 0.
+            epoch: number of the epoch, from 0; it determines order and augmentation.
+            first_step: first batch to yield, from 0; the batches before it are not prepared.
             size: side of the images in pixels; that of the preprocessing by default.
-            replacements: count photos that cannot be read here, and use others in their place.
+            replacements: use another photo, with its own label, for one that cannot be read, and count it
+                here. None to raise instead.
 
         Raises:
-            PhotosError: a photo cannot be read, or more photos than `replacements` allows.
+            PhotosError: a photo cannot be read; with `replacements`, too many photos or all substitutes.
             TrainingError: a worker process died.
         """
         preprocess = self.preprocess if size is None else self.preprocess.at(size)
@@ -113,7 +114,13 @@ class Batches:
 
 
 class _RawBatch(NamedTuple):
-    """A batch before normalization, as a worker sends it: uint8 images; replaced photos as (path, why)."""
+    """A batch before normalization, as a worker sends it.
+
+    Attributes:
+        images: uint8 (N, channels, size, size).
+        labels: int64 (N,).
+        replaced: (path, why) of each photo that could not be read and was replaced.
+    """
 
     images: Tensor
     labels: Tensor
@@ -121,7 +128,14 @@ class _RawBatch(NamedTuple):
 
 
 class _EpochSteps(Dataset[Any]):
-    """The steps of one epoch. An item is a whole batch, or the PhotosError that prevented it."""
+    """Steps of one epoch, as a dataset. Item `step` is a whole _RawBatch, or the PhotosError of making it.
+
+    Args:
+        batches: photos, pixels and settings.
+        preprocess: preprocessing at the size of this epoch.
+        epoch: number of the epoch.
+        replace: replace photos that cannot be read.
+    """
 
     def __init__(self, batches: Batches, preprocess: Preprocess, epoch: int, replace: bool) -> None:
         self.batches, self.preprocess, self.epoch, self.replace = batches, preprocess, epoch, replace
@@ -138,6 +152,7 @@ class _EpochSteps(Dataset[Any]):
             return error  # a worker would raise it as a RuntimeError
 
     def _make(self, indices: NDArray[np.int64]) -> _RawBatch:
+        """Return the batch of the photos with these indices. Raises PhotosError."""
         batches = self.batches
         pixels, labels, replaced = [], [], []
         for index in indices:
@@ -172,7 +187,10 @@ class _EpochSteps(Dataset[Any]):
 
 
 def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Generator[Any, None, None]:
-    """Yield `make(step)` of each step, while a thread makes the next one."""
+    """Yield `make(step)` for each of the consecutive `steps`, while a thread makes the next one.
+
+    What `make` raises is raised at its step.
+    """
     pool = ThreadPoolExecutor(1, "batches")
     try:
         ahead = [pool.submit(make, step) for step in steps[:1]]
@@ -186,7 +204,10 @@ def _one_ahead(make: Callable[[int], Any], steps: Sequence[int]) -> Generator[An
 
 
 def _from_workers(steps: _EpochSteps, wanted: Sequence[int]) -> Generator[Any, None, None]:
-    """Yield the wanted steps in order from worker processes. Raises TrainingError if one of them died."""
+    """Yield the items of the `wanted` steps in order, made by worker processes.
+
+    Raises TrainingError if a worker died.
+    """
     loader = DataLoader(
         steps,
         batch_size=None,  # a step is a batch already
@@ -211,6 +232,10 @@ def _start_worker(parent: int | None, _: int) -> None:
     """Set up a worker process: it ends with its parent and leaves Ctrl-C and the first SIGTERM to it.
 
     A connection that the parent closes prints no traceback.
+
+    Args:
+        parent: process id from parent_id_for_workers.
+        _: number of the worker, from the DataLoader.
     """
     end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

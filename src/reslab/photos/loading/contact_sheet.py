@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 MARGIN, CAPTION, MIN_SIDE, MAX_SIDE, MAX_COLUMNS = 6, 20, 64, 160, 8  # pixels; columns
 FONT_SIZE = 13
-FORMATS_BY_SUFFIX = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".pdf": "PDF",
-}
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF", ".pdf": "PDF"}
 
 
 def show_batch(
@@ -40,14 +33,17 @@ def show_batch(
 ) -> Image.Image:
     """Draw a contact sheet of a batch: each image as the network gets it, with its label below.
 
+    Images are scaled to sides of 64 to 160 pixels, at most eight in a row.
+
     Args:
         batch: images, normalized float (N, C, H, W) with C 1 or 3, and labels (N,), from `Batches.epoch`
             or a DataLoader.
         classes: class names by label; a label without a name is shown as a number.
-        path: also write the sheet to this file: .png, .jpg, .webp, .gif or .pdf.
-        mean: mean of each channel that the images were normalized by; ImageNet's by default.
-        std: standard deviation of each channel; ImageNet's by default.
-        limit: largest number of images to show.
+        path: also write the sheet to this file, replacing it: .png, .jpg, .jpeg, .webp, .gif or .pdf.
+        mean: mean of each channel that the images were normalized by; by default ImageNet's, in grey
+            for images of one channel.
+        std: standard deviation of each channel, with the same default.
+        limit: largest number of images to show; at least one is shown.
 
     Returns:
         The sheet, which a notebook displays.
@@ -81,7 +77,10 @@ def show_batch(
 def _check(
     batch: tuple[Tensor, Tensor], mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Tensor, Tensor]:
-    """Return images and labels. Raises UsageError if they are not a batch of normalized images."""
+    """Return images and labels of a batch.
+
+    Raises UsageError if they are not a batch of normalized images, or mean and std do not fit them.
+    """
     import torch
 
     expected = "expected float images (N, 1 or 3, H, W), N at least 1, and labels (N,)"
@@ -104,6 +103,7 @@ def _check(
 
 
 def _to_pil(images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> list[Image.Image]:
+    """Undo the normalization of images (N, C, H, W), and return each as a PIL image."""
     import torch
     from torchvision.transforms.v2.functional import to_pil_image
 
@@ -115,7 +115,15 @@ def _to_pil(images: Tensor, mean: Sequence[float] | None, std: Sequence[float] |
 
 
 def _caption(draw: ImageDraw.ImageDraw, text: str, label: int, place: tuple[int, int], width: int) -> None:
-    """Draw `text`, shortened to `width`; the class number if no font has its letters."""
+    """Draw `text` without letters that its font lacks, shortened to `width` with an ellipsis.
+
+    Args:
+        draw: drawing of the sheet.
+        text: name of the class.
+        label: number of the class, drawn as "class 3" if no letter of `text` is left.
+        place: left and top of the text, in pixels.
+        width: largest width, in pixels.
+    """
     from PIL import ImageFont
 
     file, letters = _font_for(text)
@@ -130,7 +138,10 @@ def _caption(draw: ImageDraw.ImageDraw, text: str, label: int, place: tuple[int,
 
 @cache
 def _font_for(text: str) -> tuple[str, frozenset[str]]:
-    """Return the font file with most letters of `text`, and these letters. DejaVu comes with matplotlib."""
+    """Return the path of the font with most letters of `text`, and these letters.
+
+    DejaVu Sans, which comes with matplotlib, wins a tie.
+    """
     from matplotlib import font_manager
 
     best = str(font_manager.findfont("DejaVu Sans"))
@@ -144,6 +155,7 @@ def _font_for(text: str) -> tuple[str, frozenset[str]]:
 
 
 def _letters_in(file: str, text: str) -> frozenset[str]:
+    """Return the letters of `text` that a font file has; none if Pillow cannot use the font."""
     from matplotlib.ft2font import FT2Font
     from PIL import ImageFont
 
@@ -156,14 +168,15 @@ def _letters_in(file: str, text: str) -> frozenset[str]:
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
+    """Write the sheet, replacing `path`. Raises UsageError for another suffix or if it cannot be written."""
     import io
 
     what, do = f"the contact sheet cannot be written to {path}", "give a path such as batch.png"
     suffix = path.suffix.lower()
-    if suffix not in FORMATS_BY_SUFFIX:
-        raise UsageError(what, f"its suffix must be one of {', '.join(FORMATS_BY_SUFFIX)}", do)
+    if suffix not in FORMATS:
+        raise UsageError(what, f"its suffix must be one of {', '.join(FORMATS)}", do)
     buffer = io.BytesIO()
-    sheet.save(buffer, format=FORMATS_BY_SUFFIX[suffix], quality=92)
+    sheet.save(buffer, format=FORMATS[suffix], quality=92)
     try:
         write(path, buffer.getvalue())
     except OSError as error:

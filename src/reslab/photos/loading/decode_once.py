@@ -22,14 +22,21 @@ Unread = dict[bytes, str]  # digest of a photo that cannot be read -> reason
 
 
 def distinct(photos: PhotoList) -> PhotoList:
-    """Return one photo for each distinct content, sorted by digest."""
+    """Return the first photo of each distinct content, sorted by digest."""
     return photos.take(np.unique(as_words(photos.digests), return_index=True)[1])
 
 
 def decode_all(
     photos: PhotoList, files: PixelFiles, description: str, progress: bool
 ) -> Generator[Tensor | PhotosError, None, None]:
-    """Yield the pixels of each photo in order, or its error, with a progress bar."""
+    """Yield the pixels of each photo in order, or the error in their place, decoded on all cores.
+
+    Args:
+        photos: photos to decode.
+        files: source of their pixels.
+        description: text of the progress bar.
+        progress: show a progress bar, if stderr is a terminal.
+    """
     from tqdm.auto import tqdm
 
     bar = tqdm(total=len(photos), desc=description, unit=" photos", disable=None if progress else True)
@@ -40,7 +47,7 @@ def decode_all(
 
 
 def find_unread(photos: PhotoList, files: PixelFiles, progress: bool) -> Unread:
-    """Decode each photo and keep nothing but the reasons of those that cannot be read."""
+    """Decode each photo and return {digest: reason} of those that cannot be read; {} if all can."""
     with closing(decode_all(photos, files, "checking that photos can be read", progress)) as decoded:
         pairs = zip(photos.digests, decoded, strict=True)
         return {

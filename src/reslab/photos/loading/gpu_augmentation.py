@@ -28,9 +28,9 @@ MAX_MEMORY_FRACTION = 1 / 3  # of the device's free memory that photos may take
 
 
 def keep_on_device(pixels: Pixels, photos: PhotoList, device: torch.device) -> Pixels:
-    """Move the cached pixels of `photos` to a CUDA device if a third of its free memory holds them.
+    """Copy the cached pixels of `photos` to a CUDA device if a third of its free memory holds them.
 
-    Returns `pixels` unchanged if they do not fit, for other devices, and without a cache.
+    Returns DevicePixels; `pixels` unchanged if they do not fit, for other devices, and without a cache.
     """
     if device.type != "cuda" or not isinstance(pixels, PixelCache):
         return pixels
@@ -40,9 +40,10 @@ def keep_on_device(pixels: Pixels, photos: PhotoList, device: torch.device) -> P
 
 
 class DevicePixels:
-    """Photos of a cache in one block of uint8 on a device, each read once.
+    """Pixels of the distinct `photos` of a cache, read into one block of uint8 on a device.
 
-    A photo that cannot be read raises its error whenever it is asked for, as a damaged file would.
+    An error of reading one is kept, and raised whenever this photo is read. Photos that are not among
+    `photos` are read from the cache.
     """
 
     def __init__(self, cache: PixelCache, photos: PhotoList, device: torch.device) -> None:
@@ -59,10 +60,15 @@ class DevicePixels:
                     self._at(row).copy_(pixels.reshape(-1))
 
     def _at(self, row: int) -> Tensor:
+        """Return the flat part of the block that holds a row of the cache, as a view."""
         return self.block[int(self.offsets[row]) : int(self.offsets[row + 1])]
 
     def read(self, photo: Photo) -> Tensor:
-        """Return uint8 (channels, H, W) on the device. Raises PhotosError if the photo could not be read."""
+        """Return uint8 (channels, H, W) on the device, a view of the block for the photos in it.
+
+        Raises:
+            PhotosError: the photo could not be read.
+        """
         row = self.cache.row(photo.digest)
         if row is None or self.offsets[row] == self.offsets[row + 1]:  # not among the photos moved here
             return self.cache.read(photo).to(self.block.device)
@@ -72,13 +78,21 @@ class DevicePixels:
 
 
 def _offsets(cache: PixelCache, photos: PhotoList) -> NDArray[np.int64]:
-    """Return the start of each row of the cache in a block of `photos` alone, and the end: (rows + 1,)."""
+    """Return the start of each row of the cache in a block of `photos` alone, in bytes, and the end.
+
+    Rows of other photos have length 0. The result has the shape (rows + 1,).
+    """
     wanted = np.isin(cache.digests, as_words(photos.digests))  # (rows,)
     return np.concatenate([[0], (np.diff(cache.starts) * wanted).cumsum()])
 
 
 def augment_on_device(preprocess: Preprocess, photos: Sequence[Tensor], views: Views) -> Tensor:
-    """Apply `views` to N photos on their device, as `augmentation.augment` does on the CPU.
+    """Crop, flip and jitter N photos on their device, as `augmentation.augment` does on the CPU.
+
+    Args:
+        preprocess: size, and which of these are on.
+        photos: uint8 (channels, H, W) each, of any size, on one device.
+        views: random choices from draw_views.
 
     Returns:
         uint8 (N, channels, size, size), channels last in memory.
@@ -102,6 +116,7 @@ def evaluate_on_device(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tens
 
 
 def _centre_crops(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tensor:
+    """Resize the shorter sides to `preprocess.resize` and take the centre crops; returns as _resample."""
     sizes = np.array([photo.shape[1:] for photo in photos], np.int64)  # (N, 2)
     resized = preprocess.resize * sizes // sizes.min(axis=1, keepdims=True)
     first = np.rint((resized - preprocess.size) / 2).astype(np.int64)
@@ -114,6 +129,7 @@ def _resample(
     """Resize each photo to `resized` pixels, and keep `size` pixels from `first` on, along both sides.
 
     Args:
+        size: side of the images, in pixels.
         photos: uint8 (channels, H, W) each, of any size.
         resized: (N, 2), height and width after the resize.
         first: (N, 2), top and left of the part that is kept.
@@ -135,7 +151,18 @@ def _resample(
 
 
 def _weights(size: int, longest: int, length: Tensor, resized: Tensor, first: Tensor) -> Tensor:
-    """Weight of each pixel before an antialiased bilinear resize in each pixel after: (N, size, longest)."""
+    """Weight of each pixel before an antialiased bilinear resize in each pixel after, along one side.
+
+    Args:
+        size: number of pixels that are kept after the resize.
+        longest: number of pixels before, with padding, whose weight is 0.
+        length: (N,), number of pixels before, without padding.
+        resized: (N,), number of pixels after.
+        first: (N,), the first pixel after the resize that is kept.
+
+    Returns:
+        (N, size, longest) float; the weights of each pixel after sum to 1.
+    """
     scale = (length / resized).view(-1, 1, 1)
     pixel = torch.arange(longest, device=length.device)
     centre = scale * (first.view(-1, 1, 1) + torch.arange(size, device=length.device).view(-1, 1) + 0.5)
@@ -147,14 +174,13 @@ def _weights(size: int, longest: int, length: Tensor, resized: Tensor, first: Te
 def _jitter(images: Tensor, views: Views) -> Tensor:
     """Adjust brightness, contrast and saturation in the order of each photo, as torchvision does.
 
-    Each step blends the image with another one: black, its mean grey level, or itself in grey.
+    Each step blends the image with another one: black, its mean grey level, or itself in grey. Takes and
+    returns float32 (N, channels, size, size) with whole grey levels.
     """
     from torchvision.transforms.v2.functional import rgb_to_grayscale
 
-    factors, orders = (
-        _send(views.factors.astype(np.float32), images.device),
-        _send(views.orders, images.device),
-    )
+    factors = _send(views.factors.astype(np.float32), images.device)
+    orders = _send(views.orders, images.device)
     if images.shape[1] == 1:
         factors[:, 2] = 1  # a grey image has no saturation
     for step in range(3):
@@ -167,6 +193,6 @@ def _jitter(images: Tensor, views: Views) -> Tensor:
 
 
 def _send(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Copy to the device without waiting for the work that is queued there."""
+    """Return a copy on the device, without waiting for the work that is queued there."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reslab import files as durable
 from reslab.errors import PhotosError
@@ -45,10 +46,21 @@ def open_pixels(
     cache: bool = True,
     progress: bool = True,
 ) -> Pixels:
-    """Open the cached pixels of `photos`; without a cache, build one on all cores.
+    """Open the cache of `photos`, or build it on all cores if it is missing or damaged.
+
+    Args:
+        folder: folder that the photos' paths are relative to.
+        photos: photos to read.
+        preprocess: preprocessing; the cache holds what its `read` returns.
+        cache: use a cache; otherwise photos are decoded at every read.
+        progress: show a progress bar while the cache is built, if stderr is a terminal.
+
+    Returns:
+        PixelCache; PixelFiles without photos, with `cache=False`, and, with a warning, if the cache cannot
+        be written.
 
     Raises:
-        PhotosError: a photo cannot be read while the cache is built. Without a cache, reading it raises.
+        PhotosError: a photo is not in the cache and cannot be read. With PixelFiles, reading it raises.
     """
     files = PixelFiles(folder, preprocess)
     found = _open_cache(distinct(photos), files, progress) if cache and photos else None
@@ -68,10 +80,10 @@ def open_readable(
     cache: bool = True,
     progress: bool = True,
 ) -> tuple[Pixels, Unread]:
-    """Open the pixels of the photos that can be read, and return the reasons of those that cannot.
+    """Open the cache as open_pixels does, and return {digest: reason} of the photos that cannot be read.
 
-    The cache holds the readable photos and is also found by a list of them alone. Without a cache every photo
-    is decoded all the same, and not kept.
+    The cache holds the readable photos and is also found by a list of them alone. With `cache=False`, or if
+    it cannot be written, every photo is decoded once to find the reasons, and its pixels are not kept.
     """
     files, photos = PixelFiles(folder, preprocess), distinct(photos)
     found = _open_cache(photos, files, progress) if cache and photos else None
@@ -79,7 +91,10 @@ def open_readable(
 
 
 def _open_cache(photos: PhotoList, files: PixelFiles, progress: bool) -> tuple[Pixels, Unread] | None:
-    """Open or build the cache. Returns None, with a warning, if that is impossible."""
+    """Open or build the cache of distinct `photos`: the pixels, and {digest: reason} of those unread.
+
+    Returns None, with a warning, if the disk makes that impossible.
+    """
     try:
         return _open_or_build(photos, files, progress)
     except (OSError, NotImplementedError) as error:  # filelock's, on a disk without locks
@@ -88,7 +103,10 @@ def _open_cache(photos: PhotoList, files: PixelFiles, progress: bool) -> tuple[P
 
 
 def _place(photos: PhotoList, files: PixelFiles) -> Path:
-    """Path of the cache: a hash of the photos' contents, the preprocessing and the decoders' versions."""
+    """Path of the cache, which may not exist. Its name is a hash of all that its pixels depend on.
+
+    These are the photos' contents, in order, the preprocessing and the versions of Pillow and torchvision.
+    """
     import PIL
     import torchvision
 
@@ -98,6 +116,11 @@ def _place(photos: PhotoList, files: PixelFiles) -> Path:
 
 
 def _open_or_build(photos: PhotoList, files: PixelFiles, progress: bool) -> tuple[Pixels, Unread]:
+    """Open the cache, or build it under a lock; a build also removes what is damaged or long unused.
+
+    Raises:
+        OSError, NotImplementedError: the disk is full, read-only or has no locks.
+    """
     with suppress(OSError, ValueError):
         return _open(photos, files)
     place = _place(photos, files)
@@ -116,6 +139,9 @@ def _open_or_build(photos: PhotoList, files: PixelFiles, progress: bool) -> tupl
 def _open(photos: PhotoList, files: PixelFiles) -> tuple[Pixels, Unread]:
     """Open what an earlier build left, and try to read the photos that are missing there.
 
+    Returns:
+        The cache, and {digest: reason} of the photos that are still unreadable.
+
     Raises:
         OSError, ValueError: there is no cache, it is damaged, or it lacks a photo that can be read now.
     """
@@ -129,7 +155,10 @@ def _open(photos: PhotoList, files: PixelFiles) -> tuple[Pixels, Unread]:
 
 @contextmanager
 def _only_builder(path: Path) -> Iterator[None]:
-    """Hold a lock; if another process builds the same cache, wait for it and log that."""
+    """Hold the lock file `path` in a with block, and remove it afterwards.
+
+    If another process holds it, because it builds the same cache, log a warning and wait.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
@@ -147,6 +176,7 @@ def _only_builder(path: Path) -> Iterator[None]:
 
 
 def _remove_unused(folder: Path) -> None:
+    """Remove all that was not used for CACHE_MAX_AGE_S, and links to caches that do not exist."""
     for path in folder.iterdir():
         with suppress(OSError):
             if not path.exists() or path.stat().st_mtime < time.time() - CACHE_MAX_AGE_S:
@@ -154,7 +184,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, a file or a link, not its target."""
+    """Remove a folder, a file or a link, not its target. Errors are ignored, a missing path, too."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -165,7 +195,14 @@ def _remove(path: Path) -> None:
 def _build(photos: PhotoList, files: PixelFiles, progress: bool) -> tuple[Pixels, Unread]:
     """Write a cache of the photos that can be read into a temporary folder, and rename that.
 
-    If some cannot be read, the name for all photos becomes a link to the cache of the rest.
+    If some cannot be read, the name for all photos becomes a link to the cache of the rest. A cache of that
+    name is replaced.
+
+    Returns:
+        The cache, or `files` if no photo can be read; and {digest: reason} of those that cannot.
+
+    Raises:
+        OSError: the disk is full or cannot be written, or the cache is damaged just after it was written.
     """
     requested = _place(photos, files)
     temporary = Path(tempfile.mkdtemp(dir=requested.parent, prefix=f".{requested.name}."))
@@ -189,8 +226,15 @@ def _build(photos: PhotoList, files: PixelFiles, progress: bool) -> tuple[Pixels
 
 def _write_pixels(
     photos: PhotoList, files: PixelFiles, path: Path, progress: bool
-) -> tuple[np.ndarray, Unread]:
-    """Decode all photos into the file `path`. Returns a RECORD for each that can be read, and the others."""
+) -> tuple[NDArray[np.void], Unread]:
+    """Decode all photos into the file `path`, one after another in order.
+
+    Returns:
+        A RECORD for each photo that can be read, and {digest: reason} of the others.
+
+    Raises:
+        OSError: the file cannot be written, or would leave less than MIN_FREE_DISK_BYTES free.
+    """
     records, written, unread = np.zeros(len(photos), RECORD), 0, dict[bytes, str]()
     with (
         closing(decode_all(photos, files, "decoding photos, once", progress)) as decoded,
@@ -212,6 +256,7 @@ def _write_pixels(
 
 
 def _check_free_disk(folder: Path, needed: int) -> None:
+    """Raise OSError if `needed` more bytes in `folder` would leave less than MIN_FREE_DISK_BYTES free."""
     free = shutil.disk_usage(folder).free
     if needed > free - MIN_FREE_DISK_BYTES:
         raise OSError(
@@ -221,6 +266,7 @@ def _check_free_disk(folder: Path, needed: int) -> None:
 
 
 def _cannot_be_read(folder: Path, photos: PhotoList, unread: Unread) -> PhotosError:
+    """Return the error to raise for unread photos of a list; it names the first of them."""
     digest, why = next(iter(unread.items()))
     first = folder / next(photo.path for photo in photos if photo.digest == digest.hex())
     quoted = shlex.quote(printable(str(folder)))

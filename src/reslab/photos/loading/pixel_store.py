@@ -37,7 +37,7 @@ MAX_SIDE = 3 * 8192  # pixels: the largest `resize`, times the aspect ratio that
 
 
 class Pixels(Protocol):
-    """Source of the shrunken pixels of photos."""
+    """Protocol of a source of pixels: what `Preprocess.read` returns for a photo."""
 
     def read(self, photo: Photo) -> Tensor:
         """Return uint8 (channels, H, W). Raises PhotosError if the photo cannot be read."""
@@ -45,7 +45,7 @@ class Pixels(Protocol):
 
 
 def try_read(pixels: Pixels, photo: Photo) -> Tensor | PhotosError:
-    """Return the pixels of a photo, or the error."""
+    """Return the pixels of a photo, or the PhotosError of reading it."""
     try:
         return pixels.read(photo)
     except PhotosError as error:
@@ -53,7 +53,12 @@ def try_read(pixels: Pixels, photo: Photo) -> Tensor | PhotosError:
 
 
 class PixelFiles:
-    """Pixels decoded from the photo file at every read."""
+    """Pixels decoded from the photo file at every read.
+
+    Args:
+        folder: folder that the photos' paths are relative to.
+        preprocess: how a photo is decoded and shrunk.
+    """
 
     def __init__(self, folder: Path, preprocess: Preprocess) -> None:
         self.folder, self.preprocess = folder, preprocess
@@ -73,7 +78,7 @@ class PixelFiles:
 
 
 def _content(path: Path) -> bytes | None:
-    """Return the content of a small file; None if it is large, or unreadable as its decoder will report."""
+    """Return the content of a file; None above MAX_BYTES_IN_MEMORY, and if it cannot be read."""
     try:
         with open_file(path) as file:
             content = file.read(MAX_BYTES_IN_MEMORY + 1)
@@ -85,7 +90,11 @@ def _content(path: Path) -> bytes | None:
 class PixelCache:
     """Pixels read from a cache folder, or from the photo where the cache is damaged, with a warning.
 
-    Holds about 40 bytes per photo in memory.
+    Opening it marks the folder as used now. Holds about 40 bytes per photo in memory.
+
+    Args:
+        folder: folder of the cache.
+        files: source for photos that the cache lacks, and the preprocessing.
 
     Raises:
         OSError, ValueError: the cache is missing or damaged.
@@ -113,7 +122,7 @@ class PixelCache:
         return PixelCache, (self.folder, self.files)
 
     def row(self, digest: str) -> int | None:
-        """Return the row of a photo, or None if it is not in the cache."""
+        """Return the row of the photo with a digest (hexadecimal), or None if it is not in the cache."""
         word = np.frombuffer(bytes.fromhex(digest), self.digests.dtype)
         row = int(self.digests.searchsorted(word)[0])
         return row if row < len(self) and self.digests[row] == word[0] else None
@@ -123,7 +132,13 @@ class PixelCache:
         return int(self.records["height"][row]), int(self.records["width"][row])
 
     def read(self, photo: Photo) -> Tensor:
-        """Return uint8 (channels, H, W). Raises PhotosError if neither cache nor photo can be read."""
+        """Return uint8 (channels, H, W) from the cache, or else from the photo's file.
+
+        The first failure of the cache logs a warning, and the next start rebuilds it.
+
+        Raises:
+            PhotosError: neither cache nor photo can be read.
+        """
         import torch
 
         row = self.row(photo.digest)
@@ -136,6 +151,7 @@ class PixelCache:
             return self.files.read(photo)
 
     def _read_row(self, row: int) -> NDArray[np.uint8]:
+        """Return uint8 (channels, H, W). Raises OSError, or ValueError if the checksum differs."""
         start, end = self.starts[row : row + 2].tolist()
         flat = np.empty(end - start, np.uint8)
         count = os.preadv(self.pixels.fileno(), [flat.data], start)
@@ -144,7 +160,7 @@ class PixelCache:
         return flat.reshape(*self.size(row), -1).transpose(2, 0, 1)
 
     def _warn(self, error: Exception) -> None:
-        """Warn once, and invalidate the cache, so that the next start rebuilds it."""
+        """Log a warning and remove the index, so that the next start rebuilds the cache; only once."""
         if not self.warned:
             log.warning(
                 "the cache %s is damaged: %s; its photos are decoded again, and the next start rebuilds it",
@@ -157,13 +173,18 @@ class PixelCache:
 
 
 def index_bytes(records: NDArray[np.void], name: str) -> bytes:
-    """Return the content of the index of a cache folder called `name`."""
+    """Return the content of the index file: the records, then their checksum.
+
+    Args:
+        records: (N,) RECORD, sorted by digest.
+        name: name of the cache folder, which is part of the checksum.
+    """
     content = records.tobytes()
     return content + zlib.crc32(content, zlib.crc32(name.encode())).to_bytes(4, "little")
 
 
 def _read_index(folder: Path) -> NDArray[np.void]:
-    """Return the records (N,), N at least 1."""
+    """Return the records (N,), N at least 1, of a cache folder. Raises OSError, or ValueError if damaged."""
     with open_file(folder / "index") as file:
         content = file.read(MAX_INDEX_BYTES)
     count = len(content) // RECORD.itemsize
@@ -174,7 +195,10 @@ def _read_index(folder: Path) -> NDArray[np.void]:
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """Open a regular file. Raises OSError for other files: opening a pipe would block forever."""
+    """Open a regular file for unbuffered binary reading.
+
+    Raises OSError for other files: opening a pipe would block forever.
+    """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

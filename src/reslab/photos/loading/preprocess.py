@@ -68,6 +68,9 @@ class Preprocess(BaseModel):
 
         A long photo is first cut to three times its shorter side, around the centre.
 
+        Args:
+            image: image of mode "RGB" for 3 channels, "L" for 1.
+
         Returns:
             uint8 (channels, H, W).
         """
@@ -95,7 +98,7 @@ class Preprocess(BaseModel):
 
         Args:
             photo: path or content of the file.
-            name: name of the content in errors.
+            name: name of the photo in errors if `photo` is bytes.
 
         Returns:
             uint8 (channels, H, W).
@@ -125,7 +128,10 @@ class Preprocess(BaseModel):
         return pixels[:, top : top + self.size, left : left + self.size]
 
     def at(self, size: int) -> Preprocess:
-        """Return the same preprocessing at another size, for the same cache; `resize` scales with it."""
+        """Return the same preprocessing at another `size`, with `resize` scaled in proportion.
+
+        Use it for pixels that this value's `read` returned: its own `read` would shrink to other sizes.
+        """
         resize = max(size, round(self.resize * size / self.size))
         return self.model_copy(update={"size": size, "resize": resize})
 
@@ -136,7 +142,7 @@ class Preprocess(BaseModel):
             images: uint8 (N, channels, H, W).
 
         Returns:
-            float32 (N, channels, H, W), in the memory layout of `images`.
+            A new float32 tensor (N, channels, H, W), on the device and in the memory layout of `images`.
         """
         import torch
 
@@ -152,7 +158,7 @@ class Preprocess(BaseModel):
         return normalized
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """Undo `normalize`: float32 (N, channels, H, W) -> uint8 (N, channels, H, W)."""
+        """Undo `normalize`: float32 (N, channels, H, W) -> uint8 (N, channels, H, W), rounded and clipped."""
         import torch
 
         mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
@@ -160,11 +166,11 @@ class Preprocess(BaseModel):
         return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def shrink_key(self) -> str:
-        """Return the settings that `read` depends on. Values with the same key share a cache."""
+        """Return the settings that `read` depends on, as text. Values with the same key share a cache."""
         kept = ", truncated kept" if self.truncated == "keep" else ""
         return f"shrink 3, shorter side {self.resize}, {self.channels} channels{kept}"
 
 
 def _margin(side: int, kept: int) -> int:
-    """Pixels before a centre crop, rounded as torchvision rounds; 0 if the side is not longer."""
+    """Count the pixels before a centre crop of `kept` pixels, rounded as torchvision does; at least 0."""
     return max(0, round((side - kept) / 2))

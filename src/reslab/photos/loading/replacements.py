@@ -27,9 +27,9 @@ class Replacements:
     """Count of the photos replaced so far in a training, part of its TrainState.
 
     Attributes:
-        in_epoch: replacements in the present epoch.
-        total: replacements in the whole training.
-        reasons: path and reason of the first MAX_REASONS photos.
+        in_epoch: replacements in the present epoch; the training resets it.
+        total: replacements in the whole training; a photo counts each time.
+        reasons: {path: reason} of the first MAX_REASONS photos that were replaced.
     """
 
     in_epoch: int = 0
@@ -37,7 +37,17 @@ class Replacements:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, path: str, why: str, photos: int) -> None:
-        """Count one replacement. Raises PhotosError if these are too many for an epoch of `photos`."""
+        """Count one replacement.
+
+        Args:
+            path: path of the photo that was replaced.
+            why: why it could not be read.
+            photos: number of photos in an epoch.
+
+        Raises:
+            PhotosError: this epoch has had more than MAX_REPLACED_FRACTION of its photos replaced, and more
+                than one. It is counted before.
+        """
         self.in_epoch, self.total = self.in_epoch + 1, self.total + 1
         if len(self.reasons) < MAX_REASONS:
             self.reasons.setdefault(path, why)
@@ -62,19 +72,26 @@ class Replacements:
         return "\n".join(lines)
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the rows of result.json: {"path", "why"}, at most MAX_REASONS."""
+        """Return [{"path", "why"}, ...] for result.json, at most MAX_REASONS."""
         return [{"path": path, "why": why} for path, why in self.reasons.items()]
 
 
 def read_or_replace(
     read: Callable[[Photo], T], photo: Photo, photos: PhotoList, seed: int, epoch: int
 ) -> tuple[T, Photo, PhotosError | None]:
-    """Read a photo, or another one in its place.
+    """Read a photo, or another one of `photos` in its place, of any class.
 
     The replacement depends on (seed, epoch, photo) alone, so workers and restarts do not change it.
 
+    Args:
+        read: function that reads a photo, or raises PhotosError.
+        photo: photo to read.
+        photos: photos to choose a replacement from.
+        seed: seed of the choice.
+        epoch: number of the epoch.
+
     Returns:
-        The result of `read`, the photo that was read, and the error of the first if it is another one.
+        The result of `read`, the photo that was read, and the error of `photo` if it is another one, or None.
 
     Raises:
         PhotosError: neither the photo nor MAX_CANDIDATES others can be read.
@@ -95,6 +112,7 @@ def read_or_replace(
 
 
 def _candidates(photo: Photo, photos: PhotoList, seed: int, epoch: int) -> Iterator[Photo]:
+    """Yield `photo`, then MAX_CANDIDATES random photos, which may repeat."""
     yield photo
     for number in range(MAX_CANDIDATES):
         yield photos[key(seed, f"replacement {photo.digest}", epoch, number) % len(photos)]

@@ -33,8 +33,8 @@ class SkippedPhotos:
     """Photos that cannot be read.
 
     Attributes:
-        counts: number of photos by split.
-        reasons: path and reason of the first MAX_REASONS photos.
+        counts: {split: number of photos}.
+        reasons: {path: reason} of the first MAX_REASONS photos.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -42,22 +42,24 @@ class SkippedPhotos:
 
     @property
     def total(self) -> int:
+        """Number of photos in all splits."""
         return sum(self.counts.values())
 
     def __str__(self) -> str:
-        """Return one sentence for the end of a training."""
+        """Return "skipped 3 photos that could not be read: 2 of train, 1 of test"."""
         photos = "1 photo" if self.total == 1 else f"{self.total:,} photos"
         return f"skipped {photos} that could not be read: {self._by_split()}"
 
     def _by_split(self) -> str:
+        """Return "2 of train, 1 of test", without splits of 0."""
         return ", ".join(f"{count:,} of {split}" for split, count in self.counts.items() if count)
 
     def warning(self, photos: Photos, source: str) -> str:
-        """Return a warning of a few lines.
+        """Return a warning of a few lines: counts, the first MAX_SHOWN reasons, what remains and what to do.
 
         Args:
             photos: photos that remain.
-            source: folder or list of all photos, quoted for the shell.
+            source: folder or list of all photos, quoted for the shell, for the suggested command.
         """
         all_photos = self.total + sum(map(len, photos.splits.values()))
         counts = f"{self.total:,} of {all_photos:,} photos"
@@ -72,13 +74,17 @@ class SkippedPhotos:
         return "\n".join(map(printable, lines))
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"count", "splits": {split: count}, "first": [{"path", "why"}]}."""
+        """Return {"count": total, "splits": {split: count}, "first": [{"path", "why"}, ...]}."""
         first = [{"path": path, "why": why} for path, why in self.reasons.items()]
         return {"count": self.total, "splits": dict(self.counts), "first": first}
 
     @classmethod
     def from_json(cls, value: Any) -> SkippedPhotos:
-        """Restore from the value of `as_json`; None means no photos. Raises ValueError for other values."""
+        """Restore from the value of `as_json`, whose "count" is ignored; None gives a value without photos.
+
+        Raises:
+            ValueError: the value has another form.
+        """
         if value is None:
             return cls()
         try:
@@ -95,7 +101,7 @@ class SkippedPhotos:
 
 @dataclass(frozen=True)
 class ReadablePhotos:
-    """Readable photos with their preprocessing and pixel source."""
+    """Photos that can be read, with the preprocessing and source of their pixels, and those skipped."""
 
     photos: Photos
     preprocess: Preprocess
@@ -106,13 +112,19 @@ class ReadablePhotos:
 def skip_unreadable(
     photos: Photos, preprocess: Preprocess, *, cache: bool = True, progress: bool = True
 ) -> ReadablePhotos:
-    """Decode every photo once, into the cache, and remove those that cannot be read from all splits.
+    """Find the photos that cannot be read, and return the others in their splits, without a warning.
 
-    The assignment of photos to splits does not change.
+    Every photo is decoded once, into the cache. If the cache exists, only photos missing from it are.
+
+    Args:
+        photos: photos with splits.
+        preprocess: how they are decoded.
+        cache: use a cache; otherwise every photo is decoded, and its pixels are not kept.
+        progress: show a progress bar, if stderr is a terminal.
 
     Raises:
-        PhotosError: more than half of a class or split of at least four photos cannot be read, or no photo of
-            a split or of a class in train. The rest would be different data.
+        PhotosError: more than half of a group of at least four photos cannot be read: of a class, a split or
+            a class in a split. Or none can be read of a split or of a class in train.
     """
     listed = photos.train + photos.val + photos.test
     pixels, unread = open_readable(photos.folder, listed, preprocess, cache=cache, progress=progress)
@@ -134,7 +146,15 @@ def _check_fractions(
     bad: NDArray[np.bool_],
     reasons: Mapping[str, str],
 ) -> None:
-    """Raise PhotosError if too many photos of a class or split are bad."""
+    """Raise PhotosError as skip_unreadable does, for the first group with too many bad photos.
+
+    Args:
+        photos: all photos.
+        listed: the N photos of all splits.
+        splits: (N,), name of the split of each.
+        bad: (N,), mask of those that cannot be read.
+        reasons: {path: reason} of those.
+    """
     for name, inside, needed in _groups(photos.classes, listed.labels, splits):
         count, total = int((bad & inside).sum()), int(inside.sum())
         emptied = needed and count == total > 0
@@ -156,7 +176,13 @@ def _check_fractions(
 def _groups(
     classes: Sequence[str], labels: NDArray[np.int32], splits: NDArray[np.str_]
 ) -> Iterator[tuple[str, NDArray[np.bool_], bool]]:
-    """Yield name, mask (N,) and whether one photo must remain, of every class, split and class in a split."""
+    """Yield (name, mask (N,), whether one photo must remain) of every class, class in a split, and split.
+
+    Args:
+        classes: names by label.
+        labels: (N,), label of each photo.
+        splits: (N,), split of each photo.
+    """
     for label, name in enumerate(classes):
         yield f"class {name}", labels == label, False
         for split in SPLITS:
