@@ -141,6 +141,7 @@ def _download(name: str, public: PublicSet, archive: Archive, path: Path, progre
     """Download to `path` from the first mirror that has the right file; remove older partial downloads.
 
     Raises DownloadError if all mirrors fail. torch renames a finished file, so `path` is complete or missing.
+    `progress` prints the URL and a progress bar if stderr is a terminal. `public` and `name` serve the error.
     """
     import torch
 

@@ -24,11 +24,12 @@ def get(name: str, folder: Path | str, *, source: Path | str | None = None, prog
 
     The official splits are kept, except that imagenette's val becomes test. Data sets that are published as
     arrays are written as PNG files, numbered as published. Photos are copied unchanged. Class folders have
-    torchvision's class names; a slash becomes a hyphen, and a question mark is left out.
+    torchvision's class names; a slash becomes a hyphen, and a question mark is left out. A warning is logged
+    if the splits have other sizes than published.
 
     Args:
         name: fashion-mnist, cifar10, oxford-pets, oxford-pets-cats-dogs, imagenette or flowers102.
-        folder: folder to create. It must not exist.
+        folder: folder to create, with ~ expanded. It must not exist.
         source: folder with the data set's own archives, or with their unpacked content; it is only read. By
             default the archives are downloaded into the user's cache folder and kept there.
         progress: show progress bars.

@@ -24,11 +24,20 @@ Axis = tuple[int, int, int]  # size, jump and start of a receptive field along o
 
 @dataclass(frozen=True)
 class Window:
-    """A kernel that slides along one axis.
+    """Kernel that slides along one axis.
+
+    Args:
+        kernel_size: taps of the kernel.
+        stride: pixels from one position to the next.
+        padding: pixels added on both sides of the input; of a transposed convolution cut off the output.
+        dilation: pixels from one tap to the next.
+        output_padding: pixels added to the output of a transposed convolution.
+        kind: "convolution", "transposed" or "pooling".
+        ceil_mode: round the number of positions up instead of down.
 
     Raises:
-        NetworkError: no input fits these settings.
-        UsageError: a setting is not an int.
+        NetworkError: a setting is out of range, so that no input fits.
+        UsageError: a setting is not an int, or output_padding is given for another kind.
     """
 
     kernel_size: int
@@ -40,9 +49,8 @@ class Window:
     ceil_mode: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
-            _check_at_least(name, getattr(self, name), least)
-        _check_at_least("output_padding", self.output_padding, 0)
+        for name in ("kernel_size", "stride", "dilation", "padding", "output_padding"):
+            _check_at_least(name, getattr(self, name), 0 if "padding" in name else 1)
         if self.kind == "pooling" and self.padding > self.kernel_size // 2:
             raise NetworkError(
                 f"padding {self.padding} is too much for pooling with a kernel of {self.kernel_size}",
@@ -68,7 +76,12 @@ class Window:
         return self.dilation * (self.kernel_size - 1) + 1
 
     def output_size(self, size: int) -> int:
-        """Return the output's pixels for `size` input pixels. Raises NetworkError if there would be none."""
+        """Return the output's pixels for `size` input pixels.
+
+        Raises:
+            NetworkError: the output would have none, or `size` is under 1.
+            UsageError: `size` is not an int.
+        """
         _check_at_least("the input", size, 1)
         if self.kind == "transposed":
             out = (size - 1) * self.stride - 2 * self.padding + self.extent + self.output_padding
@@ -99,7 +112,10 @@ class Window:
         )
 
     def covered(self, size: int) -> bytearray:
-        """Return 1 for each input pixel that some position of the kernel reads, else 0."""
+        """Return `size` bytes: 1 for each input pixel that some position of the kernel reads, else 0.
+
+        Not for transposed convolutions. Raises as `output_size`.
+        """
         covered = bytearray(size)
         last = (self.output_size(size) - 1) * self.stride - self.padding
         for tap in range(0, self.extent, self.dilation):
@@ -112,7 +128,14 @@ class Window:
 
 
 def windows(**settings: Any) -> tuple[Window, Window]:
-    """Return one Window for the height and one for the width, from settings that are ints or pairs."""
+    """Return one Window for the height and one for the width, from settings that are ints or pairs.
+
+    The settings are those of Window; kind and ceil_mode hold for both axes.
+
+    Raises:
+        NetworkError: a setting is out of range.
+        UsageError: a setting is neither an int nor a pair, or two do not go together.
+    """
     axes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for name, value in settings.items():
         pair = (value, value) if name in ("kind", "ceil_mode") else _checked_pair(name, value)
@@ -152,8 +175,8 @@ def output_size(
         An int if every argument is an int, else (height, width).
 
     Raises:
-        NetworkError: the settings cannot be, as a kernel larger than the padded input.
-        UsageError: a setting is not an int, or two do not go together.
+        NetworkError: a setting is out of range, or the kernel is larger than the padded input.
+        UsageError: a setting is neither an int nor a pair, or two do not go together.
     """
     both = windows(
         kernel_size=kernel_size,
@@ -196,8 +219,8 @@ def multiply_adds(
         **settings: stride, padding, dilation, output_padding, as in `output_size`.
 
     Raises:
-        NetworkError: the settings cannot be.
-        UsageError: a setting is not an int.
+        NetworkError: a setting is out of range, or the kernel is larger than the padded input.
+        UsageError: a setting is neither an int nor a pair, or two do not go together.
     """
     weights = parameters(
         in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size, groups=groups, bias=False
@@ -210,7 +233,12 @@ def multiply_adds(
 def parameters(
     *, in_channels: int, out_channels: int, kernel_size: Size, groups: int = 1, bias: bool = True
 ) -> int:
-    """Count the weights of a convolution, and one bias for each output channel."""
+    """Count the weights of a convolution, and one bias for each output channel if `bias`.
+
+    Raises:
+        NetworkError: a number is under 1, or `groups` does not divide both numbers of channels.
+        UsageError: a number is neither an int nor, for kernel_size, a pair.
+    """
     _check_channels(in_channels, out_channels, groups)
     taps = _checked_pair("kernel_size", kernel_size)
     return taps[0] * taps[1] * (in_channels // groups) * out_channels + bias * out_channels
@@ -241,7 +269,7 @@ class ReceptiveField:
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
-        """(size, jump, start) of the height and of the width."""
+        """(size, jump, start) of the height, and (size, jump, start) of the width."""
         height, width = zip(as_pair(self.size), as_pair(self.jump), as_pair(self.start), strict=True)
         return height, width
 
@@ -254,13 +282,14 @@ def receptive_field(layers: Iterable[Mapping[str, Any]]) -> ReceptiveField:
     Convolutional Neural Networks.
 
     Args:
-        layers: settings of each layer as in `output_size`: kernel_size, stride, padding, dilation.
+        layers: settings of each layer as in `output_size`: kernel_size, stride, padding, dilation. Others are
+            ignored but for a true `transposed`.
 
     Returns:
         The field with ints if every setting is an int, else with pairs (height, width).
 
     Raises:
-        UsageError: a layer is a transposed convolution, or a setting is not an int.
+        UsageError: a layer is a transposed convolution, or a setting is neither an int nor a pair.
         NetworkError: a setting is out of range.
     """
     axes: list[Axis] = [(1, 1, 0), (1, 1, 0)]
@@ -280,13 +309,17 @@ def receptive_field(layers: Iterable[Mapping[str, Any]]) -> ReceptiveField:
 
 
 def through(window: Window, axis: Axis) -> Axis:
-    """Return (size, jump, start) of a receptive field after one more window."""
+    """Return the (size, jump, start) that `axis` becomes after one more convolution or pooling."""
     size, jump, start = axis
     return size + (window.extent - 1) * jump, jump * window.stride, start - window.padding * jump
 
 
 def convolution_kind(transposed: bool, pool: bool, ceil_mode: bool) -> Kind:
-    """Return the kind that these three switches mean. Raises UsageError for two that do not go together."""
+    """Return the `kind` of a Window from the three switches of `output_size`.
+
+    Raises:
+        UsageError: transposed with pool or ceil_mode, or ceil_mode without pool.
+    """
     if transposed and (pool or ceil_mode):
         raise UsageError("transposed and pooling at once", "a layer is one of the two", "leave one out")
     if ceil_mode and not pool:
@@ -295,7 +328,7 @@ def convolution_kind(transposed: bool, pool: bool, ceil_mode: bool) -> Kind:
 
 
 def as_pair(value: Any) -> tuple[int, int]:
-    """Return (height, width) from a pair or from one number for both."""
+    """Return (height, width) from a tuple or list of two, or from one number for both."""
     return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
 

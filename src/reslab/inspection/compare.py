@@ -9,15 +9,25 @@ from reslab.text import table
 
 from .layers import Layer
 from .summary import Anatomy
-from .table import WIDE, count_text, field_text, megabytes, shape_text
+from .table import WIDE, bytes_text, count_text, field_text, shape_text
 
 Pairs = list[tuple[Layer | None, Layer | None]]
 
 
 def side_by_side(left: Anatomy, right: Anatomy, width: int = 80, depth: int = 2) -> str:
-    """Return a table with the layers of both networks in one row where they have the same name.
+    """Return two networks as text: a table of their layers, one row for layers of the same name, and totals.
 
     `!` marks a layer that both have and that differs, `<` and `>` one that only the left or the right has.
+    The text begins with both names. It ends with a legend of the marks, or says that nothing differs.
+
+    Args:
+        left: one network.
+        right: the other one.
+        width: columns of the terminal. From 120 on kind, memory and receptive field are shown as well.
+        depth: as in `Anatomy.fold`.
+
+    Raises:
+        UsageError: the depth is under 1.
     """
     wide = width >= WIDE
     pairs = pair_up(left.fold(depth), right.fold(depth))
@@ -38,7 +48,7 @@ def side_by_side(left: Anatomy, right: Anatomy, width: int = 80, depth: int = 2)
 
 
 def pair_up(left: Sequence[Layer], right: Sequence[Layer]) -> Pairs:
-    """Pair layers of the same name, in the order of both; the partner of other layers is None."""
+    """Pair layers of the same name that come in the same order in both; the partner of others is None."""
     names = [row.name for row in left], [row.name for row in right]
     pairs: Pairs = []
     for tag, a, b, c, d in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
@@ -66,7 +76,7 @@ def _cells(layer: Layer | None, anatomy: Anatomy, wide: bool) -> list[str]:
     ]
     if not wide:
         return cells
-    return [layer.kind, *cells, megabytes(layer.training_bytes), field_text(layer, anatomy.input[1:])]
+    return [layer.kind, *cells, bytes_text(layer.training_bytes), field_text(layer, anatomy.input[1:])]
 
 
 def _title(anatomy: Anatomy) -> str:
@@ -77,8 +87,8 @@ def _totals(left: Anatomy, right: Anatomy) -> str:
     figures: list[tuple[str, int, int, Callable[[int], str]]] = [
         ("parameters", left.parameters, right.parameters, "{:,}".format),
         ("multiply-adds", left.multiply_adds, right.multiply_adds, "{:,}".format),
-        ("kept in training", left.training_bytes, right.training_bytes, megabytes),
-        ("needed in inference", left.inference_bytes, right.inference_bytes, megabytes),
+        ("kept in training", left.training_bytes, right.training_bytes, bytes_text),
+        ("needed in inference", left.inference_bytes, right.inference_bytes, bytes_text),
     ]
     rows = [[name, text(a), text(b), _change(a, b, text)] for name, a, b, text in figures]
     return table(["a photo", "left", "right", "right - left"], rows, "lrrr")

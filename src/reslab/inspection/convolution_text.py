@@ -15,14 +15,19 @@ MAX_DRAWN_POSITIONS = 24  # of the kernel; of more only both ends are drawn
 def explain(
     both: tuple[Window, Window], size: Pair, channels: Pair | None = None, groups: int = 1, width: int = 80
 ) -> str:
-    """Return the whole explanation, at most `width` columns wide where that is possible.
+    """Return the explanation of a layer: formula step by step, drawn positions, edges and cost.
+
+    Height and width share one part if they are alike.
 
     Args:
         both: the window along the height and along the width.
-        size: (height, width) of the input.
-        channels: (in, out), for parameters and multiply-adds.
+        size: (height, width) of the input in pixels.
+        channels: (in, out), for parameters and multiply-adds; None leaves them out.
         groups: groups of channels.
-        width: columns.
+        width: columns of the drawn positions; other lines may be longer.
+
+    Raises:
+        NetworkError: the layer does not take this size, or the groups do not divide the channels.
     """
     sizes = [window.output_size(n) for window, n in zip(both, size, strict=True)]
     kind = "transposed convolution" if both[0].kind == "transposed" else both[0].kind
@@ -39,7 +44,11 @@ def explain(
 def facts(
     both: tuple[Window, Window], size: Pair, channels: Pair | None = None, groups: int = 1
 ) -> dict[str, Any]:
-    """Return the same as values for JSON. A list of two holds the values of height and width."""
+    """Return what `explain` says as values for JSON. A list of two holds the values of height and width.
+
+    "never_seen" and the paddings are None for a transposed convolution. "parameters" (without the bias) and
+    "multiply_adds" are there if `channels` is given. Arguments and errors are those of `explain`.
+    """
     axes = list(zip(both, size, strict=True))
     sliding = both[0].kind != "transposed"
     out: dict[str, Any] = {
@@ -57,7 +66,10 @@ def facts(
 
 
 def padding_for(size: int, target: int, window: Window, stride: int) -> int | None:
-    """Return the smallest padding with which the kernel, at `stride`, makes `target` of `size` pixels."""
+    """Return the smallest padding with which the kernel, at `stride`, makes `target` of `size` pixels.
+
+    None if no padding does. Stride, padding and rounding of `window` itself do not matter.
+    """
     lacking = (target - 1) * stride + window.extent - size
     padding = max(0, -(-lacking // 2))
     fits = (size + 2 * padding - window.extent) // stride + 1 == target
@@ -65,9 +77,18 @@ def padding_for(size: int, target: int, window: Window, stride: int) -> int | No
 
 
 def draw_positions(window: Window, size: int, width: int = 80) -> str:
-    """Draw a row for each position of the kernel; both ends where the axis is too long, "" if they overlap.
+    """Return a drawing with a row for each position of the kernel over `size` input pixels.
 
-    For a transposed convolution: a row for each input pixel, with the outputs that it is added to.
+    Where it would be too long or wide it shows both ends only; "" if those do not fit either. A transposed
+    convolution has a row for each input pixel, with the output pixels that it is added to.
+
+    Args:
+        window: the kernel along the axis.
+        size: pixels of the input.
+        width: columns.
+
+    Raises:
+        NetworkError: the window does not take this size.
     """
     transposed = window.kind == "transposed"
     positions = size if transposed else window.output_size(size)
@@ -100,7 +121,18 @@ def draw_positions(window: Window, size: int, width: int = 80) -> str:
 
 
 def _both_ends(starts: Sequence[int], extent: int, end: int, room: int) -> tuple[list[int], list[int | None]]:
-    """Return some positions at both ends of a long axis, and the pixels under them."""
+    """Return up to three positions at each end of a long axis, and the pixels under them.
+
+    Args:
+        starts: first pixel of each position.
+        extent: pixels that a position spans.
+        end: pixel after the last one to draw.
+        room: largest number of pixels.
+
+    Returns:
+        Indices of the positions; and the pixels, with None for the gap. Both are [] if not even one position
+        at each end fits, or if the ends overlap.
+    """
     for many in (3, 2, 1):
         if len(starts) < 2 * many:
             continue
@@ -123,7 +155,7 @@ def _tap(window: Window, start: int, pixel: int | None, cell: int) -> str:
 
 
 def _steps(window: Window, n: int) -> str:
-    """Return the formula line by line, from the letters to the result."""
+    """Return the values of the letters, then the formula for n input pixels, step by step to the result."""
     k, s, d, extra = window.kernel_size, window.stride, window.dilation, window.output_padding
     names = f"n = {n} pixels, k = {k} kernel, s = {s} stride, p = {window.padding} padding"
     names += f", d = {d} dilation" * (d > 1) + f", o = {extra} output padding" * (extra > 0)
@@ -156,7 +188,10 @@ def _steps(window: Window, n: int) -> str:
 
 
 def _edges(window: Window, n: int) -> str:
-    """Return the pixels never read, and the paddings that keep the size and halve it."""
+    """Return lines on which of n input pixels are never read, and which paddings keep and halve the size.
+
+    For a transposed convolution: a line on the pixels that the padding cuts off, "" without padding.
+    """
     if window.kind == "transposed":
         cut = f"padding     cuts {window.padding} off either side (░): here it is a crop, not a border"
         return cut * bool(window.padding)
@@ -195,7 +230,7 @@ def _channels(both: tuple[Window, Window], size: Pair, channels: Pair, groups: i
 
 
 def _costs(both: tuple[Window, Window], size: Pair, channels: Pair, groups: int) -> tuple[int, int]:
-    """Return parameters without the bias, and multiply-adds."""
+    """Return the number of parameters without the bias, and of multiply-adds for one image."""
     names = ("kernel_size", "stride", "padding", "dilation", "output_padding")
     pairs: dict[str, Any] = {name: tuple(getattr(window, name) for window in both) for name in names}
     shared: dict[str, Any] = {"in_channels": channels[0], "out_channels": channels[1], "groups": groups}

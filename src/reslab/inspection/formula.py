@@ -10,13 +10,23 @@ Pair = tuple[int, int]
 
 
 def formula(both: tuple[Window, Window], size: Pair) -> str:
-    """Return `⌊(224 + 2·3 - 7)/2⌋ + 1 = 112`, with `[height, width]` where the two axes differ."""
+    """Return the filled-in formula with its result, as `⌊(224 + 2·3 - 7)/2⌋ + 1 = 112`.
+
+    Where the axes differ, a number becomes `[height, width]`.
+
+    Args:
+        both: the window along the height and along the width.
+        size: (height, width) of the input in pixels.
+
+    Raises:
+        NetworkError: a window does not take this size.
+    """
     sizes = [window.output_size(n) for window, n in zip(both, size, strict=True)]
     return f"{left_side(both, size)} = {number(sizes)}"
 
 
 def left_side(both: tuple[Window, Window], size: Pair) -> str:
-    """Return the formula up to the equals sign."""
+    """Return the filled-in formula up to the equals sign, without it. Arguments as in `formula`."""
     first, second = both
     n, s = number(size), number((first.stride, second.stride))
     k, p, d = (
@@ -41,12 +51,15 @@ def dropped_windows(window: Window, size: int) -> int:
 
 
 def number(values: Sequence[int]) -> str:
-    """Return one number if height and width agree, else `[height, width]`."""
+    """Return the first of two values as text if both are equal, else `[height, width]`."""
     return str(values[0]) if values[0] == values[1] else f"[{values[0]}, {values[1]}]"
 
 
 def settings(both: tuple[Window, Window]) -> str:
-    """Return `7x7/2 p3`: kernel, stride, padding and other settings that are not at their default."""
+    """Return a layer's settings as `7x7/2 p3`: kernel, then those that are not at their default.
+
+    /, p, d and op stand before stride, padding, dilation and output padding. "ceil" is the ceil mode.
+    """
     height, width = both
     text = f"{height.kernel_size}x{width.kernel_size}"
     parts = [("/", "stride", 1), (" p", "padding", 0), (" d", "dilation", 1), (" op", "output_padding", 0)]

@@ -36,7 +36,7 @@ class GradientFlow:
         names: of the layers.
         depths: number of layers with weights on the longest path from the image. A projection is as deep as
             the convolution that it runs parallel to, so the last layer of ResNet-56 has depth 56.
-        norms: Euclidean norm of the gradient of each layer's weights.
+        norms: Euclidean norm of the gradient of each layer's weights, 0 for a layer that gets none.
         loss: cross-entropy of the batch.
     """
 
@@ -70,6 +70,9 @@ def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
     Args:
         network: a classifier that returns logits (N, num_classes).
         batch: images (N, C, H, W) and labels (N,), two or more of them.
+
+    Returns:
+        The norms of the convolutions and linear layers that run; biases and norm layers are left out.
 
     Raises:
         NetworkError: the images do not pass through, or the output is not logits.
@@ -126,7 +129,10 @@ def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _depths(taken: Anatomy) -> dict[str, int]:
-    """Return for each convolution and linear layer the number of such layers on the longest path to it."""
+    """Return for each convolution and linear layer the number of such layers on the longest path to it.
+
+    The layer itself counts. The keys are names; a layer that runs twice has the depth of its first call.
+    """
     depth: dict[int, int] = {IMAGE: 0}
     found: dict[str, int] = {}
     for i, layer in enumerate(taken.layers):
@@ -145,7 +151,7 @@ def plot_gradient_flow(
 
     Args:
         flows: flows by the label in the legend.
-        path: a .svg, .pdf or .png file to write.
+        path: a .svg, .pdf or .png file to write; an existing one is replaced.
         width: millimeters. 85 is a column, 170 the width of a page.
 
     Raises:
@@ -156,7 +162,10 @@ def plot_gradient_flow(
 
 
 def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0) -> Figure:
-    """Return the plot as a matplotlib figure, `width` millimeters wide."""
+    """Return the plot of `plot_gradient_flow` as a matplotlib figure, `width` millimeters wide.
+
+    Norms of 0, NaN and infinity are left out. Raises UsageError if no other is there.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -14,7 +14,19 @@ TRIED_SIDES = (28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 227, 240, 256, 299, 
 
 
 def wrong_input(failed: PassError, network: nn.Module, shape: tuple[int, ...], name: str) -> NetworkError:
-    """Return the error for a failed pass of an image (1, C, H, W)."""
+    """Return, without raising it, the error for an image that did not pass: where it failed, what fits.
+
+    Copies of the network run on other images to find a shape that fits.
+
+    Args:
+        failed: the error of the pass.
+        network: the network itself.
+        shape: (1, C, H, W) of the image.
+        name: of the network, for the text.
+
+    Raises:
+        NetworkError: the network cannot be copied.
+    """
     given = "x".join(map(str, shape[1:]))
     return NetworkError(
         f"{name} does not take an image of {given}", _where(failed, name), _what_fits(network, shape)
@@ -22,7 +34,7 @@ def wrong_input(failed: PassError, network: nn.Module, shape: tuple[int, ...], n
 
 
 def _where(failed: PassError, name: str) -> str:
-    """Return the layer that failed, the shape that came to it, and the reason."""
+    """Return the layer that failed, the shape that came to it, and the reason; only the reason if unknown."""
     reason = str(failed.error).strip().partition("\n")[0] or type(failed.error).__name__
     if isinstance(failed.error, ReslabError):
         reason = failed.error.what
@@ -40,7 +52,10 @@ def _where(failed: PassError, name: str) -> str:
 
 
 def _what_fits(network: nn.Module, shape: tuple[int, ...]) -> str:
-    """Try other images: the channels of the first convolution, then other sides."""
+    """Return advice: an image shape that passes, else to check the forward.
+
+    It tries the channels of the first convolution at the same size, then TRIED_SIDES.
+    """
     channels = shape[1]
     first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
     wanted = channels if first is None else first.in_channels

@@ -18,17 +18,22 @@ Shape = tuple[int, ...]
 class Layer:
     """A call of a layer, an operation of a block's forward (`add`), or several folded into their block.
 
-    None stands for what is unknown, and `notes` says why.
+    Weights that no call uses are a layer, too: it has no inputs and no output.
 
     Args:
-        inputs, output: shapes without the batch.
-        windows: kernel, stride and padding along the height and the width.
+        name: path in the network. Two calls of one module have the same name.
+        kind: class of the module, or name of the operation.
+        inputs: shapes without the batch.
+        output: shape without the batch; None for a layer that did not run or returned no tensor.
+        windows: kernel, stride and padding along the height and the width; None for a layer without them.
         formula: how the output's size follows from the input's, "" if there is no formula.
         parameters: weights that no earlier call uses.
-        multiply_adds: for one image.
+        multiply_adds: for one image; None if unknown, `notes` says why.
         training_bytes: memory of the output that autograd keeps for the backward pass, for one image.
         inference_bytes: memory of all activations alive while the layer runs, for one image.
+        receptive_field: of one output value in the image; None if unknown.
         sources: indices of the layers whose outputs come in; -1 is the image.
+        notes: remarks in plain text, as "its weights are counted above".
     """
 
     name: str
@@ -68,7 +73,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Block:
-    """A call of a module with submodules: layers[first:last] ran in it. Shapes are without the batch."""
+    """Call of a module with submodules: layers[first:last] ran in it.
+
+    `input` and `output` are the shapes of its first tensors without the batch, None if there is none.
+    """
 
     name: str
     kind: str
@@ -81,13 +89,18 @@ class Block:
 def layers_of(
     training: Recorder, inference: Recorder, network: nn.Module, counts: dict[int, int]
 ) -> tuple[tuple[Layer, ...], list[int]]:
-    """Return the layers, with those inserted that never ran but have weights, and each call's new index.
+    """Return the layers of a network, in the order of the pass.
+
+    Layers that have weights and never ran are inserted after the last layer of their block.
 
     Args:
         training: a pass with gradients.
         inference: a pass without, for `inference_bytes`.
         network: the copy that ran.
-        counts: numbers of weights by the parameter's id; emptied.
+        counts: numbers of weights by the parameter's id. It is empty afterwards.
+
+    Returns:
+        The layers; and the index among them of each call of `training`, with their number at the end.
     """
     live_bytes: dict[str, list[int]] = {}
     for call in inference.calls:
@@ -113,7 +126,7 @@ def layers_of(
 
 
 def blocks_of(calls: list[ModuleCall], places: list[int]) -> tuple[Block, ...]:
-    """Return the blocks. `places` holds each call's index among the layers."""
+    """Return a Block for each call. `places` is the second result of `layers_of`."""
     return tuple(
         Block(
             c.name, c.kind, places[c.first], places[c.last], _without_batch(c.input), _without_batch(c.output)
@@ -153,7 +166,7 @@ def _layer(call: LayerCall, parameters: int, live_bytes: int, notes: tuple[str, 
 
 
 def _plain_formula(kind: str, inputs: tuple[Shape, ...], output: Shape | None) -> str:
-    """Return the formula of a layer without a window."""
+    """Return the formula of a pooling to 1x1, Flatten, Linear or concatenation, "" for other layers."""
     if not inputs or output is None:
         return ""
     given = inputs[0]
@@ -170,7 +183,10 @@ def _plain_formula(kind: str, inputs: tuple[Shape, ...], output: Shape | None) -
 
 
 def _without_a_call(network: nn.Module, counts: dict[int, int], used: set[int]) -> list[Layer]:
-    """Return layers for weights without a call: a block's own, and those of layers that never ran."""
+    """Return layers for weights without a call: a block's own, and those of layers that never ran.
+
+    `counts` loses these weights. `used` has the ids of parameters that some operation took.
+    """
     rest = []
     for name, module in network.named_modules():
         is_layer = next(module.children(), None) is None
@@ -189,7 +205,10 @@ def _without_a_call(network: nn.Module, counts: dict[int, int], used: set[int]) 
 
 
 def _place(name: str, layers: list[Layer]) -> float:
-    """Return a place after the last layer of the same block."""
+    """Return a place after the last layer of the innermost block around `name` that has any, else the end.
+
+    A layer's own place is its index in `layers`.
+    """
     parts = name.split(".")
     for depth in range(len(parts) - 1, 0, -1):
         prefix = ".".join(parts[:depth]) + "."

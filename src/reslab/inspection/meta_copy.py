@@ -16,7 +16,11 @@ from reslab.errors import NetworkError
 
 
 def copy_without_weights(network: nn.Module) -> nn.Module:
-    """Return a copy in eval mode with all tensors on the meta device and no hooks. Raises NetworkError."""
+    """Return a copy in eval mode with all tensors on the meta device and no hooks.
+
+    Raises:
+        NetworkError: the network cannot be copied.
+    """
     memo: dict[int, Any] = {}
     for module in network.modules():
         for tensor in [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]:
@@ -28,7 +32,11 @@ def copy_without_weights(network: nn.Module) -> nn.Module:
 
 
 def copy_with_weights(network: nn.Module) -> nn.Module:
-    """Return a copy in eval mode with its weights and no hooks. Raises NetworkError."""
+    """Return a copy in eval mode with copied weights, on the same devices, and no hooks.
+
+    Raises:
+        NetworkError: the network cannot be copied.
+    """
     return _copy(network, {})
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .arithmetic import ReceptiveField, Window, through, windows
 
+Inputs = Sequence[tuple[Tensor, ReceptiveField | None]]  # tensors that depend on the image, None: unknown
 # operations on each value alone that torch does not tag as pointwise
 POINTWISE = {"native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training", "_prelu_kernel"}
 POINTWISE |= {"_native_batch_norm_legit", "native_dropout", "_to_copy", "copy", "alias", "detach"}
@@ -25,12 +26,16 @@ UNKNOWN_COST = ("fft", "cdist", "trilinear", "lstm", "gru", "rnn", "quantized", 
 
 
 def name_of(op: Any) -> str:
-    """Return `relu_` for aten.relu_.default."""
+    """Return the name of a torch operation without namespace and overload: `relu_` for aten.relu_.default."""
     return str(op.overloadpacket.__name__)
 
 
 def windows_of(op: Any, args: Sequence[Any]) -> tuple[Window, Window] | None:
-    """Return the windows of a two-dimensional convolution or pooling, None for other operations."""
+    """Return the windows along height and width of a convolution or pooling, None for other operations.
+
+    `args` are the arguments of the operation `op`. Only input of shape (N, C, H, W) has windows. Adaptive
+    pooling has none.
+    """
     name = name_of(op)
     if name == "convolution" and args[0].dim() == 4:
         return windows(
@@ -56,19 +61,17 @@ def windows_of(op: Any, args: Sequence[Any]) -> tuple[Window, Window] | None:
 
 
 def field_of(
-    op: Any,
-    args: Sequence[Any],
-    inputs: list[tuple[Tensor, ReceptiveField | None]],
-    out: Tensor,
-    image: tuple[int, int],
+    op: Any, args: Sequence[Any], inputs: Inputs, out: Tensor, image: tuple[int, int]
 ) -> ReceptiveField | None:
     """Return the receptive field of an operation's output, None if it is unknown.
+
+    A field that covers the whole image becomes (image, (0, 0), (0, 0)), without the padding around it.
 
     Args:
         op: the torch operation.
         args: its arguments.
-        inputs: its tensors that depend on the image, with their fields.
-        out: its output.
+        inputs: its tensors that depend on the image, one or more, with their fields.
+        out: its output, or one of several.
         image: (height, width) of the image.
     """
     field = _field_of(op, args, inputs, out, image)
@@ -76,11 +79,7 @@ def field_of(
 
 
 def _field_of(
-    op: Any,
-    args: Sequence[Any],
-    inputs: list[tuple[Tensor, ReceptiveField | None]],
-    out: Tensor,
-    image: tuple[int, int],
+    op: Any, args: Sequence[Any], inputs: Inputs, out: Tensor, image: tuple[int, int]
 ) -> ReceptiveField | None:
     name = name_of(op)
     tensor, field = inputs[0]
@@ -120,12 +119,15 @@ def padding_of(op: Any, args: Sequence[Any]) -> tuple[int, ...]:
 
 
 def takes_shape_alone(op: Any) -> bool:
-    """Return whether the result depends on no value: x.new_zeros(...) and ones_like(x) are constants."""
+    """Return True for operations that use only a tensor's shape, as x.new_zeros(...) and ones_like(x)."""
     return name_of(op).startswith("new_") or name_of(op).endswith("_like")
 
 
 def multiply_adds_of(op: Any, args: Sequence[Any], out: Any) -> int | None:
-    """Count products that are summed: 0 for additions, comparisons and views, None if unknown."""
+    """Count the multiply-adds of an operation for the whole batch, None if the number is unknown.
+
+    Convolutions, matrix products and attention count. Additions, comparisons, pooling and views are 0.
+    """
     name = name_of(op)
     if name == "convolution":
         pixels = args[0] if args[6] else out  # a transposed one applies its kernel once per input value
@@ -142,7 +144,10 @@ def multiply_adds_of(op: Any, args: Sequence[Any], out: Any) -> int | None:
 
 
 def _merge(fields: Sequence[ReceptiveField | None], image: tuple[int, int]) -> ReceptiveField | None:
-    """Return the field of a value computed from several: from their first pixel to their last."""
+    """Return the field of a value computed from several: from their first pixel to their last.
+
+    One field of the whole image gives the whole image. Else None if one is unknown or the jumps differ.
+    """
     known = [field for field in fields if field is not None]
     if any(_is_whole(field, image) for field in known):
         return _whole(image)
@@ -167,7 +172,7 @@ def _is_whole(field: ReceptiveField, image: tuple[int, int]) -> bool:
 
 
 def _all_positions(field: ReceptiveField, tensor: Tensor) -> ReceptiveField:
-    """Return the field of all positions of a (..., H, W) tensor together."""
+    """Return the field of all positions of a (..., H, W) tensor together; its jump is 0."""
     axes = zip(field.axes, tensor.shape[-2:], strict=True)
     return ReceptiveField.from_axes(*((size + (n - 1) * jump, 0, start) for (size, jump, start), n in axes))
 
@@ -219,7 +224,10 @@ def _padded(field: ReceptiveField, pads: tuple[int, ...]) -> ReceptiveField:
 def _rearranged(
     name: str, args: Sequence[Any], tensor: Tensor, field: ReceptiveField, out: Tensor
 ) -> ReceptiveField | None:
-    """Return the field after a view that leaves height and width in place, or flattens them."""
+    """Return the field after a view that leaves height and width in place, or flattens (N, C, H, W).
+
+    None for other operations, and for views that move or split height or width.
+    """
     if name in VIEWS and out.dim() == 2 and tensor.dim() == 4:  # (N, C, H, W) -> (N, C H W)
         return _all_positions(field, tensor)
     if name == "transpose":
@@ -237,6 +245,6 @@ def _rearranged(
 
 
 def _two(value: Any) -> tuple[int, int]:
-    """Return the pair of a number or a list, which may hold one number for both axes."""
+    """Return (height, width) from a number, or from a list of one or two numbers."""
     values = value if isinstance(value, list | tuple) else [value]
     return values[0], values[-1]

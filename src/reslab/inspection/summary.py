@@ -22,7 +22,7 @@ from .tracer import PassError, Recorder, record
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Layers and blocks of a network, for one image. `str` gives its table in 80 columns.
+    """Layers and blocks of a network, for one image. `str` gives its table in 80 columns, at depth 2.
 
     Args:
         network: the network's name.
@@ -67,6 +67,9 @@ class Anatomy:
     def fold(self, depth: int = 2) -> tuple[Layer, ...]:
         """Fold consecutive layers with the same first `depth` parts of their names into one row.
 
+        A folded row has the sum of weights, multiply-adds (None if one is unknown) and training memory, the
+        largest inference memory, and the receptive field of its last layer.
+
         Args:
             depth: 1 gives stages, 2 blocks, 3 the layers of residual blocks.
 
@@ -80,7 +83,9 @@ class Anatomy:
         return tuple(_folded(name, list(run), kinds.get(name)) for name, run in runs)
 
     def table(self, width: int = 80, depth: int = 2) -> str:
-        """Return the table as text.
+        """Return the table of the folded layers as text, with totals and a legend.
+
+        From depth 2 on the share of each stage is shown, if there are several.
 
         Args:
             width: columns of the terminal, 40 or more. More columns of the table are shown where they fit.
@@ -107,7 +112,7 @@ class Anatomy:
         return self.table()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the whole as values for JSON, every layer in it."""
+        """Return all figures as values for JSON, with every layer unfolded. Unknown values are None."""
         return {
             "network": self.network,
             "input": list(self.input),
@@ -134,8 +139,12 @@ def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None
         shape: (C, H, W) of the image, or (N, C, H, W). All figures are for one image.
         name: title of the table [the class's name].
 
+    Returns:
+        The layers and blocks with their figures.
+
     Raises:
-        NetworkError: the image does not pass through. The error names the layer, and a shape that fits.
+        NetworkError: the image does not pass through. The error names the layer, and a shape that fits. Or
+            the network cannot be copied, or has lazy layers that have not run yet.
         UsageError: `shape` is not the shape of an image.
     """
     shape = check_shape(shape)
@@ -159,7 +168,11 @@ def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None
 
 
 def check_shape(shape: Sequence[int]) -> Shape:
-    """Return (C, H, W) from (C, H, W) or (N, C, H, W). Raises UsageError."""
+    """Return (C, H, W) from (C, H, W) or (N, C, H, W).
+
+    Raises:
+        UsageError: another number of values, or one that is not an int above 0.
+    """
     values = tuple(shape)
     whole = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
     if len(values) not in (3, 4) or not whole:
@@ -172,7 +185,16 @@ def check_shape(shape: Sequence[int]) -> Shape:
 
 
 def _passes(network: nn.Module, shape: Shape, name: str) -> tuple[nn.Module, Recorder, Recorder]:
-    """Return a copy, a pass with gradients and one without, on the meta device if the network allows it."""
+    """Return a copy, a pass of it with gradients and one without, on the meta device if that works.
+
+    Args:
+        network: the network itself.
+        shape: (1, C, H, W).
+        name: of the network, for errors.
+
+    Raises:
+        NetworkError: the image does not pass, a layer is lazy, or the network cannot be copied.
+    """
     if any(isinstance(p, UninitializedParameter) for p in network.parameters()):
         raise NetworkError(
             f"{name} has layers that take their size from the first image",
@@ -212,7 +234,10 @@ def _folded(name: str, layers: list[Layer], block: Block | None) -> Layer:
 
 
 def _block_formula(layers: list[Layer]) -> str:
-    """Return the formula of the layer that changes the size, preferably one with a large kernel."""
+    """Return the formula of the layer that changes the size, preferably one with a large kernel.
+
+    "" if no layer has a window; without a change of size that of the first large kernel, or the first.
+    """
 
     def rank(layer: Layer) -> tuple[bool, bool]:
         changes = bool(layer.inputs and layer.output) and layer.inputs[0][-2:] != (layer.output or ())[-2:]

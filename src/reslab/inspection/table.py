@@ -24,7 +24,7 @@ LEGEND = {
 
 @dataclass(frozen=True)
 class Totals:
-    """Figures of a whole network. All but the weights are for one image."""
+    """Figures of a whole network. All but the weights are for one image; `frozen` are untrained weights."""
 
     parameters: int
     frozen: int
@@ -38,7 +38,16 @@ class Totals:
 
 @dataclass(frozen=True)
 class Column:
-    """Column of the table. Those of the lowest ranks are chosen where there is no room for all."""
+    """Column of the table. Those of the lowest ranks are chosen where there is no room for all.
+
+    Attributes:
+        title: its header.
+        rank: 0 is the most important column.
+        cell: returns the text of a layer's cell.
+        align: "l" or "r".
+        max_width: columns of the terminal at most; longer cells are cut.
+        min_width: columns to which cells may be cut to make room; None: the column is left out instead.
+    """
 
     title: str
     rank: int
@@ -79,7 +88,10 @@ def network_table(
 
 
 def field_text(layer: Layer, image_size: Shape) -> str:
-    """Return the receptive field's side in pixels; `all` if it is the whole image, `?` if it is unknown."""
+    """Return the receptive field's side in pixels, or `11x7` for height and width that differ.
+
+    `all` if it is the whole image, `?` if it is unknown, "" for a layer without output.
+    """
     field = layer.receptive_field
     if field is None:
         return "?" if layer.output is not None else ""
@@ -90,19 +102,19 @@ def field_text(layer: Layer, image_size: Shape) -> str:
 
 
 def shape_text(shape: Shape | None) -> str:
-    """Return `64x112x112`."""
+    """Return a shape as `64x112x112`, "-" for None."""
     return "-" if shape is None else "x".join(map(str, shape))
 
 
-def megabytes(count: int) -> str:
-    """Return bytes in MB of 10^6."""
+def bytes_text(count: int) -> str:
+    """Return a number of bytes in MB of 10^6, in kB of 1000 under 10,000 bytes, "0" for 0."""
     if count < 10_000:
         return f"{count / 1e3:.1f} kB" if count else "0"
     return f"{count / 1e6:.2f} MB" if count < 9_995_000 else f"{count / 1e6:,.1f} MB"
 
 
 def count_text(count: int | None, exact: bool = False) -> str:
-    """Return `9,408`, and `1.18 M` from 10,000 on unless `exact`."""
+    """Return a count as `9,408`, from 10,000 on as `1.18 M` unless `exact`; "?" for None."""
     if count is None:
         return "?"
     if exact or count < 10_000:
@@ -138,13 +150,16 @@ def _columns(total_multiply_adds: int, image_size: Shape, wide: bool) -> list[Co
         Column("share", 7, lambda layer: _percent(layer.multiply_adds or 0, total_multiply_adds)),
         Column("sees", 5, lambda layer: field_text(layer, image_size)),
         Column("jump", 8, jump),
-        Column("training", 9, lambda layer: megabytes(layer.training_bytes)),
-        Column("inference", 10, lambda layer: megabytes(layer.inference_bytes)),
+        Column("training", 9, lambda layer: bytes_text(layer.training_bytes)),
+        Column("inference", 10, lambda layer: bytes_text(layer.inference_bytes)),
     ]
 
 
 def _fitting(columns: list[Column], rows: Sequence[Layer], width: int) -> list[Column]:
-    """Return the columns of the lowest ranks that fit side by side."""
+    """Return the columns of the lowest ranks that fit side by side, in the order of `columns`.
+
+    Their `max_width` becomes the width that they get. A column that does not fit is left out.
+    """
     chosen: dict[str, Column] = {}
     left = width + GAP
     for column in sorted(columns, key=lambda column: column.rank):
@@ -162,15 +177,18 @@ def _totals_text(totals: Totals) -> str:
     least = "" if totals.complete else "at least "
     flop = count_text(2 * totals.multiply_adds)
     return (
-        f"parameters     {totals.parameters:,}, {megabytes(totals.weight_bytes)} with the buffers{frozen}\n"
+        f"parameters     {totals.parameters:,}, {bytes_text(totals.weight_bytes)} with the buffers{frozen}\n"
         f"multiply-adds  {least}{totals.multiply_adds:,} a photo ({flop} FLOP)\n"
-        f"activations    training keeps {megabytes(totals.training_bytes)} a photo, "
-        f"inference needs {megabytes(totals.inference_bytes)} at once"
+        f"activations    training keeps {bytes_text(totals.training_bytes)} a photo, "
+        f"inference needs {bytes_text(totals.inference_bytes)} at once"
     )
 
 
 def _shares(stages: Sequence[Layer], totals: Totals) -> str:
-    """Return each stage's share of the whole, in percent and as bars."""
+    """Return a table of each stage's share of the whole, in percent and as bars; "" without stages.
+
+    The image's share of the memory is a row, too. Rows that would be 0.0 % of everything are left out.
+    """
     whole = (totals.parameters, totals.multiply_adds, totals.training_bytes)
     parts = [(s.name, (s.parameters, s.multiply_adds or 0, s.training_bytes)) for s in stages]
     rows = []
@@ -183,7 +201,10 @@ def _shares(stages: Sequence[Layer], totals: Totals) -> str:
 
 
 def _notes(rows: Sequence[Layer]) -> list[str]:
-    """Return each note once, with the first layer that has it."""
+    """Return a line for each note, once, with the first layer that has it and the number of others.
+
+    A last line explains "?" if a receptive field is unknown.
+    """
     found: dict[str, list[str]] = {}
     for row in rows:
         for note in row.notes:
@@ -212,5 +233,5 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _tail(name: str, longest: int) -> str:
-    """Cut a name at its beginning, which tells less than its end."""
+    """Return a name of at most `longest` characters, cut at its beginning with "…" if needed."""
     return name if len(name) <= longest else "…" + name[1 - longest :]

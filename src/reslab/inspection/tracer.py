@@ -26,7 +26,7 @@ IMAGE = -1  # source index of the network's input
 
 
 class PassError(Exception):
-    """The network's own forward raised `error`; `recorder` holds the layers before it."""
+    """Error of a pass: the network's own forward raised `error`; `recorder` holds the layers up to it."""
 
     def __init__(self, error: Exception, recorder: Recorder) -> None:
         super().__init__(str(error))
@@ -34,7 +34,10 @@ class PassError(Exception):
 
 
 class TensorInfo(NamedTuple):
-    """Receptive field of a tensor that depends on the image, and the index of the call that made it."""
+    """Receptive field of a tensor that depends on the image, and the index of the call that made it.
+
+    The field is None if it is unknown. The index of the image itself is IMAGE.
+    """
 
     receptive_field: ReceptiveField | None
     call: int
@@ -42,7 +45,25 @@ class TensorInfo(NamedTuple):
 
 @dataclass
 class LayerCall:
-    """Call of a layer, or operation in a block's own forward; `index` is its place in the pass."""
+    """Call of a module without submodules, or operation in a block's own forward. Shapes have the batch.
+
+    Attributes:
+        index: place in the pass.
+        name: path of the module; of an operation the path of the block around it, with the operation.
+        kind: class of the module, or name of the operation.
+        module: the module; None for an operation.
+        inputs: shapes of the tensors that come in.
+        output: shape of the first tensor that goes out; None without one, or if the call raised.
+        multiply_adds: sum over the operations of known cost.
+        uncounted: names of the operations of unknown cost.
+        windows: of the first convolution or pooling in it, along the height and the width.
+        window_input: (height, width) of that operation's input.
+        pads: (left, right, top, bottom) of a separate padding operation, () without one.
+        receptive_field: of the output; None if unknown.
+        sources: indices of the calls whose outputs come in, IMAGE for the image.
+        kept_bytes: memory of its output that autograd keeps for the backward pass.
+        live_bytes: largest memory of tensors that depend on the image and are alive while it runs.
+    """
 
     index: int
     name: str
@@ -63,7 +84,10 @@ class LayerCall:
 
 @dataclass
 class ModuleCall:
-    """Call of a module with submodules, during which calls first ... last - 1 were recorded."""
+    """Call of a module with submodules, during which calls first ... last - 1 were recorded.
+
+    `input` and `output` are the shapes of its first tensors, with the batch; None if there is none.
+    """
 
     name: str
     kind: str
@@ -74,7 +98,18 @@ class ModuleCall:
 
 
 class Recorder(TorchDispatchMode):
-    """Recorder of every layer's call and every operation of a pass."""
+    """Recorder of the layers, blocks and operations of one pass; it is active inside a `with` block.
+
+    It puts hooks on `network` at once. The caller removes `handles` afterwards.
+
+    Attributes:
+        calls: layers and operations, in the order of the pass.
+        module_calls: modules with submodules, in the order in which they begin.
+        running: modules that have begun and not ended, the innermost last, with their calls.
+        input_kept_bytes: memory of the image, if autograd keeps it for the backward pass, else 0.
+        used_weights: ids of the parameters that some operation took.
+        handles: of the hooks.
+    """
 
     def __init__(self, network: nn.Module, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -136,7 +171,7 @@ class Recorder(TorchDispatchMode):
             return out
         call = self._call_of(op, made[0], known)
         if call:
-            self._write(call, op, args, cost, known)
+            self._update_call(call, op, args, cost, known)
         for tensor in made if known else ():
             found = field_of(op, args, [(t, i.receptive_field) for t, i in known], tensor, self.image_size)
             source = call.index if call else known[0][1].call
@@ -148,7 +183,10 @@ class Recorder(TorchDispatchMode):
         return out
 
     def _call_of(self, op: Any, made: Tensor, known: list[Any]) -> LayerCall | None:
-        """Return the layer that runs, or a new call for an operation of a block's forward; None for views."""
+        """Return the call of the layer that runs, else a new one for the operation, added to `calls`.
+
+        None for views and copies outside of layers.
+        """
         if self.running and isinstance(self.running[-1][1], LayerCall):
             return self.running[-1][1]
         if op.is_view or name_of(op) in ("_unsafe_view", "clone", "copy_", "_to_copy"):
@@ -163,7 +201,7 @@ class Recorder(TorchDispatchMode):
         self.calls.append(call)
         return call
 
-    def _write(self, call: LayerCall, op: Any, args: Any, cost: int | None, known: list[Any]) -> None:
+    def _update_call(self, call: LayerCall, op: Any, args: Any, cost: int | None, known: list[Any]) -> None:
         if cost is None:
             call.uncounted.append(name_of(op))
         call.multiply_adds += cost or 0
@@ -174,7 +212,10 @@ class Recorder(TorchDispatchMode):
             call.windows, call.window_input = passed, tuple(args[0].shape[-2:])
 
     def keep(self, tensor: Tensor) -> Tensor:
-        """Charge a tensor that autograd keeps for the backward pass to the call that made it."""
+        """Add the bytes of a tensor that autograd keeps to the call that made it; return the tensor.
+
+        A storage counts once. One that does not depend on the image, as a weight, does not count.
+        """
         storage = tensor.untyped_storage()
         if storage._cdata in self.known and storage._cdata not in self.kept:
             self.kept.add(storage._cdata)
@@ -193,7 +234,10 @@ class Recorder(TorchDispatchMode):
         return views.get(_geometry(tensor), next(iter(views.values()))._replace(receptive_field=None))
 
     def _remember(self, tensor: Tensor, info: TensorInfo, *, replace: bool = True) -> None:
-        """Store what is known of a tensor. A view of all of a tensor is that tensor: `replace` is False."""
+        """Store what is known of a tensor, and count its memory as alive until it is freed.
+
+        Without `replace` an entry for the same values stays: a view of a whole tensor is that tensor.
+        """
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key not in self.known:
@@ -218,15 +262,17 @@ def _geometry(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def record(network: nn.Module, shape: Sequence[int], gradients: bool) -> Recorder:
-    """Run an image of zeros through a copy of a network and record the pass.
+    """Run an image of zeros through a copy of a network and return the record of the pass.
+
+    The image has the network's device and dtype. The random state stays as it is.
 
     Args:
-        network: a copy from meta_copy.
+        network: a copy from meta_copy; it has no hooks of the recorder afterwards.
         shape: (1, C, H, W).
-        gradients: record what autograd keeps for the backward pass.
+        gradients: run with autograd and record what it keeps for the backward pass.
 
     Raises:
-        PassError: the network raised.
+        PassError: the network's forward raised any Exception.
     """
     device, dtype = device_and_dtype(network)
     image = torch.zeros(tuple(shape), device=device, dtype=dtype)
@@ -248,7 +294,10 @@ def record(network: nn.Module, shape: Sequence[int], gradients: bool) -> Recorde
 
 
 def device_and_dtype(network: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Return device and dtype of a network's first floating-point tensor."""
+    """Return device and dtype of a network's first floating-point parameter, else buffer.
+
+    Without one they are the CPU and the default dtype.
+    """
     tensors = [*network.parameters(), *network.buffers()]
     floats = [t for t in tensors if t.is_floating_point()]
     first = floats[0] if floats else torch.zeros(())

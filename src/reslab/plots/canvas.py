@@ -110,7 +110,9 @@ class Canvas:
         self._add(Panel("hist", (metric,), (title or metric.name,)))
 
     def draw_summary(self, history: History, title: str = "") -> None:
-        """Add a line above all panels: the last step and the total time of `history`, below `title`.
+        """Set the text above all panels: the last step and the total time of `history`, below `title`.
+
+        An earlier text is replaced. A block with no panel shows none.
 
         Raises:
             UsageError: outside a `with canvas:` block.

@@ -222,7 +222,7 @@ def _draw_images(area: SubFigure, panel: Panel) -> None:
 
 
 def is_image(value: NDArray[Any] | float) -> bool:
-    """Return True for (H, W), (H, W, C) and (C, H, W) with C of 1, 3 or 4; (64, 28, 28) are feature maps."""
+    """Return True for an array (H, W), (H, W, C) or (C, H, W) with C of 1, 3 or 4, else False."""
     shape = np.shape(value)
     return len(shape) == 2 or (len(shape) == 3 and (shape[2] in IMAGE_CHANNELS or shape[0] in IMAGE_CHANNELS))
 

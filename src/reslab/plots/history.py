@@ -142,7 +142,7 @@ class History:
         print(f"Training Time: {self.get_total_time()}")
 
     def get_total_time(self) -> timedelta:
-        """Return the time from the earliest to the latest step; each counts from its last call of log().
+        """Return the time from the first to the last logged step; of a step the last call of log() counts.
 
         Zero for fewer than two steps, and for the rows of `from_rows`, which have no times.
         """

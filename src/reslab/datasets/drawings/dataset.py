@@ -43,8 +43,8 @@ def make_drawings(
 
     Args:
         folder: folder to create, with ~ expanded. It must not exist.
-        train: drawings to train on, half of them cats; at least 4.
-        test: drawings to test on, half of them cats; at least 2.
+        train: drawings to train on, half of them cats, rounded up; at least 4.
+        test: drawings to test on, half of them cats, rounded up; at least 2.
         seed: seed of all drawings.
         size: width and height in pixels, 32 to 1024.
         progress: show a progress bar.
@@ -131,9 +131,9 @@ def _draw(kind: Kind, random: np.random.Generator, size: int) -> Image.Image:
 
 
 def _photograph(image: Image.Image, difficulty: str, random: np.random.Generator) -> Image.Image:
-    """Return a copy with tinted light from one side, blur and grain.
+    """Return a copy with random brightness, tinted light from one side, blur and grain.
 
-    "out of focus" has more blur, each difficulty but "" more grain.
+    "out of focus" has more blur. Every `difficulty` but "" may have more grain.
     """
     blur = random.uniform(1.4, 2.4) if difficulty == "out of focus" else random.uniform(0, 0.7)
     image = image.filter(ImageFilter.GaussianBlur(blur * image.width / 96))

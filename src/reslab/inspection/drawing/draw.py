@@ -43,26 +43,32 @@ def draw_network(
     Args:
         network: any module that takes a batch of images.
         shape: (C, H, W) of the image.
-        path: a .svg, .pdf or .png file to write.
+        path: a .svg, .pdf or .png file to write; an existing one is replaced.
         name: title of the drawing [the class's name].
         width: millimeters, 80 to 1000. 85 is a column, 170 the width of a page.
 
     Raises:
         NetworkError: the image does not pass through, or no layer can be drawn.
-        UsageError: the path cannot be written, or the width is out of range.
+        UsageError: the path cannot be written, `shape` is not the shape of an image, or the width is out of
+            range or too small for the network.
     """
     checked_path(path)
     draw_anatomy(anatomy(network, shape, name=name), path, width)
 
 
 def draw_anatomy(taken: Anatomy, path: str | os.PathLike[str], width: float = COLUMN_MM) -> None:
-    """Draw an anatomy to a file, as `draw_network` does."""
+    """Draw an anatomy to a file, as `draw_network` does, with the same errors."""
     file = checked_path(path)
     save_figure(network_figure(taken, width), file, taken.network)
 
 
 def network_figure(taken: Anatomy, width: float = COLUMN_MM) -> Figure:
-    """Return the drawing as a matplotlib figure, `width` millimeters wide."""
+    """Return the drawing as a matplotlib figure, `width` millimeters wide.
+
+    Raises:
+        NetworkError: no layer can be drawn.
+        UsageError: the width is not 80 to 1000, or too small for the network.
+    """
     from matplotlib.figure import Figure
 
     if not MIN_WIDTH_MM <= width <= MAX_WIDTH_MM:
@@ -137,7 +143,7 @@ def _caption(shown: Chain, layout: Layout) -> str:
 
 
 def _wrapped(text: str, points: float, letters: Lettering) -> list[str]:
-    """Wrap a text into as few lines as fit."""
+    """Wrap a text into lines that fit a drawing `points` wide, at the latest at 10 characters."""
     count = len(text)
     lines = [text]
     while count > 10 and any(letters.width(line) > points - 2 * MARGIN for line in lines):

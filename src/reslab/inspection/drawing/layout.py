@@ -45,7 +45,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Arrow:
-    """Arrow from one stage to the next, labelled with the shape that goes along."""
+    """Arrow from `left` to `right`, from one stage to the next, labelled with the shape that goes along.
+
+    `label` is () for an arrow that only begins a continued line. `line` is the index of the line.
+    """
 
     line: int
     left: float
@@ -56,7 +59,7 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Name:
-    """Lines of text under a stage."""
+    """Lines of text under a stage, centered at x; `line` is the index of the line of bars."""
 
     line: int
     x: float
@@ -75,7 +78,7 @@ class Layout:
         return any(bar.count > 1 for bar in self.bars)
 
     def bars_inside(self, shortcut: LongShortcut) -> list[Bar]:
-        """Return the bars that a shortcut goes around, [] if they are grouped or in two lines."""
+        """Return the bars that a shortcut goes around, [] if some are grouped or they are in two lines."""
         inside = [bar for bar in self.bars if shortcut.first <= bar.number <= shortcut.last]
         whole = len(inside) == shortcut.last - shortcut.first + 1 and len({bar.line for bar in inside}) == 1
         return inside if whole else []
@@ -83,7 +86,7 @@ class Layout:
 
 @dataclass
 class _Slot:
-    """A stage with the room that it needs between the middles of the arrows at its sides."""
+    """Bars and texts of a stage, to be placed; `text_width` and `shape_width` are their widths in points."""
 
     parts: list[tuple[Unit, int, int]]  # unit, number, count
     text: tuple[str, ...]
@@ -100,7 +103,14 @@ class _Slot:
 
 @dataclass
 class _Page:
-    """Page that lines are placed on, with the bars, arrows and names placed so far."""
+    """Page that lines are placed on, with the bars, arrows and names placed so far.
+
+    Attributes:
+        room: width between the margins, in points.
+        scale: points of width for the square root of one channel.
+        max_height: points, the height of the image's bar.
+        image: (C, H, W) of the image.
+    """
 
     room: float
     scale: float
@@ -145,11 +155,13 @@ class _Page:
 
 
 def place(chain: Chain, width: float, measure: Measure) -> Layout:
-    """Return the layout of a drawing.
+    """Return the layout of a drawing, in as few lines as possible.
+
+    If separate bars need more than two lines, equal blocks of a long stage become one bar.
 
     Args:
-        chain: the network's stages.
-        width: points.
+        chain: the network's stages, one or more.
+        width: of the drawing, in points.
         measure: returns the width of a text in points.
 
     Raises:
@@ -173,7 +185,7 @@ def place(chain: Chain, width: float, measure: Measure) -> Layout:
 
 
 def short(number: int) -> str:
-    """Return 1234567 as `1.23 M`."""
+    """Return 1234567 as `1.23 M`, with k, M or G and about three digits; numbers under 1,000 as they are."""
     for factor, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= factor * 0.9995:
             value = number / factor
@@ -182,7 +194,7 @@ def short(number: int) -> str:
 
 
 def _side(shape: Shape) -> float:
-    """Return the side of the square that has as many pixels; a vector has one."""
+    """Return the side of a square with as many pixels, 1.0 for a vector."""
     return math.sqrt(math.prod(shape[1:]))
 
 
@@ -222,7 +234,11 @@ def _slots(chain: Chain, group: bool, measure: Measure) -> list[_Slot]:
 
 
 def _room_needed(line: Sequence[_Slot], continued: bool, scale: float) -> list[float]:
-    """Return the width of each slot of a line, and the room right of the last arrow's middle."""
+    """Return the width in points of each slot of a line, and of the room right of the last arrow's middle.
+
+    A slot reaches from the middle of the arrow before it to that of the arrow after it. The first one of a
+    line that is not `continued` from another has no arrow before it.
+    """
     needs = []
     before = 0.0
     for i, slot in enumerate(line):
@@ -235,7 +251,10 @@ def _room_needed(line: Sequence[_Slot], continued: bool, scale: float) -> list[f
 
 
 def _break(slots: list[_Slot], room: float, scale: float) -> list[list[_Slot]]:
-    """Break slots into as few lines as possible, in the narrowest column that needs no more lines."""
+    """Break slots into as few lines as `room` allows, about equally wide.
+
+    A slot wider than the room has its own line.
+    """
     fewest = len(_fill(slots, room, scale))
     low, high = 0.0, room
     for _ in range(20):
@@ -255,7 +274,10 @@ def _fill(slots: list[_Slot], room: float, scale: float) -> list[list[_Slot]]:
 
 
 def _largest_scale(line: list[_Slot], continued: bool, room: float, min_scale: float) -> float:
-    """Return the largest scale at which the line fits and no bar is wider than MAX_BAR_WIDTH, 0 if none."""
+    """Return the largest scale at which the line fits and no bar is wider than MAX_BAR_WIDTH, 0.0 if none.
+
+    Up to `min_scale` bars may be wider than that. `continued` is as in `_room_needed`.
+    """
     widest = max(_width(u, 1.0) for slot in line for u, _, _ in slot.parts)
     low, high = 0.0, max(min_scale, MAX_BAR_WIDTH / widest)
     for _ in range(40):

@@ -48,7 +48,10 @@ class Lettering:
         return float(TextToPath().get_text_width_height_descent(text, self._font, ismath=False)[0])
 
     def put(self, axes: Axes, x: float, y: float, text: str, align: str = "center", **style: Any) -> None:
-        """Write a text with its top at y."""
+        """Write a text on `axes` with its top at y; `align` says what is at x: its center, left or right.
+
+        `style` replaces size, color and other properties of the text.
+        """
         fonts: dict[str, Any] = {"family": FONT, "size": self.size, "color": BLACK, **style}
         axes.text(x, y, text, ha=align, va="top", parse_math=False, zorder=6, **fonts)
 
@@ -56,7 +59,17 @@ class Lettering:
 def paint_line(
     axes: Axes, letters: Lettering, shown: Chain, layout: Layout, line: int, y: float, under: float
 ) -> None:
-    """Draw one line of bars around height y, with its letters from `under` down."""
+    """Draw one line of bars on `axes`, with their arrows, shortcuts and names.
+
+    Args:
+        axes: in points, y upwards.
+        letters: the font.
+        shown: the network's stages.
+        layout: positions of all lines.
+        line: index of the line to draw.
+        y: height of the bars' middle.
+        under: top of the names; the arrows' labels are below them.
+    """
     bars = [bar for bar in layout.bars if bar.line == line]
     firsts, lasts = ({getattr(s, end) for s in shown.long_shortcuts} for end in ("first", "last"))
     forks = {bar.x for bar in bars if bar.unit.shortcuts or bar.number in firsts}
@@ -83,7 +96,10 @@ def paint_line(
 
 
 def paint_legend(axes: Axes, letters: Lettering, kinds: set[str], x: float, y: float) -> None:
-    """Draw a sample of each kind of shortcut in the drawing."""
+    """Draw a sample and the name of each of these kinds of shortcut, from x to the right with its top at y.
+
+    Without kinds the text is "no shortcuts".
+    """
     intro = "shortcut:" if kinds else "no shortcuts"
     letters.put(axes, x, y, intro, "left")
     x += letters.width(intro) + 4
@@ -98,7 +114,11 @@ def paint_legend(axes: Axes, letters: Lettering, kinds: set[str], x: float, y: f
 def _paint_arrow(
     axes: Axes, letters: Lettering, arrow: Arrow, bent: tuple[bool, bool], y: float, under: float
 ) -> None:
-    """Draw an arrow from the sum, if one is at its left end, to where the next shortcut leaves."""
+    """Draw an arrow at height y, with its label two lines below `under`.
+
+    `bent` says if a shortcut ends at its left end, and if one begins at its right end. The arrow then is
+    shorter there by about half a BAR_GAP.
+    """
     left, right = arrow.left + bent[0] * BAR_GAP / 2, arrow.right - bent[1] * (BAR_GAP / 2 - 0.4)
     style: dict[str, Any] = {"color": BLACK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0.3}
     style["arrowstyle"] = "-|>,head_length=0.26,head_width=0.13"
@@ -134,7 +154,10 @@ def _paint_bar(axes: Axes, letters: Lettering, bar: Bar, y: float) -> None:
 def _paint_shortcut(
     axes: Axes, left: float, right: float, y: float, high: float, kind: str, name: str
 ) -> None:
-    """Draw a shortcut from the arrow up, across and down to the sum."""
+    """Draw a shortcut from (left, y) up by `high`, across, and down to a circle, the sum, at (right, y).
+
+    `kind` is a key of SHORTCUTS. An SVG has the id "shortcut-{kind}-{name}".
+    """
     from matplotlib.patches import Circle, PathPatch
     from matplotlib.path import Path
 

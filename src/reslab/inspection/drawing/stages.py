@@ -20,10 +20,10 @@ WORDS = {"Conv2d": "conv", "MaxPool2d": "maxpool", "AvgPool2d": "avgpool", "Line
 
 @dataclass(frozen=True)
 class Unit:
-    """A block, or a layer outside of blocks: one bar of the drawing.
+    """Block, or layer outside of blocks: one bar of the drawing.
 
     `shortcuts` are the kinds of those inside: identity, projection, zeros (shortcut A) or pooled (made
-    smaller without weights).
+    smaller without weights). `parameters` includes layers after it that have no bar. Shapes have no batch.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class LongShortcut:
-    """A shortcut around several units, from before unit `first` to after unit `last`."""
+    """Shortcut around several units, from before unit `first` to after unit `last`, both indices."""
 
     first: int
     last: int
@@ -59,7 +59,10 @@ class LongShortcut:
 
 @dataclass(frozen=True)
 class Chain:
-    """Stages one after the other, with the shortcuts around several units."""
+    """Stages one after the other, with the shortcuts around several units.
+
+    `image` is (C, H, W). `long_shortcut_parameters` are the weights on those shortcuts, in no unit.
+    """
 
     image: Shape
     stages: tuple[Stage, ...]
@@ -70,22 +73,22 @@ class Chain:
 
 @dataclass
 class _Sum:
-    """An addition of two branches that part at layer `fork`; the shorter one is `branch`."""
+    """Addition of branches that part at layer `fork`; the layers of the shortest one are `branch`."""
 
-    index: int
+    index: int  # of the addition's layer
     fork: int
     branch: frozenset[int]
     kind: str
-    block: int  # the innermost block around it
+    block: int  # index of the innermost block around it
 
 
 def chain(taken: Anatomy) -> Chain:
-    """Return the chain of an anatomy."""
+    """Return the chain of an anatomy; it has no stages if no layer can be drawn."""
     sums = [found for i in range(len(taken.layers)) if (found := _sum(taken, i))]
     with_sum = {s.block for s in sums}
     is_unit = [_is_unit(i, taken, with_sum) for i in range(len(taken.blocks))]
-    beside = {i for s in sums if not is_unit[s.block] for i in s.branch}
-    units, unit_of = _units(taken, is_unit, sums, beside)
+    shortcut_layers = {i for s in sums if not is_unit[s.block] for i in s.branch}
+    units, unit_of = _units(taken, is_unit, sums, shortcut_layers)
     shortcuts = [
         LongShortcut(unit_of.get(s.fork, -1) + 1, unit_of.get(s.index, -1), s.kind)
         for s in sums
@@ -95,13 +98,13 @@ def chain(taken: Anatomy) -> Chain:
         taken.input,
         tuple(_stages(units)),
         tuple(shortcut for shortcut in shortcuts if shortcut.first <= shortcut.last),
-        sum(taken.layers[i].parameters for i in beside),
+        sum(taken.layers[i].parameters for i in shortcut_layers),
         any(layer.kind == "cat" for layer in taken.layers),
     )
 
 
 def _sum(taken: Anatomy, index: int) -> _Sum | None:
-    """Return layer `index` as a sum, if it adds two branches that part at one layer."""
+    """Return layer `index` as a sum, None unless it adds branches that come from one layer or the image."""
     layers, layer = taken.layers, taken.layers[index]
     around = [i for i, block in enumerate(taken.blocks) if block.first <= index < block.last]
     if layer.kind != "add" or len(layer.sources) < 2 or not around:
@@ -122,7 +125,7 @@ def _sum(taken: Anatomy, index: int) -> _Sum | None:
 
 
 def _ancestors(layers: Sequence[Layer], index: int) -> frozenset[int]:
-    """Return the layer and all whose outputs it depends on."""
+    """Return the indices of a layer and of all that it depends on, with IMAGE if it depends on the image."""
     found, open_ends = set(), [index]
     while open_ends:
         end = open_ends.pop()
@@ -141,7 +144,11 @@ def _shortcut_kind(branch: list[Layer], given: Shape | None, output: Shape | Non
 
 
 def _is_unit(index: int, taken: Anatomy, with_sum: set[int]) -> bool:
-    """Return whether a block is one bar: it adds up, or it contains no such block and at most two sizes."""
+    """Return True if block `index` is one bar of the drawing.
+
+    It contains no block of `with_sum`, the indices of blocks that add branches. Either it is one itself, or
+    its layers have at most two sizes. Containers and the network itself are no bar.
+    """
     block = taken.blocks[index]
     if not block.name or block.kind in CONTAINERS:
         return False
@@ -157,9 +164,13 @@ def _contains(outer: Block, inner: Block) -> bool:
 
 
 def _units(
-    taken: Anatomy, is_unit: list[bool], sums: list[_Sum], beside: set[int]
+    taken: Anatomy, is_unit: list[bool], sums: list[_Sum], shortcut_layers: set[int]
 ) -> tuple[list[Unit], dict[int, int]]:
-    """Return the units, and the unit of each layer. Layers that are no bar join the unit before them."""
+    """Return the units, and the index of each layer's unit. Layers that are no bar join the unit before them.
+
+    Layers before the first unit have none; their weights count in it. Layers in `shortcut_layers`, those on
+    long shortcuts, have none either. `is_unit` holds a bool for each block.
+    """
     units: list[Unit] = []
     unit_of: dict[int, int] = {}
     waiting = 0  # parameters of layers before the first unit
@@ -173,13 +184,13 @@ def _units(
             output = block.output or next((x.output for x in inside if x.output), (0,))
             kinds = tuple(s.kind for s in sums if s.block == owner)
             unit = Unit(block.name, block.kind, block.input, output, 0, kinds, True)
-        elif owner is None and i not in beside and layer.output and _is_bar(layer):
+        elif owner is None and i not in shortcut_layers and layer.output and _is_bar(layer):
             unit = Unit(layer.name, layer.kind, next(iter(layer.inputs), None), layer.output, 0)
         last_owner = owner
         if unit:
             units.append(replace(unit, parameters=waiting))
             waiting = 0
-        if i in beside:
+        if i in shortcut_layers:
             continue
         if not units:
             waiting += layer.parameters
@@ -190,7 +201,10 @@ def _units(
 
 
 def _is_bar(layer: Layer) -> bool:
-    """Return whether a layer alone is worth a bar: it has a window or weights of its own, or pools."""
+    """Return True if a layer outside of blocks is a bar: it has a window, pools, or has weights.
+
+    Norm layers and activations are no bar. Nor is a pooling that changes no shape.
+    """
     if layer.windows or (layer.parameters and "Norm" not in layer.kind and "ReLU" not in layer.kind):
         return True
     pools = "Pool" in layer.kind or layer.kind == "mean"
