@@ -57,7 +57,7 @@ def uniforms_of_each(
 
 
 def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return SplitMix64's finalizer of each word, in an array of the same shape."""
+    """Return each word scrambled by SplitMix64's finalizer, in a new array of the same shape."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

@@ -117,6 +117,9 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
 
     Example: reslab runs
 
+    A run with damaged files has the state broken; its error goes to standard error,
+    or with --json into its object.
+
     Args:
         folder: the folder that holds the runs
         json: one JSON object per run
@@ -200,5 +203,5 @@ def _train_to_the_end(run: Run, as_json: bool) -> None:
 
 
 def _printer(as_json: bool) -> Callable[[str], None]:
-    """Return a function that prints a line to standard error if `as_json`, else to standard output."""
+    """Return `write_line` to standard error if `as_json`, else to standard output."""
     return lambda text: write_line(text, sys.stderr if as_json else sys.stdout)

@@ -86,7 +86,7 @@ class Prediction:
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return path, label, probability and probabilities by name; for an unread photo path and error."""
+        """Return a dict of path, label, probability and probabilities; for an unread photo path and error."""
         if self.error is not None:
             return {"path": self.path, "error": self.error}
         return {name: value for name, value in vars(self).items() if name != "error"}

@@ -120,5 +120,5 @@ def _mistakes() -> list[tuple[str, Callable[[Any, Any], Interval]]]:
 
 
 def _list(values: Any) -> str:
-    """Return `[0.800, 0.840, 0.790]`; after five values follows `...`."""
+    """Return `[0.800, 0.840, 0.790]`: the first five values, and `...` for further ones."""
     return "[" + ", ".join(f"{value:.3f}" for value in values[:5]) + (", ...]" if len(values) > 5 else "]")
