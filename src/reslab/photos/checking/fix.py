@@ -69,8 +69,9 @@ class Fixed:
 def fix(check: Check, path: Path | str) -> Fixed:
     """Write a list of the photos to use. The others are not listed; no photo is changed.
 
-    Not listed are photos that cannot be decoded, both sides of a contradiction, of a leak the photo nearer to
-    training, and all but one of the duplicates outside test. Every other photo keeps its split and class.
+    Left out are photos that cannot be decoded, both sides of a contradiction, and the photo of a leak that is
+    nearer to training. Of duplicates outside test all but one are left out. Every other photo keeps its split
+    and class.
 
     Args:
         check: result of check().

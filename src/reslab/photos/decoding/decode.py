@@ -53,7 +53,7 @@ def decode(
     """Decode the first frame of a photo, upright by its EXIF orientation, transparency over white.
 
     With `shrunk_to`, a large JPEG is decoded at 1/8, 1/4 or 1/2 of its width and height (libjpeg's scaled
-    DCT), if at least MIN_REDUCED_OVERSIZE times `shrunk_to` is left. A JPEG of one scan that exceeds the
+    DCT). At least MIN_REDUCED_OVERSIZE times `shrunk_to` must be left. A JPEG of one scan that exceeds the
     memory limit is decoded at 1/2. Other photos are decoded at full size. After shrinking with PIL's
     BILINEAR, the pixels of 440 real photos differ from those of the full size by 0.1 to 0.5 of 256 grey
     levels on average, 99.9 % of them by at most 3, all by at most 8 (99.7 % and 10 for 4:2:2 chroma).
