@@ -606,7 +606,7 @@ def test_the_fashion_mnist_benchmark_runs_and_resumes(
     main([*arguments, "--photos", "30", "--epochs", "1", "--size", "32"])
     first = capsys.readouterr().out.splitlines()[-4:]
     assert re.match(
-        r"reslab  test accuracy 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] over 20 pictures; 28 to train", first[0]
+        r"reslab  test accuracy 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] over 20 images; 28 to train", first[0]
     )
     assert first[1].startswith("d2l     test accuracy 0.893 over 10,000 pictures")
     assert first[2].startswith("32 x 32 pixels, precision fp32, ")
