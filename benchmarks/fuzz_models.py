@@ -80,7 +80,10 @@ def fuzz(numbers: range) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, weights = _whole(folder)
-        good = {".safetensors": _seen(folder / "model.safetensors"), ".pth": _seen(folder / "weights.pth")}
+        good = {
+            ".safetensors": _content(folder / "model.safetensors"),
+            ".pth": _content(folder / "weights.pth"),
+        }
         start = memory(reset=True)
         for number in numbers:
             draw = random.Random(number)
@@ -92,7 +95,7 @@ def fuzz(numbers: range) -> dict[str, Any]:
             faulthandler.dump_traceback_later(HANGS, exit=True)
             before, fault = time.process_time(), ""
             try:
-                outcome = "equal" if _equal(_seen(path), good[suffix]) else "another"
+                outcome = "equal" if _equal(_content(path), good[suffix]) else "another"
                 if outcome == "another":
                     fault = "read, and not as it was saved"
             except ReslabError as error:
@@ -126,13 +129,13 @@ def _whole(folder: Path) -> tuple[bytes, bytes]:
     return (folder / "model.safetensors").read_bytes(), (folder / "weights.pth").read_bytes()
 
 
-def _seen(path: Path) -> tuple[Any, ...]:
+def _content(path: Path) -> tuple[Any, ...]:
     """Return the content of a file as it is used."""
     if path.suffix == ".pth":
         return (read_weights(path),)
     made = reslab.Classifier.load(path, device="cpu")
-    said = (made.classes, made.preprocess, made.spec, made.temperature, made.figures)
-    return made.network.state_dict(), *said
+    fields = (made.classes, made.preprocess, made.spec, made.temperature, made.figures)
+    return made.network.state_dict(), *fields
 
 
 def _equal(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
@@ -210,25 +213,25 @@ def _tensor(content: bytes, draw: random.Random) -> bytes:
     return _header(content, change)
 
 
-def _said(content: bytes, draw: random.Random) -> bytes:
+def _model_header(content: bytes, draw: random.Random) -> bytes:
     """Change a field of the model's header."""
 
     def change(header: dict[str, Any]) -> None:
-        said = json.loads(header["__metadata__"]["reslab"])
-        what = draw.choice([*said, "name", "num_classes", "size", "resize", "std"])
+        fields = json.loads(header["__metadata__"]["reslab"])
+        what = draw.choice([*fields, "name", "num_classes", "size", "resize", "std"])
         if what == "name":
-            said["network"]["name"] = draw.choice(NAMES)
+            fields["network"]["name"] = draw.choice(NAMES)
         elif what == "num_classes":
-            said["network"]["num_classes"] = draw.choice(HUGE)
+            fields["network"]["num_classes"] = draw.choice(HUGE)
         elif what in ("size", "resize"):
-            said["preprocess"][what] = draw.choice(HUGE)
+            fields["preprocess"][what] = draw.choice(HUGE)
         elif what == "std":
-            said["preprocess"]["std"] = [draw.choice(HUGE)] * 3
+            fields["preprocess"]["std"] = [draw.choice(HUGE)] * 3
         elif draw.random() < 0.3:
-            del said[what]
+            del fields[what]
         else:
-            said[what] = draw.choice((*HUGE, "x" * 10**6, {"a": 1}, ["cat"], ["cat"] * 3, ["a"] * 10**5))
-        header["__metadata__"]["reslab"] = json.dumps(said)
+            fields[what] = draw.choice((*HUGE, "x" * 10**6, {"a": 1}, ["cat"], ["cat"] * 3, ["a"] * 10**5))
+        header["__metadata__"]["reslab"] = json.dumps(fields)
 
     return _header(content, change)
 
@@ -264,7 +267,7 @@ def _pickled(content: bytes, draw: random.Random) -> bytes:
 
 
 CHANGES = [_flip_bits, _flip_bits, _overwrite, _cut, _drop, _append, _pickled]
-HEADERS = [_length, _tensor, _tensor, _said, _said, _numbers, _nested]
+HEADERS = [_length, _tensor, _tensor, _model_header, _model_header, _numbers, _nested]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -38,7 +38,7 @@ def page() -> str:
 
 
 def entries(folder: Path, depth: int) -> list[tuple[Path, int]]:
-    """Every file and folder below `folder` with its depth, files first."""
+    """Return every file and folder below `folder` with its depth, files first."""
     found: list[tuple[Path, int]] = []
     visible = (p for p in folder.iterdir() if not p.name.startswith("__") or p.name == "__main__.py")
     for path in sorted(visible, key=lambda p: (p.is_dir(), p.name)):

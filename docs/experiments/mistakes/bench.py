@@ -35,7 +35,7 @@ class Bench:
 
     folder: Path
     train: int = 2000
-    judged: int = 600
+    test: int = 600
     epochs: int = 10
     seeds: int = 3
     size: int = 64
@@ -45,7 +45,7 @@ class Bench:
     def make_drawings(self) -> None:
         """Make the drawn set, unless it exists."""
         if not self.folder.exists():
-            reslab.make_drawings(self.folder, train=self.train, test=self.judged, progress=False)
+            reslab.make_drawings(self.folder, train=self.train, test=self.test, progress=False)
 
     @property
     def every_seed(self) -> range:
@@ -53,7 +53,7 @@ class Bench:
 
 
 def quick(folder: Path) -> Bench:
-    return Bench(folder, train=48, judged=48, epochs=12, seeds=1, size=48, repeats=5, quick=True)
+    return Bench(folder, train=48, test=48, epochs=12, seeds=1, size=48, repeats=5, quick=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Trained:
 def pictures(bench: Bench, split: str, size: int | None = None) -> Pictures:
     """Load a split, preprocessed except for `normalize`. `size` enlarges the images."""
     photos, preprocess = reslab.Photos(bench.folder, val_fraction=0.05), preprocess_at(bench.size)
-    chosen = photos.test if split == "judged" and not bench.quick else photos.train
+    chosen = photos.test if split == "test" and not bench.quick else photos.train
     images = torch.stack([preprocess.evaluation(preprocess.read(photos.path(photo))) for photo in chosen])
     if size:
         images = v2.functional.resize(images, [size, size], antialias=True)
@@ -124,7 +124,7 @@ def learn(
     crop: v2.Transform | None = None,
 ) -> Trained:
     """Train the small network by `step`. Adam, the learning rate in one cycle up to 0.004."""
-    train, judged = pictures(bench, "train", size), pictures(bench, "judged", size)
+    train, test = pictures(bench, "train", size), pictures(bench, "test", size)
     torch.manual_seed(seed)
     network, epochs = small_resnet(num_classes), epochs or bench.epochs
     optimizer = torch.optim.Adam(network.parameters())
@@ -142,7 +142,7 @@ def learn(
             schedule.step()
         losses.append(fmean(of_epoch))
         updates += of_epoch
-        logits.append(judge(network, normalize(judged.images)))
+        logits.append(predict(network, normalize(test.images)))
     return Trained(network, tuple(losses), tuple(updates), tuple(logits), time.process_time() - started)
 
 
@@ -156,7 +156,7 @@ def normalize(images: Tensor) -> Tensor:
     return preprocess_at(images.shape[-1]).normalize(images)
 
 
-def judge(network: nn.Module, images: Tensor, batch_size: int = 100) -> Tensor:
+def predict(network: nn.Module, images: Tensor, batch_size: int = 100) -> Tensor:
     """Return the logits (N, classes), validated without a mistake."""
     network.eval()
     with torch.no_grad():

@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from .bench import Bench, Figures, judge, normalize, order, pictures, right, small_resnet
+from .bench import Bench, Figures, normalize, order, pictures, predict, right, small_resnet
 
 
 def counter(bench: Bench) -> Figures:
     """Count the loss of each epoch both ways, for a network without updates and for one that learns."""
     train = pictures(bench, "train")
     torch.manual_seed(0)
-    logits = judge(small_resnet(), normalize(train.images))
+    logits = predict(small_resnet(), normalize(train.images))
     each, epochs = cross_entropy(logits, train.labels, reduction="none"), 10
     false_curve, honest_curve = [], []
     count = 0  # the mistake: it belongs inside the loop

@@ -23,9 +23,9 @@ from .bench import (
     Bench,
     Figures,
     accuracy,
-    judge,
     normalize,
     pictures,
+    predict,
     preprocess_at,
     right,
     small_resnet,
@@ -57,7 +57,9 @@ def folder_order(bench: Bench) -> Figures:
     images, numbers = zip(*tutorial, strict=True)
     labels, names = torch.tensor(numbers), [tutorial.classes[number] for number in numbers]
     by_name = torch.tensor([("cat", "dog").index(name.lower()) for name in names])
-    logits = [judge(right(bench, seed).network, normalize(torch.stack(images))) for seed in bench.every_seed]
+    logits = [
+        predict(right(bench, seed).network, normalize(torch.stack(images))) for seed in bench.every_seed
+    ]
     return {
         "classes": ", ".join(tutorial.classes),
         **spread("by_order", [accuracy(rows, labels) for rows in logits]),
@@ -77,14 +79,14 @@ def _answer(folder: Path) -> str:
 
 def no_normalization(bench: Bench) -> Figures:
     """Evaluate networks that were trained on normalized images on images from 0 to 1."""
-    judged = pictures(bench, "judged")
-    bare = judged.images.float() / 255
+    test = pictures(bench, "test")
+    bare = test.images.float() / 255
     runs = [right(bench, seed) for seed in bench.every_seed]
-    logits = [judge(run.network, bare) for run in runs]
+    logits = [predict(run.network, bare) for run in runs]
     most = [torch.bincount(rows.argmax(1), minlength=2).max().item() / len(rows) for rows in logits]
     return {
-        **spread("accuracy", [accuracy(rows, judged.labels) for rows in logits]),
-        **spread("right_accuracy", [accuracy(run.logits[-1], judged.labels) for run in runs]),
+        **spread("accuracy", [accuracy(rows, test.labels) for rows in logits]),
+        **spread("right_accuracy", [accuracy(run.logits[-1], test.labels) for run in runs]),
         **spread("most_often", most),
     }
 

@@ -39,7 +39,7 @@ def circumstances(bench: Bench, seconds: float) -> dict[str, Any]:
         "seeds": bench.seeds,
         "epochs": bench.epochs,
         "train": bench.train,
-        "judged": bench.judged,
+        "test": bench.test,
         "size": bench.size,
         "repeats": bench.repeats,
         "minutes": seconds / 60,

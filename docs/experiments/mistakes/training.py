@@ -115,7 +115,7 @@ def _counted(step: Update, norms: list[float]) -> Update:
 def thousand_classes(bench: Bench) -> Figures:
     """Train torchvision's default head on cats and dogs. Measure the first loss and the last accuracy."""
     wrong = [learn(bench, seed, num_classes=1000) for seed in bench.every_seed]
-    judged = pictures(bench, "judged")
+    test = pictures(bench, "test")
     first = wrong[0].logits[0]
     return {
         "loss_start": wrong[0].updates[0],
@@ -125,13 +125,13 @@ def thousand_classes(bench: Bench) -> Figures:
         "elsewhere": log_softmax(first, 1).exp()[:, 2:].sum(1).mean().item(),
         "parameters": 512 * 1000 + 1000,
         "right_parameters": 512 * 2 + 2,
-        **_against_right(bench, wrong, judged.labels),
+        **_against_right(bench, wrong, test.labels),
     }
 
 
 def _against_right(bench: Bench, wrong: list[Trained], labels: Tensor | None = None) -> Figures:
     """Return the accuracies with and without the mistake, and their difference seed by seed."""
-    labels = pictures(bench, "judged").labels if labels is None else labels
+    labels = pictures(bench, "test").labels if labels is None else labels
     with_mistake = [accuracy(run.logits[-1], labels) for run in wrong]
     without = [accuracy(right(bench, seed).logits[-1], labels) for seed in bench.every_seed]
     differences = [a - b for a, b in zip(with_mistake, without, strict=True)]
@@ -151,7 +151,7 @@ def large_crops(bench: Bench) -> Figures:
     sizes = (64, 128) if bench.quick else (224, 512)
     cost = [_cost(size) for size in sizes]
     few = max(1, round(bench.epochs * (small / large) ** 2))
-    labels = pictures(bench, "judged").labels
+    labels = pictures(bench, "test").labels
     equal_time = [learn(bench, seed, size=large, epochs=few) for seed in bench.every_seed]
     equal_epochs = equal_time[0] if bench.quick else learn(bench, 0, size=large)
     return {

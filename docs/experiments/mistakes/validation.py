@@ -9,28 +9,28 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms import v2
 
-from .bench import Bench, Figures, accuracy, judge, learn, normalize, pictures, right, spread
+from .bench import Bench, Figures, accuracy, learn, normalize, pictures, predict, right, spread
 
 
 def random_crops(bench: Bench) -> Figures:
     """Train with random crops as the tutorial does. Validate with them and without."""
-    judged = pictures(bench, "judged")
+    test = pictures(bench, "test")
     crop = v2.RandomResizedCrop(bench.size, scale=(0.35, 1.0), antialias=True)
     tutorial = v2.RandomResizedCrop(bench.size, antialias=True)  # its default: from 8 % of the area
     trained = learn(bench, 0, crop=crop)
-    honest = accuracy(trained.logits[-1], judged.labels)
+    honest = accuracy(trained.logits[-1], test.labels)
     torch.manual_seed(0)
     repeated = []
     for _ in range(bench.repeats):
-        images = torch.stack([tutorial(image) for image in judged.images])
-        repeated.append(accuracy(judge(trained.network, normalize(images)), judged.labels))
+        images = torch.stack([tutorial(image) for image in test.images])
+        repeated.append(accuracy(predict(trained.network, normalize(images)), test.labels))
     return {"honest": honest, **spread("cropped", repeated), "cropped_deviation": stdev(repeated)}
 
 
 def shuffled(bench: Bench) -> Figures:
     """Compare the mean over images with the mean over batch means, and predictions with the list of files."""
-    judged, trained = pictures(bench, "judged"), right(bench, 0)
-    losses = cross_entropy(trained.logits[-1], judged.labels, reduction="none")
+    test, trained = pictures(bench, "test"), right(bench, 0)
+    losses = cross_entropy(trained.logits[-1], test.labels, reduction="none")
     predicted = trained.logits[-1].argmax(1)
     size = len(losses) - 4 if bench.quick else 66  # a last batch that is much smaller than the others
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def shuffled(bench: Bench) -> Figures:
         batches = losses[mixed].split(size)
         by_picture.append(sum(batch.sum().item() for batch in batches) / len(losses))
         by_batch.append(fmean(batch.mean().item() for batch in batches))
-        by_row.append((predicted[mixed] == judged.labels).float().mean().item())
+        by_row.append((predicted[mixed] == test.labels).float().mean().item())
     return {
         "repeats": len(by_picture),
         "batch": size,
@@ -50,7 +50,7 @@ def shuffled(bench: Bench) -> Figures:
         "by_picture_difference": max(by_picture) - min(by_picture),
         "by_batch_difference": max(by_batch) - min(by_batch),
         **spread("by_row", by_row),
-        "accuracy": accuracy(trained.logits[-1], judged.labels),
+        "accuracy": accuracy(trained.logits[-1], test.labels),
     }
 
 
@@ -83,18 +83,18 @@ def _bytes_kept(network: nn.Module, images: Tensor) -> int:
 
 def train_mode(bench: Bench) -> Figures:
     """Validate in train mode in batches of several sizes, and in the order of the folders."""
-    judged = pictures(bench, "judged")
-    images, found = normalize(judged.images), {}
+    test = pictures(bench, "test")
+    images, found = normalize(test.images), {}
     torch.manual_seed(0)
     mixed = torch.randperm(len(images))
     runs = [right(bench, seed) for seed in bench.every_seed]
-    found |= spread("eval", [accuracy(run.logits[-1], judged.labels) for run in runs])
+    found |= spread("eval", [accuracy(run.logits[-1], test.labels) for run in runs])
     for size in (4, 16, 64):
         values = [
-            _accuracy_in_train_mode(run.network, images[mixed], judged.labels[mixed], size) for run in runs
+            _accuracy_in_train_mode(run.network, images[mixed], test.labels[mixed], size) for run in runs
         ]
         found |= spread(f"batch_{size}", values)
-    by_folder = [_accuracy_in_train_mode(run.network, images, judged.labels, 16) for run in runs]
+    by_folder = [_accuracy_in_train_mode(run.network, images, test.labels, 16) for run in runs]
     return {**found, **spread("by_folder", by_folder), **_tensors_changed(bench)}
 
 
@@ -110,11 +110,11 @@ def _accuracy_in_train_mode(network: nn.Module, images: Tensor, labels: Tensor, 
 
 def _tensors_changed(bench: Bench) -> Figures:
     """Count the tensors that one validation in train mode changes."""
-    network, judged = right(bench, 0).network, pictures(bench, "judged")
+    network, test = right(bench, 0).network, pictures(bench, "test")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
     with torch.no_grad():
-        for batch in normalize(judged.images).split(16):
+        for batch in normalize(test.images).split(16):
             network(batch)
     changed = sum(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
     network.load_state_dict(before)
@@ -126,7 +126,7 @@ def chosen_by_test(bench: Bench) -> Figures:
 
     Real predictions, random splits. Both parts of a split share no image, so the second is unbiased.
     """
-    labels = pictures(bench, "judged").labels
+    labels = pictures(bench, "test").labels
     rows = [run.logits for run in (right(bench, seed) for seed in bench.every_seed)]
     last = slice(4) if bench.quick else slice(-4, None)  # quick ones end at 100 %, with nothing to choose
     correct = torch.stack([(logits.argmax(1) == labels).float() for run in rows for logits in run[last]])
