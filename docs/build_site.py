@@ -87,7 +87,7 @@ def build(config: dict[str, Any], language: str) -> None:
 
 
 def in_chinese(nav: list[Any]) -> list[Any]:
-    """The navigation with Chinese titles."""
+    """Return the navigation with Chinese titles."""
     return [
         entry
         if isinstance(entry, str)
@@ -99,8 +99,8 @@ def in_chinese(nav: list[Any]) -> list[Any]:
 def copy_pages(folder: Path, suffix: str) -> None:
     """Copy every page to `folder`: its version with `suffix`, such as .zh.md, where there is one."""
     docs = ROOT / "docs"
-    left_out = shutil.ignore_patterns("*.py", "*.md", "experiments", "__pycache__")
-    shutil.copytree(docs, folder, ignore=left_out)
+    ignored = shutil.ignore_patterns("*.py", "*.md", "experiments", "__pycache__")
+    shutil.copytree(docs, folder, ignore=ignored)
     pages = {
         f"docs/{name}": name for path in docs.rglob("*.md") for name in [path.relative_to(docs).as_posix()]
     }
