@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from .loop import Epoch, Step
 
 T = TypeVar("T")
+Say = Callable[[str], Any]  # prints a line of text for people, as `say` does
 
 
 def bar(items: Iterable[T], total: int, title: str, progress: bool) -> Iterator[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder.photos import Photos
 from reslab.training.failures import translate_out_of_memory
 from reslab.training.loop import Epoch, Step, training_loop
-from reslab.training.progress import with_bars
+from reslab.training.progress import Say, with_bars
 from reslab.training.setup import TrainingSetup, prepare, reopen_photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
 
@@ -36,7 +36,7 @@ from .stop_signals import StopRequest, stop_signals
 
 
 def train_epochs(
-    run: Run, *, network: nn.Module | None = None, progress: bool = True, say: Callable[[str], Any]
+    run: Run, *, network: nn.Module | None = None, progress: bool = True, say: Say
 ) -> Iterator[Epoch]:
     """Train a run from its checkpoint to its end, yield each new epoch, and write the result.
 
@@ -72,7 +72,7 @@ def train_epochs(
 
 
 @contextmanager
-def _advice_to_resume(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
+def _advice_to_resume(run: Run, say: Say) -> Iterator[None]:
     """Add to errors inside the block how to resume the run.
 
     KeyboardInterrupt is raised again after a line to `say`. An OSError that names a file becomes a RunError,
@@ -100,7 +100,7 @@ def _advice_to_resume(run: Run, say: Callable[[str], Any]) -> Iterator[None]:
         raise RunError(f"{error.filename} could not be written", why, do) from error
 
 
-def _restore_metrics(run: Run, epochs: list[Epoch], say: Callable[[str], Any]) -> None:
+def _restore_metrics(run: Run, epochs: list[Epoch], say: Say) -> None:
     """Write metrics.jsonl again if it is damaged, with a note to `say`, or lacks epochs of the checkpoint."""
     try:
         if len(run.rows) >= len(epochs):
@@ -110,9 +110,7 @@ def _restore_metrics(run: Run, epochs: list[Epoch], say: Callable[[str], Any]) -
     _write_metrics(run, [epoch.as_json() for epoch in epochs])
 
 
-def _prepare(
-    run: Run, photos: Photos, network: nn.Module | None, progress: bool, say: Callable[[str], Any]
-) -> TrainingSetup:
+def _prepare(run: Run, photos: Photos, network: nn.Module | None, progress: bool, say: Say) -> TrainingSetup:
     about, recipe = run.about, run.recipe
     if about["spec"] is not None:
         network = build_network(NetworkSpec(**about["spec"]), recipe)
@@ -196,9 +194,7 @@ def _write_metrics(run: Run, rows: list[dict[str, Any]]) -> None:
     files.write_json_lines(run.folder / "metrics.jsonl", map(files.add_checksum, rows))
 
 
-def _finish(
-    run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module | None, say: Callable[[str], Any]
-) -> None:
+def _finish(run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module | None, say: Say) -> None:
     """Calibrate the best model on val, evaluate it once on test, and write the model file and result.json.
 
     Without test photos there is no test, and its figures are None.

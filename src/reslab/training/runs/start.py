@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -26,6 +24,7 @@ from reslab.photos.loading.contact_sheet import show_batch
 from reslab.photos.loading.unreadable import ReadablePhotos
 from reslab.randomness import torch_seeded
 from reslab.training.epoch_plan import image_sizes
+from reslab.training.progress import Say
 from reslab.training.recipe import Recipe
 from reslab.training.setup import TrainingSetup, check_device, open_photos, prepare
 from reslab.training.time_budget import estimate_epoch_seconds, planned_epochs, start_time_budget
@@ -33,9 +32,6 @@ from reslab.training.time_budget import estimate_epoch_seconds, planned_epochs, 
 from . import checkpoint
 from .reproducibility import environment
 from .run import Run, new_run_folder
-
-if TYPE_CHECKING:
-    Say = Callable[[str], Any]
 
 
 def start_run(
