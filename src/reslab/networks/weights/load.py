@@ -203,7 +203,7 @@ def _match_head(ours: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> tuple
     Only if `tensors`, which is changed, lacks that name.
 
     Returns:
-        (new name, old name) of each renamed tensor; () if there is none.
+        (new name, old name) of each renamed tensor; () if nothing is renamed.
     """
     matrices = [name for name, tensor in ours.items() if tensor.dim() == 2]
     if not matrices or matrices[-1] in tensors:

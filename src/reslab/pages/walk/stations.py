@@ -59,7 +59,7 @@ class Sum:
 
     @property
     def largest(self) -> float:
-        """Largest finite norm, the full length of a bar; 1 if there is none above 0."""
+        """Largest finite norm, the full length of a bar; 1 without one above 0."""
         norms = (self.shortcut_norm, self.added_norm, self.sum_norm)
         return max((norm for norm in norms if norm < float("inf")), default=0.0) or 1.0
 
@@ -75,7 +75,7 @@ class Station:
         kind: class of the block; "" for plain layers.
         shape: (C, H, W) of the output.
         receptive_field: of one output position; None if it cannot be computed.
-        formula: of the map's size, from the first layer with a formula; "" if there is none.
+        formula: of the map's size, from the first layer that has one; "" without one.
         parameters: number of parameters.
         maps: the most active feature maps.
         sum: the block's residual sum; None without a sum, or if it is unknown which term is the shortcut.

@@ -41,7 +41,7 @@ START_MARGIN_S = 3600  # photos.jsonl is older than the start time in run.json
 def environment(device: torch.device) -> dict[str, Any]:
     """Return the content of environment.json: all that results depend on, but for the recipe and the photos.
 
-    Its values are JSON; `git_commit` and `device_name` are None if there is none.
+    Its values are JSON; `git_commit` is None outside git, `device_name` without CUDA.
     """
     import PIL
     import torchvision

@@ -124,7 +124,7 @@ def _make_network(
 
 
 def _frozen_at_random(network: nn.Module, freeze: tuple[str, ...], loaded: tuple[str, ...]) -> list[str]:
-    """Return the frozen parts that have a parameter whose name is not in `loaded`; [] if there is none."""
+    """Return the frozen parts that have a parameter whose name is not in `loaded`; [] without such a part."""
     random = [name for name, _ in network.named_parameters() if name not in loaded]
     return [part for part in freeze if any(name.startswith(f"{part}.") for name in random)]
 

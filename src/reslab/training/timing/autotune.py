@@ -96,7 +96,7 @@ def _cache_key(network: nn.Module, recipe: Recipe, num_photos: int, device: torc
 def _candidates(recipe: Recipe, device: torch.device, say: Callable[[str], Any]) -> list[Precision]:
     """Return the precisions to time: the recipe's, or for "auto" all of this device, fp32 first.
 
-    It says what is timed, with a warning if the processor lacks the recipe's bf16.
+    A line to `say` names what is timed, and another warns if the processor lacks the recipe's bf16.
 
     Raises:
         RecipeError: the recipe's precision is unknown.

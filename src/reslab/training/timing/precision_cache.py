@@ -38,7 +38,7 @@ class MeasuredPrecision:
 
 
 def load_measurement(key: str) -> MeasuredPrecision | None:
-    """Return the cached measurement for `key`; None if there is none or the cache is not readable."""
+    """Return the cached measurement for `key`; None without one, or if the cache is not readable."""
     return _load().get(key)
 
 
