@@ -20,10 +20,10 @@ def exercise(number: Whole | None = None, file: Path | None = None, /) -> int:
 
     Example: reslab exercise 2 exercise2.py
 
-    Without a file, this prints the task and creates exercise2.py in this folder; an
-    existing one is kept. With a file, this checks it. The exit code is 0 if the file
-    solves the exercise, 1 if not, 2 if it cannot be run. Without a number, this lists
-    the exercises.
+    Without a file, this prints the task and creates exercise2.py in this folder;
+    an existing one is kept. With a file, this checks it. The exit code is 0 if
+    the file solves the exercise, 1 if not, 2 if it cannot be run. Without a
+    number, this lists the exercises.
 
     Args:
         number: 1 to 7, as the chapters of docs/course

@@ -60,8 +60,8 @@ def predict(
 
     Example: reslab predict runs/first cat.jpg holiday/ 'more/*.png'
 
-    A photo that cannot be read gets a row with the reason. The exit code is 0 if at
-    least one photo could be read, else 2.
+    A photo that cannot be read gets a row with the reason. The exit code is 0 if
+    at least one photo could be read, else 2.
 
     From 256 photos on, a CPU may compute in bf16: logits within 2 % of the
     largest one, labels always the network's own.

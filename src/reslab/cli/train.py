@@ -117,8 +117,8 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
 
     Example: reslab runs
 
-    A run with damaged files has the state broken; its error goes to standard error,
-    or with --json into its object.
+    A run with damaged files has the state broken. Its error goes to standard
+    error, or with --json into its object.
 
     Args:
         folder: the folder that holds the runs
