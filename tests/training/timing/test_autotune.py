@@ -76,7 +76,7 @@ def test_a_precision_that_gives_another_loss_is_not_chosen(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.conv(x)
             wrong = 9.0 if x.dtype == torch.bfloat16 else 0.0
-            time.sleep(0.0 if wrong else 0.002)
+            time.sleep(0.0 if wrong else 0.05)
             return self.fc(x.mean((2, 3))) + torch.tensor([-wrong, wrong])
 
     measured = measure(WrongAndFastInBf16(), auto)
