@@ -117,6 +117,15 @@ def test_timed_steps_use_the_same_optimizer_as_the_training(
         assert optimizer.dtype == dtype
 
 
+def test_timed_steps_keep_the_random_state_and_repeat_dropout(small: Recipe) -> None:
+    nn, images = torch.nn, torch.rand(4, 3, 16, 16)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 16 * 16, 2))
+    state = torch.get_rng_state()
+    first, second = (time_steps(network, small, parse_precision("fp32"), CPU, images, 4) for _ in range(2))
+    assert first.loss == second.loss
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("precision", UNCOMPILED)
 def test_a_named_precision_is_used_and_timed(small: Recipe, precision: str) -> None:
     measured = measure(cifar_resnet20(num_classes=2), small.with_settings(precision=precision))

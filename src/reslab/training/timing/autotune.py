@@ -134,8 +134,7 @@ def _time_candidates(
 
     def timed(precision: Precision, count: int) -> TimedSteps:
         few = images if precision.compiled else images[:count]  # only full batches are compiled
-        with torch_seeded(0, "autotune"):  # the same dropout for all
-            return time_steps(network, recipe, precision, device, few, batch_size)
+        return time_steps(network, recipe, precision, device, few, batch_size)
 
     first, *others = candidates
     timings = {first: timed(first, MIN_TIMED_IMAGES)}

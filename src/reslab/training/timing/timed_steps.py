@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from reslab.errors import RecipeError
 from reslab.networks.precision import Precision
+from reslab.randomness import torch_seeded
 from reslab.training.epoch_plan import image_sizes
 from reslab.training.optimizer import make_optimizer, set_learning_rate, train_mode
 from reslab.training.recipe import Recipe
@@ -51,6 +52,8 @@ def time_steps(
 ) -> TimedSteps:
     """Time training steps of a copy of `network` on `device`: one to warm up, then TIMED_STEPS.
 
+    The random state is not changed. Dropout is the same for every precision, so that losses can be compared.
+
     Args:
         images: (N, C, H, W), N at most `batch_size`; all count as class 0.
         batch_size: images of the step that is estimated. The passes through the network take time in
@@ -82,8 +85,9 @@ def time_steps(
         passes, update = updating - started, time.perf_counter() - updating
         return passes * batch_size / len(images) + update, value
 
-    first_seconds, loss = step()
-    return TimedSteps(min(step()[0] for _ in range(TIMED_STEPS)), first_seconds, loss)
+    with torch_seeded(0, "autotune"):
+        first_seconds, loss = step()
+        return TimedSteps(min(step()[0] for _ in range(TIMED_STEPS)), first_seconds, loss)
 
 
 def compiled_step_seconds(
