@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -366,7 +367,23 @@ def test_a_changed_byte_of_a_pth_file_is_detected(file: Callable[..., Path], ref
         read_weights(path)
 
 
-@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+def test_a_compressed_pth_file_is_refused(file: Callable[..., Path], tmp_path: Path, refuses: Any) -> None:
+    packed = tmp_path / "packed.pth"
+    with zipfile.ZipFile(file(state())) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in archive.namelist():
+            out.writestr(name, archive.read(name))
+    with refuses(WeightsError, "packed.pth", "it is compressed"):
+        read_weights(packed)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_name_that_is_not_utf8_is_read(legacy: bool, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pth"))
+    with path.open("wb") as out:
+        torch.save(state(), out, _use_new_zipfile_serialization=not legacy)
+    assert read_weights(path).keys() == state().keys()
+
+
 def test_sparse_and_meta_tensors_are_not_loaded(file: Callable[..., Path]) -> None:
     odd = {"sparse": torch.eye(3).to_sparse(), "meta": torch.empty(3, device="meta")}
     assert list(read_weights(file(state() | odd))) == list(state())

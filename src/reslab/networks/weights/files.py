@@ -6,11 +6,12 @@ import os
 import pickle
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors or .pth file by name, on the CPU and without gradients.
 
     Wrappers such as {"state_dict": ...} are removed. Other entries are left out, and so are sparse and
-    quantized tensors. Tensors of a .pth file may be mapped from the file: copy them before it is overwritten.
+    quantized tensors.
 
     Raises:
         WeightsError: the file is missing or not a weights file, needs code to be executed, or has no tensor
@@ -167,20 +168,27 @@ class _NeedsCodeError(Exception):
 
 
 def _load_pth(path: Path) -> Any:
-    with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\3\4"  # otherwise the format before torch 1.6, which cannot be mapped
-    if is_zip:
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise _NeedsCodeError("TorchScript")
-            if damaged := archive.testzip():  # torch does not compare checksums
-                raise ValueError(f"the checksum of {damaged} is wrong")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
-            raise _NeedsCodeError(wanted[1]) from error
-        raise ValueError("it is not a pickle of tensors") from error
+    # not mapped into memory: torch would take compressed bytes for tensors, and the name has to be UTF-8
+    with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+        if file.read(4) == b"PK\3\4":  # otherwise the format before torch 1.6
+            _check_archive(file)
+        file.seek(0)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, LookupError) as error:
+            if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+                raise _NeedsCodeError(wanted[1]) from error
+            raise ValueError("it is not a pickle of tensors") from error
+
+
+def _check_archive(file: IO[bytes]) -> None:
+    with zipfile.ZipFile(file) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise _NeedsCodeError("TorchScript")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed, unlike the files of torch.save")
+        if damaged := archive.testzip():  # torch does not compare checksums
+            raise ValueError(f"the checksum of {damaged} is wrong")
 
 
 def _unwrap(content: Any) -> Any:
