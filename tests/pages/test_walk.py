@@ -200,6 +200,32 @@ def test_the_network_comes_back_unchanged(photo: Path) -> None:
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
+class ChannelsLast(nn.Module):
+    """A convolution, then layers on (N, H, W, C) as in Swin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 4, 4)
+        self.mix = nn.Sequential(nn.LayerNorm(12), nn.Linear(12, 20))
+        self.head = nn.Linear(20, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.mix(self.conv(x).permute(0, 2, 3, 1)).mean(dim=(1, 2)))
+
+
+def test_maps_are_channels_where_the_network_has_them_last(photo: Path) -> None:
+    torch.manual_seed(0)
+    network, kept = ChannelsLast(), dict[str, Tensor]()
+    network.mix.register_forward_hook(lambda m, i, o: kept.update(out=o))
+    walked = reslab.walk(network, photo, preprocess=Preprocess(size=64, resize=64))
+    assert [station.shape for station in walked.stations] == [(12, 16, 16), (20, 16, 16)]
+    means = kept["out"][0].abs().mean(dim=(0, 1))
+    best = walked.stations[-1].maps
+    assert best.channels == 20
+    assert [found.channel for found in best.maps] == means.argsort(descending=True)[:8].tolist()
+    assert "20 maps of 16 × 16" in walked.html()
+
+
 def test_a_diverged_network_has_no_scores(photo: Path, tmp_path: Path) -> None:
     network = small(reslab.BasicBlock)
     nn.init.constant_(network.layer2[0].conv1.weight, torch.nan)

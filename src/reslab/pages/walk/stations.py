@@ -128,7 +128,8 @@ def find_stations(
         The stations in order, () if no layer has feature maps, and the network's output.
     """
     groups = _group_layers(anatomy, dict(network.named_modules()))
-    recorder = _Recorder(network, {group.last.name for group in groups}, max_maps)
+    wanted = {group.last.name: _has_channels_last(group.last) for group in groups}
+    recorder = _Recorder(network, wanted, max_maps)
     with evaluating(network), preserve_rng_state(), recorder.hooked(), recorder:
         output = network(images)
     return tuple(_station(g, anatomy, recorder) for g in groups if g.last.name in recorder.maps), output
@@ -150,7 +151,8 @@ def _group_layers(anatomy: Anatomy, modules: Mapping[str, nn.Module]) -> list[_G
         stage, _, rest = layer.name.partition(".")
         after_stem |= bool(rest)
         stage = stage if rest else "head" if after_stem else "stem"
-        return stage, layer.output and layer.output[1:], layer.name if layer.name in blocks else ""
+        shape = _shape(layer)
+        return stage, shape and shape[1:], layer.name if layer.name in blocks else ""
 
     groups = []
     used: set[str] = set()
@@ -162,6 +164,18 @@ def _group_layers(anatomy: Anatomy, modules: Mapping[str, nn.Module]) -> list[_G
     return groups
 
 
+def _has_channels_last(layer: Layer) -> bool:
+    """Return whether the output is (H, W, C), as in Swin: the image is square, so H and W are equal."""
+    shape = layer.output or ()
+    return layer.receptive_field is None and len(shape) == 3 and shape[0] == shape[1] != shape[2]
+
+
+def _shape(layer: Layer) -> Shape | None:
+    """Return the output's shape, (C, H, W) also where the network has (H, W, C)."""
+    shape = layer.output
+    return (shape[2], *shape[:2]) if shape and _has_channels_last(layer) else shape
+
+
 def _station(group: _Group, anatomy: Anatomy, recorder: _Recorder) -> Station:
     last = group.last
     total, note = _residual_sum(anatomy, group.block, recorder) if group.block else (None, "")
@@ -170,7 +184,7 @@ def _station(group: _Group, anatomy: Anatomy, recorder: _Recorder) -> Station:
         stage=group.stage,
         title=group.title,
         kind=last.kind if group.block else "",
-        shape=last.output or (),
+        shape=_shape(last) or (),
         receptive_field=last.receptive_field,
         formula=next((layer.formula for layer in group.layers if layer.formula), ""),
         parameters=sum(layer.parameters for layer in group.layers),
@@ -235,11 +249,11 @@ class _Recorder(TorchDispatchMode):
     module name. A sum is an addition of two 4-dimensional tensors of one shape.
 
     Args:
-        wanted: names of the modules whose maps are kept.
+        wanted: names of the modules whose maps are kept, with True for maps (H, W, C).
         max_maps: feature maps of a module at most.
     """
 
-    def __init__(self, network: nn.Module, wanted: set[str], max_maps: int) -> None:
+    def __init__(self, network: nn.Module, wanted: Mapping[str, bool], max_maps: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.network, self.wanted, self.max_maps = network, wanted, max_maps
         self.running: list[str] = []
@@ -261,8 +275,9 @@ class _Recorder(TorchDispatchMode):
     def _end(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         self.running.pop()
         if name in self.wanted and isinstance(output, Tensor):
+            maps = output[0].movedim(-1, 0) if self.wanted[name] else output[0]  # (C, H, W)
             # immediately: a later operation may change the output in place
-            self.maps[name] = most_active(output[0].float().cpu().numpy(), self.max_maps)  # (C, H, W)
+            self.maps[name] = most_active(maps.float().cpu().numpy(), self.max_maps)
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
