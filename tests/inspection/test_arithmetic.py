@@ -242,6 +242,18 @@ def test_suggested_paddings_keep_and_halve_the_size(size: int, kernel: int, dila
             assert not fits  # no smaller padding fits, and none at all if none is suggested
 
 
+def test_no_padding_is_suggested_that_pooling_does_not_allow() -> None:
+    both, size = windows(kernel_size=3, dilation=3, kind="pooling"), (18, 18)  # a convolution would take 3
+    assert facts(both, size)["padding_same"] == [None, None]
+    text = explain(both, size)
+    assert "no even padding gives 18 at stride 1; pooling has no more than half its kernel" in text
+    assert "no even padding gives 9 at stride 2; pooling has no more than half its kernel" in text
+
+
+def test_a_kernel_of_a_million_pixels_is_explained_at_once() -> None:
+    assert facts(windows(kernel_size=10**6), (2 * 10**6,) * 2)["never_seen"] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("given", "words", "error"),
     [

@@ -402,6 +402,15 @@ def test_an_error_names_the_layer_and_a_shape_that_fits(
     assert caught.value.do
 
 
+@pytest.mark.parametrize("side", [10**9, 10**15, 10**30])
+def test_an_image_that_no_memory_holds_is_an_error(side: int) -> None:
+    with pytest.raises(NetworkError) as caught:
+        reslab.anatomy(Deciding(), (3, side, side))
+    assert f"3x{side}x{side}" in caught.value.what
+    assert caught.value.why
+    assert caught.value.do
+
+
 def test_in_channels_is_advised_only_for_networks_that_have_it() -> None:
     for network, do in (
         (reslab.resnet18(), "give 3x64x64, or build the network with in_channels=1"),

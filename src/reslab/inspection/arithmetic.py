@@ -118,6 +118,9 @@ class Window:
         """
         covered = bytearray(size)
         last = (self.output_size(size) - 1) * self.stride - self.padding
+        if self.dilation == 1 and self.stride <= self.kernel_size:  # no gaps: fast for any kernel
+            end = max(0, min(size, last + self.kernel_size))
+            return bytearray(b"\1" * end + bytes(size - end))
         for tap in range(0, self.extent, self.dilation):
             first = tap - self.padding
             first = first if first >= 0 else first % self.stride  # the first position inside the input

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .arithmetic import Window, multiply_adds, parameters
@@ -68,12 +69,14 @@ def facts(
 def padding_for(size: int, target: int, window: Window, stride: int) -> int | None:
     """Return the smallest padding with which the kernel, at `stride`, makes `target` of `size` pixels.
 
-    None if no padding does. Stride, padding and rounding of `window` itself do not matter.
+    None if no padding does, or pooling does not allow it. Stride, padding and rounding of `window` itself do
+    not matter.
     """
     lacking = (target - 1) * stride + window.extent - size
     padding = max(0, -(-lacking // 2))
     fits = (size + 2 * padding - window.extent) // stride + 1 == target
-    return padding if fits else None
+    allowed = window.kind != "pooling" or padding <= window.kernel_size // 2
+    return padding if fits and allowed else None
 
 
 def draw_positions(window: Window, size: int, width: int = 80) -> str:
@@ -205,8 +208,11 @@ def _edges(window: Window, n: int) -> str:
         padding = padding_for(n, target, window, stride)
         if padding is None:
             before, rest = divmod(window.extent - 1, 2)
-            text = f"no even padding gives {target} at stride {stride}"
-            text += f"; {before} before and {before + rest} after would do"
+            text = f"no even padding gives {target} at stride {stride}; "
+            if padding_for(n, target, replace(window, kind="convolution"), stride) is None:
+                text += f"{before} before and {before + rest} after would do"
+            else:
+                text += "pooling has no more than half its kernel"
         else:
             text = f"padding {padding} at stride {stride} makes {n} -> {target}"
             is_this = window.stride == stride and window.padding == padding and not window.ceil_mode

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from reslab.errors import NetworkError
 from reslab.randomness import preserve_rng_state
 
 from .arithmetic import ReceptiveField, Window
@@ -273,9 +274,14 @@ def record(network: nn.Module, shape: Sequence[int], gradients: bool) -> Recorde
 
     Raises:
         PassError: the network's forward raised any Exception.
+        NetworkError: the image is too large for torch or for the memory.
     """
     device, dtype = device_and_dtype(network)
-    image = torch.zeros(tuple(shape), device=device, dtype=dtype)
+    try:
+        image = torch.zeros(tuple(shape), device=device, dtype=dtype)
+    except (RuntimeError, TypeError) as error:
+        size, why = "x".join(map(str, shape[1:])), str(error).partition("\n")[0]
+        raise NetworkError(f"an image of {size} cannot be made", why, "give a smaller one") from error
     recorder = Recorder(network, image)
     try:
         with ExitStack() as stack:
