@@ -79,6 +79,8 @@ ROWS: dict[str, tuple[Row, str]] = {
     "path": ({"path": 3}, "photo 1 in "),
     "empty": ({"path": ""}, "path ''"),
     "null": ({"path": "a\0"}, "are missing from"),
+    "absolute": ({"path": "/etc/passwd"}, "'/etc/passwd' leads out of the folder"),
+    "above": ({"path": "train/../../secret.jpg"}, "leads out of the folder"),
     "twice": ({"path": "train/blue/002.jpg"}, "is listed twice"),
     "gone": ({"path": "\ud800.jpg"}, "are missing from"),
     "class": ({"class": "green"}, "class 'green', but there are only 2 classes (blue, red)"),

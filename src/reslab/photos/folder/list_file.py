@@ -61,14 +61,16 @@ class ListedPhotos:
         return {split: by_class(photos, self.classes) for split, photos in self.splits.items()}
 
     def check_exist(self) -> None:
-        """Raise PhotosError if the folder or a photo is missing."""
+        """Raise PhotosError if the folder or a photo is missing, or a path leads out of the folder."""
         if not os.path.isdir(self.folder):  # Path.is_dir raises for a name that is too long
             raise PhotosError(
                 f"{self.path} lists photos of {printable(str(self.folder))[:200]}, which does not exist",
                 "a list does not contain the photos; it was written elsewhere, or the photos were moved",
                 'correct "folder" in its first line, or write the list again',
             )
-        photos = (path for split in self.splits.values() for path in split.paths)
+        photos = [path for split in self.splits.values() for path in split.paths]
+        if outside := [path for path in photos if os.path.isabs(path) or ".." in path.split("/")]:
+            raise _damaged(self.path, f"{printable(reprlib.repr(outside[0]))} leads out of the folder")
         missing = [path for path in photos if not os.path.isfile(self.folder / path)]
         if missing:
             raise self._outdated(missing, "are missing from")

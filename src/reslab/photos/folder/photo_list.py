@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 DIGEST = 16  # bytes
+TAKEN_AT_ONCE = 2**16  # photos: choosing their paths takes 16 bytes for each character
 HEXADECIMAL = re.compile(f"[0-9a-f]{{{2 * DIGEST}}}")  # a digest as text
 
 
@@ -55,6 +56,8 @@ class PhotoList(Sequence[Photo]):
             ValueError: a digest is not 32 hexadecimal digits.
         """
         photos = list(photos)
+        if not all(HEXADECIMAL.fullmatch(photo.digest) for photo in photos):
+            raise ValueError(f"a digest is not {2 * DIGEST} hexadecimal digits")
         digests = b"".join(bytes.fromhex(photo.digest) for photo in photos)
         rows = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST)
         return cls.from_columns([photo.path for photo in photos], [photo.label for photo in photos], rows)
@@ -126,9 +129,13 @@ class PhotoList(Sequence[Photo]):
         lengths = np.diff(self.path_ends, prepend=0)[indices]
         ends = np.cumsum(lengths)
         shift = self.path_ends[indices] - ends  # from each new path back to the old one
-        characters = np.repeat(shift, lengths) + np.arange(lengths.sum())
-        path_bytes = np.frombuffer(self.path_bytes, np.uint8)[characters].tobytes()
-        return PhotoList(path_bytes, ends, self.labels[indices], self.digests[indices])
+        characters, parts, done = np.frombuffer(self.path_bytes, np.uint8), list[bytes](), 0
+        for at in range(0, len(indices), TAKEN_AT_ONCE):
+            old = np.repeat(shift[at : at + TAKEN_AT_ONCE], lengths[at : at + TAKEN_AT_ONCE])
+            old += np.arange(done, done + len(old))
+            parts.append(characters[old].tobytes())
+            done += len(old)
+        return PhotoList(b"".join(parts), ends, self.labels[indices], self.digests[indices])
 
 
 def as_words(digests: NDArray[np.uint8]) -> NDArray[np.void]:
