@@ -54,9 +54,12 @@ from .pages.walk.walk import walk as walk
 from .photos.checking.check import Check as Check
 from .photos.checking.check import check as check
 from .photos.checking.findings import Finding as Finding
+from .photos.checking.fix import Fixed as Fixed
+from .photos.checking.fix import fix as fix
 from .photos.folder.photo_list import Photo as Photo
 from .photos.folder.photo_list import PhotoList as PhotoList
 from .photos.folder.photos import Photos as Photos
+from .photos.loading.augmentation import training_transform as training_transform
 from .photos.loading.batches import Batch as Batch
 from .photos.loading.batches import Batches as Batches
 from .photos.loading.contact_sheet import show_batch as show_batch

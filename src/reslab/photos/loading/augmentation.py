@@ -118,7 +118,12 @@ def augment(preprocess: Preprocess, photos: Sequence[Tensor], views: Views) -> T
 def training_transform(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
     """Return a function that augments one photo with numbers from torch's global random state.
 
-    It takes uint8 (channels, H, W) and returns uint8 (channels, size, size).
+    Args:
+        preprocess: size, crops, flips and color jitter.
+
+    Returns:
+        A function of uint8 (channels, H, W), as `Preprocess.read` returns it. It returns uint8 (channels,
+        size, size).
     """
     import torch
 
@@ -130,7 +135,7 @@ def training_transform(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
 
 
 def _crop(preprocess: Preprocess, photo: Tensor, box: NDArray[np.int64]) -> Tensor:
-    """Cut out `box` (top, left, height, width) and resize it, or take the centre crop.
+    """Cut out `box` (top, left, height, width) and resize it; without `preprocess.random_crop` take the centre crop.
 
     Returns:
         uint8 (channels, size, size).
