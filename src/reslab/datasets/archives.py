@@ -68,9 +68,10 @@ def _published_names(archive: Archive) -> str:
 
 
 def _check(archive: Archive, path: Path) -> None:
-    """Raise DownloadError if a file's MD5 is not the published one, nor that of its content if gzipped.
+    """Raise DownloadError if the MD5 of an archive, or of its unpacked file, is not the published one.
 
-    Folders, and unpacked files of unknown MD5, are not checked.
+    An archive with other bytes is accepted if it is a gzip file of the published content. Folders, and
+    unpacked files of unknown MD5, are not checked.
     """
     packed = path.name == archive.name
     if path.is_dir() or (not packed and archive.content_md5 is None):

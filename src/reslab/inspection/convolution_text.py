@@ -236,7 +236,14 @@ def _channels(both: tuple[Window, Window], size: Pair, channels: Pair, groups: i
 
 
 def _costs(both: tuple[Window, Window], size: Pair, channels: Pair, groups: int) -> tuple[int, int]:
-    """Return the number of parameters without the bias, and of multiply-adds for one image."""
+    """Return the number of parameters without the bias, and of multiply-adds for one image.
+
+    Args:
+        both: windows along height and width.
+        size: (height, width) of the input.
+        channels: of input and output.
+        groups: of channels that are convolved separately.
+    """
     names = ("kernel_size", "stride", "padding", "dilation", "output_padding")
     pairs: dict[str, Any] = {name: tuple(getattr(window, name) for window in both) for name in names}
     shared: dict[str, Any] = {"in_channels": channels[0], "out_channels": channels[1], "groups": groups}

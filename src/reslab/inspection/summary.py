@@ -185,12 +185,15 @@ def check_shape(shape: Sequence[int]) -> Shape:
 
 
 def _passes(network: nn.Module, shape: Shape, name: str) -> tuple[nn.Module, Recorder, Recorder]:
-    """Return a copy, a pass of it with gradients and one without, on the meta device if that works.
+    """Copy the network and record two passes of one image through the copy, on the meta device if that works.
 
     Args:
         network: the network itself.
         shape: (1, C, H, W).
         name: of the network, for errors.
+
+    Returns:
+        The copy, the pass with gradients, and the pass without.
 
     Raises:
         NetworkError: the image does not pass, a layer is lazy, or the network cannot be copied.

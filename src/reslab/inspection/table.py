@@ -107,7 +107,7 @@ def shape_text(shape: Shape | None) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """Return a number of bytes in MB of 10^6, in kB of 1000 under 10,000 bytes, "0" for 0."""
+    """Return bytes as text: "2.35 MB" (10^6 bytes), "9.5 kB" (1000 bytes) below 10,000, "0" for 0."""
     if count < 10_000:
         return f"{count / 1e3:.1f} kB" if count else "0"
     return f"{count / 1e6:.2f} MB" if count < 9_995_000 else f"{count / 1e6:,.1f} MB"

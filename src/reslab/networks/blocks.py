@@ -28,7 +28,10 @@ Shortcut = Literal["A", "B", "C"]
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """Return a padded 3x3 convolution: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)."""
+    """Return a 3x3 convolution with padding 1.
+
+    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride), sides rounded up.
+    """
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias)
 
 

@@ -82,11 +82,11 @@ class Canvas:
         self._add(curve_panel(chosen, labels, ylabel))
 
     def draw_image(self, metric: Metric, limit: int = 5) -> None:
-        """Add a row of images, each under its step. A terminal does not show it.
+        """Add a row of images, with the step above each. A terminal does not show it.
 
         Args:
-            metric: holds images (height, width), (height, width, 3) or (3, height, width). uint8 values are 0
-                to 255; other values are scaled to the image's own range.
+            metric: holds images (H, W), (H, W, C) or (C, H, W), C is 1, 3 or 4. uint8 values are 0 to 255;
+                other values are scaled to the image's own range, with NaN and infinity as 0.
             limit: number of images, the latest ones.
 
         Raises:

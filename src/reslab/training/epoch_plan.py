@@ -248,7 +248,8 @@ def epochs_left(
 ) -> dict[int, float]:
     """Return the epochs left at each size, as fractional numbers, so that they take `seconds` in total.
 
-    With the past epochs they have the fractions in `sizes`. A size with too many past epochs gets 0.
+    Past and remaining epochs together are divided over the sizes as in `sizes`. A size that already has too
+    many gets 0.
 
     Args:
         sizes: image sizes with their fractions of the epochs.

@@ -75,7 +75,10 @@ def estimate_epoch_seconds(setup: TrainingSetup, name: str, loading: float) -> d
 
 
 def _supported_sizes(setup: TrainingSetup, name: str) -> list[dict[int, float]]:
-    """Return the choices of `possible_image_sizes` that the network accepts; the recipe's own unchecked."""
+    """Return the recipe's own image sizes, unchecked, then the smaller ones that the network accepts.
+
+    The choices are those of `possible_image_sizes`.
+    """
 
     def is_supported(sizes: dict[int, float]) -> bool:
         try:

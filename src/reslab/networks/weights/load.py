@@ -181,9 +181,15 @@ def _without_prefix(
 def _adapt_first_layer(
     network: nn.Module, ours: Mapping[str, Tensor], tensors: dict[str, Tensor]
 ) -> tuple[str, ...]:
-    """Convert the first convolution's weights in `tensors` to the network's number of input channels.
+    """Convert the first convolution's weights in `tensors`, in place, to the input channels of `ours`.
 
-    Return their name in a tuple, or () if there is nothing to convert.
+    Return their name in a tuple, or () if the channels are equal already, the filters do not fit, or either
+    side lacks them.
+
+    Args:
+        network: holds the first convolution.
+        ours: the network's own tensors by name.
+        tensors: the pretrained ones.
     """
     first = first_convolution(network)
     name = f"{first[0]}.weight" if first else ""

@@ -44,7 +44,10 @@ class DuplicateGroups:
 
     @cached_property
     def photos(self) -> Mapping[int, list[int]]:
-        """{content: indices of its photos, ascending}, of contents with several photos or in a pair only."""
+        """{content: indices of its photos, ascending}.
+
+        Only contents that several photos share, or that are in a pair.
+        """
         order = np.argsort(self.content, kind="stable")
         found, first, counts = np.unique(self.content[order], return_index=True, return_counts=True)
         paired = np.isin(found, np.concatenate(self.pairs[:2]))

@@ -189,7 +189,10 @@ def _reduction(width: int, height: int, shrunk_to: int) -> int:
 
 
 def _explain(file: BinaryIO, head: bytes, error: Exception) -> Exception:
-    """Return the error of a failed open, or a clearer OSError if the first bytes show the intended format.
+    """Return a clearer OSError if a file that Pillow cannot open is truncated or damaged, else `error`.
+
+    It is truncated if it is shorter than its header says (WebP, AVIF, HEIC), and damaged if no format is
+    identified although it begins as JPEG, PNG or GIF do.
 
     Args:
         file: the open file; its position changes.

@@ -135,7 +135,9 @@ def training_transform(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
 
 
 def _crop(preprocess: Preprocess, photo: Tensor, box: NDArray[np.int64]) -> Tensor:
-    """Cut out `box` (top, left, height, width) and resize it; without `preprocess.random_crop` take the centre crop.
+    """Cut out `box` (top, left, height, width) and resize it.
+
+    Without `preprocess.random_crop`, take the centre crop instead.
 
     Returns:
         uint8 (channels, size, size).

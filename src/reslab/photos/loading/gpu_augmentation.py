@@ -78,9 +78,10 @@ class DevicePixels:
 
 
 def _offsets(cache: PixelCache, photos: PhotoList) -> NDArray[np.int64]:
-    """Return the start of each row of the cache in a block of `photos` alone, in bytes, and the end.
+    """Return where each row of the cache starts, in bytes, in a block that holds only `photos`.
 
-    Rows of other photos have length 0. The result has the shape (rows + 1,).
+    The last value is the end of the block. Rows of other photos have length 0. The result has the shape
+    (rows + 1,).
     """
     wanted = np.isin(cache.digests, as_words(photos.digests))  # (rows,)
     return np.concatenate([[0], (np.diff(cache.starts) * wanted).cumsum()])
