@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +38,23 @@ def make_photo(path: Path, seed: int, color: tuple[int, int, int], size: tuple[i
     pixels = generator.normal(color, 40, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, quality=90)
+
+
+@contextmanager
+def without_permission(file: Path) -> Iterator[Path]:
+    """Yield a copy of a file that may not be read, in a folder that may. Root becomes the user nobody."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(file, folder))
+        copy.chmod(0)
+        copy.parent.chmod(0o755)
+        if os.geteuid():
+            yield copy
+            return
+        os.seteuid(65534)
+        try:
+            yield copy
+        finally:
+            os.seteuid(0)
 
 
 def fuzzed(script: str, count: int) -> tuple[int, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from materials import without_permission
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -286,6 +287,13 @@ def test_a_missing_model_is_named_with_its_reason(tmp_path: Path) -> None:
         Classifier.load(tmp_path / "nothing.safetensors")
     with pytest.raises(ClassifierError, match="first epoch is not finished yet"):
         Classifier.load(tmp_path)
+
+
+def test_a_model_without_read_permission_is_named_as_such(model: Path) -> None:
+    with without_permission(model) as path, pytest.raises(ClassifierError) as caught:
+        read_model(path)
+    assert caught.value.what == f"{path} cannot be read"
+    assert caught.value.why == "Permission denied"
 
 
 class Own(nn.Module):

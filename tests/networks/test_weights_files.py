@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from materials import without_permission
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -356,6 +357,15 @@ def test_a_pipe_is_refused_without_opening_it(tmp_path: Path, refuses: Any) -> N
             read_weights(tmp_path / name)
     with pytest.raises(ValueError, match="not a regular file"):
         read_safetensors_header(tmp_path / "pipe.safetensors")
+
+
+def test_weights_without_read_permission_are_named_as_such(tmp_path: Path) -> None:
+    save_file(state(), tmp_path / "weights.safetensors")
+    with without_permission(tmp_path / "weights.safetensors") as path:
+        with pytest.raises(PermissionError):
+            read_safetensors_header(path)
+        with pytest.raises(WeightsError, match="Permission denied"):
+            read_weights(path)
 
 
 def test_a_changed_byte_of_a_pth_file_is_detected(file: Callable[..., Path], refuses: Any) -> None:

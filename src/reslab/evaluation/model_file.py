@@ -114,11 +114,15 @@ def read_model(path: Path) -> ModelFile:
 
     path = find_model(path)
     try:
-        with safe_open(path, "pt") as file:
+        # safe_open calls a file without read permission missing, open does not
+        with open(path, "rb"), safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             header = _parse_header(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except OSError as error:
+        why, do = error.strerror or str(error), "check its permissions and its disk, and try again"
+        raise ClassifierError(f"{path} cannot be read", why, do) from error
+    except (SafetensorError, RuntimeError) as error:
         raise ClassifierError(
             f"{path} is not a model file", printable(str(error)), "give a model.safetensors that reslab wrote"
         ) from error

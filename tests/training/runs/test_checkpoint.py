@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from materials import without_permission
 from safetensors.torch import save_file
 
 from reslab import Recipe, Run, resume
@@ -128,6 +129,13 @@ def test_a_checkpoint_with_invalid_values_is_refused(change: str, open_run: Run)
     rewrite(open_run, CHANGES[change])
     error = refusal(open_run)
     assert "does not fit this run" in error.what or "cannot be read" in error.what
+
+
+def test_a_checkpoint_without_read_permission_is_not_given_up(finished: Run) -> None:
+    with without_permission(finished.folder / checkpoint.NAME) as path, pytest.raises(RunError) as caught:
+        checkpoint.read(path.parent)
+    assert caught.value.why == "Permission denied"
+    assert caught.value.do == "check its permissions and its disk, and try again"
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link to itself", "device", "folder"])

@@ -100,7 +100,8 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
         raise ValueError("it is not a regular file")
     try:
-        with safe_open(path, "pt") as file:
+        # safe_open calls a file without read permission missing, open does not
+        with open(path, "rb"), safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             tensors = {name: StoredTensor(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
             return SafetensorsHeader(tensors, file.metadata() or {})
@@ -127,7 +128,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "give a .safetensors or .pth file, or 'imagenet'",
         )
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
+        with path.open("rb"):  # load_file calls a file without read permission missing
+            content = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except _NeedsCodeError as error:
         raise WeightsError(
             f"{path} was not loaded",

@@ -124,15 +124,17 @@ def read(folder: Path) -> tuple[Header, dict[str, Tensor]]:
         why = "it is not a regular file" if os.path.lexists(path) else "the file is missing"
         raise RunError(f"there is no checkpoint {path}", why, "start a new run")
     try:
-        with safe_open(path, "pt") as file:
+        # safe_open calls a file without read permission missing, open does not
+        with open(path, "rb"), safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(METADATA_KEY, "")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _checked_header(text, tensors), tensors
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        damaged = "it is damaged or incomplete: " if isinstance(error, SafetensorError) else ""
         do = "start a new run; the model file of this one may be intact"
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
             do = "check its permissions and its disk, and try again"
-        raise RunError(f"{path} cannot be read", printable(explain(error)[:300]), do) from error
+        raise RunError(f"{path} cannot be read", printable(damaged + explain(error)[:300]), do) from error
 
 
 def _checked_header(text: str, tensors: Mapping[str, Tensor]) -> Header:

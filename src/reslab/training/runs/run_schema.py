@@ -168,7 +168,7 @@ def explain(error: Exception) -> str:
     """Return an error's message; of a pydantic error the first fields and their problems."""
     if isinstance(error, ValidationError):
         return first_messages(validation_messages(error))
-    return str(error)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
@@ -176,4 +176,4 @@ def _unreadable(path: Path, error: Exception) -> RunError:
     do = "start a new run"
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         do = "check its permissions and its disk, and try again"
-    return RunError(f"{path} cannot be read", getattr(error, "strerror", None) or explain(error), do)
+    return RunError(f"{path} cannot be read", explain(error), do)
