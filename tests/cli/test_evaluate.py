@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,3 +168,10 @@ def test_an_empty_name_gives_an_error(model: Path, reslab_here: Callable[..., An
     code, out, err = reslab_here("predict", model, "")
     assert (code, out) == (2, "")
     assert err.startswith("error: an empty name among the photos")
+
+
+def test_a_closed_standard_input_has_no_photos(model: Path) -> None:
+    command = f"{sys.executable} -m reslab predict {shlex.quote(str(model))} - <&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no photos in -\n")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -236,13 +237,20 @@ def test_a_full_disk_on_standard_output_gives_a_message() -> None:
     assert done.stderr == "error: standard output cannot be written\n  why: No space left on device\n"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_output_streams_change_no_exit_code(closed: str) -> None:
-    for words, code in (("--help", 0), ("conv 224 --kernel 7", 0), ("nothing", 2)):
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_exit_code(closed: str) -> None:
+    for words, code in (("--help", 0), ("nothing", 2)):
         command = f"{sys.executable} -m reslab {words} {closed}"
         done = subprocess.run(command, shell=True, capture_output=True, text=True)
         assert done.returncode == code
-        assert "Traceback" not in done.stderr
+        assert bool(done.stdout) == (code == 0 and ">&-" not in closed.split())
+        assert bool(done.stderr) == (code == 2 and "2>&-" not in closed)
+
+
+def test_no_output_gets_into_a_file_if_all_streams_are_closed(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m reslab show PlainBlock -o net.svg <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 0
+    ElementTree.parse(tmp_path / "net.svg")
 
 
 @pytest.mark.parametrize(

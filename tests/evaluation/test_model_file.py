@@ -114,6 +114,13 @@ def test_a_run_folder_loads_its_best_model(model: Path) -> None:
     assert fields(Classifier.load(model.parent, device="cpu")) == fields(classifier())
 
 
+def test_save_and_load_expand_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    classifier().save("~/own.safetensors")
+    assert (tmp_path / "own.safetensors").is_file()
+    assert fields(Classifier.load("~/own.safetensors", device="cpu")) == fields(classifier())
+
+
 def test_unknown_header_fields_are_ignored(model: Path) -> None:
     header, tensors = content_of(model)
     forge(model, header | {"poem": ["roses"]}, tensors)
@@ -225,6 +232,17 @@ def test_weights_of_another_network_are_refused(kind: str, model: Path) -> None:
     forge(model, header, tensors)
     with pytest.raises(ClassifierError, match=r"(?s)do not fit.*fc\."):
         Classifier.load(model)
+
+
+def test_weights_that_do_not_fit_are_named_in_the_order_of_the_network(model: Path) -> None:
+    header, tensors = content_of(model)
+    for name in ("fc.bias", "layer3.2.conv2.weight", "layer1.0.conv1.weight", "conv1.weight"):
+        tensors[name] = torch.zeros(1)
+    forge(model, header, tensors)
+    with pytest.raises(ClassifierError) as caught:
+        Classifier.load(model)
+    named = [problem.partition(":")[0] for problem in caught.value.why.split("; ")]
+    assert named == ["conv1.weight", "layer1.0.conv1.weight", "layer3.2.conv2.weight", "and 1 more"]
 
 
 def test_a_file_cut_short_anywhere_is_refused(model: Path) -> None:

@@ -53,7 +53,7 @@ def demo(*, folder: Path = Path("reslab-demo")) -> None:
     folder = user_path(folder)
     photos, runs = folder / "photos", folder / "runs"
     _draw_once(photos)
-    number = 1 + max((int(path.name) for path in runs.glob("*") if path.name.isdigit()), default=0)
+    number = 1 + max((int(path.name) for path in runs.glob("*") if path.name.isdecimal()), default=0)
     run = start_run(photos, NETWORK, RECIPE, weights=None, run=runs / str(number), progress=True, say=_say)
     for epoch in train_epochs(run, progress=True, say=_say):
         _say(str(epoch))

@@ -159,7 +159,7 @@ class Classifier:
             figures=dict(self.figures),
             licence=self.licence,
         )
-        save_model(Path(path), header, self.network)
+        save_model(user_path(path), header, self.network)
 
     def to(self, device: str) -> Classifier:
         """Return a new classifier on `device`. The network is copied if it has to move, else shared.

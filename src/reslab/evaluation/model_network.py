@@ -135,11 +135,13 @@ def _build_in_memory(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Mod
 
 
 def _check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    problems = [f"{name} is missing" for name in expected if name not in tensors]
-    problems += [f"{name} is unexpected" for name in tensors if name not in expected]
-    for name in expected.keys() & tensors.keys():
-        stored, wanted = tensors[name], expected[name]
-        if stored.shape != wanted.shape:
+    """Raise ValueError if names, shapes or kinds of tensors differ; it names the first differences."""
+    problems = [f"{name} is unexpected" for name in tensors if name not in expected]
+    for name, wanted in expected.items():
+        stored = tensors.get(name)
+        if stored is None:
+            problems.append(f"{name} is missing")
+        elif stored.shape != wanted.shape:
             problems.append(
                 f"{name}: {tuple(stored.shape)} in the file, {tuple(wanted.shape)} in the network"
             )
