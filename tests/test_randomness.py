@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from reslab.randomness import key, permutation, torch_seeded, uniforms
+from reslab.randomness import key, permutation, torch_seeded, uniforms_of_each
 
 KEYS = st.tuples(
     st.integers(0, 99), st.text("a1:2", max_size=5), st.lists(st.integers(0, 99), max_size=3).map(tuple)
@@ -30,19 +30,22 @@ def test_a_colon_in_a_purpose_does_not_make_it_another_key() -> None:
 
 
 def test_another_process_gives_the_same_numbers() -> None:
-    code = "from reslab.randomness import *; print(key(3, 'order', 7), uniforms(3, 'x', 1, count=2).tolist())"
+    code = "from reslab.randomness import *; print(key(3, 'x', 7), permutation(3, 'x', 1, count=5).tolist())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == f"{key(3, 'order', 7)} {uniforms(3, 'x', 1, count=2).tolist()}"
+    assert printed.strip() == f"{key(3, 'x', 7)} {permutation(3, 'x', 1, count=5).tolist()}"
 
 
 def test_numbers_are_those_of_the_first_release() -> None:
     assert key(0, "order", 0) == 14268844861902671836
     assert permutation(0, "order", 0, count=6).tolist() == [0, 5, 1, 4, 3, 2]
+    (row,) = uniforms_of_each(0, "order", 0, things=np.array([[1, 2]], np.uint64), count=2).tolist()
+    assert row == [0.024282698710505368, 0.8624980526575001]
 
 
-def test_uniforms_are_uniform_within_a_key_and_across_keys() -> None:
-    within = uniforms(0, "test", count=20_000)
-    across = np.array([uniforms(0, "test", image, count=1)[0] for image in range(5_000)])
+def test_uniforms_are_uniform_within_a_row_and_across_rows() -> None:
+    things = np.arange(5_000, dtype=np.uint64)[:, None]
+    (within,) = uniforms_of_each(0, "test", things=things[:1], count=20_000)
+    across = uniforms_of_each(0, "test", things=things, count=1)[:, 0]
     for draws in (within, across):
         assert 0 <= draws.min() <= draws.max() < 1
         assert kstest(draws, "uniform").pvalue > 0.001

@@ -30,11 +30,6 @@ def key(seed: int, purpose: str, *numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def uniforms(seed: int, purpose: str, *numbers: int, count: int) -> NDArray[np.float64]:
-    """Return (count,) uniform numbers in [0, 1) that depend only on seed, purpose and numbers, see `key`."""
-    return np.random.Generator(np.random.Philox(key(seed, purpose, *numbers))).random(count)
-
-
 def uniforms_of_each(
     seed: int, purpose: str, *numbers: int, things: NDArray[np.uint64], count: int
 ) -> NDArray[np.float64]:

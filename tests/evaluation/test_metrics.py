@@ -1,4 +1,4 @@
-"""Honest figures, judged by torch, torchmetrics and formulas written out here."""
+"""Accuracy, intervals, loss, calibration and temperature against torch, torchmetrics and formulas."""
 
 import json
 from math import isclose, sqrt
@@ -27,7 +27,7 @@ from reslab.evaluation.metrics import (
 
 
 def drawn(photos: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that lean towards the right class, and labels, unevenly spread."""
+    """Draw logits that favor the correct class, and labels of unequal frequency."""
     generator = np.random.default_rng(seed)
     labels = generator.choice(classes, photos, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
     logits = generator.normal(0, 1.5, (photos, classes)).astype(np.float32)
@@ -35,8 +35,8 @@ def drawn(photos: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
     return logits, labels.astype(np.int64)
 
 
-def wilson(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    share = right / total
+def wilson(correct: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    share = correct / total
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return middle - half, middle + half
@@ -49,7 +49,7 @@ def evaluated(photos: int = 500, classes: int = 4, temperature: float = 1.0, see
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_every_figure_is_torchmetrics_figure(classes: int, seed: int) -> None:
+def test_figures_equal_those_of_torchmetrics(classes: int, seed: int) -> None:
     logits, labels = drawn(311, classes, seed)
     found = evaluate_logits(logits, labels, [str(i) for i in range(classes)])
     x, y = torch.from_numpy(logits), torch.from_numpy(labels)
@@ -64,46 +64,48 @@ def test_every_figure_is_torchmetrics_figure(classes: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("bins", [5, 15])
-def test_calibration_error_is_that_of_torchmetrics(bins: int) -> None:
+def test_calibration_error_equals_that_of_torchmetrics(bins: int) -> None:
     logits, labels = drawn(700, 3)
     expected = multiclass_calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), 3, bins, "l1")
     assert calibration_error(softmax(logits), labels, bins) == pytest.approx(expected.item(), abs=1e-6)
     assert expected > 0.01
 
 
-def test_certain_and_wrong_is_the_worst_calibration_and_certain_and_right_the_best() -> None:
+def test_calibration_error_is_1_for_confident_errors_and_0_for_confident_hits() -> None:
     sure = np.array([[1.0, 0.0]] * 4)
     assert calibration_error(sure, np.array([1, 1, 1, 1])) == 1
     assert calibration_error(sure, np.array([0, 0, 0, 0])) == 0
 
 
-@pytest.mark.parametrize(("right", "total"), [(0, 1), (1, 1), (0, 40), (40, 40), (7, 8), (912, 1000), (1, 2)])
-def test_the_interval_is_wilsons_closed_formula(right: int, total: int) -> None:
-    low, high = accuracy_interval(right, total)
-    assert (low, high) == pytest.approx(wilson(right, total), abs=1e-9)
-    assert 0 <= low <= right / total <= high <= 1
+@pytest.mark.parametrize(
+    ("correct", "total"), [(0, 1), (1, 1), (0, 40), (40, 40), (7, 8), (912, 1000), (1, 2)]
+)
+def test_the_interval_equals_wilsons_formula(correct: int, total: int) -> None:
+    low, high = accuracy_interval(correct, total)
+    assert (low, high) == pytest.approx(wilson(correct, total), abs=1e-9)
+    assert 0 <= low <= correct / total <= high <= 1
 
 
-def test_more_confidence_is_a_wider_interval() -> None:
+def test_higher_confidence_widens_the_interval() -> None:
     assert accuracy_interval(70, 100, 0.99)[0] < accuracy_interval(70, 100)[0]
     assert accuracy_interval(70, 100, 0.99) == pytest.approx(wilson(70, 100, 2.5758293035489004))
 
 
-def test_the_loss_is_torchs_cross_entropy_with_every_image_weighted_alike() -> None:
+def test_the_loss_equals_torchs_mean_cross_entropy() -> None:
     logits, labels = drawn(333, 5)
     expected = cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)).item()
     assert mean_loss(logits, labels) == pytest.approx(expected, rel=1e-12)
     assert evaluate_logits(logits, labels, "abcde").loss == pytest.approx(expected, rel=1e-9)
 
 
-def test_huge_logits_overflow_nothing() -> None:
+def test_large_logits_do_not_overflow() -> None:
     logits, labels = np.array([[3e4, 0, -3e4], [0, 3e4, 0]], np.float32), np.array([2, 1])
     found = evaluate_logits(logits, labels, "abc")
     assert found.loss == pytest.approx(cross_entropy(torch.tensor(logits), torch.tensor(labels)).item())
     assert np.array_equal(softmax(logits), [[1, 0, 0], [0, 1, 0]])
 
 
-def test_a_class_that_is_not_there_has_no_figure_instead_of_a_wrong_one() -> None:
+def test_a_class_without_photos_has_no_precision_and_recall() -> None:
     logits = np.array([[2, 1, 0], [2, 1, 0], [1, 2, 0]], np.float32)
     figures = evaluate_logits(logits, np.array([0, 1, 1]), ["a", "b", "never"]).per_class
     assert (figures["never"].photos, figures["never"].precision, figures["never"].recall) == (0, None, None)
@@ -111,7 +113,7 @@ def test_a_class_that_is_not_there_has_no_figure_instead_of_a_wrong_one() -> Non
     assert (figures["b"].precision, figures["b"].recall) == (1.0, 0.5)
 
 
-def test_temperature_changes_how_sure_and_no_label() -> None:
+def test_temperature_changes_probabilities_but_no_label() -> None:
     plain, cooled = evaluated(), evaluated(temperature=3.0)
     assert (plain.accuracy, plain.confusion) == (cooled.accuracy, cooled.confusion)
     logits, labels = drawn(500, 4)
@@ -121,11 +123,11 @@ def test_temperature_changes_how_sure_and_no_label() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.5, 8.0])
-def test_the_temperature_recovers_how_much_calibrated_logits_were_scaled(scale: float) -> None:
+def test_fit_temperature_recovers_the_scale_of_calibrated_logits(scale: float) -> None:
     generator = np.random.default_rng(5)
     logits = generator.normal(0, 1.5, (20_000, 3))
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    labels = (generator.random((20_000, 1)) > chances.cumsum(1)).sum(1)  # drawn as the logits say
+    labels = (generator.random((20_000, 1)) > chances.cumsum(1)).sum(1)  # distributed as softmax(logits)
     found = fit_temperature((logits * scale).astype(np.float32), labels)
     assert isclose(found, scale, rel_tol=0.03)
     assert calibration_error(softmax(logits * scale / found), labels) < 0.02
@@ -133,9 +135,7 @@ def test_the_temperature_recovers_how_much_calibrated_logits_were_scaled(scale: 
 
 @pytest.mark.parametrize("classes", [2, 100])
 @pytest.mark.parametrize("photos", [2, 20, 2000])
-def test_photos_that_are_all_right_make_it_as_sure_as_their_number_and_no_surer(
-    photos: int, classes: int
-) -> None:
+def test_the_probability_of_all_correct_photos_is_limited_by_their_number(photos: int, classes: int) -> None:
     labels = np.arange(photos) % classes
     logits = 4.0 * np.eye(classes)[labels]
     found = fit_temperature(logits, labels)
@@ -143,11 +143,11 @@ def test_photos_that_are_all_right_make_it_as_sure_as_their_number_and_no_surer(
     assert 19 < fit_temperature(-logits, labels) < 20.1
 
 
-def test_of_one_class_everything_is_sure() -> None:
+def test_fit_temperature_accepts_one_class() -> None:
     assert 0.04 < fit_temperature(np.zeros((3, 1)), np.zeros(3, np.int64)) < 20.1
 
 
-def test_the_json_holds_what_other_programs_rely_on() -> None:
+def test_the_json_has_the_documented_fields() -> None:
     found = evaluated()
     content = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert content["photos"] == 500
@@ -157,7 +157,7 @@ def test_the_json_holds_what_other_programs_rely_on() -> None:
     assert content["per_class"]["class 2"]["photos"] == sum(content["confusion"][2])
 
 
-def test_the_lines_for_people_hold_the_same_figures() -> None:
+def test_the_text_and_the_table_have_the_same_figures() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 1, 2]]
     found = evaluate_logits(logits, np.array([0, 0, 0, 1, 0, 1]), ["cat", "dog", "fox"])
     low, high = wilson(3, 6)

@@ -61,8 +61,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def in_child(
     finished: Run,
-) -> Callable[..., int]:  # after a whole run everything is imported: a fork is quick
-    """in_child(work, die_at=7) -> exit code of a process that does `work` and is killed at its 7th act.
+) -> Callable[..., int]:  # `finished` has imported everything, which makes a fork fast
+    """in_child(work, die_at=7): exit code of a process that does `work` and is killed at its 7th act.
 
     An act is an fsync or a rename. Killed means SIGKILL, before the act: the exit code is then -9.
     """
@@ -73,7 +73,7 @@ def in_child(
             return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         code = 1
         try:
-            torch.set_num_threads(1)  # the threads of the parent are not there
+            torch.set_num_threads(1)  # a forked process has one thread
             if die_at is not None:
                 die_at_act(die_at)
             work()
@@ -87,7 +87,7 @@ def in_child(
 
 
 def die_at_act(number: int) -> None:
-    """This process kills itself before its `number`th fsync or rename."""
+    """Let this process kill itself before its `number`th fsync or rename."""
     done = 0
 
     def counted(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,13 +106,13 @@ def die_at_act(number: int) -> None:
 
 @pytest.fixture
 def outcome() -> Callable[[Run | Path], dict[str, Any]]:
-    """outcome(run) -> every bit that a run leaves, but for times and places."""
+    """outcome(run): all results of a run except times and paths, see `run_results`."""
     return lambda run: run_results(run.folder if isinstance(run, Run) else run)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """The bits depend on the number of threads, and a forked process has one."""
+    """Use one thread: results depend on the number, and a forked process has one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""A compiled step: faster or not, it trains what the step trains that is not compiled."""
+"""Compiled training steps give the same training, and are chosen only if they save time."""
 
 from __future__ import annotations
 
@@ -46,30 +46,30 @@ class Tiny(nn.Module):
 
 @pytest.fixture
 def compiler(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compiler, and nothing that it made before."""
+    """Provide a compiler with an empty cache."""
     if shutil.which("g++") is None:
-        pytest.skip("needs a C++ compiler, and there is no g++ here")
+        pytest.skip("needs a C++ compiler, but g++ is not installed")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
     torch.compiler.reset()
 
 
 @pytest.fixture
 def recipe(small: Recipe) -> Recipe:
-    """With all that might stumble over a compiled network: an average, a frozen part, an odd last batch."""
+    """A recipe with an average, a frozen part and a smaller last batch."""
     return small.with_settings(weight_averaging=0.9, freeze=("features",))
 
 
 def trained(photos: Path, recipe: Recipe, run: Path, stop_after: int | None = None) -> Run:
     torch.manual_seed(0)
     network = Tiny()
-    begun = start_run(photos, network, recipe, weights=None, run=run, progress=False, say=str)
-    for epoch in train_epochs(begun, network=network, progress=False, say=str):
+    started = start_run(photos, network, recipe, weights=None, run=run, progress=False, say=str)
+    for epoch in train_epochs(started, network=network, progress=False, say=str):
         if epoch.epoch == stop_after:
-            return begun
-    return begun
+            return started
+    return started
 
 
-def test_every_precision_has_a_compiled_one_with_a_name() -> None:
+def test_every_precision_has_a_compiled_variant() -> None:
     assert len(PRECISIONS) == 2 * len(UNCOMPILED)
     for name in UNCOMPILED:
         assert str(parse_precision(f"{name}+compiled")) == f"{name}+compiled"
@@ -78,7 +78,7 @@ def test_every_precision_has_a_compiled_one_with_a_name() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
-def test_a_compiled_training_is_the_same_training_and_goes_on_with_the_same_bits(
+def test_a_compiled_training_equals_the_plain_one_and_resumes_to_the_same_weights(
     recipe: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, outcome: Callable[[Run], Any]
 ) -> None:
     photos = photo_folder(train=44, test=8)
@@ -94,14 +94,14 @@ def test_a_compiled_training_is_the_same_training_and_goes_on_with_the_same_bits
         torch.testing.assert_close(value, weights[1][name], rtol=1e-2, atol=2e-3)
 
     stopped = trained(photos, compiled, tmp_path / "stopped", stop_after=1)
-    torch.compiler.reset()  # as in a process of its own
+    torch.compiler.reset()  # as in a new process
     finished = reslab.resume(stopped, network=Tiny(), progress=False, say=str)
     assert outcome(finished) == outcome(run)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
-def test_only_whole_batches_of_a_training_are_compiled(recipe: Recipe) -> None:
+def test_only_full_batches_are_compiled(recipe: Recipe) -> None:
     seen: list[int] = []
 
     class Counting(nn.Module):
@@ -125,7 +125,7 @@ def test_only_whole_batches_of_a_training_are_compiled(recipe: Recipe) -> None:
     assert FP32.forward(network, 8) is network
 
 
-WITHOUT = """
+WITHOUT_COMPILER = """
 import sys, torch, reslab
 from reslab.errors import RecipeError
 from reslab.networks.precision import FP32
@@ -143,16 +143,24 @@ print(compiled_step_seconds(network, recipe, FP32, cpu, images, seconds=1, steps
 """
 
 
-def test_where_nothing_can_be_compiled_that_is_said_and_auto_goes_on_without(
+def test_without_a_compiler_a_compiled_precision_is_refused_and_auto_compiles_nothing(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Not in the forward pass, for which this network needs no compiler, nor in the backward pass."""
-    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "made")}
-    command = [sys.executable, "-c", WITHOUT, str(photo_folder(train=20))]  # torch remembers its compiler
+    """In fp32 the error comes from the backward pass: the forward pass of this network needs no compiler."""
+    environment = os.environ | {
+        "CXX": "no-such-compiler",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
+    }
+    command = [
+        sys.executable,
+        "-c",
+        WITHOUT_COMPILER,
+        str(photo_folder(train=20)),
+    ]  # torch remembers its compiler
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    *answers, auto = done.stdout.splitlines()
+    *lines, auto = done.stdout.splitlines()
     assert auto == "None", done.stderr[-2000:]
-    for precision, (what, why, do) in (("fp32", answers[:3]), ("bf16", answers[3:])):
+    for precision, (what, why, do) in (("fp32", lines[:3]), ("bf16", lines[3:])):
         assert what.endswith(f"cannot be compiled here, as precision {precision}+compiled requires")
         assert "no-such-compiler" in why
         assert do.startswith(f"  do:  use precision {precision}, or install what torch.compile needs: a C++")
@@ -160,17 +168,17 @@ def test_where_nothing_can_be_compiled_that_is_said_and_auto_goes_on_without(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
-def test_compiling_is_tried_where_the_run_is_long_and_chosen_where_it_makes_it_shorter(small: Recipe) -> None:
+def test_steps_are_compiled_if_that_shortens_a_long_run(small: Recipe) -> None:
     images = torch.randn(8, 3, 16, 16)
 
     def compiled(seconds: float, steps: float) -> float | None:
         return compiled_step_seconds(Tiny(), small, FP32, CPU, images, seconds=seconds, steps=steps)
 
-    assert compiled(seconds=1e3, steps=1e6) is not None  # any step is faster
+    assert compiled(seconds=1e3, steps=1e6) is not None  # any compiled step is faster
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
-    assert compiled(seconds=1e-9, steps=1e15) is None  # none is
+    assert compiled(seconds=1e-9, steps=1e15) is None  # no compiled step is faster
     torch._dynamo.utils.counters.clear()
     assert compiled(seconds=1.0, steps=EXPECTED_COMPILE_S / MAX_TIMING_FRACTION - 1) is None
-    assert not torch._dynamo.utils.counters["stats"]  # to find out would have cost too much
+    assert not torch._dynamo.utils.counters["stats"]  # the run is too short to try it

@@ -153,9 +153,9 @@ def test_a_permission_lost_during_training_raises_an_error(small: Recipe, open_p
         _train_and_lose_permission(run, report)
     os.waitpid(process, 0)
     run.folder.chmod(0o755)
-    said = json.loads(report.read_text())
-    assert len(said) == 3, said
-    what, why, do = said
+    error = json.loads(report.read_text())
+    assert len(error) == 3, error
+    what, why, do = error
     assert what.startswith(str(run.folder))
     assert what.endswith("could not be written")
     assert "Permission denied; the last checkpoint is complete" in why

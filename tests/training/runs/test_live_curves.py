@@ -176,7 +176,7 @@ def test_a_signal_during_the_last_drawing_stops_before_the_test(
     monkeypatch: pytest.MonkeyPatch,
     outcome: Callable[[Run], dict[str, Any]],
 ) -> None:
-    photos, said, draw = photo_folder(train=20, test=4), [], curves._figure
+    photos, lines, draw = photo_folder(train=20, test=4), [], curves._figure
     calm = resume(start(photos, tmp_path / "calm", small), progress=False, say=str)
 
     def interrupted(history: object) -> bytes:
@@ -186,9 +186,9 @@ def test_a_signal_during_the_last_drawing_stops_before_the_test(
     run = start(photos, tmp_path / "run", small)
     monkeypatch.setattr(curves, "_figure", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        resume(run, progress=False, say=said.append)
+        resume(run, progress=False, say=lines.append)
     monkeypatch.setattr(curves, "_figure", draw)
-    assert said[-1] == f"stopped; to resume: reslab resume {run.folder}"
+    assert lines[-1] == f"stopped; to resume: reslab resume {run.folder}"
     assert run.state == "interrupted"
     resume(run, progress=False, say=str)
     assert outcome(run) == outcome(calm)
