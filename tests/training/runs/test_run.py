@@ -169,7 +169,9 @@ def test_a_recipe_of_a_later_version_is_refused(finished: Run, tmp_path: Path) -
     assert "environment.json" in caught.value.do
 
 
-def test_find_runs_yields_the_oldest_first_and_accepts_a_run(finished: Run, tmp_path: Path) -> None:
+def test_find_runs_yields_the_oldest_first_and_accepts_a_run(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, started in (("b", "2026-01-01T00:00:00+00:00"), ("a", "2026-01-01T00:30:00+01:00"), ("c", 7)):
         run = Run(shutil.copytree(finished.folder, tmp_path / name))
         about = run.about | {"started": started}
@@ -179,6 +181,8 @@ def test_find_runs_yields_the_oldest_first_and_accepts_a_run(finished: Run, tmp_
     assert [run.folder.name for run in find_runs(tmp_path)] == ["c", "a", "b"]
     assert list(find_runs(finished.folder)) == [finished]
     assert list(find_runs(tmp_path / "nowhere")) == []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(find_runs("~/a")) == [Run(tmp_path / "a")]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty", "~nobody-here/run"])

@@ -210,7 +210,7 @@ def find_runs(folder: Path | str = "runs") -> Iterator[Run]:
     Raises:
         RunError: the folder cannot be listed.
     """
-    folder, found = Path(folder), []
+    folder, found = files.user_path(folder), []
     try:
         paths = [folder, *sorted(folder.iterdir())] if os.path.isdir(folder) else []
     except OSError as error:
