@@ -32,12 +32,13 @@ with atheris.instrument_imports(include=["PIL", "reslab", "pillow_heif", "tomlli
     from damage import whole_photos
     from fuzz_runs import change_value
     from materials import make_photo
+    from safetensors import safe_open
 
     import reslab
     from reslab import Recipe, Run
     from reslab.errors import ClassifierError, PhotosError, RecipeError, RunError, WeightsError
     from reslab.evaluation.model_file import read_model
-    from reslab.networks.weights.files import read_safetensors_header, read_weights
+    from reslab.networks.weights.files import read_weights
     from reslab.photos.checking.fix import fix
     from reslab.photos.decoding.decode import decode
     from reslab.photos.folder import list_file
@@ -56,13 +57,10 @@ def decoder(content: bytes) -> None:
 
 
 def safetensors(content: bytes) -> None:
-    """A file with a valid header is read, and its tensors have the shapes of the header."""
     path = SCRATCH / "file.safetensors"
     path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(DATA))
-    with contextlib.suppress(ValueError, WeightsError):
-        header = read_safetensors_header(path)
-        shapes = {name: tuple(tensor.shape) for name, tensor in read_weights(path).items()}
-        assert shapes == {name: stored.shape for name, stored in header.tensors.items()}
+    with contextlib.suppress(WeightsError):
+        assert all(type(tensor) is torch.Tensor for tensor in read_weights(path).values())
 
 
 def pickled(content: bytes) -> None:
@@ -170,7 +168,8 @@ def _models() -> Iterable[bytes]:
     Classifier(spec.build(), ("cat", "dog"), Preprocess(size=16, resize=20), spec).save(
         SCRATCH / "whole.safetensors"
     )
-    yield read_safetensors_header(SCRATCH / "whole.safetensors").metadata["reslab"].encode()
+    with safe_open(SCRATCH / "whole.safetensors", "pt") as file:
+        yield file.metadata()["reslab"].encode()
 
 
 def _lists() -> Iterable[bytes]:

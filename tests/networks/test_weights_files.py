@@ -29,7 +29,7 @@ import reslab
 from reslab import untrusted
 from reslab.errors import DownloadError, WeightsError
 from reslab.networks.weights import files
-from reslab.networks.weights.files import StoredTensor, imagenet_url, read_safetensors_header, read_weights
+from reslab.networks.weights.files import imagenet_url, read_weights
 
 
 def state() -> dict[str, Tensor]:
@@ -355,17 +355,15 @@ def test_a_pipe_is_refused_without_opening_it(tmp_path: Path, refuses: Any) -> N
         os.mkfifo(tmp_path / name)
         with refuses(WeightsError, name, "not a regular file"):
             read_weights(tmp_path / name)
-    with pytest.raises(ValueError, match="not a regular file"):
-        read_safetensors_header(tmp_path / "pipe.safetensors")
 
 
 def test_weights_without_read_permission_are_named_as_such(tmp_path: Path) -> None:
     save_file(state(), tmp_path / "weights.safetensors")
-    with without_permission(tmp_path / "weights.safetensors") as path:
-        with pytest.raises(PermissionError):
-            read_safetensors_header(path)
-        with pytest.raises(WeightsError, match="Permission denied"):
-            read_weights(path)
+    with (
+        without_permission(tmp_path / "weights.safetensors") as path,
+        pytest.raises(WeightsError, match="Permission denied"),
+    ):
+        read_weights(path)
 
 
 def test_a_changed_byte_of_a_pth_file_is_detected(file: Callable[..., Path], refuses: Any) -> None:
@@ -402,16 +400,3 @@ def test_sparse_and_meta_tensors_are_not_loaded(file: Callable[..., Path]) -> No
 def test_parameters_are_loaded_as_tensors(file: Callable[..., Path]) -> None:
     tensors = read_weights(file(dict(nn.Linear(2, 2).named_parameters())))
     assert {type(tensor) for tensor in tensors.values()} == {Tensor}
-
-
-def test_a_safetensors_header_is_read_without_its_tensors(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    save_file({"weight": torch.ones(2, 3), "count": torch.tensor(7)}, path, {"note": "text"})
-    header = read_safetensors_header(path)
-    assert header.tensors == {"weight": StoredTensor((2, 3), "F32"), "count": StoredTensor((), "I64")}
-    assert header.metadata == {"note": "text"}
-    content = path.read_bytes()
-    for damaged in (b"", content[:30], content[:-1], content + b"x", b"<html>" * 50):
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="damaged, truncated or not a .safetensors file"):
-            read_safetensors_header(path)

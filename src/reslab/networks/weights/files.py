@@ -9,9 +9,8 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -71,42 +70,6 @@ def fetch_imagenet(name: str) -> Path:
             f"{path} could not be written", str(error), "make room there, or set TORCH_HOME to another folder"
         ) from error
     return path
-
-
-class StoredTensor(NamedTuple):
-    """Shape of a tensor in a file, and its dtype in safetensors' spelling (F32, BF16, I64)."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class SafetensorsHeader:
-    """Shapes and dtypes of the tensors of a .safetensors file by name, and its metadata, {} without any."""
-
-    tensors: Mapping[str, StoredTensor]
-    metadata: Mapping[str, str]
-
-
-def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """Return the names, shapes, dtypes and metadata of a .safetensors file without reading its tensors.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: the file is damaged, truncated, of another format, or not a regular file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
-        raise ValueError("it is not a regular file")
-    try:
-        # safe_open calls a file without read permission missing, open does not
-        with open(path, "rb"), safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            tensors = {name: StoredTensor(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
-            return SafetensorsHeader(tensors, file.metadata() or {})
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"it is damaged, truncated or not a .safetensors file ({error})") from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
