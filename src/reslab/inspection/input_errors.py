@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from reslab.errors import NetworkError, ReslabError
+from reslab.networks.input_channels import input_channels
 from reslab.networks.resnet import ResNet
 
 from .meta_copy import copy_with_weights, copy_without_weights
@@ -57,8 +58,7 @@ def _what_fits(network: nn.Module, shape: tuple[int, ...]) -> str:
     It tries the channels of the first convolution at the same size, then TRIED_SIDES.
     """
     channels = shape[1]
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    wanted = channels if first is None else first.in_channels
+    wanted = input_channels(network, default=channels)
     if wanted != channels and _passes(network, (1, wanted, *shape[2:])):
         other = f", or build the network with in_channels={channels}" * isinstance(network, ResNet)
         return f"give {wanted}x{shape[2]}x{shape[3]}{other}"
