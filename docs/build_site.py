@@ -1,8 +1,8 @@
-"""Build the documentation site: `python docs/build_site.py` (or `make docs`) -> build/site/index.html.
+"""Build the documentation site: `python docs/build_site.py [FOLDER]` or `make docs` -> build/site/index.html.
 
 The site's pages are those of docs/ and some that live elsewhere, such as the README, its front page. They
-are copied to build/pages/en and build/pages/zh, and Zensical builds a site from each in strict mode. A page
-without a Chinese version is in English in both.
+are copied to FOLDER/pages, and Zensical builds FOLDER/site from them in strict mode, in English and Chinese.
+A page without a Chinese version is in English in both. FOLDER is build by default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import tomli_w
 import reslab
 
 ROOT = Path(__file__).parents[1]
-PAGES = ROOT / "build/pages"
 ELSEWHERE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -57,32 +56,29 @@ API = {  # heading -> start of the modules whose public names stand below it
 }
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Copy the pages and build both sites. Exit with 1 if Zensical finds a broken link."""
-    shutil.rmtree(PAGES, ignore_errors=True)
-    shutil.rmtree(ROOT / "build/site", ignore_errors=True)
+    for old in ("pages", "site"):
+        shutil.rmtree(folder / old, ignore_errors=True)
     text = (ROOT / "zensical.toml").read_text(encoding="utf-8")
-    build(tomllib.loads(text), "en")
+    build(folder, tomllib.loads(text), "en")
     chinese = tomllib.loads(text)
     project = chinese["project"]
-    project |= {"docs_dir": "build/pages/zh", "site_dir": "build/site/zh", "nav": in_chinese(project["nav"])}
+    project |= {"docs_dir": "pages/zh", "site_dir": "site/zh", "nav": in_chinese(project["nav"])}
     project["theme"]["language"] = "zh"
     for language in project["extra"]["alternate"]:
         language["link"] = "../index.html" if language["lang"] == "en" else "./index.html"
-    build(chinese, "zh")
+    build(folder, chinese, "zh")
 
 
-def build(config: dict[str, Any], language: str) -> None:
+def build(folder: Path, config: dict[str, Any], language: str) -> None:
     """Copy the pages of a language and build its site."""
-    project = config["project"]
-    copy_pages(ROOT / project["docs_dir"], ".zh.md" if language == "zh" else ".md")
-    for key in ("docs_dir", "site_dir"):
-        project[key] = os.path.relpath(project[key], "build")  # paths count from the configuration
-    project["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"] = ["../src"]
-    path = ROOT / f"build/zensical.{language}.toml"
+    copy_pages(folder / config["project"]["docs_dir"], ".zh.md" if language == "zh" else ".md")
+    config["project"]["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT / "src")]
+    path = folder / f"zensical.{language}.toml"  # its paths count from its folder
     path.write_text(tomli_w.dumps(config), encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file", str(path)]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    if subprocess.run(command, cwd=folder, check=False).returncode:
         sys.exit(1)
 
 
@@ -160,4 +156,4 @@ def _family_entry(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]).absolute() if sys.argv[1:] else ROOT / "build")

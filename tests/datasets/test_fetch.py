@@ -608,7 +608,7 @@ def test_the_fashion_mnist_benchmark_runs_and_resumes(
     assert re.match(
         r"reslab  test accuracy 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] over 20 images; 28 to train", first[0]
     )
-    assert first[1].startswith("d2l     test accuracy 0.893 over 10,000 pictures")
+    assert first[1].startswith("d2l     test accuracy 0.893 over 10,000 images")
     assert first[2].startswith("32 x 32 pixels, precision fp32, ")
     main(arguments)
     again = capsys.readouterr().out.splitlines()
