@@ -52,7 +52,7 @@ class Recipe(BaseModel):
         None,
         ge=8,
         le=4096,
-        description="shorter side of a photo before the centre crop, in pixels; by default 8/7 of size, or "
+        description="shorter side of a photo before the center crop, in pixels; by default 8/7 of size, or "
         "in proportion as in the recipe",
     )
     progressive_resizing: bool = Field(
@@ -113,7 +113,7 @@ class Recipe(BaseModel):
         "refuse", description="JPEGs whose end is missing: refuse them, or keep what is there"
     )
     random_crop: bool = Field(
-        True, description="train on random crops (Szegedy 2014, section 6), else on the centre crop"
+        True, description="train on random crops (Szegedy 2014, section 6), else on the center crop"
     )
     min_crop_area: float = Field(
         0.35, gt=0, le=1, description="smallest area of a random crop, as a fraction of the photo"

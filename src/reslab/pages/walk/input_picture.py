@@ -62,7 +62,7 @@ def read_photo(photo: Path | bytes, preprocess: Preprocess) -> tuple[InputPhoto,
     mode: Literal["RGB", "L"] = "RGB" if preprocess.channels == 3 else "L"
     whole = decode(photo, mode, preprocess.truncated, MAX_PHOTO_SIDE)
     width, height = whole.size
-    side = min(width, height) * preprocess.size / preprocess.resize  # of the centre crop, in its pixels
+    side = min(width, height) * preprocess.size / preprocess.resize  # of the center crop, in its pixels
     across, down = 1000 * side / width, 1000 * side / height
     whole.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE))
     value = InputPhoto(

@@ -150,7 +150,7 @@ def _imagenet(name: str) -> tuple[tuple[str, ...], Preprocess]:
 
 
 def _default_preprocess(channels: int, side: int) -> Preprocess:
-    """Return a preprocessing to a centre crop of `side` pixels. From 64 on it resizes to 8/7 of it before.
+    """Return a preprocessing to a center crop of `side` pixels. From 64 on it resizes to 8/7 of it before.
 
     Raises:
         NetworkError: `channels` is not 1 or 3.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CROP_ASPECT_RATIO = (3 / 4, 4 / 3)  # width over height: Szegedy et al. 2014, section 6
-CROP_TRIES = 10  # random crops to try before the centre crop
+CROP_TRIES = 10  # random crops to try before the center crop
 MAX_SERIAL_PIXELS = 2**15 - 1  # torch starts threads for more, and the training step needs the cores
 NUMBERS_PER_PHOTO = 2 * CROP_TRIES + 2 + 1 + 3 + 3  # crop sizes, crop position, flip, factors, order
 
@@ -53,7 +53,7 @@ def draw_views(preprocess: Preprocess, sizes: NDArray[np.int64], numbers: NDArra
 def _crop_boxes(
     min_area: float, sizes: NDArray[np.int64], tries: NDArray[np.float64], place: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return the first try that fits into each photo, at a random position, else the centre crop.
+    """Return the first try that fits into each photo, at a random position, else the center crop.
 
     Args:
         min_area: smallest area of a crop, as a fraction of the photo's.
@@ -71,13 +71,13 @@ def _crop_boxes(
     fits = ((tried > 0) & (tried <= sizes[:, None])).all(axis=2)  # (N, CROP_TRIES)
     found = tried[np.arange(len(sizes)), fits.argmax(axis=1)]  # (N, 2): height, width
     start = (place * (sizes - found + 1)).astype(np.int64)
-    centre = _centre_crop_sizes(sizes)
+    center = _center_crop_sizes(sizes)
     any_fits = np.any(fits, axis=1, keepdims=True)
-    size = np.where(any_fits, found, centre)
-    return np.concatenate([np.where(any_fits, start, (sizes - centre) // 2), size], axis=1)
+    size = np.where(any_fits, found, center)
+    return np.concatenate([np.where(any_fits, start, (sizes - center) // 2), size], axis=1)
 
 
-def _centre_crop_sizes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _center_crop_sizes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return height and width of each photo's largest crop with an allowed aspect ratio: (N, 2) -> (N, 2)."""
     height, width = sizes.T
     ratio = width / height
@@ -93,7 +93,7 @@ def _centre_crop_sizes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def augment(preprocess: Preprocess, photos: Sequence[Tensor], views: Views) -> Tensor:
-    """Crop, flip and jitter N photos on the CPU; without `preprocess.random_crop`, take the centre crop.
+    """Crop, flip and jitter N photos on the CPU; without `preprocess.random_crop`, take the center crop.
 
     Args:
         preprocess: size, and which of these are on.
@@ -137,7 +137,7 @@ def training_transform(preprocess: Preprocess) -> Callable[[Tensor], Tensor]:
 def _crop(preprocess: Preprocess, photo: Tensor, box: NDArray[np.int64]) -> Tensor:
     """Cut out `box` (top, left, height, width) and resize it.
 
-    Without `preprocess.random_crop`, take the centre crop instead.
+    Without `preprocess.random_crop`, take the center crop instead.
 
     Returns:
         uint8 (channels, size, size).

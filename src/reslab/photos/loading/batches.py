@@ -59,7 +59,7 @@ class Batches:
         batch_size: images per batch. In training, a last batch of one image is merged into the batch before
             it, because batch norm needs two.
         augment: shuffle and augment by (seed, epoch), for training. Otherwise the batches follow the order of
-            `photos`, and every image is the centre crop.
+            `photos`, and every image is the center crop.
         seed: seed of order, augmentation and replacements.
         workers: processes that prepare batches; 0 for a thread of this process.
     """

@@ -104,7 +104,7 @@ def augment_on_device(preprocess: Preprocess, photos: Sequence[Tensor], views: V
         resized = np.full((len(photos), 2), preprocess.size)
         images = _resample(preprocess.size, crops, resized, np.zeros_like(resized))
     else:
-        images = _centre_crops(preprocess, photos)
+        images = _center_crops(preprocess, photos)
     images = torch.where(_send(views.flips, images.device).view(-1, 1, 1, 1), images.flip(-1), images)
     if preprocess.color_jitter > 0:
         images = _jitter(images, views)
@@ -113,11 +113,11 @@ def augment_on_device(preprocess: Preprocess, photos: Sequence[Tensor], views: V
 
 def evaluate_on_device(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tensor:
     """Apply `preprocess.evaluation` to N photos on their device: uint8 (N, channels, size, size)."""
-    return _centre_crops(preprocess, photos).to(torch.uint8)
+    return _center_crops(preprocess, photos).to(torch.uint8)
 
 
-def _centre_crops(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tensor:
-    """Resize the shorter sides to `preprocess.resize` and take the centre crops; returns as _resample."""
+def _center_crops(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tensor:
+    """Resize the shorter sides to `preprocess.resize` and take the center crops; returns as _resample."""
     sizes = np.array([photo.shape[1:] for photo in photos], np.int64)  # (N, 2)
     resized = preprocess.resize * sizes // sizes.min(axis=1, keepdims=True)
     first = np.rint((resized - preprocess.size) / 2).astype(np.int64)
@@ -166,8 +166,8 @@ def _weights(size: int, longest: int, length: Tensor, resized: Tensor, first: Te
     """
     scale = (length / resized).view(-1, 1, 1)
     pixel = torch.arange(longest, device=length.device)
-    centre = scale * (first.view(-1, 1, 1) + torch.arange(size, device=length.device).view(-1, 1) + 0.5)
-    weights = (1 - (pixel + 0.5 - centre).abs() / scale.clamp(min=1)).clamp_(min=0)
+    center = scale * (first.view(-1, 1, 1) + torch.arange(size, device=length.device).view(-1, 1) + 0.5)
+    weights = (1 - (pixel + 0.5 - center).abs() / scale.clamp(min=1)).clamp_(min=0)
     weights *= pixel < length.view(-1, 1, 1)  # none for the padding
     return weights / weights.sum(2, keepdim=True)
 

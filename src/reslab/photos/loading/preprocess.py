@@ -21,17 +21,17 @@ class Preprocess(BaseModel):
     """Preprocessing of photos: a frozen value, used by training, evaluation, prediction and export.
 
     A photo goes through three steps. `read` decodes and shrinks it, which is what the cache keeps.
-    `evaluation` resizes it and takes the centre crop; a training takes `augmentation.training_transform`
+    `evaluation` resizes it and takes the center crop; a training takes `augmentation.training_transform`
     instead. `normalize` turns a batch of images into the network's input.
 
     Args:
         size: side of the square image that the network gets, in pixels.
-        resize: shorter side before the centre crop, in pixels; at least `size`.
+        resize: shorter side before the center crop, in pixels; at least `size`.
         channels: 3 for sRGB, 1 for grey.
         truncated: "refuse" a JPEG whose end is missing, or "keep" what is there of it.
         mean: mean of each channel, of pixels from 0 to 1. ImageNet's by default.
         std: standard deviation of each channel.
-        random_crop: train on a random crop, else on the centre crop.
+        random_crop: train on a random crop, else on the center crop.
         min_crop_area: smallest random crop, as a fraction of the photo's area.
         horizontal_flip: mirror half of the photos in training.
         color_jitter: largest relative change of brightness, contrast and saturation in training.
@@ -43,12 +43,12 @@ class Preprocess(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(ge=1, le=4096, description="side of the network's input in pixels")
-    resize: int = Field(ge=1, le=8192, description="shorter side before the centre crop")
+    resize: int = Field(ge=1, le=8192, description="shorter side before the center crop")
     channels: Literal[1, 3] = Field(3, description="3: sRGB, 1: grey")
     truncated: Truncated = Field("refuse", description="keep: what is there of a JPEG whose end is missing")
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    random_crop: bool = Field(True, description="training: a random crop, else the centre crop")
+    random_crop: bool = Field(True, description="training: a random crop, else the center crop")
     min_crop_area: float = Field(
         0.35, gt=0, le=1, description="training: smallest crop, fraction of the area"
     )
@@ -66,7 +66,7 @@ class Preprocess(BaseModel):
     def shrink(self, image: Image.Image) -> Tensor:
         """Shrink a decoded photo to a shorter side of `resize` pixels; small photos are never enlarged.
 
-        A long photo is first cut to three times its shorter side, around the centre.
+        A long photo is first cut to three times its shorter side, around the center.
 
         Args:
             image: image of mode "RGB" for 3 channels, "L" for 1.
@@ -110,7 +110,7 @@ class Preprocess(BaseModel):
         return self.shrink(decode(photo, mode, self.truncated, self.resize, name=name))
 
     def evaluation(self, pixels: Tensor) -> Tensor:
-        """Resize the shorter side to `resize` and take the centre crop. Uses no randomness.
+        """Resize the shorter side to `resize` and take the center crop. Uses no randomness.
 
         Gives the pixels of torchvision's Resize and CenterCrop, mostly without importing torchvision.
 
@@ -172,5 +172,5 @@ class Preprocess(BaseModel):
 
 
 def _margin(side: int, kept: int) -> int:
-    """Count the pixels before a centre crop of `kept` pixels, rounded as torchvision does; at least 0."""
+    """Count the pixels before a center crop of `kept` pixels, rounded as torchvision does; at least 0."""
     return max(0, round((side - kept) / 2))
