@@ -90,6 +90,7 @@ def test_the_processor_has_a_name() -> None:
     assert processor_name() == processor_name().strip()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator is that of Linux")
 def test_kept_memory_causes_few_page_faults() -> None:
     code = (
@@ -105,6 +106,7 @@ def test_kept_memory_causes_few_page_faults() -> None:
     assert after < before / 10
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
 def test_a_worker_ends_with_its_parent_even_if_that_died_before() -> None:
     code = """

@@ -51,6 +51,7 @@ def site(folder: Path) -> Iterator[str]:
     server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("language", ["", "zh/"])
 def test_every_page_fits_the_window_and_asks_nobody_else(
@@ -72,6 +73,7 @@ def test_every_page_fits_the_window_and_asks_nobody_else(
     assert problems == []
 
 
+@pytest.mark.slow
 def test_the_search_finds_a_public_name(site: str, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(site + "index.html")

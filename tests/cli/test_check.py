@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 
@@ -93,6 +94,7 @@ def test_a_real_process_writes_only_json_to_standard_output(
     assert json.loads(out)["photos"] == 13
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_check_with_130(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]], own_cache: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_ctrl_c_ends_a_check_with_130(
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_use_a_list(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:

@@ -35,6 +35,7 @@ def pets(tmp_path: Path) -> Path:
     return source
 
 
+@pytest.mark.slow
 def test_get_describes_the_data_set_and_the_next_command(pets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my pets"
     done = get("oxford-pets-cats-dogs", folder, "--source", pets)
@@ -64,6 +65,7 @@ def test_the_next_command_names_an_existing_network_and_recipe(name: str) -> Non
     assert recipe.with_settings(size=int(values.get("--size", recipe.size))).size in (32, 96, 128, 160)
 
 
+@pytest.mark.slow
 def test_errors_give_exit_code_2(pets: Path, tmp_path: Path) -> None:
     for arguments, what in (
         (("oxford-pet", tmp_path / "new"), "there is no public data set 'oxford-pet'"),

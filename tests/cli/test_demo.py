@@ -52,6 +52,7 @@ def test_an_interrupted_demo_names_the_command_to_resume(tmp_path: Path) -> None
     assert reslab.Run(run).state == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_demo_interrupted_while_drawing_keeps_no_file(tmp_path: Path) -> None:
     with reslab_demo(tmp_path) as demo:
         deadline = time.monotonic() + 60
@@ -65,6 +66,7 @@ def test_a_demo_interrupted_while_drawing_keeps_no_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_gives_a_message(small_disk: Callable[..., Path]) -> None:
     disk = small_disk("ro")
     with reslab_demo(disk / "demo") as demo:

@@ -142,6 +142,7 @@ def test_the_exit_code_is_2_if_no_photo_can_be_read(
         assert reslab_here("predict", model, missing, good, *form).code == 0
 
 
+@pytest.mark.slow
 def test_every_verb_has_a_device_flag(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
@@ -170,6 +171,7 @@ def test_an_empty_name_gives_an_error(model: Path, reslab_here: Callable[..., An
     assert err.startswith("error: an empty name among the photos")
 
 
+@pytest.mark.slow
 def test_a_closed_standard_input_has_no_photos(model: Path) -> None:
     command = f"{sys.executable} -m reslab predict {shlex.quote(str(model))} - <&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

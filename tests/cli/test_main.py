@@ -143,6 +143,7 @@ def test_bad_input_gives_a_message_and_exit_code_2(
     assert sorted(tmp_path.rglob("*")) == before  # everything is checked before a file is created
 
 
+@pytest.mark.slow
 def test_a_real_process_prints_the_same_error(
     place: Callable[[list[str]], list[str]], start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
@@ -187,6 +188,7 @@ def test_the_version(reslab_here: Callable[..., Any]) -> None:
     assert reslab_here("--version") == (0, f"reslab {reslab.__version__}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of a process from /proc")
 def test_out_of_memory_gives_a_message(photo_folder: Callable[..., Path], tmp_path: Path) -> None:
     """Limit a real process to 700 MB more, for a batch that needs several times as much."""
@@ -247,6 +249,7 @@ def test_closed_streams_change_no_exit_code(closed: str) -> None:
         assert bool(done.stderr) == (code == 2 and "2>&-" not in closed)
 
 
+@pytest.mark.slow
 def test_no_output_gets_into_a_file_if_all_streams_are_closed(tmp_path: Path) -> None:
     command = f"{sys.executable} -m reslab show PlainBlock -o net.svg <&- >&- 2>&-"
     assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 0

@@ -128,6 +128,7 @@ def test_show_json_has_the_documented_fields(capsys: pytest.CaptureFixture[str])
     assert found["layers"][-1]["output"] == [2]
 
 
+@pytest.mark.slow
 def test_two_networks_are_shown_side_by_side(capsys: pytest.CaptureFixture[str], golden: Any) -> None:
     for name, words in (
         ("blocks", ["BasicBlock", "TextbookBlock", "--depth", "3"]),
@@ -141,6 +142,7 @@ def test_two_networks_are_shown_side_by_side(capsys: pytest.CaptureFixture[str],
     assert both[0]["parameters"] - both[1]["parameters"] == 173_824  # the projections
 
 
+@pytest.mark.slow
 def test_equal_networks_are_reported_equal_at_every_depth(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -254,6 +256,7 @@ def test_the_largest_numbers_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert "10000000x56x56" in output_of(capsys, "show", "BasicBlock:10000000,10000000,1")
 
 
+@pytest.mark.slow
 def test_the_next_command_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [tmp_path / "my block.py", tmp_path / "it's mine.py"]
     for file in files:

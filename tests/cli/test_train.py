@@ -96,6 +96,7 @@ def test_training_starts_with_an_estimate_of_its_duration(
     assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == ("adam", 0.003, 32)
 
 
+@pytest.mark.slow
 def test_flags_of_every_kind_reach_the_recipe(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
 ) -> None:
@@ -127,6 +128,7 @@ def only_the_upper_half_was_trained(given: Path, run: Path) -> None:
     assert not torch.equal(kept["layer3.0.conv1.weight"], before["layer3.0.conv1.weight"])
 
 
+@pytest.mark.slow
 def test_weights_from_a_file_are_finetuned(
     photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any]
 ) -> None:
@@ -378,6 +380,7 @@ def test_a_training_continues_without_its_terminal_or_with_a_full_disk(
     assert Run(tmp_path / "run").state == "finished"
 
 
+@pytest.mark.slow
 def test_a_training_with_closed_streams_finishes(
     photo_folder: Callable[..., Path], tmp_path: Path, small: list[str]
 ) -> None:

@@ -37,6 +37,7 @@ def test_the_command_prints_the_task_and_never_overwrites_the_file(tmp_path: Pat
     assert (tmp_path / "exercise2.py").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_1_and_explains_when_not_solved(tmp_path: Path) -> None:
     path = write_answer(tmp_path, EXERCISES[1].starter)
     wrong = exercise(tmp_path, "1", str(path))
@@ -44,6 +45,7 @@ def test_the_command_exits_with_1_and_explains_when_not_solved(tmp_path: Path) -
     assert "expected ⌊(512 + 2·1 - 3)/2⌋ + 1 = 256" in wrong.stdout
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_2_when_the_file_cannot_run(tmp_path: Path) -> None:
     broken = exercise(tmp_path, "1", str(write_answer(tmp_path, "def output_size(size:\n")))
     assert broken.returncode == 2
@@ -52,6 +54,7 @@ def test_the_command_exits_with_2_when_the_file_cannot_run(tmp_path: Path) -> No
     assert "Traceback" not in broken.stderr
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_0_and_the_file_may_print_and_import_its_neighbors(tmp_path: Path) -> None:
     (tmp_path / "formulas.py").write_text((ANSWERS / "right1.py").read_text())
     (tmp_path / "random.py").write_text("raise SystemExit('not the library')")
@@ -109,6 +112,7 @@ def test_an_error_during_the_check_is_reported_with_its_line(
     assert feedback in verdict.text
 
 
+@pytest.mark.slow
 def test_an_endless_loop_is_stopped_and_its_line_reported(tmp_path: Path) -> None:
     path = write_answer(tmp_path, "def output_size(size, *a):\n    while True:\n        size += 1\n")
     verdict = grade(1, path, timeout_s=2)
@@ -117,6 +121,7 @@ def test_an_endless_loop_is_stopped_and_its_line_reported(tmp_path: Path) -> Non
     assert "line 2: while True:" in verdict.text or "line 3: size += 1" in verdict.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "feedback"),
     [

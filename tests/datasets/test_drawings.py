@@ -111,6 +111,7 @@ def test_numbers_out_of_range_are_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["rw", "ro"])
 def test_a_full_or_read_only_disk_is_an_error_and_nothing_remains(
     small_disk: Callable[..., Path], options: str

@@ -305,6 +305,7 @@ def test_the_whole_of_fashion_mnist_is_pixel_identical(tmp_path: Path) -> None:
                 assert image.tobytes() == images[784 * i : 784 * (i + 1)]
 
 
+@pytest.mark.slow
 def test_archives_compressed_again_are_accepted_and_a_wrong_pixel_is_not(
     tmp_path: Path,
 ) -> None:
@@ -562,6 +563,7 @@ def stopped_while_it_writes(source: Path, folder: Path) -> Iterator[subprocess.P
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_call_leaves_no_folder_and_the_next_one_succeeds(many_pets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pets"
     with stopped_while_it_writes(many_pets, folder):
@@ -571,6 +573,7 @@ def test_a_killed_call_leaves_no_folder_and_the_next_one_succeeds(many_pets: Pat
     assert len(tree_of(folder)) == 3_000
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(many_pets: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pets"
     with stopped_while_it_writes(many_pets, folder) as process:
@@ -596,6 +599,7 @@ def test_importing_fetch_does_not_import_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_the_fashion_mnist_benchmark_runs_and_resumes(
     publish: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def exact(network: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "in_channels"),
     [("resnet18", 3), ("cifar_resnet20", 3), ("textbook_resnet18", 1), ("torchvision:resnext50_32x4d", 3)],

@@ -67,6 +67,7 @@ def test_every_module_predicts_in_eval_mode_without_gradients() -> None:
     assert not any(row.requires_grad for row in rows)
 
 
+@pytest.mark.slow
 def test_modes_are_restored_when_the_network_fails() -> None:
     network = mixed()
     before = state_of(network)
@@ -148,6 +149,7 @@ def test_a_batch_of_larger_images_has_no_more_pixels(size: int, largest: int) ->
     assert count == largest if size <= 224 else count == 1 or count * size**2 <= largest * 224**2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of a process from /proc")
 def test_too_little_memory_gives_a_classifier_error() -> None:
     """A process limited to 700 MB more, and an image that needs several times as much."""

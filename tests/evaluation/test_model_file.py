@@ -256,6 +256,7 @@ def test_a_file_cut_short_anywhere_is_refused(model: Path) -> None:
         Classifier.load(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["length", "header", "weights"])
 def test_a_changed_byte_is_refused_or_has_no_effect(where: str, model: Path) -> None:
     content, saved = model.read_bytes(), classifier()

@@ -3,9 +3,11 @@
 benchmarks/fuzz_models.py tests 20,000 of them.
 """
 
+import pytest
 from materials import fuzzed
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_load_exactly() -> None:
     code, found = fuzzed("fuzz_models.py", 200)
     assert found["failures"] == []

@@ -61,6 +61,7 @@ def one_by_one(classifier: Classifier, photos: list[Path | str | bytes]) -> list
     return [(row.label, row.error is None) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e-3])  # the second makes every photo ambiguous
 def test_many_photos_get_the_same_labels_as_one_by_one(
     photos: list[Path | str | bytes], monkeypatch: pytest.MonkeyPatch, scale: float
@@ -104,6 +105,7 @@ def test_an_evaluation_stays_in_fp32(
     assert found.accuracy == exact.accuracy
 
 
+@pytest.mark.slow
 def test_a_backend_that_goes_wrong_later_is_dropped_with_a_warning(
     photos: list[Path | str | bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_backend_that_goes_wrong_later_is_dropped_with_a_warning(
     assert found == one_by_one(classifier, photos)
 
 
+@pytest.mark.slow
 def test_the_chosen_backend_gives_the_same_labels(photos: list[Path | str | bytes]) -> None:
     classifier = classifier_of(network_of("cifar_resnet20"))
     found = [(row.label, row.error is None) for row in classifier.predict_all(photos)]
@@ -165,6 +168,7 @@ def test_stopping_early_ends_all_threads_and_restores_their_number(
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_a_backend_that_fails_later_is_dropped_and_no_prediction_is_lost(
     photos: list[Path | str | bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,6 +43,7 @@ def shortcuts(file: Path) -> Counter[tuple[str, bool]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -63,6 +64,7 @@ def test_every_shortcut_is_drawn_with_dashes_unless_it_is_the_identity(
     assert shortcuts(tmp_path / "net.svg") == Counter(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 170])
 @pytest.mark.parametrize("name", NAMES)
 def test_texts_are_readable_inside_the_frame_and_do_not_overlap(name: str, width: float) -> None:
@@ -156,6 +158,7 @@ def test_shortcuts_of_a_users_block_are_drawn(
     assert kinds == Counter(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
 def test_the_same_network_gives_the_same_bytes(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -56,6 +56,7 @@ def test_the_last_layer_has_the_depth_in_the_networks_name(name: str, depth: int
         assert found["layer2.0.downsample.0"] == found["layer2.0.conv1"]
 
 
+@pytest.mark.slow
 def test_the_gradient_explodes_without_shortcuts(batch: Batch) -> None:
     growth = {}
     for block in (None, reslab.PlainBlock):
@@ -134,6 +135,7 @@ def test_a_flow_prints_one_row_per_layer(batch: Batch) -> None:
     assert lines[-1] == f"loss {flow.loss:.4g}"
 
 
+@pytest.mark.slow
 def test_the_plot_shows_every_flow_with_texts_inside_the_frame(tmp_path: Path) -> None:
     one = reslab.GradientFlow(("a", "b", "c"), (1, 2, 3), (1000.0, 0.0, 0.1), 2.3)
     flows = {"PlainNet-56": one, "ResNet-56": one, "a third with a rather long label": one}

@@ -53,6 +53,7 @@ def test_each_layer_agrees_with_torchinfo(name: str) -> None:
     assert taken.complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*KINDS, *(f"torchvision:{name}" for name in OTHERS)])
 def test_totals_agree_with_torchs_own_counters(name: str) -> None:
     named = network_from_text(name, meta=True)
@@ -70,6 +71,7 @@ def test_totals_agree_with_torchs_own_counters(name: str) -> None:
         assert layer.kind not in ("Conv2d", "MaxPool2d", "AvgPool2d") or layer.formula, layer.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_table_equals_its_golden_file(name: str, golden: Callable[[str, str], None]) -> None:
     named = network_from_text(name, meta=True)
@@ -84,6 +86,7 @@ def test_the_wide_table_and_depth_3_equal_their_golden_files(golden: Any) -> Non
     golden("show_resnet18_depth3.txt", taken.table(depth=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "field"),  # Araujo, Norris, Sim 2019, table 1; resnet50 with the stride in the 3x3
     [("alexnet", 195), ("vgg16", 212), ("inception_v3", 1311), ("densenet121", 2071), ("resnet50", 427)],
@@ -168,6 +171,7 @@ def test_reflected_and_repeated_borders_are_padding(mode: str) -> None:
         assert [getattr(row, name) for row in rows] == [getattr(row, name) for row in zeros], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["swin_t", "convnext_tiny"])
 def test_transformers_and_convnext_have_right_shapes_and_costs(name: str) -> None:
     network = getattr(torchvision.models, name)()
@@ -429,6 +433,7 @@ def test_a_network_that_cannot_be_copied_is_an_error() -> None:
         reslab.anatomy(network, (3, 8, 8))
 
 
+@pytest.mark.slow
 def test_an_anatomy_is_a_frozen_value_and_prints_at_any_width() -> None:
     taken = reslab.anatomy(reslab.cifar_resnet20(), (16, 3, 32, 32))
     assert taken.input == (3, 32, 32)

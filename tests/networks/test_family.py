@@ -58,6 +58,7 @@ def test_the_state_dict_is_torchvisions(name: str) -> None:
         assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [("resnet18", 75), ("resnet34", 64), ("resnet50", 64)])
 def test_the_same_weights_give_torchvisions_logits_exactly(name: str, size: int) -> None:
     x = torch.randn(2, 3, size, size)

@@ -37,6 +37,7 @@ def check(folder: Path) -> reslab.Check:
     return reslab.check(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_shows_each_duplicate_next_to_its_original(
     scheme: str, check: reslab.Check, visit: Visit, tmp_path: Path

@@ -333,6 +333,7 @@ def expected(network: nn.Module, name: str, row: int, column: int, side: int = 3
     return [left, top, right - left, bottom - top]
 
 
+@pytest.mark.slow
 def test_pointing_at_a_map_shows_the_receptive_field(
     page_file: Path, classifier: reslab.Classifier, visit: Visit
 ) -> None:
@@ -358,6 +359,7 @@ def test_pointing_at_a_map_shows_the_receptive_field(
         assert cell["y"] <= area["y"] + at[1] <= cell["y"] + cell["height"]
 
 
+@pytest.mark.slow
 def test_a_tap_points_as_a_mouse_does(page_file: Path, classifier: reslab.Classifier, visit: Visit) -> None:
     page = visit(page_file, viewport={"width": 360, "height": 700}, has_touch=True)
     frame = page.locator(".station").nth(1).locator(".frame").first
@@ -365,6 +367,7 @@ def test_a_tap_points_as_a_mouse_does(page_file: Path, classifier: reslab.Classi
     assert box(page) == expected(classifier.network, "layer1.0", 0, 0)
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_and_moves_every_position(
     page_file: Path, classifier: reslab.Classifier, visit: Visit
 ) -> None:

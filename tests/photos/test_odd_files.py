@@ -144,6 +144,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_real_processes_agree(written: Path, tmp_path: Path) -> None:
     checked = run_reslab("check", written, "--json")
     assert checked.returncode == 1
@@ -181,6 +182,7 @@ def test_real_processes_agree(written: Path, tmp_path: Path) -> None:
     assert refusal.returncode == 2  # it does not know a class; nothing is read
 
 
+@pytest.mark.slow
 def test_unreadable_files_do_not_change_a_training(written: Path, tmp_path: Path) -> None:
     for name in ("mixed", "clean"):
         for split in ("train", "val", "test"):
@@ -215,6 +217,7 @@ def test_unreadable_files_do_not_change_a_training(written: Path, tmp_path: Path
     assert (judged["photos"], judged["unread"], judged["accuracy"]) == (10, 4, result["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_a_real_process_accepts_any_file_name(written: Path, classifier: Classifier, tmp_path: Path) -> None:
     classifier.save(tmp_path / "model.safetensors")
     names = [odd.name for odd in READ if not odd.name.isascii() or set(odd.name) & set("\n-*%~'")]
@@ -256,6 +259,7 @@ def traps(tmp_path: Path) -> Path:
 TRAPS = ("pipe", "link to a pipe", "nowhere", "loop", "one", "other", "zeros", "terminal", "socket")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_devices_and_loops_block_nothing(traps: Path, tmp_path: Path) -> None:
     photos = {"0.jpg", "1.jpg", "2.jpg", "twin.jpg", "linked.jpg", "inside.jpg"}
@@ -375,6 +379,7 @@ def test_keep_applies_only_to_jpegs() -> None:
             KEEP.read(half(kind))
 
 
+@pytest.mark.slow
 def test_keep_applies_to_check_train_and_the_trained_model(tmp_path: Path) -> None:
     folder, run = tmp_path / "photos", tmp_path / "run"
     for name, color in (("red", (170, 90, 60)), ("blue", (60, 90, 170))):

@@ -87,6 +87,7 @@ def test_the_file_has_the_documented_size_and_follows_the_data(tmp_path: Path) -
     assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("panels", "size"), [(1, (750, 540)), (3, (2250, 540)), (4, (1500, 1080)), (5, (1500, 1620))]
 )
@@ -117,6 +118,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         Canvas().save(tmp_path / "empty.png")
 
 
+@pytest.mark.slow
 def test_the_users_matplotlib_settings_are_unchanged(tmp_path: Path) -> None:
     program = """
     import sys, matplotlib
@@ -319,6 +321,7 @@ def test_metrics_that_do_not_fit_a_panel_are_refused() -> None:
 # The notebook
 
 
+@pytest.mark.slow
 def test_a_notebook_has_one_figure_per_cell_updated_in_place(tmp_path: Path) -> None:
     again = LOOP[LOOP.index("for epoch") :]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (LOOP, again)])

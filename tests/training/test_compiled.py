@@ -143,6 +143,7 @@ print(compiled_step_seconds(network, recipe, FP32, cpu, images, seconds=1, steps
 """
 
 
+@pytest.mark.slow
 def test_without_a_compiler_a_compiled_precision_is_refused_and_auto_compiles_nothing(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def simulate(
         past.append(replace(plan, seconds=took))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     epochs=st.floats(8, 200),

@@ -133,6 +133,7 @@ def test_a_loss_that_is_not_finite_raises_an_error(photo_folder: Callable[..., P
         assert word in str(caught.value)
 
 
+@pytest.mark.slow
 def test_training_reaches_full_accuracy_on_easy_photos(photo_folder: Callable[..., Path]) -> None:
     torch.manual_seed(0)
     network = cifar_resnet20(num_classes=2)
@@ -143,6 +144,7 @@ def test_training_reaches_full_accuracy_on_easy_photos(photo_folder: Callable[..
     assert str(epochs[0]).startswith("Epoch 1/4  train_loss ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_any_number_of_workers_gives_the_same_weights(
     photo_folder: Callable[..., Path], workers: int
@@ -185,6 +187,7 @@ def test_a_recipe_with_a_time_needs_a_time_budget(photo_folder: Callable[..., Pa
         next(training_loop(setup.state, setup.train, setup.validate(False)))
 
 
+@pytest.mark.slow
 def test_time_of_the_caller_after_an_epoch_counts_as_its_cost(
     photo_folder: Callable[..., Path],
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_damaged_recipe_is_another_recipe_or_refused(
     loaded(path, bytes(content))
 
 
+@pytest.mark.slow
 @any_folder
 @given(content=st.dictionaries(NAMES, VALUES, max_size=4) | VALUES)
 def test_any_json_is_a_recipe_or_refused(content: Any, tmp_path: Path) -> None:

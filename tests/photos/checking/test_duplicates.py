@@ -33,6 +33,7 @@ def save_again(photo: Path, copy: Path, scale: float, quality: int) -> None:
     image.resize((round(image.width * scale), round(image.height * scale))).save(copy, quality=quality)
 
 
+@pytest.mark.slow
 def test_blocks_find_the_same_pairs_as_one_loop() -> None:
     generator = np.random.default_rng(0)
     count = 4500  # several blocks of rows and of columns
@@ -104,6 +105,7 @@ def test_blank_photos_are_not_near_duplicates(
     assert {kind for kind, _ in kinds_and_places(reslab.check(folder))} == {"blank", "empty file"}
 
 
+@pytest.mark.slow
 def test_a_thousand_equal_files_are_a_thousand_findings(tmp_path: Path) -> None:
     make_photo(tmp_path / "cat" / "first.jpg", 0, (90, 90, 90))
     make_photo(tmp_path / "dog" / "other.jpg", 1, (160, 90, 90))
@@ -113,6 +115,7 @@ def test_a_thousand_equal_files_are_a_thousand_findings(tmp_path: Path) -> None:
     assert sum(f.kind == "duplicate" for f in found) == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judging", ["test", "val"])
 def test_of_similar_video_frames_every_leak_and_most_duplicates_are_found(
     judging: str,

@@ -46,6 +46,7 @@ def test_noise_in_a_reduced_photo_is_not_averaged_away(
     assert found(reduced) == found(whole) == kinds
 
 
+@pytest.mark.slow
 def test_a_reduced_photo_keeps_its_size_and_fingerprint(cats_dogs_natural: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

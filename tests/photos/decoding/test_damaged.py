@@ -6,6 +6,7 @@ import pytest
 from materials import fuzzed
 
 
+@pytest.mark.slow
 def test_damaged_photos_give_an_image_or_an_error_and_check_agrees() -> None:
     pytest.importorskip("pillow_heif")
     code, found = fuzzed("fuzz_photos.py", 500)

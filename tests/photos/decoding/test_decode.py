@@ -400,6 +400,7 @@ def test_an_odd_file_has_the_same_outcome_with_and_without_reduction(odd: Odd) -
     assert outcome(photo, "refuse", 1) == outcome(photo, "refuse", None)
 
 
+@pytest.mark.slow
 def test_a_damaged_jpeg_has_the_same_outcome_with_and_without_reduction() -> None:
     pytest.importorskip("pillow_heif")
     whole = [(kind, photo) for kind, photo in whole_photos() if kind in ("JPEG", "MPO")]  # 112 x 80

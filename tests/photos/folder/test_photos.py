@@ -277,6 +277,7 @@ def test_ten_photos_in_either_layout_have_one_digest_each(photo_folder: Callable
     assert all(len(p.digest) == 32 for p in photos.train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_photo_takes_less_than_a_hundred_bytes(listed: bool, tmp_path: Path) -> None:
     count = 4000

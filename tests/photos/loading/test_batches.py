@@ -182,6 +182,7 @@ def test_workers_end_with_an_epoch_that_is_closed_early(photo_folder: Callable[.
     assert set(multiprocessing.active_children()) <= before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 4])
 def test_a_lost_photo_is_counted_and_always_replaced_by_the_same_one(
     workers: int, photo_folder: Callable[..., Path]

@@ -243,6 +243,7 @@ def builder(folder: Path, killed_at: int = 0) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_no_cache(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=300)
     process = builder(folder, killed_at=200)
@@ -259,6 +260,7 @@ def test_a_killed_build_leaves_no_cache(photo_folder: Callable[..., Path]) -> No
     assert not [name for name in caches() if name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_builds_and_both_use_the_cache(photo_folder: Callable[..., Path]) -> None:
     folder = photo_folder(train=200)
     both = [builder(folder), builder(folder)]

@@ -255,6 +255,7 @@ def test_real_photos_at_reduced_scale_differ_by_a_few_grey_levels(
     assert every.max() <= 10
 
 
+@pytest.mark.slow
 def test_unchanged_real_photos_differ_by_a_few_grey_levels(cats_dogs_natural: Path) -> None:
     found = []
     for path in sorted(cats_dogs_natural.rglob("*.jpg")):
@@ -301,6 +302,7 @@ def test_a_photo_that_is_not_reduced_is_bit_identical(size: tuple[int, int]) -> 
     assert torch.equal(PREPROCESS.read(photo), PREPROCESS.shrink(decode(photo)))
 
 
+@pytest.mark.slow
 def test_a_reduced_photo_has_the_size_of_the_full_one() -> None:
     for width, height in ((4032, 3024), (3000, 4000), (1736, 1160), (2160, 960)):
         photo = saved(Image.new("L", (width, height)), "JPEG")

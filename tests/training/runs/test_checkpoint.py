@@ -62,6 +62,7 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(open_run: Run) -> None:
     assert resume(open_run, progress=False, say=str).state == "finished"
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_noticed(open_run: Run) -> None:
     path, dice = open_run.folder / checkpoint.NAME, random.Random(0)
     good = path.read_bytes()

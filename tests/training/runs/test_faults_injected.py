@@ -71,6 +71,7 @@ def test_a_full_disk_error_counts_the_missing_bytes(disk: Path) -> None:
     assert sorted(os.listdir(disk)) == ["ballast", "model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["in the middle", "before the result"])
 def test_a_disk_that_fills_during_training_loses_nothing(
     when: str, disk: Path, photos: Path, small: Recipe, tmp_path: Path
@@ -94,6 +95,7 @@ def test_a_disk_that_fills_during_training_loses_nothing(
     assert run_results(run.folder) == run_results(calm.folder)
 
 
+@pytest.mark.slow
 def test_a_full_cache_disk_does_not_change_the_weights(
     disk: Path, photos: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_full_disk_at_the_start_leaves_nothing_and_counts_the_missing_bytes(
     assert os.listdir(disk) == ["ballast"]
 
 
+@pytest.mark.slow
 def test_a_folder_removed_during_training_raises_an_error(
     photos: Path, small: Recipe, tmp_path: Path
 ) -> None:
@@ -140,6 +143,7 @@ def open_place() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("finished")  # it has imported all that another user may not read
 def test_a_permission_lost_during_training_raises_an_error(small: Recipe, open_place: Path) -> None:
     """As another user, since root may write everywhere."""

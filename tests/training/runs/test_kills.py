@@ -24,6 +24,7 @@ def test_thirty_kills_repeat_at_most_one_interval_and_leave_no_file(
     assert len({death.place for death in found}) > 3
 
 
+@pytest.mark.slow
 def test_a_later_start_removes_what_a_killed_one_left(machine: RoughMachine, tmp_path: Path) -> None:
     root = tmp_path / "root"
     process = machine.start(root, RECIPE, slow=4000)

@@ -104,6 +104,7 @@ def test_a_slow_drawing_waits_for_longer(run: Run, monkeypatch: pytest.MonkeyPat
         assert 0.8 / PAUSE_PER_DRAWING < hours.share() <= 1 / PAUSE_PER_DRAWING
 
 
+@pytest.mark.slow
 def test_a_training_of_fast_epochs_is_drawn_once_and_completely(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_stopped_training_draws_all_its_epochs(error: BaseException, run: Run,
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_draws_the_curves_and_a_resumed_run_draws_missing_ones(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -146,6 +148,7 @@ def test_ctrl_c_draws_the_curves_and_a_resumed_run_draws_missing_ones(
     assert (run.folder / NAME).read_bytes() == drawn_anew(run, tmp_path)
 
 
+@pytest.mark.slow
 def test_drawing_does_not_count_as_time_of_an_epoch(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +170,7 @@ def test_drawing_does_not_count_as_time_of_an_epoch(
     assert [plan.seconds < 5.0 for plan in past] == [True, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_last_drawing_stops_before_the_test(
     number: signal.Signals,

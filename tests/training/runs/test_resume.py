@@ -33,6 +33,7 @@ def go_on(run: Run | Path, say: Callable[[str], Any] = str, **options: Any) -> R
     return resume(run, progress=False, say=say, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -93,6 +94,7 @@ def test_a_kill_at_any_write_after_an_epoch_gives_the_same_weights(
     assert all(result == results[-1] for result in results)
 
 
+@pytest.mark.slow
 def test_a_killed_start_leaves_no_run_or_a_complete_one(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, in_child: Callable[..., int]
 ) -> None:
@@ -130,6 +132,7 @@ def test_ctrl_c_during_decoding_leaves_no_folder(
     start(tmp_path / "photos", tmp_path / "runs" / "a", small.with_settings(cache=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_run_and_resume_gives_the_same_weights(
     number: signal.Signals,
@@ -182,6 +185,7 @@ def test_an_ignored_signal_stays_ignored(
     assert run.state == "finished"
 
 
+@pytest.mark.slow
 def test_resume_reports_its_position_and_changes_that_affect_results(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -208,6 +212,7 @@ def test_resume_reports_its_position_and_changes_that_affect_results(
     assert lines == [f"{run.folder} is finished: nothing to resume"]
 
 
+@pytest.mark.slow
 def test_changed_photos_are_refused_and_added_photos_are_reported(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -233,6 +238,7 @@ def test_changed_photos_are_refused_and_added_photos_are_reported(
     assert run.result is not None
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_replaced_by_the_best_of_the_remaining_epochs(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -265,6 +271,7 @@ def test_a_lock_file_that_is_a_pipe_or_a_link_is_replaced(
     assert outside.read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_run_resumes_without_its_environment_file(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -294,6 +301,7 @@ def test_a_run_with_other_classes_is_refused(
         go_on(run)
 
 
+@pytest.mark.slow
 def test_damaged_metrics_are_restored_from_the_checkpoint(
     small: Recipe,
     photo_folder: Callable[..., Path],
@@ -311,6 +319,7 @@ def test_damaged_metrics_are_restored_from_the_checkpoint(
     assert outcome(run) == outcome(calm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "progress"),
     [({"workers": 1}, False), ({"workers": 4, "cache": False}, False), ({"cache": False}, True)],
@@ -352,6 +361,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     assert run.state == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_custom_network_is_trained_in_place_and_resumed_with_a_new_one(
     small: Recipe,
     photo_folder: Callable[..., Path],
@@ -430,6 +440,7 @@ def test_the_model_file_has_the_averaged_weights(
     assert not torch.equal(kept["fc.weight"], tensors["network.fc.weight"])
 
 
+@pytest.mark.slow
 def test_a_run_without_test_split_has_no_test_accuracy(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

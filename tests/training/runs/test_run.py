@@ -225,6 +225,7 @@ def test_a_failed_start_leaves_no_folder(
     assert not (tmp_path / "r" / "a").exists()
 
 
+@pytest.mark.slow
 def test_lines_are_printed_to_standard_error_by_default(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +238,7 @@ def test_lines_are_printed_to_standard_error_by_default(
     assert "Epoch 1/1" in err
 
 
+@pytest.mark.slow
 def test_a_photo_removed_during_training_is_replaced_and_named_in_the_result(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -266,6 +268,7 @@ def spoiled(photo_folder: Callable[..., Path]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_unreadable_photos_are_skipped_and_named_at_the_start_and_the_end(
     spoiled: Path, small: Recipe, tmp_path: Path
 ) -> None:
@@ -288,6 +291,7 @@ def test_unreadable_photos_are_skipped_and_named_at_the_start_and_the_end(
     assert any("over 8 photos (epoch" in text for text in lines)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_decode_skipped_photos_again(
     spoiled: Path, small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +309,7 @@ def test_a_resumed_run_does_not_decode_skipped_photos_again(
     assert not [text for text in lines if "added" in text or "WARNING" in text]
 
 
+@pytest.mark.slow
 def test_a_photo_removed_before_the_test_is_counted_in_the_result(
     photo_folder: Callable[..., Path], small: Recipe, tmp_path: Path
 ) -> None:
@@ -330,6 +335,7 @@ def test_an_invalid_list_of_skipped_photos_is_refused(value: object, finished: R
         _ = Run(folder).skipped
 
 
+@pytest.mark.slow
 def test_a_run_with_a_time_can_be_resumed_and_counts_its_epochs(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -371,6 +377,7 @@ def test_zero_init_residual_sets_the_last_norm_of_each_block_to_zero(zero: bool)
     assert [not weight.any() for weight in last_norms] == [zero] * 6
 
 
+@pytest.mark.slow
 def test_a_short_time_is_reported_if_it_does_not_allow_the_image_size(
     photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +427,7 @@ def test_frozen_parts_with_random_weights_give_a_warning(
     assert warned["whole.pth"] == []
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_apply_to_a_custom_network_give_a_warning(
     photo_folder: Callable[..., Path], tmp_path: Path, small: Recipe
 ) -> None:
@@ -454,6 +462,7 @@ def test_two_runs_started_in_the_same_second_get_two_folders(
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_an_epoch_without_checkpoint_counts_if_no_time_is_left_to_repeat_it(
     photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

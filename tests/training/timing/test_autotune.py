@@ -36,6 +36,7 @@ def measure(network: torch.nn.Module, recipe: Recipe, lines: list[str] | None = 
     return measure_precision(network, recipe, 16, CPU, say)
 
 
+@pytest.mark.slow
 def test_auto_picks_the_fastest_timed_precision_and_caches_it(auto: Recipe, own_cache: Path) -> None:
     network, lines = cifar_resnet20(num_classes=2), list[str]()
     first = measure(network, auto, lines)
@@ -184,6 +185,7 @@ def test_a_read_only_cache_folder_is_no_error(
     assert measure(cifar_resnet20(num_classes=2), small).precision == "fp32"
 
 
+@pytest.mark.slow
 def test_a_run_records_the_precision_and_a_second_run_gives_the_same_weights(
     small: Recipe, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
