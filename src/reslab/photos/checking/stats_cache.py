@@ -42,6 +42,7 @@ class StatsCache:
         self.lock, self.waiting = threading.Lock(), dict[str, PhotoStats]()
         self.path = _path(folder)
         self.connection = _open(self.path)
+        self.closed = False
 
     @staticmethod
     def exists() -> bool:
@@ -51,6 +52,8 @@ class StatsCache:
     def get(self, key: str) -> PhotoStats | None:
         """Return the statistics that were written for a key; None if they are missing or damaged."""
         with self.lock:
+            if self.closed:
+                return None
             try:
                 query = "SELECT stats, thumbnail FROM photos WHERE key = ?"
                 row = self.connection.execute(query, (key,)).fetchone()
@@ -63,13 +66,15 @@ class StatsCache:
         """Store statistics; PHOTOS_PER_WRITE at a time are written, and `close` writes the rest."""
         with self.lock:
             self.waiting[key] = stats
-            if len(self.waiting) >= PHOTOS_PER_WRITE:
+            if not self.closed and len(self.waiting) >= PHOTOS_PER_WRITE:
                 self._write()
 
     def close(self) -> None:
+        """Write what waits and close the file. A thread that Ctrl-C left running may still get and put."""
         with self.lock:
             self._write()
             self.connection.close()
+            self.closed = True
 
     def _write(self) -> None:
         """Write the waiting statistics and forget them, even if the write fails."""
