@@ -14,6 +14,7 @@ from torch import nn
 
 from reslab import files
 from reslab.errors import RunError
+from reslab.networks.initialization import initialized_by_name
 from reslab.networks.registry import NetworkSpec, check_name, default_in_channels, short_name
 from reslab.networks.weights.load import load_pretrained
 from reslab.photos.checking.quick_check import quick_check, warning
@@ -22,7 +23,6 @@ from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batches import Batch
 from reslab.photos.loading.contact_sheet import show_batch
 from reslab.photos.loading.unreadable import ReadablePhotos
-from reslab.randomness import torch_seeded
 from reslab.training.epoch_plan import image_sizes
 from reslab.training.progress import Say
 from reslab.training.recipe import Recipe
@@ -89,8 +89,7 @@ def start_run(
 
 def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
     """Build a network with random weights that depend only on the recipe's seed. Raise NetworkError."""
-    with torch_seeded(recipe.seed, "weights"):
-        return spec.build(recipe.zero_init_residual)
+    return initialized_by_name(lambda: spec.build(recipe.zero_init_residual), recipe.seed)
 
 
 def _make_network(
