@@ -26,6 +26,13 @@ from .inspection.gradient_flow import gradient_flow as gradient_flow
 from .inspection.gradient_flow import plot_gradient_flow as plot_gradient_flow
 from .inspection.summary import Anatomy as Anatomy
 from .inspection.summary import anatomy as anatomy
+from .networks.attention_blocks import CBAMBlock as CBAMBlock
+from .networks.attention_blocks import ECABlock as ECABlock
+from .networks.attention_blocks import SEBlock as SEBlock
+from .networks.block_variants import BlurPoolBlock as BlurPoolBlock
+from .networks.block_variants import LayerScaleBlock as LayerScaleBlock
+from .networks.block_variants import ResNetDBlock as ResNetDBlock
+from .networks.block_variants import StochasticDepthBlock as StochasticDepthBlock
 from .networks.blocks import BasicBlock as BasicBlock
 from .networks.blocks import Bottleneck as Bottleneck
 from .networks.blocks import PlainBlock as PlainBlock

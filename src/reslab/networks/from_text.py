@@ -18,6 +18,8 @@ from torch import nn
 from reslab.errors import NetworkError, ReslabError, UsageError, nearest
 from reslab.randomness import preserve_rng_state
 
+from .attention_blocks import CBAMBlock, ECABlock, SEBlock
+from .block_variants import BlurPoolBlock, LayerScaleBlock, ResNetDBlock, StochasticDepthBlock
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
 from .registry import TORCHVISION, NetworkSpec, default_in_channels
 from .resnet import FAMILY, create_resnet
@@ -29,6 +31,13 @@ BLOCKS: dict[str, Block] = {
     "plain": PlainBlock,
     "preactivation": PreActivationBlock,
     "textbook": TextbookBlock,
+    "se": SEBlock,
+    "eca": ECABlock,
+    "cbam": CBAMBlock,
+    "resnetd": ResNetDBlock,
+    "blurpool": BlurPoolBlock,
+    "stochastic_depth": StochasticDepthBlock,
+    "layerscale": LayerScaleBlock,
 }
 BLOCK_CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
 DEFAULT_BLOCK_NUMBERS = (64, 128, 2)  # in_channels, out_channels, stride
