@@ -1,4 +1,4 @@
-"""Results of a comparison: one training as CellResult, one variant with all its trainings as VariantResult."""
+"""Results of a comparison: CellResult for one training, VariantResult for a variant with all of its cells."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from reslab.evaluation.metrics import fit_temperature
 from reslab.evaluation.model_file import MODEL_NAME
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.batch_checksums import ChecksummedBatches
 from reslab.training.failures import translate_out_of_memory
 from reslab.training.loop import Epoch, Step, training_loop
 from reslab.training.progress import Say, with_bars
@@ -36,7 +38,12 @@ from .stop_signals import StopRequest, stop_signals
 
 
 def train_epochs(
-    run: Run, *, network: nn.Module | None = None, progress: bool = True, say: Say
+    run: Run,
+    *,
+    network: nn.Module | None = None,
+    progress: bool = True,
+    say: Say,
+    checksums: Path | None = None,
 ) -> Iterator[Epoch]:
     """Train a run from its checkpoint to its end, yield each new epoch, and write the result.
 
@@ -46,6 +53,7 @@ def train_epochs(
     Args:
         network: a new module of the same class, if the run was started with a module.
         say: called with each line of text for people.
+        checksums: file for the checksum of every training batch; by default none are written.
 
     Raises:
         RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
@@ -60,6 +68,8 @@ def train_epochs(
         files.remove_leftovers(run.folder)
         photos = run.photos
         setup = _prepare(run, photos, network, progress, say)
+        if checksums is not None:
+            setup = replace(setup, train=ChecksummedBatches(**vars(setup.train), file=checksums))
         epochs = checkpoint.load(setup.state, run.folder, started)
         if epochs or setup.state.step:
             say(f"resuming after {len(epochs)} epochs and {setup.state.step} of {len(setup.train)} steps")

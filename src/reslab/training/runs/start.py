@@ -77,12 +77,12 @@ def start_run(
     first_size = min(image_sizes(recipe, setup.state.time_budget))
     first_batch = next(replace(setup.train, workers=0).epoch(0, size=first_size))
     try:
-        _write(folder, setup, readable, first_batch, name, spec, weights)
+        write_run(folder, setup, readable, first_batch, name, spec, weights)
     except RunError:
         if run is not None or not os.path.lexists(folder):
             raise
         folder = new_run_folder(None, name)  # another run was started in the same second
-        _write(folder, setup, readable, first_batch, name, spec, weights)
+        write_run(folder, setup, readable, first_batch, name, spec, weights)
     say(f"run: {folder}")
     return Run(folder)
 
@@ -166,7 +166,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _write(
+def write_run(
     folder: Path,
     setup: TrainingSetup,
     readable: ReadablePhotos,
