@@ -1,0 +1,1 @@
+"""Checks of a block before anything is trained, one idea per file; preflight.py runs them in order."""
