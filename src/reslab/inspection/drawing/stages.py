@@ -104,14 +104,18 @@ def chain(taken: Anatomy) -> Chain:
 
 
 def _sum(taken: Anatomy, index: int) -> _Sum | None:
-    """Return layer `index` as a sum, None unless it adds branches that come from one layer or the image."""
+    """Return layer `index` as a sum, None unless it adds branches that come from one layer or the image.
+
+    Branches through the same weights, as in CBAM's gate, are no shortcut and another path: None.
+    """
     layers, layer = taken.layers, taken.layers[index]
     around = [i for i, block in enumerate(taken.blocks) if block.first <= index < block.last]
     if layer.kind != "add" or len(layer.sources) < 2 or not around:
         return None
-    branches = [_ancestors(layers, source) for source in layer.sources]
+    sources = [each.sources for each in layers]
+    branches = [ancestors(sources, source) for source in layer.sources]
     shared = frozenset.intersection(*branches)
-    if not shared:
+    if not shared or _share_weights(layers, [branch - shared for branch in branches]):
         return None
     fork = max(shared)
 
@@ -120,22 +124,31 @@ def _sum(taken: Anatomy, index: int) -> _Sum | None:
 
     branch = min((branch - shared for branch in branches), key=length)
     given = taken.input if fork == IMAGE else layers[fork].output
-    kind = _shortcut_kind([layers[i] for i in branch], given, layer.output)
+    kind = shortcut_kind([layers[i] for i in branch], given, layer.output)
     return _Sum(index, fork, branch, kind, around[-1])
 
 
-def _ancestors(layers: Sequence[Layer], index: int) -> frozenset[int]:
-    """Return the indices of a layer and of all that it depends on, with IMAGE if it depends on the image."""
+def _share_weights(layers: Sequence[Layer], branches: Sequence[frozenset[int]]) -> bool:
+    with_weights = {layer.name for layer in layers if layer.parameters}
+    return bool(with_weights.intersection(*({layers[i].name for i in branch} for branch in branches)))
+
+
+def ancestors(sources: Sequence[Sequence[int]], index: int) -> frozenset[int]:
+    """Return the indices of a layer and of all that it depends on, with IMAGE if it depends on the image.
+
+    `sources` holds the indices of the layers that each layer takes.
+    """
     found, open_ends = set(), [index]
     while open_ends:
         end = open_ends.pop()
         if end not in found:
             found.add(end)
-            open_ends += layers[end].sources if end != IMAGE else ()
+            open_ends += sources[end] if end != IMAGE else ()
     return frozenset(found)
 
 
-def _shortcut_kind(branch: list[Layer], given: Shape | None, output: Shape | None) -> str:
+def shortcut_kind(branch: Sequence[Layer], given: Shape | None, output: Shape | None) -> str:
+    """Return identity, projection, zeros or pooled for a shortcut of these layers between two shapes."""
     if any(layer.parameters or "Conv" in layer.kind or layer.kind == "Linear" for layer in branch):
         return "projection"
     if not branch or given is None or output is None or given == output:
