@@ -21,8 +21,8 @@ class ResNetDBlock(BasicBlock):
     section 4.2 and figure 2c. (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride), sides rounded
     up: a window at the border averages the pixels that there are.
 
-    It costs no parameters and no multiply-adds. timm's `downsample_avg` is the same. ResNet-D also changes the
-    stem, which is no part of a block.
+    It costs no parameters and no multiply-adds. timm's `downsample_avg` is the same. ResNet-D also changes
+    the stem, which is no part of a block.
 
     Args:
         in_channels: channels of the input.
@@ -41,7 +41,7 @@ class ResNetDBlock(BasicBlock):
 
 
 class BlurPool(nn.Sequential):
-    """Blur with the filter [1 2 1] along both sides, then keep every stride-th pixel. Zhang 2019, section 3.2.
+    """Blur with the filter [1 2 1] along both sides, keep every stride-th pixel. Zhang 2019, section 3.2.
 
     (N, C, H, W) -> (N, C, H/stride, W/stride), sides rounded up.
 
