@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from reslab.errors import NetworkError, UsageError, nearest
 from reslab.networks.blocks import Block
 from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS
 from reslab.networks.resnet import FAMILY
 from reslab.networks.user_code import block_from_file
-from reslab.randomness import preserve_rng_state
 from reslab.text import printable
 
 from .block_checks.construction import check_constructor, check_registration
+from .block_checks.copies import check_copies
+from .block_checks.gradients import check_gradients
+from .block_checks.labels import check_labels
+from .block_checks.memory import check_memory
+from .block_checks.modes import check_determinism, check_independence, check_train_mode
+from .block_checks.precisions import check_devices, check_precisions
 from .block_checks.problem import BlockFailedError, Problem
 from .block_checks.shapes import check_batch_of_one, check_odd_sizes, check_shapes, check_values
+from .block_checks.surroundings import check_surroundings, restored_settings
 from .block_checks.trial import Subject, places_in
 
 TEMPLATE = Path(__file__).parent / "starters" / "my_block.py"
@@ -31,7 +35,17 @@ CHECKS: dict[str, Callable[[Subject], list[str]]] = {
     "shapes": check_shapes,
     "odd sizes": check_odd_sizes,
     "a batch of one": check_batch_of_one,
-    "finite values": check_values,
+    "values": check_values,
+    "global state": check_surroundings,
+    "labels": check_labels,
+    "gradients": check_gradients,
+    "the same answer twice": check_determinism,
+    "images by themselves": check_independence,
+    "state between batches": check_memory,
+    "train and eval mode": check_train_mode,
+    "bf16 and channels_last": check_precisions,
+    "devices": check_devices,
+    "copies and files": check_copies,
 }
 
 
@@ -107,7 +121,7 @@ def check_block(block: Block | str, network: str = "resnet18") -> BlockCheck:
     subject = Subject(block, name_of(block), places_in(network))
     notes: list[str] = []
     checked: list[str] = []
-    with _restored_globals():
+    with restored_settings(), contextlib.redirect_stdout(io.StringIO()):
         try:
             for words, check in CHECKS.items():
                 notes += check(subject)
@@ -151,17 +165,3 @@ def _named(text: str) -> Block:
     if text not in blocks:
         raise NetworkError(f"there is no block '{text}'", "", f"{nearest(text, BLOCKS)}, or my_block.py:NAME")
     return blocks[text]
-
-
-@contextlib.contextmanager
-def _restored_globals() -> Iterator[None]:
-    """Restore torch's global settings and all random states on exit, and discard what the block prints."""
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    with preserve_rng_state(), torch.enable_grad(), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)

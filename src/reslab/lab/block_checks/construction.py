@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 from .problem import BlockFailedError
 from .trial import Place, Subject
 
+TORCH_ATTRIBUTES = frozenset(vars(nn.Module()))
 MAX_CONTAINER_DEPTH = 3  # lists in lists in lists
 
 
@@ -57,7 +58,7 @@ def plain_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield (path, value) of the attributes that torch does not register, of all layers, by their paths."""
     for name, layer in module.named_modules():
         for attribute, value in vars(layer).items():
-            if not attribute.startswith("_") and attribute != "training":
+            if attribute not in TORCH_ATTRIBUTES:
                 yield f"{name}.{attribute}" if name else attribute, value
 
 
