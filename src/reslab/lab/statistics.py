@@ -237,7 +237,8 @@ def _seeds_needed(pair: _Pair, margin: float, level: float, tests: int) -> int |
         estimate = pair.squares.with_seeds(more).new_photos(difference)
         error, freedom = estimate.standard_error, estimate.degrees_of_freedom
         return (
-            t_power(difference / error, freedom, level / tests) >= USUAL_POWER
+            error == 0  # identical answers so far
+            or t_power(difference / error, freedom, level / tests) >= USUAL_POWER
             or equivalence_power(difference, error, freedom, margin, level) >= USUAL_POWER
         )
 
