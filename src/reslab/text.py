@@ -1,4 +1,4 @@
-"""Tables for terminals and pipes, and file names made printable."""
+"""Tables for terminals and pipes, short numbers, and file names made printable."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
+
+
+def short_number(number: int) -> str:
+    """Return 1234567 as `1.23 M`, with k, M or G and about three digits; numbers under 1,000 as they are."""
+    for factor, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= factor * 0.9995:
+            value = number / factor
+            return f"{value:.0f} {letter}" if value >= 99.5 else f"{value:.3g} {letter}"
+    return str(number)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:

@@ -14,8 +14,9 @@ from torch import nn
 from reslab.errors import NetworkError, UsageError
 from reslab.inspection.summary import Anatomy, anatomy
 from reslab.plots.figure_file import checked_path, save_figure
+from reslab.text import short_number
 
-from .layout import MARGIN, Layout, place, short
+from .layout import MARGIN, Layout, place
 from .paint import DARK_GREY, Lettering, paint_legend, paint_line
 from .stages import Chain, chain
 
@@ -124,15 +125,15 @@ def _facts(taken: Anatomy, shown: Chain) -> str:
     blocks = Counter(unit.kind for stage in shown.stages for unit in stage.units if unit.is_block)
     counts = [f"{count} {kind}" for kind, count in blocks.most_common(2)]
     least = "" if taken.complete else "at least "
-    cost = f"{least}{short(taken.multiply_adds)} multiply-adds"
-    return " · ".join([*counts, f"{short(taken.parameters)} parameters", cost])
+    cost = f"{least}{short_number(taken.multiply_adds)} multiply-adds"
+    return " · ".join([*counts, f"{short_number(taken.parameters)} parameters", cost])
 
 
 def _caption(shown: Chain, layout: Layout) -> str:
     text = ["Heights by √ of a feature map's side, widths by √ of its channels; vectors are upright."]
     text += ["Under a stage: parameters. Under an arrow: channels and height×width."]
     if shown.long_shortcut_parameters:
-        text.append(f"The shortcut's: {short(shown.long_shortcut_parameters)}.")
+        text.append(f"The shortcut's: {short_number(shown.long_shortcut_parameters)}.")
     if layout.is_grouped:
         text.append("×n: n equal blocks.")
     if any(not layout.bars_inside(shortcut) for shortcut in shown.long_shortcuts):

@@ -14,6 +14,7 @@ from itertools import groupby
 
 from reslab.errors import UsageError
 from reslab.inspection.layers import Shape
+from reslab.text import short_number
 
 from .stages import Chain, LongShortcut, Stage, Unit
 
@@ -184,15 +185,6 @@ def place(chain: Chain, width: float, measure: Measure) -> Layout:
     return Layout(heights, tuple(page.bars), tuple(page.arrows), tuple(page.names))
 
 
-def short(number: int) -> str:
-    """Return 1234567 as `1.23 M`, with k, M or G and about three digits; numbers under 1,000 as they are."""
-    for factor, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= factor * 0.9995:
-            value = number / factor
-            return f"{value:.0f} {letter}" if value >= 99.5 else f"{value:.3g} {letter}"
-    return str(number)
-
-
 def _side(shape: Shape) -> float:
     """Return the side of a square with as many pixels, 1.0 for a vector."""
     return math.sqrt(math.prod(shape[1:]))
@@ -228,7 +220,7 @@ def _slots(chain: Chain, group: bool, measure: Measure) -> list[_Slot]:
             parts = [(run[0][0], run[0][1], len(run)) for run in runs]
         shape = _label((following.units[0].input if following else None) or stage.units[-1].output)
         name = stage.name if len(stage.name) <= 18 else stage.name[:17] + "…"
-        text = (name, short(stage.parameters)) if stage.parameters else (name,)
+        text = (name, short_number(stage.parameters)) if stage.parameters else (name,)
         slots.append(_Slot(parts, text, shape, max(map(measure, text)), max(map(measure, shape))))
     return slots
 
