@@ -177,6 +177,7 @@ def test_stochastic_depth_is_torchvisions_and_keeps_the_mean() -> None:
     assert torch.equal(block.eval()(x), basic.eval()(x))
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_stochastic_depth_has_the_same_weights(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
