@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from reslab.errors import ReslabError, UsageError, nearest
+from reslab.errors import CodeNeededError, ReslabError, UsageError, nearest
+from reslab.text import printable
 
 from .output import discard, tell
 
@@ -31,6 +33,7 @@ GROUPS = {
     "JUDGE": {
         "evaluate": ("evaluate:evaluate", "measure accuracy, with its interval, on a folder of classes"),
         "predict": ("evaluate:predict", "classify photos"),
+        "compare": ("compare:compare", "is an idea better, or was it luck? paired seeds and a verdict"),
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
@@ -85,6 +88,10 @@ def run(arguments: list[str]) -> int:
         code = _call(arguments)
         sys.stdout.flush()
         return code
+    except CodeNeededError as error:
+        again = printable(shlex.join(["reslab", *arguments, "--network", error.network]))
+        tell(f"error: {ReslabError(error.what, error.why, f'name the file again: {again}')}")
+        return 2
     except ReslabError as error:
         tell(f"error: {error}")
         return 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json as json_
 import os
 import shlex
@@ -10,58 +9,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from reslab.errors import ReslabError, UsageError
 from reslab.text import printable, table
 from reslab.training.recipe import Recipe
 
-from .arguments import Flag, whole_number
+from .arguments import Flag
 from .output import show_curves, tell, write_line
+from .recipe_flags import recipe_flags
 
 if TYPE_CHECKING:
     from reslab.training.runs.run import Run
 
 
-def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Change the signature of `command` in place and return it: a keyword for every field of Recipe.
-
-    These replace its **settings, which then get every field: None for a flag that the user did not give.
-    cyclopts makes the flags and their help from the signature.
-    """
-    signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    flags = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                field.annotation | None,  # type: ignore[operator]
-                Parameter(
-                    help=_help(name),
-                    consume_multiple=True,
-                    show_default=False,
-                    converter=whole_number if field.annotation in (int, int | None) else None,
-                ),
-            ],
-        )
-        for name, field in Recipe.model_fields.items()
-    ]
-    command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in [*own, *flags]}
-    return command
-
-
-def _help(name: str) -> str:
-    field = Recipe.model_fields[name]
-    default = field.default
-    return f"{field.description}" + ("" if default is None or default == () else f" [{default}]")
-
-
-@_recipe_flags
+@recipe_flags
 def train(
     folder: Path,
     /,
@@ -80,9 +42,14 @@ def train(
     Photos that cannot be read are named and skipped. The flags from --epochs
     on change settings of the recipe; in brackets are those of the recipe fast.
 
+    A file of yours is run, and its text is kept with the run, to read. To resume,
+    evaluate or predict, name it again: --network my_block.py:MyBlock
+
     Args:
         folder: one folder per class, or train/ and test/ (and val/) of these, or a list from check --fix
-        network: resnet18 ... resnet152, cifar_resnet20 ..., textbook_resnet18, or torchvision:NAME
+        network: resnet18 ... resnet152, cifar_resnet20 ..., textbook_resnet18; with another block:
+            resnet18:preactivation, cifar_resnet20:my_block.py:MyBlock; a whole network of your own:
+            my_net.py:build; torchvision:NAME or timm:NAME
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
         weights: imagenet, or a .safetensors or .pth file
         run: a new folder for the run [runs/DATE-NETWORK]
@@ -98,18 +65,19 @@ def train(
     _train_to_the_end(new, json)
 
 
-def resume(run: Path, /, *, json: Flag = False) -> None:
+def resume(run: Path, /, *, network: str | None = None, json: Flag = False) -> None:
     """Continue a run that was stopped or killed. The weights are the same as without the interruption.
 
     Example: reslab resume runs/first
 
     Args:
         run: the run folder
+        network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object per epoch, then the result, on standard output
     """
     from reslab.training.runs.run import Run
 
-    _train_to_the_end(Run(run), json)
+    _train_to_the_end(Run(run), json, network)
 
 
 def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
@@ -176,7 +144,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [row["run"], row["network"], epochs, *cells, minutes, row["state"]]
 
 
-def _train_to_the_end(run: Run, as_json: bool) -> None:
+def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> None:
     """Train the remaining epochs of `run` and print each when it ends, then the files and next commands.
 
     A terminal also shows the curves.
@@ -184,11 +152,12 @@ def _train_to_the_end(run: Run, as_json: bool) -> None:
     Args:
         run: a new or stopped run. Its folder is written.
         as_json: print epochs and the result as JSON lines to standard output, and text to standard error.
+        network: names the user's file again; not needed in the process that started the run.
     """
     from reslab.training.runs.resume import train_epochs
 
     say = _printer(as_json)
-    for epoch in train_epochs(run, progress=True, say=say):
+    for epoch in train_epochs(run, network=network, progress=True, say=say):
         say(str(epoch))
         if as_json:
             write_line(json_.dumps(epoch.as_json()), sys.stdout)
@@ -199,7 +168,9 @@ def _train_to_the_end(run: Run, as_json: bool) -> None:
     model, curves = (printable(str(run.folder / name)) for name in ("model.safetensors", "curves.png"))
     say(f"model:  {model}\ncurves: {curves}")
     folder, photos = (printable(shlex.quote(str(path))) for path in (run.folder, run.about["photos"]))
-    say(f"next:   reslab predict {folder} PHOTO...   reslab evaluate {folder} {photos}")
+    spec = run.spec
+    own = "" if spec is None or spec.code is None else f" --network {printable(shlex.quote(spec.name))}"
+    say(f"next:   reslab predict {folder} PHOTO...{own}   reslab evaluate {folder} {photos}{own}")
 
 
 def _printer(as_json: bool) -> Callable[[str], None]:

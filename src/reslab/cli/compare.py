@@ -1,0 +1,169 @@
+"""The verb `compare`: variants over paired seeds, with a verdict; and the template and check of a block."""
+
+from __future__ import annotations
+
+import json as json_
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from reslab.errors import UsageError
+from reslab.text import printable
+
+from .arguments import Flag, Whole
+from .output import write_line
+from .recipe_flags import recipe_flags
+
+ASK_FROM_S = 600.0  # a longer comparison is started only after a yes
+
+
+@recipe_flags
+def compare(
+    folder: Path | None = None,
+    /,
+    *variants: str,
+    vary: str | None = None,
+    network: str = "resnet18",
+    recipe: str = "fast",
+    seeds: Whole | None = None,
+    margin: float | None = None,
+    until_sure: Whole | None = None,
+    budget: Literal["epochs", "time", "flops", "parameters"] = "epochs",
+    tune: Whole = 0,
+    on: Literal["local", "ray"] = "local",
+    jobs: Whole | None = None,
+    output: Path | None = None,
+    new: Path | None = None,
+    check: str | None = None,
+    yes: Flag = False,
+    json: Flag = False,
+    **settings: Any,
+) -> int | None:
+    """Tell whether an idea is better than the baseline, or whether it was luck.
+
+    Example: reslab compare --new my_block.py
+             reslab compare photos basic my_block.py:MyBlock --network cifar_resnet20 --size 32
+             reslab compare photos --vary learning_rate=0.03,0.06
+             reslab compare compare/NAME
+
+    The first variant is the baseline. Each seed gives all variants the same
+    photos to validate on, initial weights, order and crops. Finished trainings
+    are kept: the same command continues, and more --seeds extend.
+
+    Args:
+        folder: photos with a test split, or the folder of a comparison to continue or show
+        variants: basic, se, my_block.py:MyBlock; resnet34, my_net.py:build; or settings: label_smoothing=0
+        vary: values of one setting: learning_rate=0.03,0.06
+        network: the network that gets the blocks
+        recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
+        seeds: trainings of each variant; from 5 on there is a verdict [8]
+        margin: difference in points that does not matter [1.0]
+        until_sure: look after each quarter of this number of seeds, and stop when all is clear
+        budget: what all variants get as much of as the baseline
+        tune: learning rates to try for each variant first, on validation photos
+        on: local, or ray for the nodes of a cluster
+        jobs: trainings at a time [as many as cores]
+        output: folder of the comparison [compare/NAMES]
+        new: write a template for a block of your own to this file, and do nothing else
+        check: test a block, such as my_block.py:MyBlock, and do nothing else
+        yes: start without asking
+        json: the result as JSON on standard output
+    """
+    if new is not None:
+        _write_template(new)
+        return None
+    if check is not None:
+        return _check(check, network, json)
+    if folder is None:
+        raise UsageError(
+            "compare needs a folder of photos", "", "reslab compare FOLDER basic my_block.py:MyBlock"
+        )
+    from reslab.files import user_path
+    from reslab.lab.compare import default_folder, estimate, plan_comparison, run_comparison
+    from reslab.lab.plan import Plan
+    from reslab.lab.variants import settings_as_variants
+    from reslab.training.recipe import Recipe
+
+    def say(text: str) -> None:
+        write_line(text, sys.stderr if json else sys.stdout)
+
+    changed = {name: value for name, value in settings.items() if value is not None}
+    if "seed" in changed:
+        raise UsageError(f"--seed {changed['seed']} in a comparison", "it needs several", "use --seeds 8")
+    if vary is not None:
+        variants = (*variants, *settings_as_variants(vary))
+    source: Path = user_path(folder)
+    if os.path.isfile(source / "plan.json") and not variants:
+        before = Plan.load(source)
+        folder, source = source, Path(before.photos)
+        variants = tuple(planned.variant.name for planned in before.variants)
+        network, chosen = before.network, Recipe(**before.base_recipe)
+        budget, tune = before.budget, before.tune
+        seeds = before.seeds if seeds is None else seeds
+        margin = 100 * before.margin if margin is None else margin
+        until_sure = before.until_sure if until_sure is None else until_sure
+    else:
+        chosen = Recipe.load(recipe).with_settings(**changed)
+        folder = user_path(output) if output else default_folder(variants)
+    plan = plan_comparison(
+        source,
+        variants,
+        network=network,
+        recipe=chosen,
+        seeds=8 if seeds is None else seeds,
+        margin=1.0 if margin is None else margin,
+        until_sure=until_sure,
+        budget=budget,
+        tune=tune,
+        jobs=jobs,
+        folder=folder,
+        progress=True,
+        say=say,
+    )
+    seconds, text = estimate(plan, folder, jobs)
+    if seconds:
+        say(text)
+    if not yes:
+        _confirm(seconds, folder)
+    comparison = run_comparison(plan, folder, on=on, jobs=jobs, progress=True, say=say)
+    if json:
+        write_line(json_.dumps(comparison.as_json()), sys.stdout)
+        return None
+    say(comparison.table())
+    say(f"report: {printable(str(folder / 'report.html'))}")
+    return None
+
+
+def _confirm(seconds: float, folder: Path) -> None:
+    """Ask on a terminal whether to start something long. In a pipe, raise UsageError."""
+    if seconds <= ASK_FROM_S:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"this comparison takes {seconds / 60:.0f} minutes",
+            f"over {ASK_FROM_S / 60:.0f} minutes it starts only after a yes",
+            "add --yes",
+        )
+    print("start? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("not started", "", f"start it later: reslab compare {printable(str(folder))}")
+
+
+def _write_template(path: Path) -> None:
+    """Write the template of a block, and print the commands that come next."""
+    from reslab.lab.preflight import new_block_file
+
+    new_block_file(path)
+    name = printable(str(path))
+    print(f"block:  {name}, class MyBlock; change the line marked in it")
+    print(f"next:   reslab compare --check {name}:MyBlock   reslab compare FOLDER basic {name}:MyBlock")
+
+
+def _check(block: str, network: str, as_json: bool) -> int:
+    """Test a block and print the result. Return 0 if it passes, else 1."""
+    from reslab.lab.preflight import check_block
+
+    result = check_block(block, network)
+    print(json_.dumps(result.as_json()) if as_json else str(result))
+    return 0 if result.passed else 1

@@ -1,0 +1,223 @@
+"""Cells: one training of one variant with one seed, in a run folder of its own, and its test answers."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reslab import files
+from reslab.errors import NetworkError, ReslabError, RunError, TrainingError
+from reslab.evaluation.classifier import load
+from reslab.evaluation.inference import predict_logits
+from reslab.hardware import choose_device, keep_freed_memory, threads
+from reslab.networks.registry import NetworkSpec, default_in_channels
+from reslab.photos.folder import list_file
+from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.batch_checksums import BYTES_PER_STEP, read_checksums
+from reslab.photos.loading.batches import Batches
+from reslab.photos.loading.pixel_cache import open_pixels
+from reslab.photos.loading.unreadable import ReadablePhotos
+from reslab.training.recipe import Recipe
+from reslab.training.runs.resume import train_epochs
+from reslab.training.runs.run import Run
+from reslab.training.runs.start import build_network, write_run
+from reslab.training.setup import TrainingSetup, prepare, reopen_photos
+from reslab.training.timing.precision_cache import MeasuredPrecision
+
+from .results import CellResult
+
+ANSWERS = "answers.npy"  # the class that the cell's network gives to each test photo
+FAILURE = "failure.json"
+CHECKSUMS = "batches.crc32"
+BATCH_SIZE = 128  # of the test
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that a worker needs to train a cell; each field is a JSON value.
+
+    Attributes:
+        variant: name of the variant.
+        seed: of validation split, initial weights, order and augmentation.
+        network: notation of the network.
+        recipe: every setting of the training, with the seed.
+        measured: MeasuredPrecision of all cells, as JSON.
+        photos: list file of the photos to train and to validate on.
+        test: list file of the test photos, all with the label 0: a cell does not know their labels.
+        folder: run folder of the cell.
+    """
+
+    variant: str
+    seed: int
+    network: str
+    recipe: Mapping[str, Any]
+    measured: Mapping[str, Any]
+    photos: str
+    test: str
+    folder: str
+
+    @property
+    def path(self) -> Path:
+        """Run folder of the cell."""
+        return Path(self.folder)
+
+    @property
+    def is_finished(self) -> bool:
+        """Return whether the cell has its answers or has failed."""
+        return (self.path / ANSWERS).is_file() or (self.path / FAILURE).is_file()
+
+    @property
+    def steps_done(self) -> int:
+        """Number of training steps so far, counted from the file of checksums."""
+        with suppress(OSError):
+            return (self.path / CHECKSUMS).stat().st_size // BYTES_PER_STEP
+        return 0
+
+
+def run_cell(cell: Cell) -> None:
+    """Train a cell from where it stands, then write its test answers. A finished cell is left as it is.
+
+    An error of its network, or a training that diverges, is the cell's result: it goes to failure.json.
+
+    Raises:
+        PhotosError: the photos are missing or have changed.
+        RunError: the folder is damaged, in use, or cannot be written.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM. The checkpoint is of the last finished step.
+    """
+    if cell.is_finished:
+        return
+    try:
+        _train(cell)
+        _write_answers(cell)
+    except (TrainingError, NetworkError) as error:
+        _write_failure(cell, ": ".join(filter(None, [error.what, error.why])))
+    except (ReslabError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  # a user's block may raise anything
+        _write_failure(cell, f"{type(error).__name__}: {error}")
+
+
+def prepare_cell(cell: Cell) -> tuple[TrainingSetup, ReadablePhotos]:
+    """Build the cell's network and return its training, ready to start, with its photos. Write nothing.
+
+    Raises:
+        NetworkError: the network cannot be built or does not fit the photos.
+    """
+    recipe, photos = Recipe(**cell.recipe), Photos.load(cell.photos)
+    network = build_network(_spec(cell, len(photos.classes), recipe), recipe)
+    readable = reopen_photos(network, photos, recipe, name=cell.network, progress=False)
+    measured = MeasuredPrecision(**cell.measured)
+    setup = prepare(network, readable, recipe, measured=measured, name=cell.network, progress=False)
+    return setup, readable
+
+
+def read_cell(cell: Cell, labels: NDArray[np.int64]) -> tuple[CellResult, NDArray[np.bool_] | None]:
+    """Return the result of a finished cell, and its right answers (N,) as True; None if it failed.
+
+    Args:
+        cell: a finished cell.
+        labels: (N,) labels of the test photos.
+
+    Raises:
+        RunError: a file of the cell is damaged.
+    """
+    rows = Run(cell.path).rows if (cell.path / "run.json").exists() else []
+    accuracies = tuple(row["val_accuracy"] for row in rows)
+    seconds = sum(row["seconds"] for row in rows)
+    folder = f"{cell.path.parent.name}/{cell.path.name}"
+    if (cell.path / FAILURE).is_file():
+        error = json.loads((cell.path / FAILURE).read_text(encoding="utf-8"))["error"]
+        return CellResult(cell.variant, cell.seed, folder, None, accuracies, seconds, error), None
+    try:
+        answers = np.load(cell.path / ANSWERS)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{cell.path / ANSWERS} cannot be read", str(error), _again(cell)) from error
+    if answers.shape != labels.shape:
+        why = f"it has {answers.shape} answers for {len(labels):,} test photos"
+        raise RunError(f"{cell.path / ANSWERS} does not fit", why, _again(cell))
+    right = answers == labels
+    return CellResult(cell.variant, cell.seed, folder, float(right.mean()), accuracies, seconds), right
+
+
+def first_different_step(cells: list[Cell]) -> tuple[Cell, int] | None:
+    """Return the first cell whose batches differ from those of cells[0], with the step; None if all agree.
+
+    Args:
+        cells: finished cells that must have been shown the same images. Failed ones are compared as far as
+            they came.
+    """
+    first = read_checksums(cells[0].path / CHECKSUMS)
+    for cell in cells[1:]:
+        other = read_checksums(cell.path / CHECKSUMS)
+        common = min(len(first), len(other))
+        different = np.flatnonzero(first[:common] != other[:common])
+        if len(different):
+            return cell, int(different[0])
+        if len(first) != len(other) and not (cell.path / FAILURE).is_file():
+            return cell, common
+    return None
+
+
+def _again(cell: Cell) -> str:
+    return f"remove {cell.path} and run the comparison again: only this cell is repeated"
+
+
+def _spec(cell: Cell, num_classes: int, recipe: Recipe) -> NetworkSpec:
+    return NetworkSpec(cell.network, num_classes, default_in_channels(cell.network), recipe.stem)
+
+
+def _train(cell: Cell) -> None:
+    """Start or resume the cell's run and train it to its end."""
+    if not (cell.path / "run.json").is_file():
+        _start(cell)
+    run, log = Run(cell.path), cell.path / "log.txt"
+
+    def say(text: str) -> None:
+        with log.open("a", encoding="utf-8") as file:
+            print(text, file=file)
+
+    for epoch in train_epochs(run, progress=False, say=say, checksums=cell.path / CHECKSUMS):
+        say(str(epoch))
+
+
+def _start(cell: Cell) -> None:
+    """Write the run folder of a new cell, with its first checkpoint."""
+    setup, readable = prepare_cell(cell)
+    first_batch = next(setup.train.epoch(0))
+    spec = _spec(cell, len(readable.photos.classes), setup.state.recipe)
+    cell.path.parent.mkdir(parents=True, exist_ok=True)
+    write_run(cell.path, setup, readable, first_batch, cell.network, spec, None)
+
+
+def _write_answers(cell: Cell) -> None:
+    """Write the class that the best model gives to each test photo, as uint32 (N,)."""
+    recipe = Recipe(**cell.recipe)
+    device = choose_device(recipe.device)
+    classifier = load(cell.path, device=str(device))
+    listed = list_file.read(cell.test)
+    photos = listed.splits["test"]
+    pixels = open_pixels(listed.folder, photos, classifier.preprocess, cache=recipe.cache, progress=False)
+    batches = Batches(photos, pixels, classifier.preprocess, BATCH_SIZE)
+    if device.type == "cpu":
+        keep_freed_memory()
+    with threads(int(cell.measured["threads"])):
+        images = (batch.images for batch in batches.epoch())
+        logits = torch.cat(list(predict_logits(classifier.network, images, device)))  # (N, num_classes)
+    buffer = io.BytesIO()
+    np.save(buffer, logits.argmax(1).numpy().astype(np.uint32))
+    files.write(cell.path / ANSWERS, buffer.getvalue())
+
+
+def _write_failure(cell: Cell, error: str) -> None:
+    """Write failure.json. A cell that failed before its run folder was complete gets a folder of its own."""
+    cell.path.mkdir(parents=True, exist_ok=True)
+    files.write_json(cell.path / FAILURE, {"error": error})

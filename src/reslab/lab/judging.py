@@ -1,0 +1,147 @@
+"""Judge the finished cells of a comparison, and record every cell and every look at the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reslab import files
+from reslab.errors import RunError
+from reslab.text import printable
+
+from .cells import Cell, read_cell
+from .comparison import Comparison
+from .plan import Plan
+from .results import CellResult, VariantResult
+from .statistics import judge
+
+LOOKS, RESULTS = "looks.jsonl", "results.jsonl"
+
+
+def judge_cells(
+    plan: Plan, folder: Path, cells: Sequence[Cell], labels: NDArray[np.int64], level: float
+) -> Comparison:
+    """Return the comparison of finished cells.
+
+    Args:
+        plan: plan of the comparison.
+        folder: of the comparison.
+        cells: finished cells of all variants, with the same seeds for each.
+        labels: (N,) labels of the test photos.
+        level: significance level of this look.
+
+    Raises:
+        RunError: a file of a cell is damaged.
+    """
+    results: dict[str, list[CellResult]] = {v.variant.name: [] for v in plan.variants}
+    right: dict[str, dict[int, NDArray[np.bool_]]] = {v.variant.name: {} for v in plan.variants}
+    for cell in cells:
+        result, answers = read_cell(cell, labels)
+        results[cell.variant].append(result)
+        if answers is not None:
+            right[cell.variant][cell.seed] = answers
+    baseline, *others = [v.variant.name for v in plan.variants]
+    failed = [name for name, rows in results.items() if any(row.error is not None for row in rows)]
+    identities = {v.identity for v in plan.variants}
+    also_run = len({row["identity"] for row in _rows(folder / RESULTS)} - identities)
+    pairs = {name: sorted(right[name].keys() & right[baseline].keys()) for name in others}
+    differences = {}
+    for seeds in {tuple(p) for p in pairs.values() if p}:
+        names = [name for name in others if tuple(pairs[name]) == seeds]
+        answers_of = {name: {s: right[name][s] for s in seeds} for name in [baseline, *names]}
+        rest = also_run + len(others) - len(names)
+        for d in judge(answers_of, margin=plan.margin, also_run=rest, level=level, failed=failed):
+            differences[d.name] = d
+    seeds_run = tuple(sorted({cell.seed for cell in cells}))
+    return Comparison(
+        folder=folder,
+        photos=plan.photos,
+        test_photos=len(labels),
+        margin=plan.margin,
+        seeds=seeds_run,
+        variants=tuple(
+            VariantResult(
+                name=v.variant.name,
+                network=v.variant.network,
+                settings=v.variant.settings,
+                parameters=v.parameters,
+                multiply_adds=v.multiply_adds,
+                seconds_per_step=v.cost.seconds_per_step,
+                cells=tuple(results[v.variant.name]),
+                difference=differences.get(v.variant.name),
+            )
+            for v in plan.variants
+        ),
+        recipe=plan.base_recipe,
+        budget=plan.budget,
+        planned_seeds=plan.until_sure,
+        exploratory=_is_exploratory(plan, folder, len(seeds_run)),
+        also_run=also_run,
+        environment={
+            **plan.environment,
+            "precision": plan.measured.precision,
+            "threads": plan.measured.threads,
+        },
+    )
+
+
+def _is_exploratory(plan: Plan, folder: Path, seeds: int) -> bool:
+    """Return whether seeds were added, or the margin was changed, after a look that had not planned it."""
+    return any(
+        (row["seeds"] < seeds and (plan.until_sure is None or row["until_sure"] != plan.until_sure))
+        or row["margin"] != plan.margin
+        for row in _rows(folder / LOOKS)
+    )
+
+
+def record(plan: Plan, folder: Path, comparison: Comparison) -> None:
+    """Add new cells to results.jsonl, and this look to looks.jsonl unless the last one was the same."""
+    identities = {v.variant.name: v.identity for v in plan.variants}
+    known = {row["folder"] for row in _rows(folder / RESULTS)}
+    new = [
+        {
+            "variant": cell.variant,
+            "identity": identities[cell.variant],
+            "seed": cell.seed,
+            "folder": cell.folder,
+            "accuracy": cell.accuracy,
+            "seconds": cell.seconds,
+            "error": cell.error,
+        }
+        for cell in comparison.cells
+        if cell.folder not in known
+    ]
+    look = {
+        "seeds": len(comparison.seeds),
+        "margin": plan.margin,
+        "until_sure": plan.until_sure,
+        "variants": identities,
+        "verdicts": comparison.verdicts,
+    }
+    _append(folder / RESULTS, new)
+    before = list(_rows(folder / LOOKS))
+    if not before or {**before[-1], "time": None} != {**look, "time": None}:
+        time = datetime.now().astimezone().isoformat(timespec="seconds")
+        _append(folder / LOOKS, [{"time": time, **look}])
+
+
+def _append(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        files.write_json_lines(path, [*_rows(path), *rows])
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file with one in each line; nothing without the file."""
+    if not path.is_file():
+        return
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)
+    except ValueError as error:
+        raise RunError(f"{printable(str(path))} is damaged", str(error), "choose another --output") from error

@@ -1,0 +1,97 @@
+"""Variants of a comparison: a block, a network or a setting of the recipe, each as the user writes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from reslab.errors import UsageError, nearest
+from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS
+from reslab.networks.user_code import block_from_file
+from reslab.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network and recipe to compare.
+
+    Attributes:
+        name: as the user wrote it, such as "se", "my_block.py:MyBlock" or "learning_rate=0.03".
+        network: notation of the whole network, such as "cifar_resnet20:se".
+        settings: fields of the recipe that differ from the comparison's recipe.
+    """
+
+    name: str
+    network: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_variants(names: Sequence[str], network: str) -> tuple[Variant, ...]:
+    """Return the variants that the names mean; the first is the baseline.
+
+    Args:
+        names: at least two: a block ("se", "my_block.py:MyBlock"), a whole network ("resnet34",
+            "my_net.py:build"), or a setting ("learning_rate=0.03").
+        network: notation of the network that gets the blocks. Settings change the recipe of the baseline's
+            network.
+
+    Raises:
+        UsageError: fewer than two variants, one that occurs twice, or an unknown setting.
+    """
+    if len(names) < 2:
+        raise UsageError(
+            f"a comparison of {len(names)} variant{'s' * (len(names) != 1)}",
+            "it needs a baseline and at least one other variant",
+            "name two, the baseline first: basic se",
+        )
+    if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise UsageError(f"the variant {repeated[0]} is given twice", "", "leave one of them out")
+    first = _whole_network(names[0], network) if "=" not in names[0] else network
+    return tuple(
+        Variant(name, first, _settings(name)) if "=" in name else Variant(name, _whole_network(name, network))
+        for name in names
+    )
+
+
+def settings_as_variants(text: str) -> tuple[str, ...]:
+    """Return ("learning_rate=0.01", "learning_rate=0.03") for "learning_rate=0.01,0.03".
+
+    Raises:
+        UsageError: the text is not a setting with at least two values.
+    """
+    name, _, values = text.partition("=")
+    if "," not in values:
+        raise UsageError(
+            f"--vary {text} has fewer than two values",
+            "the first value is the baseline",
+            "write --vary learning_rate=0.01,0.03",
+        )
+    return tuple(f"{name}={value.strip()}" for value in values.split(","))
+
+
+def _whole_network(name: str, network: str) -> str:
+    return f"{network}:{name}" if _names_block(name) else name
+
+
+def _names_block(name: str) -> bool:
+    file, _, member = name.partition(":")
+    if file.endswith(".py"):
+        return "num_classes" not in inspect.signature(block_from_file(Path(file), member)).parameters
+    return name in BLOCKS or name in BLOCK_CLASSES
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Return {field: value} of "field=value". The recipe converts and checks the value later."""
+    name, _, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name == "seed" or name not in Recipe.model_fields:
+        why = "the seeds are what a comparison repeats" if name == "seed" else ""
+        do = "use --seeds 8" if name == "seed" else nearest(name, Recipe.model_fields)
+        raise UsageError(f"the recipe's setting '{name}' cannot be a variant", why, do)
+    is_tuple = get_origin(annotation := Recipe.model_fields[name].annotation) is tuple or any(
+        get_origin(part) is tuple for part in get_args(annotation)
+    )
+    return {name: value.split("+") if is_tuple else value.strip()}
