@@ -9,8 +9,8 @@ have fewer, which are then the first of the seeds.
 
 1. False verdicts: the baseline's seeds are drawn into two halves, which differ by luck alone.
 2. Power: as 1, and of the photos that each seed of the second half gets wrong, as many become right as make
-   a difference of one spread. Which ones is drawn for each seed. Then the correlation of each pair of variants
-   and the gain of pairing: the share of seeds that it saves for equal precision.
+   a difference of one spread. Which ones is drawn for each seed. Then, for each variant, the correlation with
+   the baseline and the gain of pairing: the share of seeds that it saves for equal precision.
 3. Coverage: seeds and photos are drawn with replacement from a variant's cells. The truth is the difference
    over all of them.
 4. Equivalence: as 1, at no difference, and as 2 at the margin. The margin is the spread / 0.74, so that the
