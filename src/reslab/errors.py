@@ -50,6 +50,21 @@ class NetworkError(ReslabError):
     """A network cannot be built or does not fit its input."""
 
 
+class CodeNeededError(NetworkError):
+    """A network is from a user's file, which is run only if the user names it again.
+
+    Args:
+        what: what failed, with its value.
+        why: the reason.
+        do: one call that helps.
+        network: text that names the file, for `network=` or `--network`.
+    """
+
+    def __init__(self, what: str, why: str = "", do: str = "", network: str = "") -> None:
+        super().__init__(what, why, do)
+        self.network = network
+
+
 class WeightsError(ReslabError):
     """A weights file cannot be read or does not fit the network."""
 

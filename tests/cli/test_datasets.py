@@ -10,7 +10,7 @@ from materials import make_photo
 
 from reslab.datasets.catalog import SETS
 from reslab.datasets.fetch import next_command
-from reslab.networks.registry import check_name
+from reslab.networks.from_text import parse_name
 from reslab.training.recipe import Recipe
 
 
@@ -60,7 +60,7 @@ def test_the_next_command_names_an_existing_network_and_recipe(name: str) -> Non
     verb, train, folder, *flags = shlex.split(next_command(name, Path("a b")))
     assert (verb, train, folder) == ("reslab", "train", "a b")
     values = dict(zip(flags[::2], flags[1::2], strict=True))
-    check_name(values.get("--network", "resnet18"))
+    parse_name(values.get("--network", "resnet18"))
     recipe = Recipe.load(values.get("--recipe", "fast"))
     assert recipe.with_settings(size=int(values.get("--size", recipe.size))).size in (32, 96, 128, 160)
 

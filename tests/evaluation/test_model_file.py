@@ -101,7 +101,13 @@ def test_dtypes_are_kept_and_memory_layouts_do_not_matter(kind: torch.dtype, tmp
 def test_the_header_is_json_that_safetensors_can_read(model: Path) -> None:
     header, tensors = content_of(model)
     assert header["version"] == VERSION
-    assert header["network"] == {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 3, "stem": None}
+    assert header["network"] == {
+        "name": "cifar_resnet20",
+        "num_classes": 2,
+        "in_channels": 3,
+        "stem": None,
+        "code": None,
+    }
     assert header["classes"] == ["狗", "b\udce4r\n"]
     assert header["preprocess"]["mean"] == [0.1, 0.2, 0.3]
     assert (header["temperature"], header["figures"]) == (1.7000000000000002, FIGURES)

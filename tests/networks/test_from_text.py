@@ -106,7 +106,7 @@ def test_modules_of_the_same_name_in_two_folders_are_kept_apart(tmp_path: Path) 
 def test_errors_of_a_file_are_reported(block_file: Path, refuses: Any) -> None:
     with refuses(NetworkError, "fails cannot be built", "KeyError: 'no key'"):
         reslab.create_network(f"{block_file}:fails")
-    with refuses(NetworkError, "has no block 'Mine'", "it has Settings, MyBlock"):
+    with refuses(NetworkError, "has no class or function 'Mine'", "it has Settings, MyBlock, fails"):
         reslab.create_network(f"{block_file}:Mine")
     for text, why in (
         ("import no_such_module", "ModuleNotFoundError"),
@@ -127,7 +127,7 @@ def test_errors_of_a_file_are_reported(block_file: Path, refuses: Any) -> None:
         ("BasicBlock:64,64,99999999", {}, NetworkError, "at most 10,000,000"),
         ("BasicBlock", {"num_classes": 7}, UsageError, "num_classes=7 for a single block"),
         ("torchvision:resnet19", {}, NetworkError, "no classifier 'resnet19'"),
-        ("torchvision:resnet18", {"in_channels": 1}, NetworkError, "3 input channels"),
+        ("torchvision:resnet18", {"in_channels": 1}, NetworkError, "3 channels, not 1"),
         ("resnet18", {"num_classes": 0}, NetworkError, "num_classes=0"),
         ("nowhere.py:Block", {}, NetworkError, "there is no file nowhere.py"),
     ],

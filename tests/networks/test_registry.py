@@ -11,14 +11,8 @@ from torch import Tensor, nn
 
 import reslab
 from reslab.errors import NetworkError
-from reslab.networks.registry import (
-    NetworkSpec,
-    check_input,
-    check_name,
-    default_in_channels,
-    list_networks,
-    short_name,
-)
+from reslab.networks.from_text import parse_name
+from reslab.networks.registry import NetworkSpec, check_input, default_in_channels, list_networks
 from reslab.networks.resnet import FAMILY, ResNet
 
 
@@ -33,14 +27,11 @@ def test_a_spec_builds_a_network_of_the_family(name: str) -> None:
         expected = reslab.create_resnet(name, 7, 2, stem="small")
     assert isinstance(network, ResNet)
     assert str(network) == str(expected)
-    check_name(name)
 
 
 def test_only_the_textbooks_network_takes_one_channel_by_default() -> None:
     assert default_in_channels("textbook_resnet18") == 1
     assert default_in_channels("resnet50") == default_in_channels("torchvision:vgg11") == 3
-    assert short_name("torchvision:vgg11") == "vgg11"
-    assert short_name("resnet18") == "resnet18"
 
 
 def test_a_spec_passes_zero_init_residual_on() -> None:
@@ -53,7 +44,6 @@ def test_a_spec_passes_zero_init_residual_on() -> None:
 )
 def test_torchvisions_networks_return_one_tensor_of_logits_also_in_train_mode(name: str) -> None:
     spec = NetworkSpec(f"torchvision:{name}", 5, 3)
-    check_name(spec.name)
     network = spec.build()
     assert type(network).__module__.startswith("torchvision.models.")
     check_input(network, spec.name, 3, 96)
@@ -81,12 +71,12 @@ def test_networks_whose_weights_expect_other_means_renormalize_the_images(name: 
 
 def test_the_error_for_an_unknown_name_shows_the_nearest(refuses: Any) -> None:
     with refuses(NetworkError, "no network 'resnet19'", "did you mean 'resnet18'", "torchvision:NAME"):
-        check_name("resnet19")
+        parse_name("resnet19")
     with refuses(NetworkError, "no network 'resnet19'"):
         NetworkSpec("resnet19", 2, 3).build()
     words = ("no classifier 'mobilenet_v9'", "did you mean 'torchvision:mobilenet_v2'", "and others")
     with refuses(NetworkError, *words):
-        check_name("torchvision:mobilenet_v9")
+        parse_name("torchvision:mobilenet_v9")
     with refuses(NetworkError, "no classifier 'fcn_resnet50'"):  # a segmentation network
         NetworkSpec("torchvision:fcn_resnet50", 2, 3).build()
 
@@ -100,7 +90,7 @@ def test_the_error_for_an_unknown_name_shows_the_nearest(refuses: Any) -> None:
     ],
 )
 def test_torchvisions_networks_cannot_be_changed(spec: NetworkSpec, zero_init: bool, refuses: Any) -> None:
-    with refuses(NetworkError, "as torchvision defines it", "3 input channels", "--network resnet18"):
+    with refuses(NetworkError, "torchvision:resnet18 is built as its source defines it"):
         spec.build(zero_init)
 
 

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from reslab.evaluation.classifier import Prediction
 
 
-def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = "auto") -> None:
+def evaluate(
+    model: Path,
+    folder: Path,
+    /,
+    *,
+    network: str | None = None,
+    json: Flag = False,
+    device: str = "auto",
+) -> None:
     """Measure accuracy on a folder of classes: overall with a 95 % interval, and by class.
 
     Example: reslab evaluate runs/first photos/test
@@ -33,13 +41,14 @@ def evaluate(model: Path, folder: Path, /, *, json: Flag = False, device: str = 
     Args:
         model: a run folder (its best model) or a model file
         folder: a folder of classes, one with test/, or a list from reslab check --fix
+        network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object on standard output
         device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier
     from reslab.training.runs.train_overlap import evaluation_photos
 
-    classifier = Classifier.load(model, device=device)
+    classifier = Classifier.load(model, network=network, device=device)
     photos, notes = evaluation_photos(model, folder)
     for note in notes:
         tell(f"note: {note}")
@@ -52,6 +61,7 @@ def predict(
     photos: Annotated[list[str], Parameter(negative=(), allow_leading_hyphen=True)],
     /,
     *,
+    network: str | None = None,
     json: Flag = False,
     csv: Flag = False,
     device: str = "auto",
@@ -69,6 +79,7 @@ def predict(
     Args:
         model: a run folder (its best model) or a model file
         photos: files, folders, globs, or -
+        network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object per photo
         csv: comma-separated, with a column per class
         device: auto, cpu, cuda, mps
@@ -85,7 +96,7 @@ def predict(
         )
     if json and csv:
         raise UsageError("--json and --csv together", "the output has one format", "leave one of them out")
-    classifier = Classifier.load(model, device=device)
+    classifier = Classifier.load(model, network=network, device=device)
     paths = expand_paths(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")

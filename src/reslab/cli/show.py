@@ -91,6 +91,7 @@ def show(
     *,
     input: str | None = None,  # noqa: A002  the flag's name
     num_classes: Whole | None = None,
+    code: Annotated[str | None, Parameter(name="--network")] = None,
     depth: Whole = 2,
     width: Whole | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -105,17 +106,19 @@ def show(
 
     Example: reslab show resnet18 -o resnet18.svg
 
-    Networks: resnet18 and its family; torchvision:NAME; resnet18:plain for another
-    block (basic, bottleneck, plain, preactivation, textbook); my_block.py:MyBlock
-    for resnet18 with a block of your own; TextbookBlock for a block alone, or
-    TextbookBlock:64,64,1 with its in_channels, out_channels and stride; a model
-    file or a run folder.
+    Networks: resnet18 and its family; torchvision:NAME; timm:NAME; resnet18:plain
+    for another block; my_block.py:MyBlock for resnet18 with a block of your own,
+    cifar_resnet20:my_block.py:MyBlock for another network with it; my_net.py:build
+    for a whole network of your own, from a function with a parameter num_classes;
+    TextbookBlock for a block alone, or TextbookBlock:64,64,1 with its in_channels,
+    out_channels and stride; a model file or a run folder.
 
     Args:
         network: the network to show
         other: a second network to compare with; differences are marked
         input: CHANNELSxHEIGHTxWIDTH of an image [the network's usual size]
         num_classes: outputs of the last layer; not for a block alone [the network's own]
+        code: for a run or model of a network of your own: your file again, which is run
         depth: 1 shows stages, 2 blocks, 3 the layers inside the blocks
         width: columns of the table [the terminal's]
         output: draw a picture instead: stages to scale, with shortcuts; .svg, .pdf or .png
@@ -133,10 +136,11 @@ def show(
         check_size("--num-classes", str(num_classes), num_classes)
     names = [text for text in (network, other) if text is not None]
     if output is not None:
-        _draw(network, shape, num_classes, output, output_width)
-        print(f"\nnext:  {_command(names, input=input, num_classes=num_classes)}   the same in numbers")
+        _draw(network, shape, num_classes, output, output_width, code)
+        command = _command(names, network=code, input=input, num_classes=num_classes)
+        print(f"\nnext:  {command}   the same in numbers")
         return
-    anatomies = [_anatomy(text, shape, num_classes) for text in names]
+    anatomies = [_anatomy(text, shape, num_classes, code) for text in names]
     columns = width if width is not None else _columns()
     if json:
         objects = [each.as_json() for each in anatomies]
@@ -148,19 +152,24 @@ def show(
         from reslab.inspection.compare import side_by_side
 
         print(side_by_side(anatomies[0], anatomies[1], columns, depth))
-    command = _command(names, input=input, num_classes=num_classes, width=width)
+    command = _command(names, network=code, input=input, num_classes=num_classes, width=width)
     print(f"\nnext:  {_next(anatomies[0], depth, command)}")
 
 
 def _draw(
-    text: str, shape: Sequence[int] | None, num_classes: int | None, output: Path, width: float | None
+    text: str,
+    shape: Sequence[int] | None,
+    num_classes: int | None,
+    output: Path,
+    width: float | None,
+    code: str | None,
 ) -> None:
     from reslab.inspection.drawing.draw import COLUMN_MM, draw_anatomy
     from reslab.plots.figure_file import checked_path
 
     checked_path(output)
     millimeters = COLUMN_MM if width is None else width
-    draw_anatomy(_anatomy(text, shape, num_classes), output, millimeters)
+    draw_anatomy(_anatomy(text, shape, num_classes, code), output, millimeters)
     print(f"{printable(str(output))}: {printable(text)}, {millimeters:g} mm wide")
 
 
@@ -183,7 +192,7 @@ def _next(anatomy: Anatomy, depth: int, command: str) -> str:
     return "reslab conv 224 --kernel 7 --stride 2 --padding 3   one formula"
 
 
-def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) -> Anatomy:
+def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None, code: str | None) -> Anatomy:
     from reslab.inspection.summary import anatomy
 
     path = Path(text)
@@ -194,7 +203,7 @@ def _anatomy(text: str, shape: Sequence[int] | None, num_classes: int | None) ->
             raise UsageError(
                 "--num-classes with a model file", "the file has its own classes", "leave it out"
             )
-        classifier = Classifier.load(path, device="cpu")
+        classifier = Classifier.load(path, network=code, device="cpu")
         usual = (classifier.preprocess.channels, *[classifier.preprocess.size] * 2)
         return anatomy(classifier.network, shape or usual, name=text)
     from reslab.networks.from_text import network_from_text

@@ -17,6 +17,7 @@ def walk(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("walk.html"),
     weights: str | None = None,
+    network: str | None = None,
 ) -> None:
     """Follow one photo through a network, on a page: feature maps, receptive fields, and each block's part.
 
@@ -25,16 +26,19 @@ def walk(
     Example: reslab walk resnet18 cat.jpg --weights imagenet
 
     Args:
-        model: a run folder (its best model), a model file, or a network, such as resnet18
+        model: a run folder (its best model), a model file, or a network: resnet18,
+            cifar_resnet20:my_block.py:MyBlock, timm:NAME
         photo: an image file
         output: the page, one file that works offline; an existing one is replaced
         weights: for a network's name: imagenet or a weights file [random weights]
+        network: for a run or model of a network of your own: your file again, which is run,
+            my_block.py:MyBlock
     """
     from reslab.files import user_path
     from reslab.pages.walk.walk import walk as create_walk
     from reslab.text import printable
 
-    page = create_walk(model, photo, output, weights=weights)
+    page = create_walk(model, photo, output, weights=weights, network=network)
     print(page)
     print(f"\n{page.weights}")
     if page.refused:
@@ -45,4 +49,5 @@ def walk(
     megabytes = os.path.getsize(user_path(output)) / 1e6
     print(f"page: {printable(str(output))} ({megabytes:.1f} MB), one file; open it in a browser")
     name = printable(shlex.quote(model))
-    print(f"next: reslab show {name}   every layer of the same network, with its formula")
+    own = "" if network is None else f" --network {printable(shlex.quote(network))}"
+    print(f"next: reslab show {name}{own}   every layer of the same network, with its formula")

@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 MAX_NAMED_UNREAD = 100  # photos that an Evaluation names because they could not be read
 
 
-def load(path: Path | str, *, network: nn.Module | None = None, device: str = "auto") -> Classifier:
+def load(path: Path | str, *, network: nn.Module | str | None = None, device: str = "auto") -> Classifier:
     """Load a classifier from a model file, or the best model of a run folder.
 
     Nothing in the file is executed. A file that is damaged, or does not fit its network, is refused.
 
     Args:
         path: a model.safetensors that reslab wrote, or a run folder.
-        network: gets the weights in place, if the file's network is one of your own. With None the network is
-            built by the file's header.
+        network: for a network of your own: a module, which gets the weights in place; or a text that names
+            its file again, "my_block.py:MyBlock", which is run and has to be unchanged. With None the
+            network is built by the file's header; one of your own is then known only in the process that
+            trained it.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Returns:
@@ -50,6 +52,8 @@ def load(path: Path | str, *, network: nn.Module | None = None, device: str = "a
 
     Raises:
         ClassifierError: the file is missing, damaged, or needs `network`; or its weights do not fit.
+        NetworkError: the network is from a file of your own, which `network` does not name, or which has
+            changed; the error shows how.
         RecipeError: the device does not exist.
     """
     path = find_model(user_path(path))
@@ -135,7 +139,7 @@ class Classifier:
     __repr__ = __str__
 
     @staticmethod
-    def load(path: Path | str, *, network: nn.Module | None = None, device: str = "auto") -> Classifier:
+    def load(path: Path | str, *, network: nn.Module | str | None = None, device: str = "auto") -> Classifier:
         """Load a model file or the best model of a run folder: the same as `reslab.load`."""
         return load(path, network=network, device=device)
 

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from reslab import files
 from reslab.errors import ClassifierError
 from reslab.networks.registry import NetworkSpec
+from reslab.networks.user_code import MAX_SOURCE_CHARACTERS
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
 from reslab.untrusted import first_messages, read_json, validation_messages
 
 VERSION = 1
 MODEL_NAME = "model.safetensors"
-MAX_FIELD_CHARACTERS = 10_000  # of "network" and "preprocess"
+MAX_FIELD_CHARACTERS = 10_000  # of "network" without its code, and of "preprocess"
 
 
 class Header(BaseModel):
@@ -132,7 +133,8 @@ def read_model(path: Path) -> ModelFile:
             "the checksum of its weights and header differs: the file was damaged or edited",
             "copy it again from its source",
         )
-    _check_numbers(path, tensors, allow_infinite=header.network is None)
+    is_own = header.network is None or header.network.code is not None
+    _check_numbers(path, tensors, allow_infinite=is_own)
     return ModelFile(header, tensors)
 
 
@@ -188,7 +190,13 @@ def _parse_header(path: Path, metadata: Mapping[str, str]) -> Header:
                 "upgrade reslab",
             )
         for name in ("network", "preprocess"):  # a message for each of a million fields would fill memory
-            if isinstance(content, dict) and len(json.dumps(content.get(name))) > MAX_FIELD_CHARACTERS:
+            field = content.get(name) if isinstance(content, dict) else None
+            if isinstance(field, dict):
+                code = field.get("code")
+                if len(json.dumps(code)) > MAX_FIELD_CHARACTERS + MAX_SOURCE_CHARACTERS:
+                    raise ValueError(f"code has more than {MAX_SOURCE_CHARACTERS:,} characters")
+                field = {key: value for key, value in field.items() if key != "code"}
+            if len(json.dumps(field)) > MAX_FIELD_CHARACTERS:
                 raise ValueError(f"{name} has more than {MAX_FIELD_CHARACTERS:,} characters")
         return Header.model_validate(content)
     except (ValueError, RecursionError) as error:

@@ -1,21 +1,21 @@
 """Network of a model file, allocated only after the file's tensors were found to fit it.
 
 A header of a few bytes could name a network of any size. So the network is first built on torch's device
-"meta", where tensors have shapes and no memory, and compared with the file's tensors.
+"meta", where tensors have shapes and no memory, and compared with the file's tensors. The code of a user's
+network is in the header for reading. It is never run; the user names its file again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from reslab.errors import ClassifierError, ReslabError
-from reslab.networks.registry import NetworkSpec, short_name
+from reslab.errors import ClassifierError, CodeNeededError, ReslabError
+from reslab.networks.registry import NetworkSpec, make_spec
+from reslab.networks.without_weights import WithoutWeights
 from reslab.text import printable
 
 from .model_file import ModelFile
@@ -23,21 +23,24 @@ from .model_file import ModelFile
 MAX_LISTED_PROBLEMS = 3
 
 
-def load_network(path: Path, model: ModelFile, network: nn.Module | None) -> nn.Module:
+def load_network(path: Path, model: ModelFile, network: nn.Module | str | None) -> nn.Module:
     """Return a network with the weights of a model file.
 
     Args:
         path: of the file, for messages; it is not read.
         model: content of the file.
-        network: gets the weights in place and is returned. With None the network is built by the file's
+        network: a module gets the weights in place and is returned. A text names the user's file, which is
+            run, for a network from such a file. With None or a text the network is built by the file's
             header, on the CPU and in eval mode.
 
     Raises:
         ClassifierError: the weights do not fit the network; or `network` is None and the header names none,
             or one that cannot be built.
+        CodeNeededError: the network is from a user's file that `network` has to name.
+        NetworkError: the named file fails, or is not the one that the network was trained with.
     """
-    if network is None:
-        network = _build(path, model)
+    if not isinstance(network, nn.Module):
+        network = _build(path, model, network)
     try:
         network.load_state_dict(model.tensors)
     except RuntimeError as error:
@@ -45,8 +48,10 @@ def load_network(path: Path, model: ModelFile, network: nn.Module | None) -> nn.
     return network
 
 
-def _build(path: Path, model: ModelFile) -> nn.Module:
+def _build(path: Path, model: ModelFile, text: str | None) -> nn.Module:
     header = model.header
+    if header.network is None and text is not None:
+        return make_spec(text, len(header.classes), header.preprocess.channels).build().eval()
     if header.network is None:
         own = printable(header.network_class)[:80]
         raise ClassifierError(
@@ -56,12 +61,18 @@ def _build(path: Path, model: ModelFile) -> nn.Module:
         )
     if header.network.num_classes != len(header.classes):
         raise _misfit(path, f"{len(header.classes)} classes for {header.network.num_classes} logits")
+    if text is not None:
+        header.network.use_file(text)
     try:
         return build_network(header.network, model.tensors)
-    except ReslabError as error:
-        raise ClassifierError(
-            f"the network in {path} cannot be built", error.what, "upgrade reslab"
+    except CodeNeededError as error:
+        call = f"reslab.load({str(path)!r}, network={error.network!r})"
+        raise CodeNeededError(
+            f"{path}: {printable(error.what)}", error.why, f"name the file again: {call}", error.network
         ) from error
+    except ReslabError as error:
+        do = error.do if "pip install" in error.do else "upgrade reslab"
+        raise ClassifierError(f"the network in {path} cannot be built", error.what, do) from error
     except ValueError as error:
         raise _misfit(path, printable(str(error))) from error
 
@@ -87,51 +98,16 @@ def build_network(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module
     """
     with torch.random.fork_rng(devices=[]):  # initial weights are overwritten, so they use no random numbers
         try:
-            with torch.device("meta"), _NoInitialization():
+            with WithoutWeights():
                 network = spec.build()
-        except NotImplementedError:  # torchvision's RegNet reads its own weights while it is built
-            return _build_in_memory(spec, tensors)
+        except (RuntimeError, NotImplementedError):  # the constructor reads weights, as few in timm do
+            network = spec.build()
         expected = network.state_dict()
         _check_fit(tensors, expected)
         if all(name in expected for name, _ in network.named_buffers()):
             # not Module.to_empty: torch.empty_like of a meta tensor imports torch's compiler
             return network._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu")).eval()
         return spec.build().eval()
-
-
-class _NoInitialization(TorchFunctionMode):
-    """Torch mode, as a context, in which normal_ and uniform_ return their tensor unchanged.
-
-    On meta tensors they do nothing anyway, and import torch's compiler.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return (
-            args[0]
-            if func in (torch.Tensor.normal_, torch.Tensor.uniform_)
-            else func(*args, **(kwargs or {}))
-        )
-
-
-def _build_in_memory(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build a torchvision network that cannot be built on "meta", in eval mode, with initial weights.
-
-    Raises:
-        ValueError: the file has less than half of the network's usual weights, so that it is not built; or
-            the built network has other tensors.
-    """
-    import torchvision
-
-    weights = torchvision.models.get_model_weights(short_name(spec.name))
-    needed = weights.DEFAULT.meta["num_params"] // 2
-    stored = sum(tensor.numel() for tensor in tensors.values())
-    if stored < needed:
-        raise ValueError(f"{spec.name} has over {needed:,} weights, the file {stored:,}")
-    network = spec.build().eval()
-    _check_fit(tensors, network.state_dict())
-    return network
 
 
 def _check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -1,29 +1,39 @@
-"""Build a network or a block from the text that names it, as the command line and create_network take it.
+"""Networks and blocks from the text that names them: one notation, everywhere.
 
-resnet18  torchvision:vgg16   a network by its name
-resnet18:plain                with another block: basic, bottleneck, plain, preactivation, textbook
-my_block.py:MyBlock           resnet18 with a block from your own file, which is run
-TextbookBlock                 a single block, as the first of a stage: 64 to 128 channels, stride 2
-TextbookBlock:64,64,1         the same with in_channels, out_channels and stride
+resnet18  cifar_resnet20             a network of the family
+resnet18:preactivation               with another block of BLOCKS
+cifar_resnet20:my_block.py:MyBlock   with a block from your own file, which is run
+my_block.py:MyBlock                  resnet18 with this block
+my_net.py:build                      a whole network, from a callable with a parameter num_classes
+torchvision:vgg16  timm:resnet18     a network of torchvision or timm
+TextbookBlock                        a single block, as the first of a stage: 64 to 128 channels, stride 2
+TextbookBlock:64,64,1                the same with in_channels, out_channels and stride
 """
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
 from reslab.errors import NetworkError, ReslabError, UsageError, nearest
+from reslab.files import user_path
 from reslab.randomness import preserve_rng_state
 
 from .attention_blocks import CBAMBlock, ECABlock, SEBlock
+from .block_signature import check_signature
 from .block_variants import BlurPoolBlock, LayerScaleBlock, ResNetDBlock, StochasticDepthBlock
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
-from .registry import TORCHVISION, NetworkSpec, default_in_channels
-from .resnet import FAMILY, create_resnet
-from .user_code import block_from_file
+from .input_channels import input_channels
+from .libraries import build_from_library, check_library_name, is_library_name, own_definition, usual_side
+from .resnet import FAMILY, Stem, create_resnet
+from .user_code import UserCode, load_code, loaded
+from .without_weights import WithoutWeights
 
 BLOCKS: dict[str, Block] = {
     "basic": BasicBlock,
@@ -42,13 +52,152 @@ BLOCKS: dict[str, Block] = {
 BLOCK_CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
 DEFAULT_BLOCK_NUMBERS = (64, 128, 2)  # in_channels, out_channels, stride
 MAX_BLOCK_NUMBER = 10_000_000  # torch still counts its parameters
+FILE = re.compile(r"(?P<path>.+\.py)(:(?P<attribute>[^:]*))?")
+Made = Callable[..., Any] | None  # class or function from a user's file
+
+
+@dataclass(frozen=True)
+class NetworkName:
+    """Parts of a network's name, from `parse_name`. Nothing is built or run.
+
+    Attributes:
+        text: the whole name.
+        base: name in the family, or of a library's network ("torchvision:vgg16"); "" for a file alone.
+        block: replaces the family's block; None for the family's own, or a file's.
+        file: the user's file; None without one.
+        attribute: name of the class or function in the file.
+    """
+
+    text: str
+    base: str
+    block: Block | None = None
+    file: Path | None = None
+    attribute: str = ""
+
+    @property
+    def family(self) -> str:
+        """Name in the family that a block is put into: resnet18 for a block from a file alone."""
+        return self.base or "resnet18"
+
+    @property
+    def pretrained(self) -> str:
+        """Name by which torchvision has ImageNet weights, if it has some."""
+        return self.family.removeprefix("torchvision:")
+
+    def run_file(self) -> UserCode | None:
+        """Run the user's file and return its source; None without a file. Raise NetworkError."""
+        return None if self.file is None else load_code(self.file, self.attribute)
+
+    def is_whole_network(self, made: Made) -> bool:
+        """Return True if the user's class or function `made` builds a whole network, not a block."""
+        return not self.base and made is not None and "num_classes" in _parameters(made)
+
+    def default_in_channels(self, made: Made = None) -> int:
+        """Return the number of channels that the network's images have unless another is asked for."""
+        if made is not None and self.is_whole_network(made):
+            parameter = _parameters(made).get("in_channels")
+            return parameter.default if parameter and isinstance(parameter.default, int) else 3
+        return FAMILY[self.family].in_channels if self.family in FAMILY else 3
+
+    def build(
+        self,
+        made: Made = None,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        stem: Stem | None = None,
+        zero_init_residual: bool = False,
+    ) -> nn.Module:
+        """Build the network with random weights drawn from torch's random state.
+
+        None stands for the network's own default.
+
+        Args:
+            made: class or function from the user's file, for a name with one.
+
+        Raises:
+            NetworkError: it cannot be built with these arguments.
+        """
+        whole = self.is_whole_network(made)
+        if (whole or is_library_name(self.base)) and (stem is not None or zero_init_residual):
+            raise own_definition(self.text, "it has its own stem and its own initialization")
+        if is_library_name(self.base):
+            classes = 1000 if num_classes is None else num_classes
+            return build_from_library(self.base, classes, 3 if in_channels is None else in_channels)
+        try:
+            if made is not None and whole:
+                return _call(made, num_classes, in_channels)
+            block = self.block
+            if made is not None:
+                block = made
+                check_signature(block, self.text)
+            return create_resnet(
+                self.family,
+                num_classes,
+                in_channels,
+                block=block,
+                stem=stem,
+                zero_init_residual=zero_init_residual,
+            )
+        except ReslabError:
+            raise
+        except Exception as error:  # a user's code may raise anything
+            what, why = f"{self.text} cannot be built", f"{type(error).__name__}: {error}"
+            do = "build(num_classes) returns a module" if whole else "a block takes (in, out, stride)"
+            raise NetworkError(what, why, do) from error
+
+
+def parse_name(text: str) -> NetworkName:
+    """Return the parts of a network's name. No file is opened.
+
+    Raises:
+        NetworkError: there is no such network or block; the nearest names are shown.
+    """
+    base, _, rest = text.partition(":")
+    if is_library_name(text):
+        check_library_name(text)
+        return NetworkName(text, text)
+    if file := FILE.fullmatch(rest if base in FAMILY else text):
+        path = user_path(file["path"])
+        return NetworkName(text, base if base in FAMILY else "", None, path, file["attribute"] or "")
+    if base not in FAMILY:
+        raise NetworkError(
+            f"there is no network '{text}'",
+            "it is not in the family, not a block, and not a model file or run folder that can be read",
+            f"{nearest(base, [*FAMILY, *BLOCK_CLASSES])}, torchvision:NAME, timm:NAME, my_block.py:MyBlock",
+        )
+    if rest and rest not in BLOCKS | BLOCK_CLASSES:
+        do = f"{nearest(rest, BLOCKS)}, or a file: {base}:my_block.py:MyBlock"
+        raise NetworkError(f"there is no block '{rest}'", "reslab has no block of this name", do)
+    return NetworkName(text, base, (BLOCKS | BLOCK_CLASSES).get(rest))
+
+
+def _parameters(made: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(made).parameters)
+    except (TypeError, ValueError):  # some callables that are written in C have no signature
+        return {}
+
+
+def _call(made: Callable[..., Any], num_classes: int | None, in_channels: int | None) -> nn.Module:
+    """Return the whole network that a user's class or function builds, with the arguments that it takes."""
+    parameters, arguments = _parameters(made), dict[str, int]()
+    if num_classes is None and parameters["num_classes"].default is inspect.Parameter.empty:
+        num_classes = 1000
+    for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if name in parameters and value is not None:
+            arguments[name] = value
+    network = made(**arguments)
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"it returned {type(network).__name__}, not a torch.nn.Module")
+    return network
 
 
 @dataclass(frozen=True)
 class NamedNetwork:
     """A network or block, the text that names it, and a usual shape (C, H, W) of its input.
 
-    The sides are 224 pixels, 32 with a small stem, 299 for inception_v3, and 56 for a single block.
+    The sides are 224 pixels, 32 with a small stem, 299 for inception_v3, timm's own for timm's networks, and
+    56 for a single block.
     """
 
     name: str
@@ -60,21 +209,25 @@ def create_network(name: str, num_classes: int | None = None, in_channels: int |
     """Build a network by name, with random weights drawn from torch's random state.
 
     Args:
-        name: a network of `list_networks()`, such as "resnet18"; one of torchvision's classifiers
-            ("torchvision:resnet50"); a network with another block ("resnet18:preactivation", with basic,
-            bottleneck, plain, preactivation or textbook); resnet18 with a block from your own file, which is
-            run ("my_block.py:MyBlock"); or a single block ("BasicBlock:64,128,2": in_channels,
-            out_channels, stride).
+        name: a network of `list_networks()`, such as "resnet18"; one of torchvision's or timm's classifiers
+            ("torchvision:resnet50", "timm:resnet18"); a network with another block
+            ("resnet18:preactivation", with basic, bottleneck, plain, preactivation or textbook); a network
+            with a block from your own file, which is run ("cifar_resnet20:my_block.py:MyBlock", and
+            "my_block.py:MyBlock" for resnet18); a whole network from your own file ("my_net.py:build", a
+            callable with a parameter `num_classes` and, if it likes, `in_channels`); or a single block
+            ("BasicBlock:64,128,2": in_channels, out_channels, stride).
         num_classes: number of logits; by default the network's own, 1000 or 10.
         in_channels: channels of the images; by default the network's own. torchvision's networks take only
-            3. It is ignored for a single block, whose name gives them.
+            3. It is ignored for a single block, whose name gives them, and for a whole network of your own
+            without such a parameter.
 
     Returns:
         A network (N, in_channels, H, W) -> logits (N, num_classes), or a block.
 
     Raises:
         NetworkError: the name is unknown, a size is below 1, torchvision's network is to take other than 3
-            channels, or the block or its file fails.
+            channels, timm is not installed, the file fails, or the block is not one: it takes other
+            arguments than (in_channels, out_channels, stride), or its output has another shape.
         UsageError: num_classes for a single block.
     """
     return network_from_text(name, num_classes, in_channels).network
@@ -89,58 +242,40 @@ def network_from_text(
         meta: build it on device "meta", without weights, and leave the random state as it was. A network
             that cannot be built there is built on the CPU, with weights.
     """
-    if not meta:
-        return _build(text, num_classes, in_channels)
-    with preserve_rng_state():
-        try:
-            with torch.device("meta"):
-                return _build(text, num_classes, in_channels)
-        except NotImplementedError:  # torchvision's RegNet reads its weights while it is built
-            return _build(text, num_classes, in_channels)
-
-
-def _build(text: str, num_classes: int | None, in_channels: int | None) -> NamedNetwork:
-    name, _, rest = text.partition(":")
-    if name in BLOCK_CLASSES:
+    base, _, rest = text.partition(":")
+    if base in BLOCK_CLASSES:
         if num_classes is not None:
             raise UsageError(f"{num_classes=} for a single block", "it has no last layer", "leave it out")
-        return _single_block(text, BLOCK_CLASSES[name], rest)
-    if name.endswith(".py"):
-        return _resnet(text, "resnet18", block_from_file(Path(name), rest), num_classes, in_channels)
-    if name in FAMILY:
-        blocks = BLOCKS | BLOCK_CLASSES
-        if rest and rest not in blocks:
-            raise NetworkError(f"there is no block '{rest}'", "", nearest(rest, BLOCKS))
-        return _resnet(text, name, blocks.get(rest), num_classes, in_channels)
-    if not text.startswith(TORCHVISION):
-        raise NetworkError(
-            f"there is no network '{text}'",
-            "it is not in the family, not a block, and not a model file or run folder that can be read",
-            f"{nearest(name, [*FAMILY, *BLOCK_CLASSES])}, or torchvision:NAME",
-        )
-    network = NetworkSpec(
-        text, 1000 if num_classes is None else num_classes, 3 if in_channels is None else in_channels
-    ).build()
-    side = 299 if text.endswith("inception_v3") else 224
-    return NamedNetwork(text, network, (3, side, side))
+        numbers = _block_numbers(text, rest)
+        block = _built(lambda: BLOCK_CLASSES[base](*numbers), meta)
+        return NamedNetwork(text, block, (numbers[0], 56, 56))
+    name = parse_name(text)
+    code = name.run_file()
+    made = None if code is None else loaded(code)
+    network = _built(lambda: name.build(made, num_classes, in_channels), meta)
+    channels, side = in_channels or name.default_in_channels(made), 224
+    if name.is_whole_network(made):
+        channels = input_channels(network)
+    elif is_library_name(text):
+        side = usual_side(text, network)
+    elif FAMILY[name.family].stem == "small":
+        side = 32
+    return NamedNetwork(text, network, (channels, side, side))
 
 
-def _resnet(
-    text: str, name: str, block: Block | None, num_classes: int | None, in_channels: int | None
-) -> NamedNetwork:
-    try:
-        network = create_resnet(name, num_classes, in_channels, block=block)
-    except ReslabError:
-        raise
-    except Exception as error:  # a user's block may raise anything
-        raise NetworkError(
-            f"{text} cannot be built", f"{type(error).__name__}: {error}", "a block takes (in, out, stride)"
-        ) from error
-    side = 32 if FAMILY[name].stem == "small" else 224
-    return NamedNetwork(text, network, (in_channels or default_in_channels(name), side, side))
+def _built(build: Callable[[], nn.Module], meta: bool) -> nn.Module:
+    if not meta:
+        return build()
+    with preserve_rng_state():
+        try:
+            with WithoutWeights():
+                return build()
+        except Exception:  # noqa: BLE001  a constructor may need real numbers; its own errors come again
+            return build()
 
 
-def _single_block(text: str, block: Block, numbers: str) -> NamedNetwork:
+def _block_numbers(text: str, numbers: str) -> tuple[int, int, int]:
+    base = text.partition(":")[0]
     try:
         chosen = tuple(int(number) for number in numbers.split(",")) if numbers else DEFAULT_BLOCK_NUMBERS
         in_channels, out_channels, stride = chosen
@@ -148,12 +283,12 @@ def _single_block(text: str, block: Block, numbers: str) -> NamedNetwork:
         raise NetworkError(
             f"a block cannot be built from '{numbers}'",
             "it needs in_channels, out_channels and stride",
-            f"give three numbers with commas: {text.partition(':')[0]}:64,128,2",
+            f"give three numbers with commas: {base}:64,128,2",
         ) from None
     if not 1 <= min(chosen) <= max(chosen) <= MAX_BLOCK_NUMBER:
         raise NetworkError(
             f"'{text}' cannot be built",
             f"channels and stride are at least 1 and at most {MAX_BLOCK_NUMBER:,}",
-            f"give three numbers in this range: {text.partition(':')[0]}:64,128,2",
+            f"give three numbers in this range: {base}:64,128,2",
         )
-    return NamedNetwork(text, block(in_channels, out_channels, stride), (in_channels, 56, 56))
+    return in_channels, out_channels, stride

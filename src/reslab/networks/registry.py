@@ -1,39 +1,35 @@
-"""Networks by name, the family's and torchvision's, and a check that images pass through them."""
+"""Networks by name, with what builds them again, and a check that images pass through them."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
 import torch
 from torch import nn
 
-from reslab.errors import NetworkError, nearest
+from reslab.errors import CodeNeededError, NetworkError
 from reslab.randomness import torch_seeded
 
-from .resnet import FAMILY, ResNet, Stem, create_resnet
-
-TORCHVISION = "torchvision:"
-AUXILIARY_HEAD = ("googlenet", "inception_v3")
+from .from_text import parse_name
+from .libraries import TIMM, TORCHVISION, library_networks
+from .resnet import FAMILY, ResNet, Stem
+from .user_code import UserCode, check_unchanged, loaded
 
 
 def list_networks(pattern: str = "*") -> list[str]:
     """Return the names of networks that `create_network` builds, sorted; [] if none matches.
 
     Args:
-        pattern: filter with * and ?, as in "cifar*". A pattern that starts with "torchvision:" lists
-            torchvision's classifiers ("torchvision:resnet*"), any other the family.
+        pattern: filter with * and ?, as in "cifar*". A pattern that starts with "torchvision:" or "timm:"
+            lists the classifiers of this library ("torchvision:resnet*"), any other the family.
+
+    Raises:
+        NetworkError: timm is not installed.
     """
-    names = torchvision_networks() if pattern.startswith(TORCHVISION) else FAMILY
+    prefix = next((prefix for prefix in (TORCHVISION, TIMM) if pattern.startswith(prefix)), None)
+    names = FAMILY if prefix is None else library_networks(prefix)
     return sorted(name for name in names if fnmatch(name, pattern))
-
-
-def torchvision_networks() -> list[str]:
-    """Return the names of torchvision's classifiers, each with the prefix "torchvision:"."""
-    import torchvision
-
-    return [f"{TORCHVISION}{name}" for name in torchvision.models.list_models(module=torchvision.models)]
 
 
 @dataclass(frozen=True)
@@ -41,61 +37,86 @@ class NetworkSpec:
     """Name and sizes from which a network is built again; JSON in the header of a model file.
 
     Attributes:
-        name: of the family, or of torchvision with the prefix "torchvision:".
+        name: as `create_network` takes it, but for a single block.
         num_classes: number of logits.
         in_channels: channels of the images.
         stem: None for the stem that the network has by default.
+        code: source of the user's file that the name names, for reading; None without a file.
     """
 
     name: str
     num_classes: int
     in_channels: int
     stem: Stem | None = None
+    code: UserCode | None = None
 
     def build(self, zero_init_residual: bool = False) -> nn.Module:
-        """Build the network with random weights drawn from torch's random state.
+        """Build the network with random weights drawn from torch's random state. No file is run.
 
         Raises:
-            NetworkError: the name or the stem is unknown, a size is below 1, or torchvision's network is to
-                take other than 3 channels, a stem or zero_init_residual.
+            CodeNeededError: the network is from a user's file that was not run in this process, see
+                `use_file`.
+            NetworkError: the name or the stem is unknown, a size is below 1, or the network cannot have this
+                number of channels, a stem or zero_init_residual.
         """
-        if not self.name.startswith(TORCHVISION):
-            return create_resnet(
-                self.name,
-                self.num_classes,
-                self.in_channels,
-                stem=self.stem,
-                zero_init_residual=zero_init_residual,
-            )
-        return _build_torchvision(self, zero_init_residual)
+        name, made = parse_name(self.name), None
+        if name.file is not None:
+            made = None if self.code is None else loaded(self.code)
+            if made is None:
+                raise CodeNeededError(
+                    f"the network {self.name} is from a file of your own",
+                    "its text was kept for reading, and is never run by itself",
+                    f"name the file again: network={self.name!r}",
+                    self.name,
+                )
+        return name.build(made, self.num_classes, self.in_channels, self.stem, zero_init_residual)
+
+    def use_file(self, text: str) -> None:
+        """Run the file that `text` names, so that `build` works in this process, if it is the recorded one.
+
+        Args:
+            text: the network's name, or only its file: "my_block.py:MyBlock".
+
+        Raises:
+            NetworkError: the file fails, is not the recorded one or has changed; or `text` names another
+                network.
+        """
+        name, own = parse_name(text), parse_name(self.name)
+        if name.base not in ("", own.base) or (name.file is None) != (self.code is None):
+            why = f"the weights are those of {self.name}"
+            raise NetworkError(f"{text} is not this network", why, "leave the network out, or name this one")
+        code = name.run_file()
+        if code is not None and self.code is not None:
+            check_unchanged(self.code, code)
+        elif name.block is not own.block:
+            why = f"the weights are those of {self.name}"
+            raise NetworkError(f"{text} is not this network", why, "leave the network out, or name this one")
 
 
-def check_name(name: str) -> None:
-    """Raise NetworkError, with the nearest names, unless the family or torchvision has this name."""
-    if name.startswith(TORCHVISION):
-        known = torchvision_networks()
-        if name not in known:
-            raise NetworkError(
-                f"torchvision has no classifier '{short_name(name)}'",
-                f"it has {len(known)}, by their names in torchvision.models",
-                nearest(name, difflib.get_close_matches(name, known, n=8, cutoff=0)) + " and others",
-            )
-    elif name not in FAMILY:
-        raise NetworkError(
-            f"there is no network '{name}'",
-            "it is not in the family and does not begin with torchvision:",
-            f"{nearest(name, FAMILY)}, or torchvision:NAME",
-        )
+def make_spec(
+    text: str, num_classes: int, in_channels: int | None = None, stem: Stem | None = None
+) -> NetworkSpec:
+    """Return the spec of the network that `text` names, which is not built. A user's file is run.
+
+    Args:
+        text: as `create_network` takes it, but for a single block.
+        num_classes: number of logits.
+        in_channels: channels of the images; None for the network's own default.
+        stem: None for the network's own.
+
+    Raises:
+        NetworkError: the name is unknown, or the file fails.
+    """
+    name = parse_name(text)
+    code = name.run_file()
+    if in_channels is None:
+        in_channels = name.default_in_channels(None if code is None else loaded(code))
+    return NetworkSpec(text, num_classes, in_channels, stem, code)
 
 
 def default_in_channels(name: str) -> int:
-    """Return the number of channels of the network's images: 1 for textbook_resnet18, otherwise 3."""
-    return FAMILY[name].in_channels if name in FAMILY else 3
-
-
-def short_name(name: str) -> str:
-    """Return the name without the prefix "torchvision:"; any other name as it is."""
-    return name.removeprefix(TORCHVISION)
+    """Return the number of channels of the images of a network that is not from a user's file."""
+    return parse_name(name).default_in_channels()
 
 
 def check_input(
@@ -163,26 +184,3 @@ def _forward(network: nn.Module, in_channels: int, size: int, train: bool) -> ob
             module.training = mode
         for name, buffer in network.named_buffers():
             buffer.copy_(buffers[name])
-
-
-def _build_torchvision(spec: NetworkSpec, zero_init_residual: bool) -> nn.Module:
-    import torchvision
-
-    check_name(spec.name)
-    name = short_name(spec.name)
-    if spec.in_channels != 3 or spec.stem is not None or zero_init_residual:
-        raise NetworkError(
-            f"{spec.name} is built as torchvision defines it",
-            "it has 3 input channels, its own stem and its own initialization",
-            f"leave --stem and --zero-init-residual out, or build reslab's own: --network {name}",
-        )
-    if spec.num_classes < 1:
-        raise NetworkError(
-            f"a network with num_classes={spec.num_classes} cannot be built",
-            "it needs at least one class",
-            "give 1 or more",
-        )
-    # one tensor of logits, in train mode too; images normalized as its weights expect
-    auxiliary = {"aux_logits": False, "init_weights": True, "transform_input": True}
-    extra = auxiliary if name in AUXILIARY_HEAD else {}
-    return torchvision.models.get_model(name, weights=None, num_classes=spec.num_classes, **extra)

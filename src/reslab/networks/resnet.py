@@ -19,6 +19,7 @@ from torch import nn
 from reslab.errors import NetworkError, nearest
 from reslab.networks.weights.load import load_pretrained
 
+from .block_signature import check_block, check_signature, is_own
 from .blocks import BasicBlock, Block, Bottleneck, TextbookBlock, conv3x3
 
 Stem = Literal["imagenet", "small"]
@@ -53,6 +54,22 @@ def make_stage(block: Block, in_channels: int, out_channels: int, stride: int, s
     return nn.Sequential(first, *(block(out_channels, out_channels, 1) for _ in range(size - 1)))
 
 
+def check_stage(
+    stage: nn.Sequential, block: Block, name: str, in_channels: int, out_channels: int, stride: int
+) -> None:
+    """Check the shapes that a stage's blocks give, unless they are reslab's own. Raise NetworkError."""
+    if is_own(block):
+        return
+    check_block(stage[0], block_name(block), f"{name}.0", in_channels, out_channels, stride)
+    if len(stage) > 1 and (in_channels, stride) != (out_channels, 1):
+        check_block(stage[1], block_name(block), f"{name}.1", out_channels, out_channels, 1)
+
+
+def block_name(block: Block) -> str:
+    """Return the name of a block for messages."""
+    return getattr(block, "__qualname__", type(block).__name__)
+
+
 class ResNet(nn.Sequential):
     """Residual network of any size: (N, in_channels, H, W) -> logits (N, num_classes). He et al. 2015.
 
@@ -73,8 +90,9 @@ class ResNet(nn.Sequential):
         zero_init_residual: start every block as its shortcut (Goyal et al. 2017, section 5.1).
 
     Raises:
-        NetworkError: a size is below 1, the numbers of sizes and channels differ, the stem is unknown, or no
-            block has the method for zero_init_residual.
+        NetworkError: a size is below 1, the numbers of sizes and channels differ, the stem is unknown, no
+            block has the method for zero_init_residual, or `block` takes other arguments or gives an output
+            of another shape than a block does.
     """
 
     conv1: nn.Conv2d
@@ -96,6 +114,7 @@ class ResNet(nn.Sequential):
         zero_init_residual: bool = False,
     ) -> None:
         check_sizes(stage_sizes, stage_channels)
+        check_signature(block, block_name(block))
         if min(num_classes, in_channels, stem_channels) < 1:
             raise NetworkError(
                 f"a network with {num_classes=}, {in_channels=}, {stem_channels=} cannot be built",
@@ -107,6 +126,7 @@ class ResNet(nn.Sequential):
         for i, (size, out_channels) in enumerate(zip(stage_sizes, stage_channels, strict=True)):
             stride = 1 if i == 0 else 2  # (N, 64, H/4, W/4), (N, 128, H/8, W/8), (N, 256, H/16, W/16), ...
             layers[f"layer{i + 1}"] = stage = make_stage(block, channels, out_channels, stride, size)
+            check_stage(stage, block, f"layer{i + 1}", channels, out_channels, stride)
             channels = out_channels
         if getattr(stage[-1], "ends_without_activation", False):
             layers["bn_last"], layers["relu_last"] = nn.BatchNorm2d(channels), nn.ReLU()

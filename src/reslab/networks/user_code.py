@@ -1,44 +1,161 @@
-"""Run a user's Python file and return a block from it."""
+"""Run a user's Python file, return a class or function from it, and keep its source for reading."""
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import importlib.util
 import inspect
+import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any
 
 from reslab.errors import NetworkError
+from reslab.randomness import preserve_rng_state
+from reslab.text import printable
 
-if TYPE_CHECKING:
-    from .blocks import Block
+MAX_SOURCE_CHARACTERS = 2**19  # as JSON; a run.json of up to 2 ** 20 bytes holds it
+MAX_SOURCE_FILES = 100
+MAX_DIFF_LINES = 10
+MAX_COMPARED_LINES = 200  # from the first difference on
 
 
-def block_from_file(path: Path, name: str) -> Block:
-    """Run a Python file and return its class or function `name`, which is not called.
+@dataclass(frozen=True)
+class UserCode:
+    """Source of a class or function from a user's file, kept for reading and never run.
+
+    Attributes:
+        file: name of the file, without its folder.
+        name: of the class or function.
+        digest: 32 hexadecimal digits over `file` and `sources`.
+        sources: text by relative file name, of the file and of the modules of its folder that it imported.
 
     Raises:
-        NetworkError: the file is missing, fails or exits while it runs, or has no callable `name`.
+        ValueError: the digest is not that of the sources, or they are too large.
+    """
+
+    file: str
+    name: str
+    digest: str
+    sources: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        length = len(json.dumps(dict(self.sources)))
+        if length > MAX_SOURCE_CHARACTERS or len(self.sources) > MAX_SOURCE_FILES:
+            raise ValueError(
+                f"{self.file} and its imports are {len(self.sources):,} files with {length:,} characters; "
+                f"the limits are {MAX_SOURCE_FILES} and {MAX_SOURCE_CHARACTERS:,}"
+            )
+        if self.digest != digest_of(self.file, self.sources):
+            raise ValueError(f"the digest of {self.file} is not that of its sources")
+
+
+def digest_of(file: str, sources: Mapping[str, str]) -> str:
+    """Return the digest of a UserCode with this file name and these sources."""
+    text = json.dumps([file, sorted(sources.items())])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+_loaded: dict[tuple[str, str], Callable[..., Any]] = {}  # by digest and name, in this process
+
+
+def loaded(code: UserCode) -> Callable[..., Any] | None:
+    """Return the class or function of a file that `load_code` ran in this process; None if it did not."""
+    return _loaded.get((code.digest, code.name))
+
+
+def load_code(path: Path, name: str) -> UserCode:
+    """Run a Python file and return the source of its class or function `name`, which is not called.
+
+    `loaded` returns the class or function itself from then on. The random state stays as it was.
+
+    Raises:
+        NetworkError: the file is missing, fails or exits while it runs, has no callable `name`, or is too
+            large to be kept.
     """
     if not os.path.isfile(path):  # Path.is_file raises where a parent folder is not readable
         raise NetworkError(f"there is no file {path} that can be read", "", "write it as my_block.py:MyBlock")
+    folder = path.resolve().parent
     module_name = f"_reslab_block_{zlib.crc32(os.fsencode(path.resolve())):08x}"
     try:
-        with importable(path.resolve().parent):
+        with preserve_rng_state(), importable(folder) as local_files:
             module = run_file(path, module_name)
+            sources = {file.relative_to(folder).as_posix(): _source(file) for file in local_files()}
+        sources[path.name] = _source(path)
     except (Exception, SystemExit) as error:
         why = f"{type(error).__name__}: {error}"
         raise NetworkError(f"{path} does not run", why, f"fix it: python {path} shows the line") from error
-    if not name or not callable(getattr(module, name, None)):
-        classes = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
-        there = f"it has {', '.join(classes) or 'no classes'}"
-        raise NetworkError(f"{path} has no block '{name}'", there, f"write {path}:NAME")
-    block: Block = getattr(module, name)
-    return block
+    value = getattr(module, name, None)
+    is_module = hasattr(value, "named_parameters") and not inspect.isclass(value)
+    if not name or not callable(value) or is_module:
+        own = [
+            n
+            for n, v in vars(module).items()
+            if getattr(v, "__module__", "") == module_name and (inspect.isclass(v) or inspect.isfunction(v))
+        ]
+        there = f"it has {', '.join(own) or 'no classes or functions'}"
+        there = f"{name} is a module that is built already; {there}" if is_module else there
+        raise NetworkError(f"{path} has no class or function '{name}'", there, f"write {path}:NAME")
+    try:
+        code = UserCode(path.name, name, digest_of(path.name, sources), sources)
+    except ValueError as error:
+        do = "keep what the network needs in a smaller file"
+        raise NetworkError(f"{path} is too large to be kept with a run", str(error), do) from error
+    _loaded[code.digest, name] = value
+    return code
+
+
+def block_from_file(path: Path, name: str) -> Callable[..., Any]:
+    """Run a Python file and return its class or function `name`, as `load_code` does."""
+    return _loaded[load_code(path, name).digest, name]
+
+
+def _source(path: Path) -> str:
+    return importlib.util.decode_source(path.read_bytes())
+
+
+def check_unchanged(recorded: UserCode, now: UserCode) -> None:
+    """Raise NetworkError, with the first lines that differ, unless both are the same code."""
+    if (recorded.digest, recorded.name) == (now.digest, now.name):
+        return
+    what = f"{now.file}:{now.name} is not the code that this network was trained with"
+    do = "restore the recorded text, or train again"
+    if (recorded.file, recorded.name) != (now.file, now.name):
+        raise NetworkError(
+            what, f"that was {printable(f'{recorded.file}:{recorded.name}')}", "name that one, or train again"
+        )
+    files = sorted({*recorded.sources, *now.sources})
+    changed = [file for file in files if recorded.sources.get(file) != now.sources.get(file)]
+    first = changed[0]
+    old, new = (each.sources.get(first) for each in (recorded, now))
+    if old is None or new is None:
+        why = f"{printable(first)} is imported now, but was not" if old is None else ""
+        why = why or f"{printable(first)} was imported, but is not now"
+    else:
+        why = f"{printable(first)} has changed{_difference(old.splitlines(), new.splitlines())}"
+    if len(changed) > 1:
+        why += f"\n  also changed: {', '.join(map(printable, changed[1:4]))}"
+    raise NetworkError(what, why, do)
+
+
+def _difference(old: list[str], new: list[str]) -> str:
+    """Return the first lines that differ as text: "-" before a line of `old`, "+" before one of `new`."""
+    start = next(
+        (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+    )
+    first = max(0, start - 1)
+    end = first + MAX_COMPARED_LINES
+    lines = list(difflib.unified_diff(old[first:end], new[first:end], n=1, lineterm=""))[3:]
+    shown = [f"    {printable(line)[:100]}" for line in lines[:MAX_DIFF_LINES]]
+    more = ["    ..."] if len(lines) > MAX_DIFF_LINES else []
+    return "\n".join([f" (line {start + 1:,}; - recorded, + now)", *shown, *more])
 
 
 def run_file(path: Path, name: str) -> ModuleType:
@@ -59,24 +176,35 @@ def run_file(path: Path, name: str) -> ModuleType:
 
 
 @contextmanager
-def importable(folder: Path) -> Iterator[None]:
+def importable(folder: Path) -> Iterator[Callable[[], list[Path]]]:
     """Let code inside the block import modules from `folder`, as a script in this folder can.
 
     These modules are removed from sys.modules on exit: a file from another folder may import modules of
-    the same names.
+    the same names. The block gets a function that returns the files imported so far.
     """
     before = {name.partition(".")[0] for name in sys.modules}
+
+    def local_modules() -> dict[str, ModuleType]:
+        new = {name: module for name, module in sys.modules.items() if name.partition(".")[0] not in before}
+        local = {name for name, module in new.items() if _lies_in(folder, name, module)}
+        return {name: module for name, module in new.items() if name.partition(".")[0] in local}
+
+    def local_files() -> list[Path]:
+        files = [getattr(module, "__file__", None) for module in local_modules().values()]
+        return [Path(file) for file in files if file is not None and file.endswith(".py")]
+
     sys.path.insert(0, str(folder))
     try:
-        yield
+        yield local_files
     finally:
         with suppress(ValueError):  # the file may have removed it itself
             sys.path.remove(str(folder))
-        new = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-        local = {
-            name
-            for name, file in new.items()
-            if name not in before and file in (f"{folder}/{name}.py", f"{folder}/{name}/__init__.py")
-        }
-        for name in [name for name in sys.modules if name.partition(".")[0] in local]:
+        for name in local_modules():
             del sys.modules[name]
+
+
+def _lies_in(folder: Path, name: str, module: ModuleType) -> bool:
+    """Return True for a module or package `name` that was imported from `folder`."""
+    file = getattr(module, "__file__", None)
+    paths = [] if "." in name else list(getattr(module, "__path__", []))  # a package, also without __init__
+    return file == f"{folder}/{name}.py" or f"{folder}/{name}" in paths

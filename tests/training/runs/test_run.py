@@ -445,7 +445,7 @@ def test_two_runs_started_in_the_same_second_get_two_folders(
     """The other run takes the name after it was chosen."""
     from reslab.training.runs import start as module
 
-    photos, write, taken = photo_folder(train=20), module._write, []
+    photos, write, taken = photo_folder(train=20), module.write_run, []
     monkeypatch.chdir(tmp_path)
 
     def after_another(folder: Path, *rest: Any) -> None:
@@ -454,7 +454,7 @@ def test_two_runs_started_in_the_same_second_get_two_folders(
             (folder / "of another").mkdir(parents=True)
         write(folder, *rest)
 
-    monkeypatch.setattr(module, "_write", after_another)
+    monkeypatch.setattr(module, "write_run", after_another)
     run = start_run(photos, "cifar_resnet20", small, weights=None, run=None, progress=False, say=str)
     assert run.folder != taken[0]
     assert run.state == "interrupted"

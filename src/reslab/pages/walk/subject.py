@@ -12,9 +12,8 @@ from torch import nn
 from reslab.errors import NetworkError, UsageError
 from reslab.evaluation.classifier import Classifier
 from reslab.files import user_path
-from reslab.networks.from_text import BLOCK_CLASSES, network_from_text
+from reslab.networks.from_text import BLOCK_CLASSES, network_from_text, parse_name
 from reslab.networks.input_channels import input_channels
-from reslab.networks.registry import short_name
 from reslab.networks.resnet import ResNet
 from reslab.networks.weights.load import WeightsReport, load_pretrained
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -45,7 +44,10 @@ class Subject:
 
 
 def load_subject(
-    model: Classifier | nn.Module | Path | str, weights: str | Path | None, preprocess: Preprocess | None
+    model: Classifier | nn.Module | Path | str,
+    weights: str | Path | None,
+    preprocess: Preprocess | None,
+    network: nn.Module | str | None = None,
 ) -> Subject:
     """Load what `walk` is given: a classifier, a module, a run folder, a model file or a network's name.
 
@@ -53,6 +55,7 @@ def load_subject(
         weights: only for a network's name: "imagenet", or a .safetensors or .pth file; None: random weights.
         preprocess: not for a classifier, run or model file; None: as for ImageNet, at the network's usual
             size.
+        network: only for a run or a model file, as `reslab.load` takes it.
 
     Raises:
         UsageError: the arguments do not fit each other.
@@ -64,25 +67,27 @@ def load_subject(
     if isinstance(model, str | Path):
         path = user_path(model)
         if os.path.isdir(path) or path.suffix == ".safetensors":
-            model = Classifier.load(path, device="cpu")
+            model, network = Classifier.load(path, network=network, device="cpu"), None
         elif os.path.isfile(path) and path.suffix != ".py":
             raise UsageError(
                 f"{path} is not a model file of reslab",
                 "a file of weights does not name its network",
                 f"name the network: reslab walk resnet18 PHOTO --weights {path}",
             )
-        else:
+        elif network is None:
             return _from_name(str(model), weights, preprocess)
+    if network is not None:
+        raise UsageError("network for a model that is not a file", "it has its own", "leave network out")
     if weights is not None:
         raise UsageError("weights for a model that has its own", "", "omit --weights")
     if isinstance(model, Classifier):
         return _from_classifier(model, preprocess)
-    network: Any = getattr(model, "_orig_mod", model)  # torch.compile wraps the network
-    side = 32 if isinstance(network, ResNet) and max(network.conv1.stride) == 1 else 224
+    module: Any = getattr(model, "_orig_mod", model)  # torch.compile wraps the network
+    side = 32 if isinstance(module, ResNet) and max(module.conv1.stride) == 1 else 224
     return Subject(
-        name=type(network).__name__,
-        network=network,
-        preprocess=preprocess or _default_preprocess(input_channels(network), side),
+        name=type(module).__name__,
+        network=module,
+        preprocess=preprocess or _default_preprocess(input_channels(module), side),
         classes=(),
         temperature=1.0,
         weights="The weights are the network's own. Its classes have no names, only numbers.",
@@ -113,8 +118,7 @@ def _from_name(text: str, weights: str | Path | None, preprocess: Preprocess | N
     default = _default_preprocess(named.input_shape[0], named.input_shape[1])
     note, meaningful = "The weights are random: the network is untrained, and its logits mean nothing.", False
     if weights is not None:
-        name = short_name(text).partition(":")[0]
-        name = "resnet18" if name.endswith(".py") else name  # a block from a file is put into resnet18
+        name = parse_name(text).pretrained
         report = load_pretrained(named.network, name, weights)
         if str(weights) == "imagenet":
             classes, default = _imagenet(name)

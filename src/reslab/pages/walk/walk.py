@@ -89,18 +89,20 @@ def walk(
     *,
     weights: Path | str | None = None,
     preprocess: Preprocess | None = None,
+    network: nn.Module | str | None = None,
 ) -> Walk:
     """Run one photo through a network and show what every stage makes of it.
 
     Args:
         model: a Classifier, a network, a run folder (its best model), a model file, or a network's name such
-            as "resnet18", "torchvision:resnet50" or "my_block.py:MyBlock". A network keeps its modes, hooks
-            and gradients.
+            as "resnet18", "timm:resnet18" or "cifar_resnet20:my_block.py:MyBlock". A network keeps its modes,
+            hooks and gradients.
         photo: path or content of an image file.
         path: write the page to this .html file; an existing one is replaced. The page works offline.
         weights: for a network's name: "imagenet", or a .safetensors or .pth file. Random by default.
         preprocess: for a network or its name; by default as for ImageNet, at 224 pixels, or 32 for networks
             with a small stem. A Classifier has its own.
+        network: for a run or a model file of a network of your own, as `reslab.load` takes it.
 
     Returns:
         The stations with at most 8 feature maps each, and the probabilities of all classes.
@@ -115,7 +117,7 @@ def walk(
         DownloadError: the ImageNet weights cannot be downloaded.
     """
     page = None if path is None else page_path(Path(path), "-o walk.html")
-    subject = load_subject(model, weights, preprocess)
+    subject = load_subject(model, weights, preprocess, network)
     source = photo if isinstance(photo, bytes) else user_path(photo)
     input_photo, images = read_photo(source, subject.preprocess)
     summary = anatomy(subject.network, tuple(images.shape), name=subject.name)

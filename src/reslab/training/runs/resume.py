@@ -15,12 +15,11 @@ import torch
 from torch import nn
 
 from reslab import files, locks
-from reslab.errors import RunError, TrainingError
+from reslab.errors import CodeNeededError, RunError, TrainingError
 from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.inference import predict_logits
 from reslab.evaluation.metrics import fit_temperature
 from reslab.evaluation.model_file import MODEL_NAME
-from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batch_checksums import ChecksummedBatches
 from reslab.training.failures import translate_out_of_memory
@@ -40,7 +39,7 @@ from .stop_signals import StopRequest, stop_signals
 def train_epochs(
     run: Run,
     *,
-    network: nn.Module | None = None,
+    network: nn.Module | str | None = None,
     progress: bool = True,
     say: Say,
     checksums: Path | None = None,
@@ -51,12 +50,14 @@ def train_epochs(
     left as it is.
 
     Args:
-        network: a new module of the same class, if the run was started with a module.
+        network: a new module of the same class, if the run was started with a module; or a text that names
+            the user's file again, "my_block.py:MyBlock", if the run's network is from such a file.
         say: called with each line of text for people.
         checksums: file for the checksum of every training batch; by default none are written.
 
     Raises:
         RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
+        NetworkError: the network is from a user's file, which `network` does not name or which has changed.
         TrainingError: the loss is not finite, or the memory is too small for a batch.
         KeyboardInterrupt: after Ctrl-C or SIGTERM. The checkpoint is of the last finished step.
     """
@@ -78,7 +79,7 @@ def train_epochs(
                 say(note)
         first = first_epoch_to_compare(run, setup.state.recipe, len(epochs), say)
         yield from _train(run, setup, epochs, first, progress)
-        _finish(run, setup, photos, network, say)
+        _finish(run, setup, photos, network if isinstance(network, nn.Module) else None, say)
 
 
 @contextmanager
@@ -120,11 +121,20 @@ def _restore_metrics(run: Run, epochs: list[Epoch], say: Say) -> None:
     _write_metrics(run, [epoch.as_json() for epoch in epochs])
 
 
-def _prepare(run: Run, photos: Photos, network: nn.Module | None, progress: bool, say: Say) -> TrainingSetup:
-    about, recipe = run.about, run.recipe
-    if about["spec"] is not None:
-        network = build_network(NetworkSpec(**about["spec"]), recipe)
-    elif network is None:
+def _prepare(
+    run: Run, photos: Photos, network: nn.Module | str | None, progress: bool, say: Say
+) -> TrainingSetup:
+    about, recipe, spec = run.about, run.recipe, run.spec
+    if spec is not None and not isinstance(network, nn.Module):
+        if network is not None:
+            spec.use_file(network)
+        try:
+            network = build_network(spec, recipe)
+        except CodeNeededError as error:
+            call = f"reslab.resume({str(run.folder)!r}, network={error.network!r})"
+            do = f"name the file again: {call}"
+            raise CodeNeededError(f"{run.folder}: {error.what}", error.why, do, error.network) from error
+    elif not isinstance(network, nn.Module):
         raise RunError(
             f"{run.folder} was started with a network of your own: {about['network']}",
             "a run folder contains no code",
@@ -193,7 +203,7 @@ def _save_epoch(run: Run, setup: TrainingSetup, epochs: list[Epoch], first_to_co
             setup.state.validated,
             tuple(about["classes"]),
             setup.preprocess.at(figures["size"]),
-            None if about["spec"] is None else NetworkSpec(**about["spec"]),
+            run.spec,
             figures=figures,
             device=str(setup.state.device),
         ).save(run.folder / MODEL_NAME)

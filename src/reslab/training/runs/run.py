@@ -9,6 +9,7 @@ run.json          network, classes, precision    curves.png, first_batch.jpg, re
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,6 +31,7 @@ from .run_schema import Checked, EpochRow, ResultFields, RunInfo, read_lines, re
 
 if TYPE_CHECKING:
     from reslab.evaluation.classifier import Classifier
+    from reslab.networks.registry import NetworkSpec
 
 RunState = Literal["running", "interrupted", "finished"]
 
@@ -64,6 +66,18 @@ class Run:
     def about(self) -> dict[str, Any]:
         """Contents of run.json: network, classes, folder of the photos, precision, start and others."""
         return read_object(self.folder / "run.json", RunInfo)
+
+    @property
+    def spec(self) -> NetworkSpec | None:
+        """Name, sizes and source of the network, to build it again; None if the run trained a module."""
+        from reslab.networks.registry import NetworkSpec
+        from reslab.networks.user_code import UserCode
+
+        fields = self.about["spec"]
+        if fields is None:
+            return None
+        code = fields.get("code")
+        return NetworkSpec(**fields | {"code": None if code is None else UserCode(**code)})
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -154,6 +168,8 @@ class Run:
 
         Raises:
             ClassifierError: before the first epoch, for a damaged model, or if the run trained a module.
+            NetworkError: the network is from a file of your own that was not run in this process; see
+                `reslab.load`.
         """
         from reslab.evaluation.classifier import Classifier
 
@@ -241,7 +257,8 @@ def new_run_folder(run: Path | str | None, name: str) -> Path:
         RunError: the path exists already, or its nearest existing parent is not a writable folder.
     """
     if run is None:
-        stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{name.replace(':', '-')}"
+        short = re.sub(r"[^:]*/", "", name).replace(":", "-")  # without the folder of a user's file
+        stem = f"{datetime.now():%Y-%m-%d-%H%M%S}-{short}"
         folder, count = Path("runs") / stem, 1
         while os.path.lexists(folder):
             folder, count = Path("runs") / f"{stem}-{count + 1}", count + 1

@@ -21,6 +21,7 @@ from pydantic import (
 
 from reslab.errors import RunError
 from reslab.files import verify_checksum
+from reslab.networks.user_code import MAX_SOURCE_FILES, UserCode
 from reslab.training.timing.precision_cache import MAX_THREADS
 from reslab.untrusted import first_messages, read_json, read_text, validation_messages
 
@@ -52,6 +53,22 @@ class Checked(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
+class CodeFields(Checked):
+    """Fields of UserCode."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Text
+    name: Text
+    digest: Text
+    sources: Annotated[dict[Text, Text], Field(max_length=MAX_SOURCE_FILES)]
+
+    @model_validator(mode="after")
+    def _is_code(self) -> CodeFields:
+        UserCode(self.file, self.name, self.digest, self.sources)
+        return self
+
+
 class SpecFields(Checked):
     """Fields of NetworkSpec."""
 
@@ -61,6 +78,7 @@ class SpecFields(Checked):
     num_classes: Count
     in_channels: Literal[1, 3]
     stem: Text | None = None
+    code: CodeFields | None = None
 
 
 class PrecisionFields(Checked):

@@ -14,8 +14,9 @@ from torch import nn
 
 from reslab import files
 from reslab.errors import RunError
+from reslab.networks.from_text import parse_name
 from reslab.networks.initialization import initialized_by_name
-from reslab.networks.registry import NetworkSpec, check_name, default_in_channels, short_name
+from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.networks.weights.load import load_pretrained
 from reslab.photos.checking.quick_check import quick_check, warning
 from reslab.photos.folder.digests import digest
@@ -57,12 +58,11 @@ def start_run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
     check_device(recipe)  # before a million photos are listed
-    if isinstance(network, str):
-        check_name(network)
+    made = make_spec(network, 0, stem=recipe.stem) if isinstance(network, str) else network
     folder = new_run_folder(run, name)
     source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
-    module, spec = _make_network(network, len(photos.classes), recipe, weights, say)
+    module, spec = _make_network(made, len(photos.classes), recipe, weights, say)
     readable = open_photos(module, photos, recipe, name=name, progress=progress)
     photos = readable.photos
     shell_source = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
@@ -93,7 +93,7 @@ def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
 
 
 def _make_network(
-    network: str | nn.Module, num_classes: int, recipe: Recipe, weights: str | Path | None, say: Say
+    network: NetworkSpec | nn.Module, num_classes: int, recipe: Recipe, weights: str | Path | None, say: Say
 ) -> tuple[nn.Module, NetworkSpec | None]:
     """Return the network with its first weights, and its spec; None for a module, which gets `weights`.
 
@@ -104,16 +104,16 @@ def _make_network(
         WeightsError: the weights cannot be loaded.
         DownloadError: the ImageNet weights cannot be downloaded.
     """
-    if isinstance(network, str):
-        name, spec = network, NetworkSpec(network, num_classes, default_in_channels(network), recipe.stem)
+    if isinstance(network, NetworkSpec):
+        pretrained, spec = parse_name(network.name).pretrained, replace(network, num_classes=num_classes)
         module = build_network(spec, recipe)
     else:
-        name, spec, module = type(network).__name__, None, network
+        pretrained, spec, module = type(network).__name__, None, network
         if recipe.stem is not None or recipe.zero_init_residual:
             say("WARNING: stem and zero_init_residual are ignored, as the network was not given by name")
     loaded: tuple[str, ...] = ()
     if weights is not None:
-        report = load_pretrained(module, short_name(name), weights)
+        report = load_pretrained(module, pretrained, weights)
         say(str(report))
         loaded = report.loaded
     if spec is not None and (parts := _frozen_at_random(module, recipe.freeze, loaded)):

@@ -32,7 +32,9 @@ def train(
 
     Args:
         photos: Photos, or a folder or list file that `Photos` accepts.
-        network: a name such as "resnet18" or "torchvision:resnet50", or a module, which is trained in place.
+        network: a name as `create_network` takes it, such as "resnet18", "torchvision:resnet50" or
+            "cifar_resnet20:my_block.py:MyBlock", whose file is run and kept with the run for reading; or a
+            module, which is trained in place.
         recipe: a Recipe, the name of a preset, or a .json or .toml file.
         weights: "imagenet", or a .safetensors or .pth file with initial weights.
         run: folder to create; runs/<date>-<name> by default.
@@ -61,7 +63,7 @@ def train(
 def resume(
     run: Run | Path | str,
     *,
-    network: nn.Module | None = None,
+    network: nn.Module | str | None = None,
     progress: bool = True,
     say: Callable[[str], Any] | None = None,
 ) -> Run:
@@ -69,7 +71,9 @@ def resume(
 
     Args:
         run: a Run or its folder. A finished run stays as it is.
-        network: a new module of the same class, if the run was started with a module instead of a name.
+        network: a new module of the same class, if the run was started with a module instead of a name; or
+            a text that names the file again, "my_block.py:MyBlock", if the network is from a file of your
+            own. It is run, and has to be unchanged.
         progress: show progress bars on a terminal.
         say: called with each line of text for people; prints to standard error by default.
 
@@ -78,12 +82,14 @@ def resume(
 
     Raises:
         RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
+        NetworkError: the network is from a file of your own, which `network` does not name, or which has
+            changed; the error shows how.
         TrainingError: the loss is not finite, or the memory is too small for a batch.
         KeyboardInterrupt: after Ctrl-C. The run is saved and can be resumed.
     """
     say = say or print_to_stderr
     run = run if isinstance(run, Run) else Run(Path(run))
-    with restore_requires_grad(network):
+    with restore_requires_grad(network if isinstance(network, nn.Module) else None):
         for epoch in train_epochs(run, network=network, progress=progress, say=say):
             say(str(epoch))
     return run
