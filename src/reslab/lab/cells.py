@@ -19,7 +19,7 @@ from reslab.errors import NetworkError, ReslabError, RunError, TrainingError
 from reslab.evaluation.classifier import load
 from reslab.evaluation.inference import predict_logits
 from reslab.hardware import choose_device, keep_freed_memory, threads
-from reslab.networks.registry import NetworkSpec, default_in_channels
+from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.photos.folder import list_file
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batch_checksums import BYTES_PER_STEP, read_checksums
@@ -172,7 +172,7 @@ def _again(cell: Cell) -> str:
 
 
 def _spec(cell: Cell, num_classes: int, recipe: Recipe) -> NetworkSpec:
-    return NetworkSpec(cell.network, num_classes, default_in_channels(cell.network), recipe.stem)
+    return make_spec(cell.network, num_classes, stem=recipe.stem)
 
 
 def _train(cell: Cell) -> None:

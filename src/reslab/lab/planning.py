@@ -19,9 +19,9 @@ from reslab import files
 from reslab.errors import NetworkError, RecipeError, RunError
 from reslab.hardware import choose_device, threads
 from reslab.inspection.summary import anatomy
-from reslab.networks.registry import NetworkSpec, default_in_channels
+from reslab.networks.from_text import parse_name
+from reslab.networks.registry import default_in_channels, make_spec
 from reslab.networks.resnet import FAMILY
-from reslab.photos.folder.digests import digest
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.unreadable import skip_unreadable
@@ -148,7 +148,7 @@ def _plan_variant(
         for note in check.notes:
             say(f"note: {block}: {note}")
     built = Recipe(**recipe)
-    spec = NetworkSpec(variant.network, num_classes, default_in_channels(variant.network), built.stem)
+    spec = make_spec(variant.network, num_classes, stem=built.stem)
     network = build_network(spec, built)
     figures = anatomy(network, (spec.in_channels, built.size, built.size))
     return PlannedVariant(variant, recipe, code, figures.parameters, figures.multiply_adds, UNMEASURED)
@@ -156,14 +156,14 @@ def _plan_variant(
 
 def code_digest(network: str) -> str:
     """Return the digest of the user's files that a network is built from; "" without any."""
-    path = next((part for part in network.split(":") if part.endswith(".py")), None)
-    return digest(path) if path else ""
+    code = parse_name(network).run_file()
+    return "" if code is None else code.digest
 
 
 def _measure(planned: PlannedVariant, photos: Photos, say: Say) -> MeasuredPrecision:
     """Measure the precision of all cells on the baseline, with one thread on a CPU."""
     recipe, name = Recipe(**planned.recipe), planned.variant.network
-    spec = NetworkSpec(name, len(photos.classes), default_in_channels(name), recipe.stem)
+    spec = make_spec(name, len(photos.classes), stem=recipe.stem)
     device = choose_device(recipe.device)
     network = build_network(spec, recipe).to(device)
     with threads(1 if device.type == "cpu" else 0):
