@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reslab.errors import NetworkError, UsageError, nearest
+from reslab.networks.block_signature import check_signature
 from reslab.networks.blocks import Block
 from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS
 from reslab.networks.resnet import FAMILY
@@ -25,24 +26,42 @@ from .block_checks.modes import check_determinism, check_independence, check_tra
 from .block_checks.precisions import check_devices, check_precisions
 from .block_checks.problem import BlockFailedError, Problem
 from .block_checks.shapes import check_batch_of_one, check_odd_sizes, check_shapes, check_values
-from .block_checks.surroundings import check_surroundings, restored_settings
-from .block_checks.trial import Subject, places_in
+from .block_checks.surroundings import check_building, check_running, restored_settings, settings
+from .block_checks.trial import Subject, line_of, places_in, reason
 
 TEMPLATE = Path(__file__).parent / "starters" / "my_block.py"
+
+
+def check_arguments(subject: Subject) -> list[str]:
+    """Raise BlockFailedError unless the block takes (in_channels, out_channels, stride)."""
+    try:
+        check_signature(subject.block, subject.name)
+    except NetworkError as error:
+        raise BlockFailedError(
+            "it does not take (in_channels, out_channels, stride)",
+            f"{subject.name}: {error.why}",
+            "",
+            error.do,
+        ) from error
+    return []
+
+
 CHECKS: dict[str, Callable[[Subject], list[str]]] = {
+    "arguments": check_arguments,
     "the constructor": check_constructor,
+    "seeds": check_building,
     "registered weights": check_registration,
     "shapes": check_shapes,
+    "global settings": check_running,
     "odd sizes": check_odd_sizes,
     "a batch of one": check_batch_of_one,
     "values": check_values,
-    "global state": check_surroundings,
+    "state between batches": check_memory,
     "labels": check_labels,
-    "gradients": check_gradients,
     "the same answer twice": check_determinism,
     "images by themselves": check_independence,
-    "state between batches": check_memory,
     "train and eval mode": check_train_mode,
+    "gradients": check_gradients,
     "bf16 and channels_last": check_precisions,
     "devices": check_devices,
     "copies and files": check_copies,
@@ -93,42 +112,73 @@ class BlockCheck:
             lines += [f"  do:     {self.problem.do}"]
         lines += [f"  passed: {', '.join(self.checked) or 'nothing yet'}"]
         lines += [f"  note:   {note}" for note in self.notes]
-        return "\n".join(map(printable, lines))
+        return "\n".join(printable(line) for text in lines for line in text.splitlines())
 
 
 def check_block(block: Block | str, network: str = "resnet18") -> BlockCheck:
-    """Test a block at the sizes of a network, before anything is trained.
+    """Test a block at the sizes of a network, before anything is trained. It takes about a second.
+
+    The checks run in this order and stop at the first problem:
+
+    - its arguments, its constructor, its initial weights from a seed, and the registration of its weights;
+    - the output's shape at every place of the network and for odd sides, a batch of one, finite values;
+    - state that it keeps between batches, or shares with other blocks;
+    - labels of the batch, which its code could read from its callers' variables;
+    - eval mode: the same output twice, each image by itself, the difference from train mode;
+    - a gradient for every parameter, at the latest after three optimizer steps;
+    - bf16 and channels_last, another device, copies, and saved weights.
+
+    A block passes in spite of a few things that are not found: labels that the user's own code passes on in a
+    global variable or a file, names of functions put together at run time, and code of installed packages.
+
+    Torch's settings and all random states are restored. What the block prints is not shown.
 
     Args:
         block: a callable (in_channels, out_channels, stride) -> module that maps (N, in_channels, H, W) to
-            (N, out_channels, H/stride, W/stride), sides rounded up; or a name: "my_block.py:MyBlock" runs
-            that file, "se" or "BasicBlock" is a block of reslab.
-        network: name of a network of the family, whose channels, strides and sides are used.
+            (N, out_channels, H/stride, W/stride), sides rounded up; or its name. "my_block.py:MyBlock" runs
+            that file, "se" and "SEBlock" are a block of reslab, "cifar_resnet20:se" names the network, too.
+        network: name of a network of the family, whose channels, strides and sides are used: at 224 pixels,
+            or at 32 for the networks of CIFAR.
 
     Returns:
-        The first problem with its block, layer and shapes, or none; notes; and what was checked.
+        The first problem with its block, layer and shapes, or None; notes; and the checks that passed.
 
     Raises:
         NetworkError: there is no such block or network, or the file does not run.
     """
+    if isinstance(block, str):
+        network, text = _split(block, network)
     if network not in FAMILY:
         raise NetworkError(
             f"a block cannot be checked in '{network}'",
             "only networks of the family take a block",
             nearest(network, FAMILY),
         )
-    name, block = (block, _named(block)) if isinstance(block, str) else (name_of(block), block)
-    subject = Subject(block, name_of(block), places_in(network))
+    name, block = (block, _named(text)) if isinstance(block, str) else (name_of(block), block)
     notes: list[str] = []
     checked: list[str] = []
     with restored_settings(), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            for words, check in CHECKS.items():
+        subject = Subject(block, name_of(block), places_in(network), settings())
+        problem = None
+        for words, check in CHECKS.items():
+            try:
                 notes += check(subject)
-                checked.append(words)
-        except BlockFailedError as failed:
-            return BlockCheck(name, network, failed.problem, tuple(dict.fromkeys(notes)), tuple(checked))
-    return BlockCheck(name, network, None, tuple(dict.fromkeys(notes)), tuple(checked))
+            except BlockFailedError as failed:
+                problem = failed.problem
+            except Exception as error:
+                if not (line := line_of(error)):  # no line of the user's is involved
+                    raise
+                problem = Problem(f"its code fails: {reason(error)}", f"{subject.name}, {line}", "", "fix it")
+            if problem:
+                break
+            checked.append(words)
+    return BlockCheck(name, network, problem, tuple(dict.fromkeys(notes)), tuple(checked))
+
+
+def _split(text: str, network: str) -> tuple[str, str]:
+    """Return network and block of "cifar_resnet20:se", or the given network and the text of a block alone."""
+    base, _, rest = text.partition(":")
+    return (base, rest) if base in FAMILY and rest else (network, text)
 
 
 def name_of(block: Block) -> str:
@@ -143,7 +193,11 @@ def new_block_file(path: Path) -> None:
         UsageError: the file exists or cannot be written, or its name does not end in .py.
     """
     if path.suffix != ".py":
-        raise UsageError(f"{path} is not the name of a Python file", "", "give a name such as my_block.py")
+        raise UsageError(
+            f"{path} is not the name of a Python file",
+            "it ends in another suffix",
+            "use my_block.py, for instance",
+        )
     try:
         with open(path, "x", encoding="utf-8") as file:  # x: never overwrite a block
             file.write(TEMPLATE.read_text(encoding="utf-8"))
@@ -163,5 +217,9 @@ def _named(text: str) -> Block:
         return block_from_file(Path(name), rest)
     blocks = BLOCKS | BLOCK_CLASSES
     if text not in blocks:
-        raise NetworkError(f"there is no block '{text}'", "", f"{nearest(text, BLOCKS)}, or my_block.py:NAME")
+        raise NetworkError(
+            f"there is no block '{text}'",
+            "reslab has no block of this name",
+            f"{nearest(text, BLOCKS)}, or a file: my_block.py:MyBlock",
+        )
     return blocks[text]

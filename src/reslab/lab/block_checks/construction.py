@@ -24,7 +24,7 @@ def check_constructor(subject: Subject) -> list[str]:
             if isinstance(parameter, UninitializedParameter):
                 raise BlockFailedError(
                     "a layer has no weights until its first batch, so nothing initializes them",
-                    subject.where(place, layer_of(name)),
+                    subject.where(place, tensor=name),
                     "",
                     "use nn.Conv2d(in_channels, ...) or nn.Linear(in_features, ...) instead of a lazy layer",
                 )
@@ -84,9 +84,9 @@ def _overwritten(subject: Subject) -> list[str]:
     """Return a note if the constructor sets initial weights that ResNet draws again after it."""
     for place in subject.trials:
         for name, layer in subject.build(place).named_modules():
-            if isinstance(layer, nn.Conv2d) and len(layer.weight.unique()) == 1:
+            if isinstance(layer, nn.Conv2d) and len(values := layer.weight.detach().unique()) == 1:
                 return [
-                    f"all weights of {name} start at {float(layer.weight.flatten()[0]):g}, but ResNet draws "
+                    f"all weights of {name} start at {values.item():g}, but ResNet draws "
                     "the weights of all convolutions after the constructor: set them in a method "
                     "zero_init_residual, or use an nn.Parameter"
                 ]
@@ -98,7 +98,7 @@ def _check_class_attributes(subject: Subject, place: Place, module: nn.Module) -
         if any(isinstance(each, nn.Module | Tensor) for each in contents(value)):
             raise BlockFailedError(
                 f"{attribute} belongs to the class, so all blocks of the network share it",
-                subject.where(place, f"{name}.{attribute}".strip(".")),
+                subject.where(place, attribute=f"{name}.{attribute}".strip(".")),
                 "",
                 f"create it in __init__: self.{attribute} = ...",
             )
@@ -110,7 +110,7 @@ def _check_shared(subject: Subject, place: Place, module: nn.Module, other: nn.M
         if id(tensor) in own:
             raise BlockFailedError(
                 "two blocks share a layer: the second contains a weight of the first",
-                subject.where(place, layer_of(own[id(tensor)])),
+                subject.where(place, tensor=own[id(tensor)]),
                 f"{name} {tuple(tensor.shape)}",
                 "create every layer in __init__; a default such as layers=[] is made once and kept",
             )
@@ -122,7 +122,7 @@ def _check_twice(subject: Subject, place: Place, module: nn.Module) -> None:
         if first := names.get(id(parameter)):
             raise BlockFailedError(
                 f"one parameter is registered twice, as {first} and as {name}",
-                subject.where(place, layer_of(name)),
+                subject.where(place, tensor=name),
                 f"{name} {tuple(parameter.shape)}",
                 f"keep one name and call that layer twice, or create a second layer for {layer_of(name)}",
             )
@@ -141,7 +141,7 @@ def _check_hidden(subject: Subject, place: Place, module: nn.Module) -> None:
                     raise BlockFailedError(
                         f"torch does not find the weights in {path} ({type(value).__name__}): they would be "
                         "neither trained, moved nor saved",
-                        subject.where(place, path),
+                        subject.where(place, attribute=path),
                         str(tuple(weight.shape)),
                         _registered_form(value),
                     )

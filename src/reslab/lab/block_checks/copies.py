@@ -17,10 +17,10 @@ from .trial import SAME, TRIAL_BATCH, Place, Subject, difference, reason
 def check_copies(subject: Subject) -> list[str]:
     """Copy a block after a training pass, and load its saved weights into a block of another seed."""
     for place in subject.trials:
-        module, x = subject.build(place).train(), place.images(TRIAL_BATCH)
+        module, x = subject.build_trained(place).train(), place.images(TRIAL_BATCH)
         subject.run(module, x, place)
         copied = _copy(subject, place, module)
-        loaded = load(subject, place, _saved(subject, place, module), subject.build(place, seed=1))
+        loaded = load(subject, place, _saved(subject, place, module), subject.build_trained(place, seed=1))
         with torch.no_grad():
             expected = subject.run(module.eval(), x, place)
             for other, words in ((copied, "a copy"), (loaded, "a block with its saved weights")):
@@ -28,7 +28,7 @@ def check_copies(subject: Subject) -> list[str]:
                 if difference(output, expected) > SAME:
                     raise BlockFailedError(
                         f"{words} gives another output",
-                        subject.where(place, _differing_attribute(module, other)),
+                        subject.where(place, attribute=_differing_attribute(module, other)),
                         f"{tuple(x.shape)} -> {tuple(expected.shape)}, "
                         f"differs by {difference(output, expected):.1%}",
                         "register what the output depends on: nn.Parameter or self.register_buffer(...)",
@@ -42,7 +42,7 @@ def _copy(subject: Subject, place: Place, module: nn.Module) -> nn.Module:
     except Exception as error:
         raise BlockFailedError(
             f"it cannot be copied after a training pass: {reason(error)}",
-            subject.where(place, _attribute_without_copy(module)),
+            subject.where(place, attribute=_attribute_without_copy(module)),
             "",
             "keep locks, open files and results of a pass out of attributes; y.detach() can be copied",
         ) from error
@@ -63,14 +63,14 @@ def _saved(subject: Subject, place: Place, module: nn.Module) -> nn.Module:
         if not isinstance(value, Tensor):
             raise BlockFailedError(
                 f"{name} cannot be saved: a file of weights holds tensors, not {type(value).__name__}",
-                subject.where(place, name.rpartition(".")[0]),
+                subject.where(place, tensor=name),
                 "",
                 "keep settings as plain attributes that the constructor sets",
             )
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)
-    restored = subject.build(place)
+    restored = subject.build_trained(place)
     restored.load_state_dict(torch.load(file, weights_only=True))
     return restored
 

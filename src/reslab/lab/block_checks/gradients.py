@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from .construction import layer_of
 from .problem import BlockFailedError
-from .trial import SAME, TRIAL_BATCH, Place, Subject, difference, line_of, reason, record_calls
+from .trial import SAME, TRIAL_BATCH, Place, Subject, difference, line_of, reason, record_calls, shift
 
 ATTEMPTS = 8  # initial weights and images: a ReLU can be dead, and a random branch dropped, by chance
 STEPS = 3  # optimizer steps after which a gate that starts at zero passes a gradient
@@ -29,21 +31,33 @@ def check_gradients(subject: Subject) -> list[str]:
         notes += [f"{name} is never trained: its requires_grad is False" for name in frozen[:1]]
         late = _unreached(subject, place, wanted, steps=0)
         if late:
-            lost = _unreached(subject, place, late, steps=STEPS)
-            if lost:
-                raise _not_reached(subject, place, min(lost, key=list(dict(module.named_parameters())).index))
+            if lost := _unreached(subject, place, late, steps=STEPS):
+                raise _not_reached(subject, place, _first(lost, module))
+            more = f" and {len(late) - 1} more parameters" * (len(late) > 1)
             notes.append(
-                f"{_names(late)} gets no gradient in the first step, because a gate starts at zero, and "
-                f"gets one within {STEPS} steps"
+                f"a gate starts at zero: no gradient reaches {_first(late, module)}{more} in the first step, "
+                f"but one does within {STEPS} steps"
             )
+        if hasattr(module, "zero_init_residual") and (
+            lost := _unreached(subject, place, wanted, steps=STEPS, starts_at_zero=True)
+        ):
+            raise _not_reached(subject, place, _first(lost, module), "after zero_init_residual() ")
     return notes
 
 
-def _unreached(subject: Subject, place: Place, names: set[str], steps: int) -> set[str]:
-    """Return those of the parameters that no gradient reaches, after so many optimizer steps."""
+def _unreached(
+    subject: Subject, place: Place, names: set[str], steps: int, starts_at_zero: bool = False
+) -> set[str]:
+    """Return those of the parameters that no gradient reaches, after so many optimizer steps.
+
+    Args:
+        starts_at_zero: call the block's zero_init_residual() first.
+    """
     names = set(names)
     for attempt in range(ATTEMPTS):
-        module = subject.build(place, attempt).train()
+        module: Any = subject.build(place, attempt).train()
+        if starts_at_zero:
+            module.zero_init_residual()
         optimizer = torch.optim.SGD(module.parameters(), LEARNING_RATE) if names else None
         for step in range(steps + 1):
             _backward(subject, place, module, place.images(TRIAL_BATCH, attempt * ATTEMPTS + step), attempt)
@@ -69,7 +83,7 @@ def _backward(subject: Subject, place: Place, module: nn.Module, x: Tensor, seed
     if not y.requires_grad:
         raise BlockFailedError(
             "no gradient passes through the block: its output is detached",
-            subject.where(place, _detaching_layer(subject, place, module)),
+            subject.where(place, _last_layer_with_gradient(subject, place, module)),
             f"{tuple(x.shape)} -> {tuple(y.shape)}",
             "remove detach(), .data, torch.no_grad() or argmax from the way to the output",
         )
@@ -85,7 +99,7 @@ def _backward(subject: Subject, place: Place, module: nn.Module, x: Tensor, seed
     if image.grad is None or not image.grad.any():
         raise BlockFailedError(
             "no gradient reaches the block's input, so no earlier layer would be trained",
-            subject.where(place, _detaching_layer(subject, place, module)),
+            subject.where(place, _last_layer_with_gradient(subject, place, module)),
             f"{tuple(x.shape)} -> {tuple(y.shape)}",
             "remove detach(), .data, torch.no_grad() or argmax from the way of the input",
         )
@@ -123,41 +137,44 @@ def _check_zeros(subject: Subject, place: Place, module: nn.Module) -> None:
         if not gradient.isfinite().all():
             raise BlockFailedError(
                 f"the gradient of {name} is not finite for an image of zeros",
-                subject.where(place, layer_of(name) if name != "the input" else ""),
+                subject.where(place, tensor=name if name != "the input" else ""),
                 str(tuple(gradient.shape)),
                 "the derivative of a square root, norm or std is infinite at 0: add 1e-5 to its argument",
             )
 
 
-def _not_reached(subject: Subject, place: Place, name: str) -> BlockFailedError:
+def _not_reached(subject: Subject, place: Place, name: str, when: str = "") -> BlockFailedError:
     """Return the error for a parameter without gradient, by its cause: unused, or used without gradient."""
     module, x = subject.build(place).train(), place.images(TRIAL_BATCH)
     with torch.no_grad(), record_calls(module) as calls:
+        for weight in module.parameters():  # gates of zero hide what lies before them
+            shift(weight)
         before = subject.run(module, x, place)
         layer_is_called = any(call.name == layer_of(name) for call in calls)
         parameter = module.get_parameter(name)
-        parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+        shift(parameter)
         after = subject.run(module, x, place)
-    where, shapes = subject.where(place, layer_of(name)), f"{name} {tuple(parameter.shape)}"
+    where, shapes = subject.where(place, tensor=name), f"{name} {tuple(parameter.shape)}"
     if difference(after, before) <= SAME:
-        cause = f"{name} is {'called, but its result is' if layer_is_called else ''} never used"
+        cause = f"{name} is{' called, but its result is' * layer_is_called} never used"
         return BlockFailedError(cause, where, shapes, f"use {layer_of(name)} in forward, or remove it")
     return BlockFailedError(
-        f"no gradient reaches {name}, in {ATTEMPTS} trials of {STEPS} optimizer steps",
+        f"{when}no gradient reaches {name}, in {ATTEMPTS} trials of {STEPS} optimizer steps",
         where,
         shapes,
         "remove detach(), .data, torch.no_grad() or argmax after it; two gates of zero never open",
     )
 
 
-def _detaching_layer(subject: Subject, place: Place, module: nn.Module) -> str:
-    """Return the last layer whose output still had a gradient, after which it was lost, or ""."""
+def _last_layer_with_gradient(subject: Subject, place: Place, module: nn.Module) -> str:
+    """Return the last layer to whose output the input's gradient gets, or "" if it is lost before any."""
+    module.requires_grad_(False)
     with record_calls(module) as calls:
         subject.run(module, place.images(2).requires_grad_(), place)
     passing = [c.name for c in calls if isinstance(c.value, Tensor) and c.value.requires_grad]
     return passing[-1] if passing else ""
 
 
-def _names(names: set[str]) -> str:
-    first, *more = sorted(names)
-    return f"{first} and {len(more)} more" if more else first
+def _first(names: set[str], module: nn.Module) -> str:
+    """Return that of the parameters which the module registers first."""
+    return next(name for name, _ in module.named_parameters() if name in names)

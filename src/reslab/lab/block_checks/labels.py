@@ -55,7 +55,7 @@ def _run_below_labels(subject: Subject, place: Place, train: bool, images: Tenso
     """Run a new block while `labels`, `targets` and `batch` are variables of its caller."""
     targets, batch = labels, (images, labels)
     with torch.no_grad():
-        output = subject.run(subject.build(place).train(train), images, place)
+        output = subject.run(subject.build_trained(place).train(train), images, place)
     del targets, batch
     return output
 
@@ -67,7 +67,7 @@ def _functions(block: Any, modules: list[nn.Module]) -> Iterator[FunctionType]:
     seen: set[int] = set()
     while waiting:
         value = waiting.pop()
-        value = getattr(value, "__func__", value)  # a classmethod or staticmethod
+        value = getattr(value, "__wrapped__", value)  # below a decorator, a classmethod or a staticmethod
         if id(value) in seen:
             continue
         seen.add(id(value))

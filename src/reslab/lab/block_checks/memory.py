@@ -25,12 +25,12 @@ def check_memory(subject: Subject) -> list[str]:
         _check_eval_state(subject, place)
         _check_validation(subject, place)
         _check_state_dict(subject, place)
-        module = subject.build(place)
+        module = subject.build_trained(place)
         before = fingerprints(dict(plain_attributes(module)))
         subject.run(module, place.images(TRIAL_BATCH), place)
         for name, value in plain_attributes(module):
             if before.get(name) != fingerprint(value) and any(isinstance(v, Tensor) for v in contents(value)):
-                notes.append(f"{name} keeps a tensor of the last batch in memory")
+                notes.append(f"{name} keeps a tensor between batches")
     return notes
 
 
@@ -74,13 +74,13 @@ def _check_shared_state(subject: Subject, place: Place) -> None:
     """Raise BlockFailedError if running one block changes the output of another."""
     x, other_images = place.images(TRIAL_BATCH), place.images(TRIAL_BATCH, seed=1)
     for train in (False, True):
-        module = subject.build(place).train(train)
+        module = subject.build_trained(place).train(train)
         before = fingerprints(shared_values(module))
         with torch.no_grad():
             first = subject.run(module, x, place)
             for mode in (True, False):
-                subject.run(subject.build(place).train(mode), other_images, place)
-            second = subject.run(subject.build(place).train(train), x, place)
+                subject.run(subject.build_trained(place).train(mode), other_images, place)
+            second = subject.run(subject.build_trained(place).train(train), x, place)
         if difference(second, first) > SAME:
             raise BlockFailedError(
                 "a block changes its output after another block has run: they share state",
@@ -92,7 +92,7 @@ def _check_shared_state(subject: Subject, place: Place) -> None:
 
 def _check_eval_state(subject: Subject, place: Place) -> None:
     """Raise BlockFailedError if a batch in eval mode changes a buffer or a later output."""
-    x, module = place.images(TRIAL_BATCH), subject.build(place).eval()
+    x, module = place.images(TRIAL_BATCH), subject.build_trained(place).eval()
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     before = fingerprints(dict(plain_attributes(module)))
     with torch.no_grad():
@@ -103,14 +103,14 @@ def _check_eval_state(subject: Subject, place: Place) -> None:
         if name in buffers and not torch.equal(buffer, buffers[name]):
             raise BlockFailedError(
                 f"eval mode changes {name}: validation photos would change what is trained",
-                subject.where(place, name.rpartition(".")[0] or name),
+                subject.where(place, tensor=name),
                 f"{name} {tuple(buffer.shape)}",
                 "change buffers only if self.training",
             )
     if difference(second, first) > SAME:
         raise BlockFailedError(
             "an earlier batch changes the output in eval mode",
-            subject.where(place, _changed(before, dict(plain_attributes(module)))),
+            subject.where(place, attribute=_changed(before, dict(plain_attributes(module)))),
             f"{tuple(x.shape)} -> {tuple(first.shape)}, differs by {difference(second, first):.1%}",
             "compute the output from the input alone in eval mode",
         )
@@ -118,16 +118,16 @@ def _check_eval_state(subject: Subject, place: Place) -> None:
 
 def _check_validation(subject: Subject, place: Place) -> None:
     """Raise BlockFailedError if a batch in eval mode changes what a later batch gives in train mode."""
-    x, module = place.images(TRIAL_BATCH), subject.build(place)
+    x, module = place.images(TRIAL_BATCH), subject.build_trained(place)
     before = fingerprints(dict(plain_attributes(module)))
     with torch.no_grad():
         subject.run(module.eval(), place.images(TRIAL_BATCH, seed=1), place)
         after_validation = subject.run(module.train(), x, place)
-        alone = subject.run(subject.build(place).train(), x, place)
+        alone = subject.run(subject.build_trained(place).train(), x, place)
     if difference(after_validation, alone) > SAME:
         raise BlockFailedError(
             "what it keeps from validation changes the training after it",
-            subject.where(place, _changed(before, dict(plain_attributes(module)))),
+            subject.where(place, attribute=_changed(before, dict(plain_attributes(module)))),
             f"{tuple(x.shape)} -> {tuple(alone.shape)}, differs by {difference(after_validation, alone):.1%}",
             "keep nothing in eval mode: set attributes only if self.training",
         )
@@ -135,18 +135,18 @@ def _check_validation(subject: Subject, place: Place) -> None:
 
 def _check_state_dict(subject: Subject, place: Place) -> None:
     """Raise BlockFailedError if a block resumed from the state dict goes on with another output."""
-    x, module = place.images(TRIAL_BATCH), subject.build(place).train()
+    x, module = place.images(TRIAL_BATCH), subject.build_trained(place).train()
     before = fingerprints(dict(plain_attributes(module)))
     with torch.no_grad():
         subject.run(module, place.images(TRIAL_BATCH, seed=1), place)
-        resumed = load(subject, place, module, subject.build(place))
+        resumed = load(subject, place, module, subject.build_trained(place))
         for train in (True, False):
             going_on = subject.run(module.train(train), x, place)
             after_resume = subject.run(resumed.train(train), x, place)
             if difference(going_on, after_resume) > SAME:
                 raise BlockFailedError(
                     "it keeps state of earlier batches outside its buffers: a resumed run would differ",
-                    subject.where(place, _changed(before, dict(plain_attributes(module)))),
+                    subject.where(place, attribute=_changed(before, dict(plain_attributes(module)))),
                     f"{tuple(x.shape)} -> {tuple(going_on.shape)}, "
                     f"differs by {difference(going_on, after_resume):.1%}",
                     "register it, so that it is saved and restored: self.register_buffer(...)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import dis
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .construction import class_attributes
 from .problem import BlockFailedError
 from .trial import SAME, TRIAL_BATCH, Place, Subject, difference, quote, record_calls
 
@@ -22,7 +23,9 @@ def check_determinism(subject: Subject) -> list[str]:
     for place in subject.trials:
         x = place.images(TRIAL_BATCH)
         with torch.no_grad():
-            outputs = [subject.run(subject.build(place).eval(), x, place, seed=seed) for seed in (0, 1)]
+            outputs = [
+                subject.run(subject.build_trained(place).eval(), x, place, seed=seed) for seed in (0, 1)
+            ]
         if difference(*outputs) > SAME:
             raise BlockFailedError(
                 "the same images give another output the second time in eval mode",
@@ -36,7 +39,7 @@ def check_determinism(subject: Subject) -> list[str]:
 def check_independence(subject: Subject) -> list[str]:
     """Run one image alone and among others, in eval mode: its output must stay."""
     for place in subject.trials:
-        module, x = subject.build(place).eval(), place.images(TRIAL_BATCH)
+        module, x = subject.build_trained(place).eval(), place.images(TRIAL_BATCH)
         others = torch.cat([x[:1], 3 * place.images(TRIAL_BATCH - 1, seed=1)])
         with torch.no_grad():
             alone, among, elsewhere = (subject.run(module, each, place)[:1] for each in (x[:1], x, others))
@@ -56,9 +59,9 @@ def check_train_mode(subject: Subject) -> list[str]:
     """Compare train and eval mode, with batch norm frozen: the rest may differ only at random."""
     for place in subject.trials:
         x = place.images(TRIAL_BATCH)
-        evaluated = subject.build(place).eval()
+        evaluated = subject.build_trained(place).eval()
         buffers = {name: buffer.clone() for name, buffer in evaluated.named_buffers()}
-        trained, outputs = subject.build(place).train(), []
+        trained, outputs = subject.build_trained(place).train(), []
         with torch.no_grad(), FrozenBatchNorm(), record_calls(evaluated) as eval_calls:
             expected = subject.run(evaluated, x, place)
             with record_calls(trained) as train_calls:
@@ -106,7 +109,7 @@ class FrozenBatchNorm(TorchFunctionMode):
 
 def _random_layer(subject: Subject, place: Place) -> str:
     """Return the first layer whose outputs differ between two seeds in eval mode, or ""."""
-    first, second = subject.build(place).eval(), subject.build(place).eval()
+    first, second = subject.build_trained(place).eval(), subject.build_trained(place).eval()
     x = place.images(TRIAL_BATCH)
     with torch.no_grad(), record_calls(first) as calls, record_calls(second) as others:
         subject.run(first, x, place, seed=0)
@@ -119,7 +122,7 @@ def _random_layer(subject: Subject, place: Place) -> str:
 
 def _mixing_layer(subject: Subject, place: Place, x: Tensor) -> str:
     """Return the first layer whose output for an image depends on the batch in eval mode, or ""."""
-    module = subject.build(place).eval()
+    module = subject.build_trained(place).eval()
     with torch.no_grad(), record_calls(module) as alone:
         subject.run(module, x[:1], place)
     with torch.no_grad(), record_calls(module) as among:
@@ -132,14 +135,9 @@ def _mixing_layer(subject: Subject, place: Place, x: Tensor) -> str:
 
 def _line_with_training(module: nn.Module) -> str:
     """Return the first line of the user's code that reads `training`, or ""."""
-    for layer in module.modules():
-        code = getattr(type(layer).forward, "__code__", None)
-        if code is not None and "training" in code.co_names:
-            try:
-                lines, start = inspect.getsourcelines(code)
-            except OSError:
-                return ""
-            for i, line in enumerate(lines):
-                if "training" in line:
-                    return quote(code.co_filename, start + i)
+    for _, _, function in class_attributes(module):
+        code = getattr(function, "__code__", None)
+        for instruction in dis.get_instructions(code) if code else ():
+            if instruction.argval == "training" and instruction.positions:
+                return quote(code.co_filename, instruction.positions.lineno or 0)
     return ""

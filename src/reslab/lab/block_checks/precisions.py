@@ -25,9 +25,9 @@ def check_precisions(subject: Subject) -> list[str]:
     for place in subject.trials:
         x, cpu = place.images(TRIAL_BATCH), torch.device("cpu")
         with torch.no_grad():
-            expected = subject.run(subject.build(place).eval(), x, place)
+            expected = subject.run(subject.build_trained(place).eval(), x, place)
         for name, precision in UNCOMPILED.items():
-            module = precision.place(subject.build(place), cpu)
+            module = precision.place(subject.build_trained(place), cpu)
             images = precision.place_images(x, cpu)
             with precision.autocast(cpu):
                 with torch.no_grad():
@@ -102,7 +102,7 @@ def _with_attribute(
     problem, where = failed.problem, failed.problem.where
     for path, value in plain_attributes(module):
         if any(isinstance(each, Tensor) and tuple(each.shape) == shape for each in contents(value)):
-            where = subject.where(place, path)
+            where = subject.where(place, attribute=path)
     return BlockFailedError(
         problem.cause,
         where,
@@ -125,7 +125,7 @@ def _check_backward(subject: Subject, place: Place, module: nn.Module, y: Tensor
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             raise BlockFailedError(
                 f"the gradient of {parameter_name} is not finite in {name}",
-                subject.where(place, parameter_name.rpartition(".")[0]),
+                subject.where(place, tensor=parameter_name),
                 str(tuple(parameter.shape)),
                 "compute sums and exponentials in x.float()",
             )

@@ -20,7 +20,10 @@ def check_shapes(subject: Subject) -> list[str]:
         module = subject.build(place)
         before = {name for name, _ in module.named_parameters()}
         for train in (True, False):
-            _check_output(subject, module.train(train), place, 2)
+            try:
+                _check_output(subject, module.train(train), place, 2)
+            except BlockFailedError as failed:
+                raise _fixed_to_one_image(subject, module, place) or failed from None
         if new := [name for name, _ in module.named_parameters() if name not in before]:
             layer, _, _ = new[0].rpartition(".")
             raise BlockFailedError(
@@ -124,6 +127,24 @@ def _check_output(subject: Subject, module: nn.Module, place: Place, batch: int,
             shapes,
             "create tensors in the type of the input: x.new_zeros(...), or dtype=x.dtype",
         )
+
+
+def _fixed_to_one_image(subject: Subject, module: nn.Module, place: Place) -> BlockFailedError | None:
+    """Return the error for a block that takes one image but not two; None for any other."""
+    try:
+        _check_output(subject, module.eval(), place, 1)
+    except BlockFailedError:
+        return None
+    try:
+        _check_output(subject, module, place, 2)
+    except BlockFailedError as failed:
+        return BlockFailedError(
+            f"it takes one image, but not two: {failed.problem.cause}",
+            failed.problem.where,
+            failed.problem.shapes,
+            "keep the first axis: x.view(x.shape[0], ...), not x.view(1, ...)",
+        )
+    return None
 
 
 def _side_advice(place: Place, got: int) -> str:

@@ -22,23 +22,31 @@ from .trial import SAME, Place, Subject, difference
 MAX_PRINTED_CHARACTERS = 10_000  # of one pass: a run of a minute would print megabytes
 
 
-def check_surroundings(subject: Subject) -> list[str]:
-    """Compare global settings, random states and output before and after building and running the block."""
+def check_building(subject: Subject) -> list[str]:
+    """Build the block twice: equal weights from one seed, and nothing global is changed."""
+    for place in subject.trials:
+        module, other = subject.build(place), subject.build(place)
+        _check_settings(subject, place, "constructor")
+        _check_equal_weights(subject, place, module, other)
+        _check_seed(subject, place, "constructor", partial(subject.block, *place.arguments))
+    return []
+
+
+def check_running(subject: Subject) -> list[str]:
+    """Run the block in both modes: nothing global is changed, and little is printed."""
     notes = []
     for place in subject.trials:
-        built = [
-            _undisturbed(subject, place, "constructor", partial(subject.build, place))[0] for _ in (0, 1)
-        ]
-        _check_equal_weights(subject, place, *built)
-        _check_seed(subject, place, "constructor", partial(subject.block, *place.arguments))
         for train in (True, False):
             module, x = subject.build(place).train(train), place.images(2)
-            _, printed = _undisturbed(subject, place, "forward", partial(subject.run, module, x, place))
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                subject.run(module, x, place)
+            _check_settings(subject, place, "forward")
+            printed = len(output.getvalue())
             if printed > MAX_PRINTED_CHARACTERS:
                 raise BlockFailedError(
                     f"the forward prints {printed:,} characters in each pass",
                     subject.where(place),
-                    "",
+                    f"{tuple(x.shape)} comes to the block",
                     "remove its print",
                 )
             if printed:
@@ -82,18 +90,10 @@ def settings() -> dict[str, Any]:
     }
 
 
-def _undisturbed(subject: Subject, place: Place, part: str, action: Callable[[], Any]) -> tuple[Any, int]:
-    """Return the action's result and the number of characters that it printed.
-
-    Raises:
-        BlockFailedError: it changed one of `settings`.
-    """
-    before = settings()
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        result = action()
-    after = settings()
-    for name, value in before.items():
-        if value != after[name]:
+def _check_settings(subject: Subject, place: Place, part: str) -> None:
+    """Raise BlockFailedError if one of `settings` is not as it was before the first check."""
+    for name, value in settings().items():
+        if value != subject.settings[name]:
             is_random = "random state" in name
             raise BlockFailedError(
                 f"the {part} {'draws from' if is_random else 'changes'} {name}",
@@ -103,7 +103,6 @@ def _undisturbed(subject: Subject, place: Place, part: str, action: Callable[[],
                 if is_random
                 else "change it for a few lines only, with a context such as torch.no_grad()",
             )
-    return result, len(printed.getvalue())
 
 
 def _check_equal_weights(subject: Subject, place: Place, module: nn.Module, other: nn.Module) -> None:
@@ -113,7 +112,7 @@ def _check_equal_weights(subject: Subject, place: Place, module: nn.Module, othe
         if isinstance(tensor, Tensor) and not _equal(tensor, tensors.get(name)):
             raise BlockFailedError(
                 "the same seed gives other initial weights each time",
-                subject.where(place, name.rpartition(".")[0] or name),
+                subject.where(place, tensor=name),
                 f"{name} {tuple(tensor.shape)}",
                 "draw them from torch, whose numbers a run seeds: nn.init.normal_(weight)",
             )

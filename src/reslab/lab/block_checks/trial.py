@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import reslab
 from reslab.networks.blocks import Block
 from reslab.networks.resnet import FAMILY
 from reslab.randomness import torch_seeded
@@ -22,8 +24,15 @@ from .problem import BlockFailedError
 
 TRIAL_SIDE = 8  # pixels: side of the images on which behavior is tested; the last stage has 7 or 8
 TRIAL_BATCH = 8  # images
+TRAINED_SHIFT = 0.1  # standard deviation of what a training adds to a parameter
 SAME = 1e-5  # relative difference of two equal computations: only the order of sums may differ
+MAX_REASON_CHARACTERS = 160  # of an error of torch, which may fill a paragraph
 Shape = tuple[int, ...]
+ADVICE = {  # by torch's message
+    r"size of tensor a \(\d+\) must match": "give the shortcut the stride and channels of the other summand",
+    r"view size is not compatible": "use reshape instead of view, which needs contiguous memory",
+    r"dtype|scalar type|BFloat16": "give both tensors one type: a.to(b.dtype)",
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,13 @@ class Subject:
         block: any callable (in_channels, out_channels, stride) -> module.
         name: as the user's code calls it.
         places: the different places of the network, in its order.
+        settings: torch's global settings and the random states before the first check.
     """
 
     block: Block
     name: str
     places: tuple[Place, ...]
+    settings: dict[str, Any]
 
     @property
     def trials(self) -> list[Place]:
@@ -75,10 +86,23 @@ class Subject:
         halves = next((place for place in self.places if place.stride == 2), keeps)
         return [replace(place, side=TRIAL_SIDE) for place in (halves, keeps)]
 
-    def where(self, place: Place, layer: str = "", line: str = "") -> str:
-        """Return "MyBlock(64, 128, 2), layer se.fc1, line 12: return x + y", without the empty parts."""
-        parts = [f"{self.name}({', '.join(map(str, place.arguments))})", f"layer {layer}" * bool(layer), line]
-        return ", ".join(filter(None, parts))
+    def where(
+        self, place: Place, layer: str = "", line: str = "", *, attribute: str = "", tensor: str = ""
+    ) -> str:
+        """Return "MyBlock(64, 128, 2), layer se.fc1, line 12: return x + y", without the empty parts.
+
+        Args:
+            place: of the block.
+            layer: its path in the block.
+            line: number and text of a line, as from `quote`.
+            attribute: path of an attribute, in place of a layer.
+            tensor: path of a parameter or buffer, in place of its layer.
+        """
+        layer, own = (layer, "") if not tensor else (tensor.rpartition(".")[0], tensor)
+        parts = [f"{self.name}({', '.join(map(str, place.arguments))})"]
+        parts += [f"layer {layer}"] if layer else [f"tensor {own}"] * bool(own)
+        parts += [f"attribute {attribute}"] * bool(attribute)
+        return ", ".join([*parts, *[line] * bool(line)])
 
     def build(self, place: Place, seed: int = 0) -> nn.Module:
         """Build the block with weights drawn from `seed`.
@@ -103,6 +127,17 @@ class Subject:
                 "",
                 "let it return an nn.Module that is ready to be called",
             )
+        return module
+
+    def build_trained(self, place: Place, seed: int = 0) -> nn.Module:
+        """Build the block as after some training: with random numbers added to its parameters.
+
+        A gate that starts at zero would hide everything before it.
+        """
+        module = self.build(place, seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                shift(parameter, TRAINED_SHIFT)
         return module
 
     def run(self, module: nn.Module, x: Tensor, place: Place, during: str = "", seed: int = 0) -> Tensor:
@@ -139,8 +174,7 @@ class Subject:
         if unfinished and came != tuple(x.shape):
             shapes += f", {came} to {unfinished[-1].name}"
         do = f"fix it: {self.where(place)}(torch.rand{tuple(x.shape)}) shows the whole error"
-        if re.search(r"size of tensor a \(\d+\) must match", why):
-            do = "the summands differ in shape: give the shortcut the stride and channels of the other branch"
+        do = next((advice for pattern, advice in ADVICE.items() if re.search(pattern, why)), do)
         return BlockFailedError(cause, self.where(place, layer, line_of(error)), shapes, do)
 
 
@@ -208,10 +242,11 @@ def places_in(network: str) -> tuple[Place, ...]:
 
 
 def reason(error: BaseException) -> str:
-    """Return class and first line of an error: "ValueError: channels must be a multiple of 4"."""
+    """Return class and first line of an error, cut: "ValueError: channels must be a multiple of 4"."""
     if isinstance(error, SystemExit):
         return "it calls exit()"
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    text = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    return textwrap.shorten(text, MAX_REASON_CHARACTERS, placeholder=" ...")
 
 
 def line_of(error: BaseException) -> str:
@@ -224,14 +259,19 @@ def line_of(error: BaseException) -> str:
 
 
 def library(file: Path) -> bool:
-    """Return True if the file belongs to torch or to these checks, or is not a file."""
-    folders = (Path(torch.__file__).parent, Path(__file__).parent)
+    """Return True if the file belongs to torch or reslab, or is not a file."""
+    folders = (Path(torch.__file__).parent, Path(reslab.__file__).parent)
     return not file.is_file() or any(file.is_relative_to(folder) for folder in folders)
 
 
 def quote(file: str, line: int) -> str:
     """Return "line 12: return x + y", for the line with this number (from 1) of a file."""
     return f"line {line}: {linecache.getline(file, line).strip()}"
+
+
+def shift(parameter: Tensor, size: float = 1.0) -> None:
+    """Add random numbers with standard deviation `size` to a parameter, the same in each call."""
+    parameter += size * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
 
 
 def difference(a: Tensor, b: Tensor) -> float:
