@@ -116,12 +116,13 @@ def compare(
         until_sure=until_sure,
         budget=budget,
         tune=tune,
+        on=on,
         jobs=jobs,
         folder=folder,
         progress=True,
         say=say,
     )
-    seconds, text = estimate(plan, folder, jobs)
+    seconds, text = estimate(plan, folder, jobs, on)
     if seconds:
         say(text)
     if not yes:

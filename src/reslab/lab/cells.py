@@ -19,6 +19,7 @@ from reslab.errors import NetworkError, ReslabError, RunError, TrainingError
 from reslab.evaluation.classifier import load
 from reslab.evaluation.inference import predict_logits
 from reslab.hardware import choose_device, keep_freed_memory, threads
+from reslab.networks.from_text import parse_name
 from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.photos.folder import list_file
 from reslab.photos.folder.photos import Photos
@@ -177,6 +178,7 @@ def _spec(cell: Cell, num_classes: int, recipe: Recipe) -> NetworkSpec:
 
 def _train(cell: Cell) -> None:
     """Start or resume the cell's run and train it to its end."""
+    parse_name(cell.network).run_file()  # this process may not have started the cell
     if not (cell.path / "run.json").is_file():
         _start(cell)
     run, log = Run(cell.path), cell.path / "log.txt"

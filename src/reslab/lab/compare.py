@@ -16,14 +16,13 @@ import numpy as np
 
 from reslab import files, locks
 from reslab.errors import RunError, UsageError
-from reslab.hardware import choose_device, cores
 from reslab.networks.blocks import Block
 from reslab.photos.folder.photos import Photos
 from reslab.training.progress import say as print_to_stderr
 from reslab.training.recipe import Recipe
 from reslab.training.runs.start import duration
 
-from .backends.local import run_tasks
+from .backends.choose import backend
 from .cells import Cell, first_different_step
 from .comparison import Comparison
 from .judging import judge_cells, record
@@ -79,8 +78,9 @@ def compare(
             replaces `seeds`.
         budget: what all variants get as much of as the baseline: "epochs", "time", "flops" or "parameters".
         tune: number of learning rates to try for each variant, on validation photos; 0 for none.
-        on: "local" for the cores of this machine, or "ray".
-        jobs: cells to train at a time; by default as many as cores on a CPU, else 1.
+        on: "local" for this machine, or "ray" for the nodes of a cluster.
+        jobs: cells to train at a time; by default as many as cores on a CPU, else 1 (with Ray as many as
+            GPUs).
         output: folder of the comparison; compare/<names> by default.
         progress: show a progress bar on a terminal.
         say: called with each line of text for people; prints to standard error by default.
@@ -89,7 +89,7 @@ def compare(
         The comparison, with its table, figure and verdicts.
 
     Raises:
-        UsageError: fewer than two variants, or an invalid number.
+        UsageError: fewer than two variants, an invalid number, or no node has what a cell needs.
         PhotosError: the photos cannot be used, or there are no test photos.
         NetworkError: a network cannot be built, or a block has a problem.
         RecipeError: a setting is invalid.
@@ -101,7 +101,7 @@ def compare(
     folder = files.user_path(output) if output else default_folder(names)
     plan = plan_comparison(
         photos, names, network=network, recipe=recipe, seeds=seeds, margin=margin, until_sure=until_sure,
-        budget=budget, tune=tune, jobs=jobs, folder=folder, progress=progress, say=say,
+        budget=budget, tune=tune, on=on, jobs=jobs, folder=folder, progress=progress, say=say,
     )  # fmt: skip
     return run_comparison(plan, folder, on=on, jobs=jobs, progress=progress, say=say)
 
@@ -117,6 +117,7 @@ def plan_comparison(
     until_sure: int | None,
     budget: Budget,
     tune: int,
+    on: str = "local",
     jobs: int | None,
     folder: Path,
     progress: bool,
@@ -130,8 +131,8 @@ def plan_comparison(
     with locks.only_process(folder):
         return make_plan(
             photos, variants, network=network, recipe=recipe, seeds=seeds, margin=margin / 100,
-            until_sure=until_sure, budget=budget, tune=tune, jobs=jobs or default_jobs(recipe.device),
-            folder=folder, progress=progress, say=say,
+            until_sure=until_sure, budget=budget, tune=tune, on=on,
+            jobs=jobs or default_jobs(recipe.device, on), folder=folder, progress=progress, say=say,
         )  # fmt: skip
 
 
@@ -141,9 +142,9 @@ def default_folder(names: Sequence[str]) -> Path:
     return Path("compare") / text[:MAX_NAME_LENGTH].strip("-.")
 
 
-def default_jobs(device: str) -> int:
-    """Return the number of cells to train at a time: as many as cores on a CPU, else 1."""
-    return cores() if choose_device(device).type == "cpu" else 1
+def default_jobs(device: str, on: str = "local") -> int:
+    """Return the number of cells to train at a time: as many as cores on a CPU, else as GPUs."""
+    return backend(on).default_jobs(device)
 
 
 def _check_numbers(seeds: int, margin: float, until_sure: int | None, tune: int, jobs: int | None) -> None:
@@ -173,9 +174,9 @@ def _notation(block: Block) -> str:
     return f"{os.path.relpath(path)}:{name}"
 
 
-def estimate(plan: Plan, folder: Path, jobs: int | None) -> tuple[float, str]:
+def estimate(plan: Plan, folder: Path, jobs: int | None, on: str = "local") -> tuple[float, str]:
     """Return the estimated seconds of the cells that are left, and a text for people on cost and power."""
-    jobs = jobs or default_jobs(plan.base_recipe["device"])
+    jobs = jobs or default_jobs(plan.base_recipe["device"], on)
     seeds = range(plan.until_sure or plan.seeds)
     left = [cell for cell in plan.cells(folder, seeds) if not cell.is_finished]
     by_name = {v.variant.name: v.seconds for v in plan.variants}
@@ -198,11 +199,11 @@ def run_comparison(
     plan: Plan, folder: Path, *, on: str = "local", jobs: int | None = None, progress: bool, say: Say
 ) -> Comparison:
     """Train the cells of a plan that are not finished, judge, and write all outputs. As `compare`."""
-    jobs = jobs or default_jobs(plan.base_recipe["device"])
+    jobs = jobs or default_jobs(plan.base_recipe["device"], on)
     labels = np.load(folder / LABELS)
     looks = look_levels(plan.until_sure) if plan.until_sure else {plan.seeds: 0.05}
     with locks.only_process(folder), _advice_to_continue(folder, say):
-        train = partial(_train, plan, folder, jobs, progress, say)
+        train = partial(_train, plan, folder, on, jobs, progress, say)
         settings = tuned_settings(plan, folder, train, say)
         for seeds, level in looks.items():
             cells = plan.cells(folder, range(seeds), settings)
@@ -236,7 +237,9 @@ def _advice_to_continue(folder: Path, say: Say) -> Iterator[None]:
         raise
 
 
-def _train(plan: Plan, folder: Path, jobs: int, progress: bool, say: Say, cells: Sequence[Cell]) -> None:
+def _train(
+    plan: Plan, folder: Path, on: str, jobs: int, progress: bool, say: Say, cells: Sequence[Cell]
+) -> None:
     """Train the cells that are not finished to their ends, with one bar over all their steps."""
     from tqdm.auto import tqdm
 
@@ -256,7 +259,8 @@ def _train(plan: Plan, folder: Path, jobs: int, progress: bool, say: Say, cells:
     def tick() -> None:
         bar.update(sum(min(cell.steps_done, steps[cell.variant]) for cell in cells) - bar.n)
 
-    with bar, closing(run_tasks("train", cells, jobs, folder / LOG, tick)) as finished:
+    tasks = backend(on).run_tasks("train", cells, jobs, folder / LOG, tick)
+    with bar, closing(tasks) as finished:
         for cell, _ in finished:
             done += 1
             say(f"{cell.variant}, seed {cell.seed}: finished, {done} of {len(cells)}")

@@ -32,7 +32,7 @@ from reslab.training.timing.autotune import measure_precision
 from reslab.training.timing.precision_cache import MeasuredPrecision
 from reslab.version import __version__
 
-from .backends.local import run_tasks
+from .backends.choose import backend
 from .costs import CellCost
 from .plan import (
     NO_EFFECT,
@@ -64,6 +64,7 @@ def make_plan(
     until_sure: int | None,
     budget: Budget,
     tune: int,
+    on: str,
     jobs: int,
     folder: Path,
     progress: bool,
@@ -127,7 +128,7 @@ def make_plan(
         every = found.train + found.val + found.test
         preprocess = Recipe(**chosen).preprocess(count)
         open_pixels(found.folder, every, preprocess, cache=recipe.cache, progress=progress)
-    plan = _equalize(_with_costs(plan, before, folder, jobs, say))
+    plan = _equalize(_with_costs(plan, before, folder, on, jobs, say))
     plan.save(folder)
     return plan
 
@@ -222,7 +223,7 @@ def _other(folder: Path, why: str) -> RunError:
     )
 
 
-def _with_costs(plan: Plan, before: Plan | None, folder: Path, jobs: int, say: Say) -> Plan:
+def _with_costs(plan: Plan, before: Plan | None, folder: Path, on: str, jobs: int, say: Say) -> Plan:
     """Return the plan with the cost of each variant, measured by all workers at once, as they will train."""
     known = {v.identity: v.cost for v in before.variants} if before else {}
     costs = {v.identity: known[v.identity] for v in plan.variants if v.identity in known}
@@ -232,7 +233,8 @@ def _with_costs(plan: Plan, before: Plan | None, folder: Path, jobs: int, say: S
         cells = [plan.cell(folder, v, 0, {}) for v in todo for _ in range(jobs)]
         by_name: dict[str, list[CellCost]] = defaultdict(list)
         with tempfile.TemporaryDirectory() as temporary:
-            for cell, result in run_tasks("measure", cells, jobs, Path(temporary) / "log"):
+            log = Path(temporary) / "log"
+            for cell, result in backend(on).run_tasks("measure", cells, jobs, log):
                 by_name[cell.variant].append(CellCost(**result))
         costs |= {v.identity: _mean_cost(by_name[v.variant.name]) for v in todo}
     return replace(plan, variants=tuple(replace(v, cost=costs[v.identity]) for v in plan.variants))

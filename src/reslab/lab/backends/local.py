@@ -15,13 +15,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reslab import errors, files
-from reslab.errors import ReslabError, RunError
+from reslab import files
+from reslab.hardware import choose_device, cores
 from reslab.lab.cells import FAILURE, Cell
+
+from .worker import error_of
 
 MAX_LOST_WORKERS = 2  # for one cell, before the comparison stops
 PAUSE_S = 0.2  # between two calls of `tick`
 STOPPING_S = 60.0  # for a worker to finish its step and write a checkpoint
+
+
+def default_jobs(device: str) -> int:
+    """Return the number of cells to train at a time: as many as cores on a CPU, else 1."""
+    return cores() if choose_device(device).type == "cpu" else 1
 
 
 def run_tasks(
@@ -92,7 +99,7 @@ class _Worker(threading.Thread):
                     result = self._perform(cell)
                 if result is not None:
                     self.done.put(
-                        (cell, result.get("result")) if "error" not in result else (cell, _error(result))
+                        (cell, result.get("result")) if "error" not in result else (cell, error_of(result))
                     )
         with suppress(OSError):
             self.process.stdin.close()  # type: ignore[union-attr]
@@ -148,11 +155,3 @@ class _Worker(threading.Thread):
         with suppress(OSError):
             self.process.kill()
         self.process.wait()
-
-
-def _error(reply: dict[str, Any]) -> ReslabError:
-    """Return the error that a worker reported."""
-    name, what, why, do = reply["error"]
-    kind = getattr(errors, name, RunError)
-    error: ReslabError = kind(what, why, do)
-    return error

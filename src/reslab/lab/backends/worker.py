@@ -12,10 +12,12 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from reslab.errors import ReslabError
+from reslab import errors
+from reslab.errors import ReslabError, RunError
 from reslab.parallel import end_with_parent
 
 
@@ -37,15 +39,22 @@ def perform(task: dict[str, Any]) -> Any:
     return run_cell(cell)
 
 
-def reply(task: dict[str, Any]) -> dict[str, Any]:
-    """Perform a task and return {"result"}, or {"error": [what, why, do]} if it failed."""
+def reply(task: dict[str, Any], work: Callable[[dict[str, Any]], Any] = perform) -> dict[str, Any]:
+    """Return {"result": work(task)}, or {"error": [class, what, why, do]} if it failed."""
     try:
-        return {"result": perform(task)}
+        return {"result": work(task)}
     except ReslabError as error:
         return {"error": [type(error).__name__, error.what, error.why, error.do]}
     except Exception as error:  # noqa: BLE001  # the parent raises it again
         traceback.print_exc()
         return {"error": ["ReslabError", f"{type(error).__name__}: {error}", "", ""]}
+
+
+def error_of(reply: dict[str, Any]) -> ReslabError:
+    """Return the error in a reply."""
+    name, what, why, do = reply["error"]
+    error: ReslabError = getattr(errors, name, RunError)(what, why, do)
+    return error
 
 
 def main() -> None:
