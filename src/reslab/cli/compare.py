@@ -12,10 +12,10 @@ from reslab.errors import UsageError
 from reslab.text import printable
 
 from .arguments import Flag, Whole
+from .compare_ideas import compare_all_ideas
+from .confirm import confirm
 from .output import write_line
 from .recipe_flags import recipe_flags
-
-ASK_FROM_S = 600.0  # a longer comparison is started only after a yes
 
 
 @recipe_flags
@@ -24,16 +24,17 @@ def compare(
     /,
     *variants: str,
     vary: str | None = None,
-    network: str = "resnet18",
+    network: str | None = None,
     recipe: str = "fast",
     seeds: Whole | None = None,
     margin: float | None = None,
     until_sure: Whole | None = None,
-    budget: Literal["epochs", "time", "flops", "parameters"] = "epochs",
+    budget: Literal["epochs", "time", "flops", "parameters"] | None = None,
     tune: Whole = 0,
     on: Literal["local", "ray"] = "local",
     jobs: Whole | None = None,
     output: Path | None = None,
+    ideas: Flag = False,
     new: Path | None = None,
     check: str | None = None,
     yes: Flag = False,
@@ -45,6 +46,7 @@ def compare(
     Example: reslab compare --new my_block.py
              reslab compare photos basic my_block.py:MyBlock --network cifar_resnet20 --size 32
              reslab compare photos --vary learning_rate=0.03,0.06
+             reslab compare --ideas photos
              reslab compare compare/NAME
 
     The first variant is the baseline. Each seed gives all variants the same
@@ -55,16 +57,17 @@ def compare(
         folder: photos with a test split, or the folder of a comparison to continue or show
         variants: basic, se, my_block.py:MyBlock; resnet34, my_net.py:build; or settings: label_smoothing=0
         vary: values of one setting: learning_rate=0.03,0.06
-        network: the network that gets the blocks
+        network: the network that gets the blocks [resnet18; with --ideas cifar_resnet20 at 32 pixels]
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
         seeds: trainings of each variant; from 5 on there is a verdict [8]
         margin: difference in points that does not matter [1.0]
         until_sure: look after each quarter of this number of seeds, and stop when all is clear
-        budget: what all variants get as much of as the baseline
+        budget: what all variants get as much of as the baseline [epochs; with --ideas time]
         tune: learning rates to try for each variant first, on validation photos
         on: local, or ray for the nodes of a cluster
         jobs: trainings at a time [as many as cores]
         output: folder of the comparison [compare/NAMES]
+        ideas: compare all ideas of the list, docs/ideas.md, instead of variants
         new: write a template for a block of your own to this file, and do nothing else
         check: test a block, such as my_block.py:MyBlock, and do nothing else
         yes: start without asking
@@ -74,7 +77,7 @@ def compare(
         _write_template(new)
         return None
     if check is not None:
-        return _check(check, network, json)
+        return _check(check, network or "resnet18", json)
     if folder is None:
         raise UsageError(
             "compare needs a folder of photos", "", "reslab compare FOLDER basic my_block.py:MyBlock"
@@ -91,6 +94,26 @@ def compare(
     changed = {name: value for name, value in settings.items() if value is not None}
     if "seed" in changed:
         raise UsageError(f"--seed {changed['seed']} in a comparison", "it needs several", "use --seeds 8")
+    if ideas:
+        compare_all_ideas(
+            user_path(folder),
+            variants,
+            network=network,
+            recipe=Recipe.load(recipe).with_settings(**changed),
+            seeds=8 if seeds is None else seeds,
+            margin=1.0 if margin is None else margin,
+            until_sure=until_sure,
+            budget=budget or "time",
+            tune=tune,
+            on=on,
+            jobs=jobs,
+            output=output,
+            yes=yes,
+            json=json,
+            say=say,
+        )
+        return None
+    network, budget = network or "resnet18", budget or "epochs"
     if vary is not None:
         variants = (*variants, *settings_as_variants(vary))
     source: Path = user_path(folder)
@@ -126,7 +149,7 @@ def compare(
     if seconds:
         say(text)
     if not yes:
-        _confirm(seconds, folder)
+        confirm(seconds, f"reslab compare {printable(str(folder))}")
     comparison = run_comparison(plan, folder, on=on, jobs=jobs, progress=True, say=say)
     if json:
         write_line(json_.dumps(comparison.as_json()), sys.stdout)
@@ -134,21 +157,6 @@ def compare(
     say(comparison.table())
     say(f"report: {printable(str(folder / 'report.html'))}")
     return None
-
-
-def _confirm(seconds: float, folder: Path) -> None:
-    """Ask on a terminal whether to start something long. In a pipe, raise UsageError."""
-    if seconds <= ASK_FROM_S:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            f"this comparison takes {seconds / 60:.0f} minutes",
-            f"over {ASK_FROM_S / 60:.0f} minutes it starts only after a yes",
-            "add --yes",
-        )
-    print("start? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("not started", "", f"start it later: reslab compare {printable(str(folder))}")
 
 
 def _write_template(path: Path) -> None:

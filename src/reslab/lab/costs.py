@@ -24,7 +24,8 @@ from reslab.training.time_budget import FORWARD_FRACTION, planned_epochs
 
 from .cells import Cell, prepare_cell
 
-TIMED_STEPS = 4  # the first is a warm-up
+MIN_TIMED_STEPS, MAX_TIMED_STEPS = 4, 30  # the first is a warm-up
+TIMED_S = 2.0  # of steps that are measured, where they are short
 MODEL_FRACTION = (
     0.5  # of the time to save a checkpoint: the model file of an epoch, saved when it is the best
 )
@@ -81,11 +82,13 @@ def _step_seconds(setup: TrainingSetup, size: int) -> float:
     """Return the median seconds of a training step with its loading, at an image size in pixels."""
     seconds = []
     with closing(setup.train.epoch(0, size=size)) as batches:
-        steps = islice(batches, TIMED_STEPS)
+        steps = islice(batches, MAX_TIMED_STEPS)
         started = time.perf_counter()
         for images, labels in steps:
             train_step(setup.state, images, labels, 1e-6).item()
             seconds.append(time.perf_counter() - started)
+            if len(seconds) >= MIN_TIMED_STEPS and sum(seconds) > TIMED_S:
+                break
             started = time.perf_counter()
     return median(seconds[1:] or seconds)
 

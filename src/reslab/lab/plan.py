@@ -35,6 +35,11 @@ NOT_SHOWN = {
     "precision", "device", "cache", "workers", "checkpoint_minutes",
 }  # fmt: skip
 NO_EFFECT = {"cache", "workers", "checkpoint_minutes"}
+# fields that do not change how long a step takes
+NO_COST = NO_EFFECT | {
+    "epochs", "learning_rate", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
+    "warmup_epochs", "label_smoothing", "zero_init_residual",
+}  # fmt: skip
 
 Budget = Literal["epochs", "time", "flops", "parameters"]
 
@@ -64,6 +69,15 @@ class PlannedVariant:
         """Digest of what is trained. An edited block is another variant than before."""
         content = [self.variant.network, self.code, {**self.recipe, "epochs": None}]
         return _digest(content)
+
+    @property
+    def workload(self) -> str:
+        """Digest of what decides the cost of a step.
+
+        Variants of equal workload share a measurement, so that noise cannot give them unequal epochs.
+        """
+        recipe = {name: value for name, value in self.recipe.items() if name not in NO_COST}
+        return _digest([self.variant.network, self.code, recipe])
 
     @property
     def seconds(self) -> float:

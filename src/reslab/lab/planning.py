@@ -225,19 +225,22 @@ def _other(folder: Path, why: str) -> RunError:
 
 def _with_costs(plan: Plan, before: Plan | None, folder: Path, on: str, jobs: int, say: Say) -> Plan:
     """Return the plan with the cost of each variant, measured by all workers at once, as they will train."""
-    known = {v.identity: v.cost for v in before.variants} if before else {}
-    costs = {v.identity: known[v.identity] for v in plan.variants if v.identity in known}
-    todo = [v for v in plan.variants if v.identity not in costs]
+    known = {v.workload: v.cost for v in before.variants} if before else {}
+    costs = {v.workload: known[v.workload] for v in plan.variants if v.workload in known}
+    todo: dict[str, PlannedVariant] = {}
+    for planned in plan.variants:
+        if planned.workload not in costs:
+            todo.setdefault(planned.workload, planned)
     if todo:
         say(f"measuring a few steps of {len(todo)} variant{'s' * (len(todo) != 1)} ...")
-        cells = [plan.cell(folder, v, 0, {}) for v in todo for _ in range(jobs)]
+        cells = [plan.cell(folder, v, 0, {}) for v in todo.values() for _ in range(jobs)]
         by_name: dict[str, list[CellCost]] = defaultdict(list)
         with tempfile.TemporaryDirectory() as temporary:
             log = Path(temporary) / "log"
             for cell, result in backend(on).run_tasks("measure", cells, jobs, log):
                 by_name[cell.variant].append(CellCost(**result))
-        costs |= {v.identity: _mean_cost(by_name[v.variant.name]) for v in todo}
-    return replace(plan, variants=tuple(replace(v, cost=costs[v.identity]) for v in plan.variants))
+        costs |= {name: _mean_cost(by_name[v.variant.name]) for name, v in todo.items()}
+    return replace(plan, variants=tuple(replace(v, cost=costs[v.workload]) for v in plan.variants))
 
 
 def _mean_cost(costs: Sequence[CellCost]) -> CellCost:
