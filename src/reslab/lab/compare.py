@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -25,7 +26,7 @@ from reslab.training.runs.start import duration
 from .backends.choose import backend
 from .cells import Cell, first_different_step
 from .comparison import Comparison
-from .judging import judge_cells, record
+from .judging import also_run, judge_cells, record
 from .looks import look_levels
 from .plan import Budget, Plan, shown
 from .planning import make_plan
@@ -36,6 +37,7 @@ from .tuning import tuned_settings
 from .variants import parse_variants
 
 LOG = "log.txt"  # what the workers print
+LEVEL = 0.05  # of significance, of all looks together
 USUAL_SPREAD = 0.007  # of the differences of single seeds, where nothing was measured yet
 MAX_NAME_LENGTH = 80
 
@@ -127,13 +129,19 @@ def plan_comparison(
     _check_numbers(seeds, margin, until_sure, tune, jobs)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     variants = parse_variants(names, network)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.only_process(folder):
-        return make_plan(
-            photos, variants, network=network, recipe=recipe, seeds=seeds, margin=margin / 100,
-            until_sure=until_sure, budget=budget, tune=tune, on=on,
-            jobs=jobs or default_jobs(recipe.device, on), folder=folder, progress=progress, say=say,
-        )  # fmt: skip
+    try:
+        with locks.only_process(folder):
+            return make_plan(
+                photos, variants, network=network, recipe=recipe, seeds=seeds, margin=margin / 100,
+                until_sure=until_sure, budget=budget, tune=tune, on=on,
+                jobs=jobs or default_jobs(recipe.device, on), folder=folder, progress=progress, say=say,
+            )  # fmt: skip
+    except BaseException:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def default_folder(names: Sequence[str]) -> Path:
@@ -201,7 +209,10 @@ def run_comparison(
     """Train the cells of a plan that are not finished, judge, and write all outputs. As `compare`."""
     jobs = jobs or default_jobs(plan.base_recipe["device"], on)
     labels = np.load(folder / LABELS)
-    looks = look_levels(plan.until_sure) if plan.until_sure else {plan.seeds: 0.05}
+    looks = {plan.seeds: LEVEL}
+    if plan.until_sure:
+        count = len(plan.variants) - 1 + also_run(plan, folder)
+        looks = look_levels(plan.until_sure, count, LEVEL)
     with locks.only_process(folder), _advice_to_continue(folder, say):
         train = partial(_train, plan, folder, on, jobs, progress, say)
         settings = tuned_settings(plan, folder, train, say)
@@ -210,7 +221,7 @@ def run_comparison(
             train(cells)
             _check_shown(cells)
             comparison = judge_cells(plan, folder, cells, labels, level)
-            record(plan, folder, comparison)
+            record(plan, folder, comparison, level)
             if not {"undecided", None} & set(comparison.verdicts.values()):
                 break
         write_outputs(comparison)

@@ -48,14 +48,13 @@ def judge_cells(
             right[cell.variant][cell.seed] = answers
     baseline, *others = [v.variant.name for v in plan.variants]
     failed = [name for name, rows in results.items() if any(row.error is not None for row in rows)]
-    identities = {v.identity for v in plan.variants}
-    also_run = len({row["identity"] for row in _rows(folder / RESULTS)} - identities)
+    run_before = also_run(plan, folder)
     pairs = {name: sorted(right[name].keys() & right[baseline].keys()) for name in others}
     differences = {}
     for seeds in {tuple(p) for p in pairs.values() if p}:
         names = [name for name in others if tuple(pairs[name]) == seeds]
         answers_of = {name: {s: right[name][s] for s in seeds} for name in [baseline, *names]}
-        rest = also_run + len(others) - len(names)
+        rest = run_before + len(others) - len(names)
         for d in judge(answers_of, margin=plan.margin, also_run=rest, level=level, failed=failed):
             differences[d.name] = d
     seeds_run = tuple(sorted({cell.seed for cell in cells}))
@@ -82,13 +81,18 @@ def judge_cells(
         budget=plan.budget,
         planned_seeds=plan.until_sure,
         exploratory=_is_exploratory(plan, folder, len(seeds_run)),
-        also_run=also_run,
+        also_run=run_before,
         environment={
             **plan.environment,
             "precision": plan.measured.precision,
             "threads": plan.measured.threads,
         },
     )
+
+
+def also_run(plan: Plan, folder: Path) -> int:
+    """Return the number of variants that were run in the folder and are not in the plan."""
+    return len({row["identity"] for row in _rows(folder / RESULTS)} - {v.identity for v in plan.variants})
 
 
 def _is_exploratory(plan: Plan, folder: Path, seeds: int) -> bool:
@@ -100,7 +104,7 @@ def _is_exploratory(plan: Plan, folder: Path, seeds: int) -> bool:
     )
 
 
-def record(plan: Plan, folder: Path, comparison: Comparison) -> None:
+def record(plan: Plan, folder: Path, comparison: Comparison, level: float) -> None:
     """Add new cells to results.jsonl, and this look to looks.jsonl unless the last one was the same."""
     identities = {v.variant.name: v.identity for v in plan.variants}
     known = {row["folder"] for row in _rows(folder / RESULTS)}
@@ -121,6 +125,7 @@ def record(plan: Plan, folder: Path, comparison: Comparison) -> None:
         "seeds": len(comparison.seeds),
         "margin": plan.margin,
         "until_sure": plan.until_sure,
+        "level": level,
         "variants": identities,
         "verdicts": comparison.verdicts,
     }

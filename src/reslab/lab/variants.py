@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from reslab.errors import UsageError, nearest
-from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS
-from reslab.networks.user_code import block_from_file
+from reslab.errors import NetworkError, UsageError, nearest
+from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, parse_name
+from reslab.networks.resnet import FAMILY
+from reslab.networks.user_code import loaded
 from reslab.training.recipe import Recipe
 
 
@@ -40,6 +39,7 @@ def parse_variants(names: Sequence[str], network: str) -> tuple[Variant, ...]:
 
     Raises:
         UsageError: fewer than two variants, one that occurs twice, or an unknown setting.
+        NetworkError: there is no such block or network, or a file fails.
     """
     if len(names) < 2:
         raise UsageError(
@@ -73,14 +73,22 @@ def settings_as_variants(text: str) -> tuple[str, ...]:
 
 
 def _whole_network(name: str, network: str) -> str:
-    return f"{network}:{name}" if _names_block(name) else name
+    """Return the notation of the network that a variant without "=" names.
 
-
-def _names_block(name: str) -> bool:
-    file, _, member = name.partition(":")
-    if file.endswith(".py"):
-        return "num_classes" not in inspect.signature(block_from_file(Path(file), member)).parameters
-    return name in BLOCKS or name in BLOCK_CLASSES
+    Raises:
+        NetworkError: there is no such block or network, or the file that it names fails.
+    """
+    if name in BLOCKS or name in BLOCK_CLASSES:
+        return parse_name(f"{network}:{name}").text
+    if ":" not in name and name not in FAMILY:
+        do = f"{nearest(name, [*BLOCKS, *FAMILY])}, or my_block.py:MyBlock"
+        raise NetworkError(f"there is no block or network '{name}'", "", do)
+    parsed = parse_name(name)
+    if parsed.file is None or parsed.base:
+        return name
+    code = parsed.run_file()
+    is_block = code is not None and not parsed.is_whole_network(loaded(code))
+    return parse_name(f"{network}:{name}").text if is_block else name
 
 
 def _settings(text: str) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""The verb compare: refusals, the template, the check of a block, and a long comparison in a pipe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = ["--network", "cifar_resnet20", "--size", "16", "--batch-size", "8", "--optimizer", "adamw"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["basic"], ["1 variant", "basic se"]),
+        (["basic", "se", "se"], ["se is given twice"]),
+        (["basic", "se", "--seed", "3"], ["--seed 3", "use --seeds 8"]),
+        (["basic", "se", "--time", "5m"], ["time 5m", "--budget time"]),
+        (["basic", "sq"], ["'sq'", "did you mean 'se'"]),
+        (["--vary", "learning_rate=0.1"], ["fewer than two values"]),
+        (["--vary", "lerning_rate=0.1,0.2"], ["lerning_rate", "did you mean 'learning_rate'"]),
+        (["basic", "se", "--margin", "200"], ["margin 200"]),
+        (["basic", "se", "--until-sure", "3"], ["at least 5 seeds"]),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    words: list[str], parts: list[str], photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    code, out, err = reslab_here("compare", photo_folder(), *words)
+    assert (code, out) == (2, "")
+    assert all(part in err for part in parts), err
+
+
+def test_photos_without_a_test_split_are_refused(
+    photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    code, _, err = reslab_here("compare", photo_folder(train=12), "basic", "se", *FLAGS)
+    assert code == 2
+    assert "no test photos" in err
+
+
+def test_a_template_is_written_once_and_passes_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reslab_here: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = reslab_here("compare", "--new", "my_block.py")
+    assert code == 0
+    assert out.endswith("reslab compare FOLDER basic my_block.py:MyBlock\n")
+    code, _, err = reslab_here("compare", "--new", "my_block.py")
+    assert (code, "exists already" in err) == (2, True)
+    code, out, _ = reslab_here("compare", "--check", "my_block.py:MyBlock", "--network", "cifar_resnet20")
+    assert (code, "passes" in out) == (0, True), out
+    Path("my_block.py").write_text(Path("my_block.py").read_text().replace("stride)", "1)"))
+    code, out, _ = reslab_here("compare", "--check", "my_block.py:MyBlock", "--network", "cifar_resnet20")
+    assert code == 1
+
+
+@pytest.mark.slow
+def test_a_long_comparison_in_a_pipe_wants_a_yes(
+    tmp_path: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    out = tmp_path / "out"
+    words = ["basic", "se", *FLAGS, "--epochs", "100000", "--output", out]
+    code, printed, err = reslab_here("compare", photo_folder(), *words)
+    assert code == 2
+    assert "16 cells of about" in printed
+    assert "add --yes" in err
+    assert not (out / "cells").exists()
