@@ -51,9 +51,9 @@ def compare_all_ideas(
     folder = user_path(output) if output else Path("compare") / f"ideas-{photos.stem}"
     planned = plan_ideas(
         photos, network=network, recipe=recipe, seeds=seeds, margin=margin, until_sure=until_sure,
-        budget=budget, tune=tune, jobs=jobs, folder=folder, progress=True, say=say,
+        budget=budget, tune=tune, on=on, jobs=jobs, folder=folder, progress=True, say=say,
     )  # fmt: skip
-    seconds, text = estimate_ideas(planned, jobs)
+    seconds, text = estimate_ideas(planned, on, jobs)
     if seconds:
         say(text)
     if not yes:

@@ -52,6 +52,7 @@ def plan_ideas(
     until_sure: int | None,
     budget: Budget,
     tune: int,
+    on: str,
     jobs: int | None,
     folder: Path,
     progress: bool,
@@ -73,7 +74,7 @@ def plan_ideas(
         say(f"{group.name}: {', '.join(group.variants)}")
         plan = plan_comparison(
             photos, group.variants, network=network, recipe=recipe.with_settings(**group.settings),
-            seeds=seeds, margin=margin, until_sure=until_sure, budget=budget, tune=tune, jobs=jobs,
+            seeds=seeds, margin=margin, until_sure=until_sure, budget=budget, tune=tune, on=on, jobs=jobs,
             folder=folder / group.name, progress=progress, say=say,
         )  # fmt: skip
         plans.append((group, plan))
@@ -82,16 +83,16 @@ def plan_ideas(
     )
 
 
-def estimate_ideas(planned: PlannedIdeas, jobs: int | None) -> tuple[float, str]:
+def estimate_ideas(planned: PlannedIdeas, on: str, jobs: int | None) -> tuple[float, str]:
     """Return the estimated seconds of the cells that are left, and a text for people."""
     seconds, cells = 0.0, 0
     for group, plan in planned.plans:
         folder = planned.folder / group.name
-        seconds += estimate(plan, folder, jobs)[0]
+        seconds += estimate(plan, folder, jobs, on)[0]
         cells += sum(
             not cell.is_finished for cell in plan.cells(folder, range(plan.until_sure or plan.seeds))
         )
-    at_once = jobs or default_jobs(planned.plans[0][1].base_recipe["device"])
+    at_once = jobs or default_jobs(planned.plans[0][1].base_recipe["device"], on)
     return (
         seconds,
         f"{cells} cells in {len(planned.plans)} comparisons, {at_once} at a time: {duration(seconds)}",
