@@ -106,6 +106,8 @@ def show(
 
     Example: reslab show resnet18 -o resnet18.svg
 
+    Example: reslab show my_block.py:MyBlock -o block.svg
+
     Networks: resnet18 and its family; torchvision:NAME; timm:NAME; resnet18:plain
     for another block; my_block.py:MyBlock for resnet18 with a block of your own,
     cifar_resnet20:my_block.py:MyBlock for another network with it; my_net.py:build
@@ -121,7 +123,8 @@ def show(
         code: for a run or model of a network of your own: your file again, which is run
         depth: 1 shows stages, 2 blocks, 3 the layers inside the blocks
         width: columns of the table [the terminal's]
-        output: draw a picture instead: stages to scale, with shortcuts; .svg, .pdf or .png
+        output: draw a picture instead, a .svg, .pdf or .png: a network's stages to scale with shortcuts;
+            of a block, as my_block.py:MyBlock or SEBlock, the layers inside and the shapes between them
         output_width: width of the picture in millimeters [85, a column; 170 is a page]
         json: one JSON object with every layer on standard output; a list of two for two networks
     """
@@ -136,6 +139,9 @@ def show(
         check_size("--num-classes", str(num_classes), num_classes)
     names = [text for text in (network, other) if text is not None]
     if output is not None:
+        if _draw_block(network, shape, num_classes, output, output_width):
+            print(f"\nnext:  {_command(names)}   every layer as a table")
+            return
         _draw(network, shape, num_classes, output, output_width, code)
         command = _command(names, network=code, input=input, num_classes=num_classes)
         print(f"\nnext:  {command}   the same in numbers")
@@ -154,6 +160,29 @@ def show(
         print(side_by_side(anatomies[0], anatomies[1], columns, depth))
     command = _command(names, network=code, input=input, num_classes=num_classes, width=width)
     print(f"\nnext:  {_next(anatomies[0], depth, command)}")
+
+
+def _draw_block(
+    text: str, shape: Sequence[int] | None, num_classes: int | None, output: Path, width: float | None
+) -> bool:
+    """Draw the inside of the block that `text` names; return False for the name of a network."""
+    from reslab.inspection.drawing.block.draw import block_figure
+    from reslab.inspection.summary import anatomy
+    from reslab.networks.single_block import block_from_text
+    from reslab.plots.figure_file import checked_path, save_figure
+
+    checked_path(output)
+    block = block_from_text(text, None if shape is None else shape[0])
+    if block is None:
+        return False
+    if num_classes is not None:
+        raise UsageError(f"--num-classes {num_classes} for a block", "it has no last layer", "leave it out")
+    taken = anatomy(block.network, shape or block.input_shape, name=block.name)
+    figure = block_figure(taken, block.network, width)
+    save_figure(figure, output, block.name)
+    millimeters = figure.get_figwidth() * 25.4
+    print(f"{printable(str(output))}: inside of {printable(text)}, {millimeters:.0f} mm wide")
+    return True
 
 
 def _draw(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -84,8 +83,8 @@ def network_figure(taken: Anatomy, width: float = COLUMN_MM) -> Figure:
     points = width * 72 / 25.4
     letters = Lettering(min(max(6.0, 6.0 + (width - COLUMN_MM) / (PAGE_MM - COLUMN_MM) * 1.5), 8.0))
     layout = place(shown, points, letters.width)
-    facts = _wrapped(_facts(taken, shown), points, letters)
-    caption = _wrapped(_caption(shown, layout), points, letters)
+    facts = letters.wrapped(_facts(taken, shown), points - 2 * MARGIN)
+    caption = letters.wrapped(_caption(shown, layout), points - 2 * MARGIN)
     headroom = 8.0 + letters.leading * layout.is_grouped + 6.0 * bool(shown.long_shortcuts)
     around = headroom + 4 * letters.leading + 9  # above and below the bars of a line
     height = letters.leading * (2.6 + len(facts) + len(caption)) + 2 * MARGIN
@@ -141,13 +140,3 @@ def _caption(shown: Chain, layout: Layout) -> str:
     if shown.has_concatenations:
         text.append("Concatenations are not drawn.")
     return " ".join(text)
-
-
-def _wrapped(text: str, points: float, letters: Lettering) -> list[str]:
-    """Wrap a text into lines that fit a drawing `points` wide, at the latest at 10 characters."""
-    count = len(text)
-    lines = [text]
-    while count > 10 and any(letters.width(line) > points - 2 * MARGIN for line in lines):
-        count -= 1
-        lines = textwrap.wrap(text, count, break_on_hyphens=False)
-    return lines

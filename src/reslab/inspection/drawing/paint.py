@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,27 @@ class Lettering:
 
         return FontProperties(family=FONT, size=self.size)
 
-    def width(self, text: str) -> float:
-        from matplotlib.textpath import TextToPath
+    @cached_property
+    def _widths(self) -> dict[str, float]:
+        return {}
 
-        return float(TextToPath().get_text_width_height_descent(text, self._font, ismath=False)[0])
+    def width(self, text: str) -> float:
+        """Return the width of a text in points."""
+        if text not in self._widths:  # a measurement takes 0.2 ms, and a layout asks for the same texts often
+            from matplotlib.textpath import TextToPath
+
+            size = TextToPath().get_text_width_height_descent(text, self._font, ismath=False)
+            self._widths[text] = float(size[0])
+        return self._widths[text]
+
+    def wrapped(self, text: str, width: float) -> list[str]:
+        """Wrap a text into lines of at most `width` points, at the latest at 10 characters."""
+        count = len(text)
+        lines = [text]
+        while count > 10 and any(self.width(line) > width for line in lines):
+            count -= 1
+            lines = textwrap.wrap(text, count, break_on_hyphens=False)
+        return lines
 
     def put(self, axes: Axes, x: float, y: float, text: str, align: str = "center", **style: Any) -> None:
         """Write a text on `axes` with its top at y; `align` says what is at x: its center, left or right.

@@ -1,0 +1,1 @@
+"""Drawings of one block from the inside: its layers, shortcut, gates and shapes."""
