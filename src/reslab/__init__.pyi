@@ -20,6 +20,7 @@ from .inspection.arithmetic import ReceptiveField as ReceptiveField
 from .inspection.arithmetic import multiply_adds as multiply_adds
 from .inspection.arithmetic import output_size as output_size
 from .inspection.arithmetic import receptive_field as receptive_field
+from .inspection.drawing.block.draw import draw_block as draw_block
 from .inspection.drawing.draw import draw_network as draw_network
 from .inspection.gradient_flow import GradientFlow as GradientFlow
 from .inspection.gradient_flow import gradient_flow as gradient_flow
