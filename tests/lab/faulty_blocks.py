@@ -437,6 +437,12 @@ class NotInBf16(Residual):
         return torch.lerp(self.conv2(super().branch(x)), self.zero, 0.5)
 
 
+class NoKernelForBf16(Residual):
+    def branch(self, x):
+        y = super().branch(x)
+        return y * torch.linalg.matrix_norm(self.conv2(y), keepdim=True, ord=2)
+
+
 class ViewOfChannelsLast(Residual):
     def branch(self, x):
         y = super().branch(x)
@@ -547,6 +553,7 @@ FAULTY = [
     Faulty(PythonRandom, "the forward draws from Python's random state", STAGE),
     Faulty(PrintsALot, "characters in each pass", STAGE),
     Faulty(NotInBf16, "the forward fails in bf16", "line"),
+    Faulty(NoKernelForBf16, "the forward fails in bf16", "line"),
     Faulty(ViewOfChannelsLast, "the forward fails in fp32+channels_last", "line"),
     Faulty(FixedDevice, "a tensor (32, 1, 1) stays on the CPU", "line"),
     Faulty(AttributeOnCpu, "a tensor (32, 1, 1) stays on the CPU", "attribute scale"),
@@ -609,6 +616,24 @@ class OwnStatistics(Residual):
         return y - self.mean
 
 
+class PowerIteration(Residual):
+    """A parametrization that changes buffers in train mode."""
+
+    def __init__(self, i, o, s):
+        super().__init__(i, o, s)
+        self.conv2 = nn.utils.parametrizations.spectral_norm(self.conv2)
+
+
+class WithoutParameters(nn.Module):
+    def __init__(self, i, o, s):
+        super().__init__()
+        self.pool = nn.AvgPool2d(s, ceil_mode=True)
+        self.new_channels = o - i
+
+    def forward(self, x):
+        return F.pad(self.pool(x), (0, 0, 0, 0, 0, self.new_channels))
+
+
 class ShapeCache(Residual):
     """Positions of the pixels, kept for images of the same size."""
 
@@ -656,6 +681,8 @@ FAULTLESS = {
     WholeBatchDropped: "random in train mode",
     SharedLayer: "",
     OwnStatistics: "its train mode keeps statistics",
+    PowerIteration: "its train mode keeps statistics",
+    WithoutParameters: "",
     ShapeCache: "positions keeps a tensor between batches",
     ReducedAttention: "",
     BatchNormAfterPooling: "a batch of one image cannot be trained on",

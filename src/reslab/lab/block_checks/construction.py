@@ -137,7 +137,8 @@ def _check_hidden(subject: Subject, place: Place, module: nn.Module) -> None:
                 continue
             weights = list(each.state_dict().values()) if isinstance(each, nn.Module) else [each]
             for weight in weights:
-                if isinstance(weight, Tensor) and (isinstance(each, nn.Module) or weight.requires_grad):
+                trained = isinstance(weight, Tensor) and weight.requires_grad and weight.is_leaf
+                if trained or isinstance(each, nn.Module):
                     raise BlockFailedError(
                         f"torch does not find the weights in {path} ({type(value).__name__}): they would be "
                         "neither trained, moved nor saved",

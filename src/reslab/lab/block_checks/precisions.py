@@ -32,6 +32,7 @@ def check_precisions(subject: Subject) -> list[str]:
             with precision.autocast(cpu):
                 with torch.no_grad():
                     y = subject.run(module.eval(), images, place, f"in {name}")
+                images = images.clone().requires_grad_() * 1  # in a network the input is no leaf
                 trained = subject.run(module.train(), images, place, f"in {name}")
             how_much = difference(y.float(), expected)
             if not how_much <= MAX_DIFFERENCE[precision.number_format]:
