@@ -29,7 +29,7 @@ SAME = 1e-5  # relative difference of two equal computations: only the order of 
 MAX_REASON_CHARACTERS = 160  # of an error of torch, which may fill a paragraph
 Shape = tuple[int, ...]
 ADVICE = {  # by torch's message
-    r"not implemented for|Low precision": "compute it from x.float(), under torch.autocast(..., enabled=False)",
+    r"not implemented for|Low precision": "compute it in fp32: x.float(), torch.autocast(..., enabled=False)",
     r"size of tensor a \(\d+\) must match": "give the shortcut the stride and channels of the other summand",
     r"view size is not compatible": "use reshape instead of view, which needs contiguous memory",
     r"dtype|scalar type|BFloat16": "give both tensors one type: a.to(b.dtype)",
