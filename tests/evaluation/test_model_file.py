@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reslab import files
-from reslab.errors import ClassifierError
+from reslab.errors import ClassifierError, CodeNeededError
 from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.model_file import VERSION, checksum, read_model
 from reslab.networks.registry import NetworkSpec
+from reslab.networks.user_code import UserCode, digest_of
 from reslab.photos.loading.preprocess import Preprocess
 
 FIGURES = {"epoch": 3, "val_accuracy": 0.1 + 0.2, "test_interval": [0.5, 0.75], "note": "夜 \n"}
@@ -195,6 +196,19 @@ def test_changed_weights_are_refused(change: Callable[[Tensor], Tensor], model: 
         Classifier.load(model)
 
 
+SOURCES = {"a.py": "B = dict"}
+CODE = {"file": "a.py", "name": "B", "digest": digest_of("a.py", SOURCES), "sources": SOURCES}
+CODED = {"name": "resnet18:a.py:B", "num_classes": 2, "in_channels": 3}
+
+
+def test_the_code_of_a_header_is_read_and_never_run(model: Path, refuses: Any) -> None:
+    header, tensors = content_of(model)
+    forge(model, header | {"network": {**CODED, "code": CODE}}, tensors)
+    assert read_model(model).header.network == NetworkSpec("resnet18:a.py:B", 2, 3, None, UserCode(**CODE))
+    with refuses(CodeNeededError, "resnet18:a.py:B", f"reslab.load('{model}', network='resnet18:a.py:B')"):
+        Classifier.load(model, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -208,7 +222,18 @@ def test_changed_weights_are_refused(change: Callable[[Tensor], Tensor], model: 
         ({"version": None}, "header of .* is damaged"),
         ({"network": {"name": "resnet1", "num_classes": 2, "in_channels": 3}}, "no network 'resnet1'"),
         ({"network": {"name": "os:system", "num_classes": 2, "in_channels": 3}}, "no network 'os:system'"),
-        ({"network": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": -3}}, "cannot be built"),
+        (
+            {"network": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": -3}},
+            "-3 channels for photos of 3",
+        ),
+        ({"network": {**CODED, "code": {**CODE, "digest": "0"}}}, "not that of its sources"),
+        ({"network": {**CODED, "code": {**CODE, "sources": {"a.py": 7}}}}, "header of .* is damaged"),
+        ({"network": {**CODED, "code": {**CODE, "sources": {"a.py": "a" * 10**6}}}}, "more than 524,288"),
+        (
+            {"network": {**CODED, "code": {**CODE, "sources": {str(i): "" for i in range(101)}}}},
+            "101 files",
+        ),
+        ({"network": {**CODED, "code": ["a.py"]}}, "header of .* is damaged"),
         ({"network": {"name": "cifar_resnet32", "num_classes": 2, "in_channels": 3}}, "do not fit"),
     ],
 )

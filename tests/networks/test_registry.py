@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import reslab
 from reslab.errors import NetworkError
-from reslab.networks.from_text import parse_name
+from reslab.networks.from_text import network_from_text, parse_name
 from reslab.networks.registry import NetworkSpec, check_input, default_in_channels, list_networks
 from reslab.networks.resnet import FAMILY, ResNet
 
@@ -195,3 +195,18 @@ def test_networks_are_listed_by_pattern() -> None:
     assert list_networks("*resnet1??") == ["cifar_resnet110", "resnet101", "resnet152"]
     assert list_networks("torchvision:vgg1?") == [f"torchvision:vgg{n}" for n in (11, 13, 16, 19)]
     assert list_networks("nothing*") == []
+    assert list_networks("timm:resnet18d") == ["timm:resnet18d"]
+
+
+def test_a_network_of_timm_is_timms(refuses: Any) -> None:
+    network: Any = NetworkSpec("timm:resnet10t", 5, 1).build()
+    assert type(network).__module__.startswith("timm.")
+    assert network(torch.rand(2, 1, 64, 64)).shape == (2, 5)
+    named = network_from_text("timm:mobilenetv3_small_100", 2, meta=True)
+    assert named.input_shape == (3, 224, 224)
+    with refuses(NetworkError, "timm has no classifier 'resnet19'", "reslab.list_networks('timm:*')"):
+        NetworkSpec("timm:resnet19", 2, 3).build()
+    with refuses(NetworkError, "timm has no classifier 'hf-hub:a/b'"):  # nothing is downloaded
+        NetworkSpec("timm:hf-hub:a/b", 2, 3).build()
+    with refuses(NetworkError, "timm:resnet10t is built as its source defines it"):
+        NetworkSpec("timm:resnet10t", 2, 3, "small").build()

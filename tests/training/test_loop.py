@@ -171,7 +171,7 @@ def test_a_network_with_1000_outputs_for_two_classes_is_refused(photo_folder: Ca
 
 
 def test_a_network_with_four_input_channels_is_refused(photo_folder: Callable[..., Path]) -> None:
-    with pytest.raises(RecipeError, match="the network takes 4 channels"):
+    with pytest.raises(NetworkError, match="the network takes 4 channels"):
         list(fit(cifar_resnet20(num_classes=2, in_channels=4), photo_folder(train=10), SMALL, progress=False))
 
 

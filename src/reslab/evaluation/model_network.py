@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reslab.errors import ClassifierError, CodeNeededError, ReslabError
 from reslab.networks.registry import NetworkSpec, make_spec
-from reslab.networks.without_weights import WithoutWeights
+from reslab.networks.without_weights import build_without_weights
 from reslab.text import printable
 
 from .model_file import ModelFile
@@ -61,6 +61,9 @@ def _build(path: Path, model: ModelFile, text: str | None) -> nn.Module:
         )
     if header.network.num_classes != len(header.classes):
         raise _misfit(path, f"{len(header.classes)} classes for {header.network.num_classes} logits")
+    if header.network.in_channels != header.preprocess.channels:
+        counts = f"{header.network.in_channels} channels for photos of {header.preprocess.channels}"
+        raise _misfit(path, counts)
     if text is not None:
         header.network.use_file(text)
     try:
@@ -71,6 +74,8 @@ def _build(path: Path, model: ModelFile, text: str | None) -> nn.Module:
             f"{path}: {printable(error.what)}", error.why, f"name the file again: {call}", error.network
         ) from error
     except ReslabError as error:
+        if header.network.code is not None:
+            raise
         do = error.do if "pip install" in error.do else "upgrade reslab"
         raise ClassifierError(f"the network in {path} cannot be built", error.what, do) from error
     except ValueError as error:
@@ -97,11 +102,7 @@ def build_network(spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> nn.Module
         NetworkError: there is no such network.
     """
     with torch.random.fork_rng(devices=[]):  # initial weights are overwritten, so they use no random numbers
-        try:
-            with WithoutWeights():
-                network = spec.build()
-        except (RuntimeError, NotImplementedError):  # the constructor reads weights, as few in timm do
-            network = spec.build()
+        network = build_without_weights(spec.build)
         expected = network.state_dict()
         _check_fit(tensors, expected)
         if all(name in expected for name, _ in network.named_buffers()):

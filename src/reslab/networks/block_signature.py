@@ -6,9 +6,7 @@ import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable
 from inspect import Parameter
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,13 +17,19 @@ from reslab.randomness import preserve_rng_state
 
 from .blocks import Block
 
-# names of parameters as the literature's code has them
+# names of parameters in the code of the literature
 GENERIC = re.compile(r"_*([a-z]|arg|x)?_?\d*")
 STRIDE = re.compile(r"s|st|.*stride.*")
-OUT = re.compile(r"o|.*out.*|planes|(num_)?(channels?|filters|features)|width|dim|.*hidden.*")
-IN = re.compile(r"i|c|.*in_?(c|p|f|d|planes|put|$).*|c_?in|n_?in|in|in_.*")
-PROJECTS = re.compile(r"use_1x1.*|use_proj.*|.*(projection|downsample|shortcut)")
-USUAL_VALUES = {"kernel_size": "3", "groups": "1", "dilation": "1", "reduction": "16", "padding": "1"}
+IN = re.compile(r"i|c_?in|n_?in|in|in_.*|.*in_?(c|p|f|d|put).*")
+OUT = re.compile(r"o|oup|.*out.*|planes|(num_)?(channels?|filters|features)|width|dim")
+MIDDLE = re.compile(r".*(mid|bottleneck|hidden|inter).*")
+SHORTCUT = re.compile(r".*(downsample|shortcut|projection)|use_1x1.*|use_proj.*")
+OTHER = re.compile(r".*(kernel|group|dilation|reduction|padding|classes|expan|ratio|bias).*")
+USUAL_VALUES = {
+    "kernel_size": "3", "groups": "1", "dilation": "1", "reduction": "16", "padding": "1", "expansion": "4",
+    "expand_ratio": "4",
+}  # fmt: skip
+MAX_LISTED_PARAMETERS = 5
 PROBE_CHANNELS = 64, 128
 PROBE_SHAPE = 2, 8, 12  # images, height and width: even, as a network may never meet odd sides
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -52,12 +56,15 @@ def check_signature(block: Block, name: str) -> None:
         return
     if problem := _problem(parameters):
         raise _refusal(block, name, f"its parameters are ({_listed(parameters)}): {problem}", parameters)
-    if any(p.name in ("downsample", "shortcut") and p.default is None for p in parameters[3:]):
-        try:
+    given = next((p.name for p in parameters[3:] if _role(p) == "shortcut"), None)
+    if given is None:
+        return
+    try:
+        with preserve_rng_state():
             check_block(block(*PROBE_CHANNELS, 2), name, "", *PROBE_CHANNELS, 2)
-        except (NetworkError, TypeError, RuntimeError, ValueError) as error:
-            why = f"its shortcut is left to the caller, as {_listed(parameters)} shows"
-            raise _refusal(block, name, why, parameters) from error
+    except Exception as error:  # the class may raise anything
+        why = f"it takes '{given}' from its caller, and cannot change the shape without it"
+        raise _refusal(block, name, why, parameters) from error
 
 
 def is_own(block: object) -> bool:
@@ -132,43 +139,59 @@ def _problem(parameters: list[Parameter]) -> str:
         return ""
     if STRIDE.fullmatch(names[2]) is None:
         return f"the third, '{names[2]}', would get the stride"
-    for position, got in ((0, "in_channels"), (1, "out_channels")):
-        if STRIDE.fullmatch(names[position]) and not GENERIC.fullmatch(names[position]):
-            return f"'{names[position]}' would get {got}"
-        default = positional[position].default
-        if PROJECTS.fullmatch(names[position]) or isinstance(default, bool):
-            return f"'{names[position]}' would get {got}"
+    for parameter, got in zip(positional, ("in_channels", "out_channels"), strict=False):
+        wrong = any(pattern.fullmatch(parameter.name) for pattern in (STRIDE, SHORTCUT, OTHER))
+        if isinstance(parameter.default, bool) or (wrong and not GENERIC.fullmatch(parameter.name)):
+            return f"'{parameter.name}' would get {got}"
     return ""
 
 
 def _listed(parameters: list[Parameter]) -> str:
-    return ", ".join(str(p.replace(annotation=Parameter.empty)) for p in parameters)
+    shown = [str(p.replace(annotation=Parameter.empty)) for p in parameters[:MAX_LISTED_PARAMETERS]]
+    return ", ".join([*shown, "..."] if len(parameters) > MAX_LISTED_PARAMETERS else shown)
 
 
 def _refusal(block: Block, name: str, why: str, parameters: list[Parameter]) -> NetworkError:
-    adapter = "\n".join(f"    {line}" for line in make_adapter(block, parameters).splitlines())
+    file, _, own = name.rpartition(":")
+    adapter = make_adapter(own if own.isidentifier() else "your_block", block, parameters)
+    indented = "\n".join(f"    {line}" if line else "" for line in adapter.splitlines())
+    place = f"paste this into the file, and name {file}:block" if file else "paste this, and use it instead"
     return NetworkError(
-        f"{name} is not a block (in_channels, out_channels, stride)",
-        why,
-        f"paste this adapter below it, and name it instead, as in my_block.py:block\n{adapter}",
+        f"{name} is not a block (in_channels, out_channels, stride)", why, f"{place}\n{indented}"
     )
 
 
-def make_adapter(block: Callable[..., Any], parameters: list[Parameter]) -> str:
-    """Return the source of a function `block` that calls a class or function with arguments that fit it."""
-    own = getattr(block, "__qualname__", type(block).__qualname__)
-    roles = {p.name: _role(p) for p in parameters}
+def make_adapter(name: str, block: Block, parameters: list[Parameter]) -> str:
+    """Return the source of a function `block` that calls a class or function with arguments that fit it.
+
+    Args:
+        name: of the class or function in the source.
+        block: the class or function.
+        parameters: its parameters.
+    """
+    roles = _roles(parameters)
     expansion = getattr(block, "expansion", 1)
     out = f"o // {expansion}" if isinstance(expansion, int) and expansion > 1 else "o"
+    values = {"in": "i", "out": out, "middle": "o // 4", "stride": "s", "projects": "i != o or s > 1"}
     if "stride" not in roles.values() and "projects" not in roles.values():
-        channels = ["o" for role in roles.values() if role in ("in", "out")][:2]
+        values["in"] = "o"  # a module that keeps the shape, after a block that changes it
+    arguments = list[str]()
+    for p in parameters:
+        role = roles[p.name]
+        is_next = p.kind in POSITIONAL and p is parameters[len(arguments)]
+        if role in ("in", "out") and is_next and "=" not in "".join(arguments):
+            arguments.append(values[role])
+        elif role:
+            arguments.append(f"{p.name}={values.get(role, role)}")
+        elif p.default is Parameter.empty and p.kind in (*POSITIONAL, Parameter.KEYWORD_ONLY):
+            arguments.append(f"{p.name}={USUAL_VALUES.get(p.name, '...')}")
+    call = f"{name}({', '.join(arguments)})"
+    if values["in"] == "o":
         return _lines(
-            "import reslab", "from torch import nn", f"return nn.Sequential(reslab.BasicBlock(i, o, s), "
-            f"{own}({', '.join([*channels, *_required(parameters, roles)])}))",
-        )  # fmt: skip
-    arguments = {"in": "i", "out": out, "stride": "s", "projects": "i != o or s > 1", "shortcut": "shortcut"}
-    given = [f"{n}={arguments[role]}" for n, role in roles.items() if role in arguments]
-    call = f"{own}({', '.join([*given, *_required(parameters, roles)])})"
+            "import reslab",
+            "from torch import nn",
+            f"return nn.Sequential(reslab.BasicBlock(i, o, s), {call})",
+        )
     if "shortcut" in roles.values():
         return _lines(
             "from torch import nn",
@@ -177,7 +200,7 @@ def make_adapter(block: Callable[..., Any], parameters: list[Parameter]) -> str:
             "    shortcut = nn.Sequential(nn.Conv2d(i, o, 1, s, bias=False), nn.BatchNorm2d(o))",
             f"return {call}",
         )
-    if "in" not in roles.values():  # its layers are lazy
+    if "in" not in roles.values() and "out" in roles.values():  # its layers are lazy
         return _lines(
             "import torch",
             f"lazy = {call}.eval()",
@@ -193,24 +216,29 @@ def _lines(*lines: str) -> str:
     return "\n".join([*imports, "", "def block(i, o, s):", *body]).lstrip("\n")
 
 
+def _roles(parameters: list[Parameter]) -> dict[str, str]:
+    """Return each parameter's role, see `_role`; each role once. The first of two outputs is the input."""
+    roles = {p.name: _role(p) for p in parameters}
+    outputs = [name for name, role in roles.items() if role == "out"]
+    if "in" not in roles.values() and len(outputs) > 1:
+        roles[outputs[0]] = "in"
+    names = list(roles)
+    return {
+        name: "" if roles[name] in [roles[other] for other in names[:i]] else roles[name]
+        for i, name in enumerate(names)
+    }
+
+
 def _role(p: Parameter) -> str:
-    """Return the use of a parameter by its name: in, out, stride, projects, shortcut, or "" for another."""
+    """Return the role of a parameter by its name: in, out, middle, stride, projects, shortcut, or ""."""
     if p.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
         return ""
-    if PROJECTS.fullmatch(p.name):
-        return "shortcut" if p.default is None else "projects"
+    if SHORTCUT.fullmatch(p.name):  # a module from the caller, or a flag
+        is_module = p.default is None or (p.default is Parameter.empty and not p.name.startswith("use"))
+        return "shortcut" if is_module else "projects"
+    if MIDDLE.fullmatch(p.name):
+        return "middle" if p.default is Parameter.empty else ""
     for role, pattern in (("stride", STRIDE), ("in", IN), ("out", OUT)):
         if pattern.fullmatch(p.name):
             return role
     return ""
-
-
-def _required(parameters: list[Parameter], roles: dict[str, str]) -> list[str]:
-    """Return "name=value" for other parameters without a default; the value is ... if none is usual."""
-    return [
-        f"{p.name}={USUAL_VALUES.get(p.name, '...')}"
-        for p in parameters
-        if not roles[p.name]
-        and p.default is Parameter.empty
-        and p.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-    ]

@@ -23,7 +23,6 @@ from torch import nn
 
 from reslab.errors import NetworkError, ReslabError, UsageError, nearest
 from reslab.files import user_path
-from reslab.randomness import preserve_rng_state
 
 from .attention_blocks import CBAMBlock, ECABlock, SEBlock
 from .block_signature import check_signature
@@ -33,7 +32,7 @@ from .input_channels import input_channels
 from .libraries import build_from_library, check_library_name, is_library_name, own_definition, usual_side
 from .resnet import FAMILY, Stem, create_resnet
 from .user_code import UserCode, load_code, loaded
-from .without_weights import WithoutWeights
+from .without_weights import build_without_weights
 
 BLOCKS: dict[str, Block] = {
     "basic": BasicBlock,
@@ -242,17 +241,18 @@ def network_from_text(
         meta: build it on device "meta", without weights, and leave the random state as it was. A network
             that cannot be built there is built on the CPU, with weights.
     """
+    built = build_without_weights if meta else lambda build: build()
     base, _, rest = text.partition(":")
     if base in BLOCK_CLASSES:
         if num_classes is not None:
             raise UsageError(f"{num_classes=} for a single block", "it has no last layer", "leave it out")
         numbers = _block_numbers(text, rest)
-        block = _built(lambda: BLOCK_CLASSES[base](*numbers), meta)
+        block = built(lambda: BLOCK_CLASSES[base](*numbers))
         return NamedNetwork(text, block, (numbers[0], 56, 56))
     name = parse_name(text)
     code = name.run_file()
     made = None if code is None else loaded(code)
-    network = _built(lambda: name.build(made, num_classes, in_channels), meta)
+    network = built(lambda: name.build(made, num_classes, in_channels))
     channels, side = in_channels or name.default_in_channels(made), 224
     if name.is_whole_network(made):
         channels = input_channels(network)
@@ -261,17 +261,6 @@ def network_from_text(
     elif FAMILY[name.family].stem == "small":
         side = 32
     return NamedNetwork(text, network, (channels, side, side))
-
-
-def _built(build: Callable[[], nn.Module], meta: bool) -> nn.Module:
-    if not meta:
-        return build()
-    with preserve_rng_state():
-        try:
-            with WithoutWeights():
-                return build()
-        except Exception:  # noqa: BLE001  a constructor may need real numbers; its own errors come again
-            return build()
 
 
 def _block_numbers(text: str, numbers: str) -> tuple[int, int, int]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
+
+from reslab.errors import NetworkError
 
 
 def first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
@@ -16,6 +20,19 @@ def input_channels(network: nn.Module, default: int = 3) -> int:
     """Return the number of channels that the first Conv2d takes; `default` for a network without one."""
     first = first_convolution(network)
     return default if first is None else first[1].in_channels
+
+
+def check_photo_channels(channels: int) -> Literal[1, 3]:
+    """Return the number of channels that a network takes, if photos have as many. Raise NetworkError."""
+    if channels == 1:
+        return 1
+    if channels == 3:
+        return 3
+    raise NetworkError(
+        f"the network takes {channels} channels",
+        "a photo has 3, or 1 if it is converted to gray",
+        "build it with in_channels=3, or 1 for gray",
+    )
 
 
 def adapt_input_channels(weight: Tensor, in_channels: int) -> Tensor:

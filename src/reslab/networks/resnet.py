@@ -67,7 +67,8 @@ def check_stage(
 
 def block_name(block: Block) -> str:
     """Return the name of a block for messages."""
-    return getattr(block, "__qualname__", type(block).__name__)
+    name: str = getattr(block, "__name__", f"the {type(block).__name__} given as block")
+    return name
 
 
 class ResNet(nn.Sequential):

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from reslab.randomness import preserve_rng_state
 
 FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 INITIALIZATIONS = {torch.Tensor.normal_, torch.Tensor.uniform_}
 
 
-class WithoutWeights(TorchFunctionMode):
+def build_without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return the module that `build` constructs, on device "meta". The random state stays as it was.
+
+    A module whose constructor needs real numbers is built on the CPU, with weights. Exceptions of `build`
+    pass through then.
+    """
+    with preserve_rng_state():
+        try:
+            with _WithoutWeights():
+                return build()
+        except Exception:  # noqa: BLE001  also a user's code fails in many ways on numbers that are not there
+            return build()
+
+
+class _WithoutWeights(TorchFunctionMode):
     """Torch mode, as a context, in which new parameters and buffers are on device "meta".
 
     Small calculations of a constructor, such as torch.arange, stay on the CPU: torchvision's RegNet and some

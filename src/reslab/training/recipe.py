@@ -224,18 +224,14 @@ class Recipe(BaseModel):
         """Return the preprocessing for a network with `channels` input channels.
 
         Raises:
-            RecipeError: `channels` is not 1 or 3.
+            NetworkError: `channels` is not 1 or 3.
         """
-        if channels not in (1, 3):
-            raise RecipeError(
-                f"the network takes {channels} channels",
-                "photos have 3 channels, or 1 if they are converted to grey",
-                "build it with in_channels=3, or 1 for grey",
-            )
+        from reslab.networks.input_channels import check_photo_channels  # imports torch
+
         return Preprocess(
             size=self.size,
             resize=self.resize or round(self.size * 8 / 7),
-            channels=1 if channels == 1 else 3,
+            channels=check_photo_channels(channels),
             truncated=self.truncated,
             mean=GREY_MEAN if channels == 1 else IMAGENET_MEAN,
             std=GREY_STD if channels == 1 else IMAGENET_STD,

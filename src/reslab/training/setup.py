@@ -168,8 +168,9 @@ def _check_and_place(network: nn.Module, name: str, recipe: Recipe, num_classes:
     """Move the network to the recipe's device, check it at each image size, and return the preprocessing.
 
     Raises:
-        NetworkError: it does not accept the images or does not return logits (N, num_classes).
-        RecipeError: the device or the precision is unknown, or the network does not take 1 or 3 channels.
+        NetworkError: it does not accept the images, which have 1 or 3 channels, or does not return logits
+            (N, num_classes).
+        RecipeError: the device or the precision is unknown.
     """
     device = check_device(recipe)
     if device.type == "cpu":

@@ -111,6 +111,9 @@ def test_the_error_names_a_damaged_file(
     assert caught.value.do
 
 
+CODE = {"file": "a.py", "name": "B", "digest": "0" * 32, "sources": {"a.py": "B = dict"}}
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -127,6 +130,14 @@ def test_the_error_names_a_damaged_file(
         (
             {"spec": {"name": "cifar_resnet20", "num_classes": 2, "in_channels": 10**9}},
             "spec.in_channels: 1000000000",
+        ),
+        (
+            {"spec": {"name": "a.py:B", "num_classes": 2, "in_channels": 3, "code": {"file": "a.py"}}},
+            "spec.code.name is missing",
+        ),
+        (
+            {"spec": {"name": "a.py:B", "num_classes": 2, "in_channels": 3, "code": CODE}},
+            "the digest of a.py is not that of its sources",
         ),
         ({"classes": ["red", "red"]}, "a name appears twice"),
         ({"recipe": "epochs"}, "recipe: 'epochs' is not"),

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from reslab.errors import NetworkError, UsageError
+from reslab.errors import UsageError
 from reslab.evaluation.classifier import Classifier
 from reslab.files import user_path
 from reslab.networks.from_text import BLOCK_CLASSES, network_from_text, parse_name
-from reslab.networks.input_channels import input_channels
+from reslab.networks.input_channels import check_photo_channels, input_channels
 from reslab.networks.resnet import ResNet
 from reslab.networks.weights.load import WeightsReport, load_pretrained
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -159,12 +159,7 @@ def _default_preprocess(channels: int, side: int) -> Preprocess:
     Raises:
         NetworkError: `channels` is not 1 or 3.
     """
-    if channels not in (1, 3):
-        raise NetworkError(
-            f"the network takes {channels} channels",
-            "a photo has 3, or 1 if it is gray",
-            "choose a network that takes 1 or 3 channels",
-        )
+    channels = check_photo_channels(channels)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else (GREY_MEAN, GREY_STD)
     resize = side if side < 64 else round(side * 8 / 7)
     settings = {"size": side, "resize": resize, "channels": channels, "mean": mean, "std": std}

@@ -31,7 +31,8 @@ from .run import Run, start_time
 
 # entries of environment.json, settings of a recipe, folders of the source
 AFFECT_RESULTS = (
-    "reslab", "code", "torch", "torchvision", "pillow", "processor", "device", "device_name", "threads",
+    "reslab", "code", "torch", "torchvision", "timm", "pillow", "processor", "device", "device_name",
+    "threads",
 )  # fmt: skip
 DO_NOT_AFFECT_RESULTS = ("cache", "workers", "checkpoint_minutes")
 FOLDERS_THAT_AFFECT_RESULTS = ("networks", "photos", "evaluation", "training")
@@ -41,7 +42,8 @@ START_MARGIN_S = 3600  # photos.jsonl is older than the start time in run.json
 def environment(device: torch.device) -> dict[str, Any]:
     """Return the content of environment.json: all that results depend on, but for the recipe and the photos.
 
-    Its values are JSON; `git_commit` is None outside git, `device_name` without CUDA.
+    Its values are JSON; `git_commit` is None outside git, `device_name` without CUDA, `timm` while nothing
+    has imported it.
     """
     import PIL
     import torchvision
@@ -55,6 +57,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
+        "timm": getattr(sys.modules.get("timm"), "__version__", None),
         "platform": platform.platform(),
         "processor": processor_name(),
         "device": str(device),

@@ -20,6 +20,7 @@ from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.inference import predict_logits
 from reslab.evaluation.metrics import fit_temperature
 from reslab.evaluation.model_file import MODEL_NAME
+from reslab.networks.registry import make_spec
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batch_checksums import ChecksummedBatches
 from reslab.training.failures import translate_out_of_memory
@@ -68,6 +69,8 @@ def train_epochs(
     with locks.only_process(run.folder), _advice_to_resume(run, say):
         files.remove_leftovers(run.folder)
         photos = run.photos
+        if isinstance(network, str) and run.spec is None:
+            network = make_spec(network, len(photos.classes)).build()
         setup = _prepare(run, photos, network, progress, say)
         if checksums is not None:
             setup = replace(setup, train=ChecksummedBatches(**vars(setup.train), file=checksums))

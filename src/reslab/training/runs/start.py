@@ -16,6 +16,7 @@ from reslab import files
 from reslab.errors import RunError
 from reslab.networks.from_text import parse_name
 from reslab.networks.initialization import initialized_by_name
+from reslab.networks.input_channels import input_channels
 from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.networks.weights.load import load_pretrained
 from reslab.photos.checking.quick_check import quick_check, warning
@@ -107,6 +108,7 @@ def _make_network(
     if isinstance(network, NetworkSpec):
         pretrained, spec = parse_name(network.name).pretrained, replace(network, num_classes=num_classes)
         module = build_network(spec, recipe)
+        spec = replace(spec, in_channels=input_channels(module))  # a user's network may take one channel
     else:
         pretrained, spec, module = type(network).__name__, None, network
         if recipe.stem is not None or recipe.zero_init_residual:
