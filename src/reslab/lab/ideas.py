@@ -113,11 +113,6 @@ class Idea:
         """The abbreviation in the name's parentheses, or the name."""
         return self.name.partition("(")[2].rstrip(")") or self.name
 
-    def command(self, network: str) -> str:
-        """Return the shell command that compares this idea alone."""
-        flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in self.settings.items())
-        return f"reslab compare FOLDER {BASELINE} {self.variant} --network {network}{flags} --budget time"
-
     def no_effect(self, network: str, recipe: Recipe) -> str:
         """Return why the idea changes nothing for a network and a recipe; "" if it does."""
         settings = parse_variants((BASELINE, self.variant), network)[1].settings
