@@ -311,6 +311,7 @@ class Random(nn.Module):
 kinds = st.sampled_from(["conv", "conv", "gate", "max", "add"])
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
 def test_no_line_crosses_a_box_or_a_label_in_any_block(steps: list[tuple[str, int, int]]) -> None:
@@ -352,6 +353,7 @@ def test_a_block_has_the_font_of_a_network_and_fits_a_column() -> None:
     assert block_figure(*taken("basic"), width=60).get_figwidth() * 25.4 == pytest.approx(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
 def test_the_same_block_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
     files = [tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"]
@@ -402,6 +404,7 @@ def build(num_classes):
 """
 
 
+@pytest.mark.slow
 def test_show_draws_the_inside_of_a_users_block(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "my_block.py").write_text(USERS_FILE)
     name, file = f"{tmp_path / 'my_block.py'}:Gated", tmp_path / "block.svg"

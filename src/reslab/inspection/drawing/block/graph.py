@@ -166,17 +166,14 @@ def _boxes(layers: Sequence[Layer], sources: Sequence[tuple[int, ...]], used: li
     box_of: dict[int, list[int]] = {}
     weight_first: dict[int, bool] = {}  # of each layer's chain
     for i in used:
-        before = sources[i][0] if len(sources[i]) == 1 else None
-        chained = before in box_of and len(takers[before]) == 1 and len(sources[before]) == 1
+        before = sources[i][0] if len(sources[i]) == 1 else IMAGE
+        chained = before != IMAGE and takers[before] == [i] and len(sources[before]) == 1
+        chained = chained and all(_is_light(layers[n]) or _is_weighted(layers[n]) for n in (before, i))
         light = _is_light(layers[i])
-        weight_first[i] = weight_first[before] if chained and before is not None else not light
-        joins = False
-        if chained and before is not None:
-            joins = light if weight_first[i] else _is_light(layers[before])
-            joins = joins and (_is_weighted(layers[i]) or light) and _is_groupable(layers[before])
-        if joins and before is not None:
-            box_of[before].append(i)
+        weight_first[i] = weight_first[before] if chained else not light
+        if chained and (light if weight_first[i] else _is_light(layers[before])):
             box_of[i] = box_of[before]
+            box_of[i].append(i)
         else:
             box_of[i] = [i]
             boxes.append(box_of[i])
@@ -192,10 +189,6 @@ def _is_light(layer: Layer) -> bool:
     kind = layer.kind.lower()
     words = ("norm", "elu", "swish", "silu", "sigmoid", "tanh", "softmax", "dropout", "mish")
     return any(word in kind for word in words)
-
-
-def _is_groupable(layer: Layer) -> bool:
-    return _is_weighted(layer) or _is_light(layer)
 
 
 def _node(

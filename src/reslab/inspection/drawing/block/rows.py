@@ -89,10 +89,11 @@ def row_of(index: int, layer: Layer, module: nn.Module | None, weight: str = "")
     elif pooled := _pooling(kind, given, layer.output):
         words, fill = [pooled, *_window(layer)], "pool"
     elif kind == "mul":
-        words = [f"multiply by {weight}" if weight else "multiply"]
+        words = [f"multiply by {shortened(weight)}" if weight else "multiply"]
     else:
-        words = [WORDS.get(kind, kind.replace("_", " ") if kind.islower() else kind), *_window(layer)]
-    words = [shortened(word) for word in words if word]
+        plain = kind.replace("_", " ") if kind.islower() else kind
+        words = [WORDS.get(kind, shortened(plain)), *_window(layer)]
+    words = [word for word in words if word]
     repeats = layer.name.rpartition(".")[2].lower() == words[0].lower()  # as relu, of a ReLU
     name = "" if module is None or repeats else shortened(layer.name)
     return Row(index, tuple(words), name, fill)
