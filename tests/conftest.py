@@ -18,7 +18,7 @@ from materials import WEIGHTS, make_photo, real_data
 from reslab.errors import ReslabError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 # Tests expect the numbers of a CPU. Set this to test with a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -163,3 +163,26 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """visit(path) opens a page in Chromium. At the end it must have logged and requested nothing."""
+    events: list[str] = []
+    pages: list[Page] = []
+
+    def open_page(path: Path, **settings: object) -> Page:
+        page = browser.new_page(**settings)  # type: ignore[arg-type]
+        page.set_default_timeout(60_000)  # a test machine may be busy
+        page.on("console", lambda message: events.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: events.append(f"error: {error}"))
+        own = path.resolve().as_uri()
+        page.on("request", lambda r: events.append(r.url) if r.url != own and r.url[:5] != "data:" else None)
+        page.goto(own)
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert events == []

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from .mean_squares import Interval
 from .power import winners_curse
 from .results import VariantResult
-from .statistics import MAX_SEEDS_NEEDED, MIN_SEEDS_FOR_VERDICT, Difference
+from .statistics import MAX_SEEDS_NEEDED, MIN_SEEDS_FOR_VERDICT, Difference, Verdict
 
 MIN_EXAGGERATION = 1.25  # reported over expected difference; the winner's curse is stated from here
-VERDICT_WORDS = {
+VERDICT_WORDS: dict[Verdict | None, str] = {
     "better": "better",
     "worse": "worse",
     "equivalent": "practically equal",

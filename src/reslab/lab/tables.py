@@ -83,7 +83,8 @@ def comparison_table(
         return _latex(rows, caption(variants, margin))
     if format == "html":
         said = "".join(f"<li>{html.escape(printable(line))}</li>" for line in sentences(variants, margin))
-        return f"{html_table(variants, margin)}\n<ul>{said}</ul>"
+        note = html.escape(printable(caption(variants, margin)))
+        return f"{html_table(variants)}\n<p>{note}</p>\n<ul>{said}</ul>"
     lines = [printable(line) for line in sentences(variants, margin)]
     if format == "markdown":
         bullets = "\n".join(f"- {_markdown(line)}" for line in lines)
@@ -100,6 +101,9 @@ def table_rows(variants: Sequence[VariantResult]) -> tuple[Row, ...]:
 def caption(variants: Sequence[VariantResult], margin: float) -> str:
     """Return how the figures of the table were made: seeds, photos, interval, p and margin."""
     counts = sorted({len(variant.accuracies) for variant in variants})
+    if not any(counts):
+        failed = any(variant.failures for variant in variants)
+        return "All trainings failed so far." if failed else "No training is finished yet."
     seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else _count(counts[0], "seed")
     text = f"Accuracy: mean ± standard deviation over {seeds}."
     found = [variant.difference for variant in variants if variant.difference is not None]
@@ -114,20 +118,24 @@ def caption(variants: Sequence[VariantResult], margin: float) -> str:
     )
 
 
-def html_table(variants: Sequence[VariantResult], margin: float) -> str:
-    """Return the table as HTML, with its caption under it and without the sentences."""
+def html_table(variants: Sequence[VariantResult]) -> str:
+    """Return the table as HTML, without its caption and the sentences."""
     head = "".join(f'<th scope="col"{_number(i)}>{title}</th>' for i, title in enumerate(TITLES))
     body = []
     for row in table_rows(variants):
-        name, *cells = (html.escape(printable(cell)) for cell in astuple(row))
+        _, *cells = (html.escape(printable(cell)) for cell in astuple(row))
         texts = "".join(f"<td{_number(i)}>{_minus(cell)}</td>" for i, cell in enumerate(cells, start=1))
-        body.append(f'<tr><th scope="row"><bdi>{name}</bdi></th>{texts}</tr>')
-    foot = html.escape(printable(caption(variants, margin)))
+        body.append(f'<tr><th scope="row"><bdi>{breakable(row.name)}</bdi></th>{texts}</tr>')
     return (
-        f'<table class="results"><caption>{foot}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
+        f'<table class="results">\n<thead><tr>{head}</tr></thead>\n<tbody>\n'
         + "\n".join(body)
         + "\n</tbody></table>"
     )
+
+
+def breakable(name: str) -> str:
+    """Return a name as HTML in which lines may break after punctuation."""
+    return re.sub(r"[/:_]", r"\g<0><wbr>", html.escape(printable(name)))
 
 
 def _row(variant: VariantResult, is_baseline: bool, places: int) -> Row:

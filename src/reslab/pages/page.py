@@ -84,8 +84,9 @@ def write_page(path: Path, text: str) -> None:
 
 
 def data_uri(content: bytes) -> str:
-    """Return the content of a PNG or JPEG file as a data URI, data:image/png;base64 and so on."""
-    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    """Return the content of a PNG, SVG or JPEG file as a data URI, data:image/png;base64 and so on."""
+    kinds = {b"\x89PNG": "png", b"<?xm": "svg+xml"}
+    kind = kinds.get(content[:4], "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -1,0 +1,102 @@
+"""Report of a comparison as one page, with its figures and tables as files for a paper."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from urllib.parse import quote
+
+from reslab.pages.page import render, write_page
+from reslab.plots.figure_file import figure_bytes, save_figure
+
+from .comparison import Comparison
+from .figures import draw_cost, draw_curves, draw_forest
+from .results import CellResult
+from .sentences import VERDICT_WORDS, margin_text, notes, sentences
+from .tables import breakable, caption, comparison_table, html_table
+
+PAGE = "report.html"
+BUDGETS = {
+    "epochs": "the same number of epochs",
+    "time": "the same training time",
+    "flops": "the same number of multiply-adds",
+    "parameters": "the same number of parameters",
+}
+
+
+def write_outputs(comparison: Comparison) -> None:
+    """Write report, figures and tables into the comparison's folder. Existing files are replaced.
+
+    The files are report.html, forest.svg, forest.pdf, curves.svg, cost.svg, table.tex and table.md. The page
+    is written last.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    folder, variants, margin = comparison.folder, comparison.variants, comparison.margin
+    figures = _figures(comparison)
+    for name, content in figures.items():
+        write_page(folder / f"{name}.svg", content.decode())
+    save_figure(draw_forest(variants, margin), folder / "forest.pdf", _title(comparison))
+    write_page(folder / "table.tex", comparison_table(variants, margin, "latex") + "\n")
+    write_page(folder / "table.md", comparison_table(variants, margin, "markdown") + "\n")
+    write_page(folder / PAGE, _html(comparison, figures))
+
+
+def html(comparison: Comparison) -> str:
+    """Return the report as HTML."""
+    return _html(comparison, _figures(comparison))
+
+
+def _figures(comparison: Comparison) -> dict[str, bytes]:
+    """Return the figures by name, as SVG."""
+    drawn = {
+        "forest": draw_forest(comparison.variants, comparison.margin),
+        "curves": draw_curves(comparison.variants),
+        "cost": draw_cost(comparison.variants),
+    }
+    return {name: figure_bytes(figure, "svg", _title(comparison)) for name, figure in drawn.items()}
+
+
+def _html(comparison: Comparison, figures: dict[str, bytes]) -> str:
+    from markupsafe import Markup
+
+    variants, margin = comparison.variants, comparison.margin
+    counts = Counter(comparison.verdicts.values())
+    summary = ", ".join(
+        f"{counts[verdict]} {words}" for verdict, words in VERDICT_WORDS.items() if counts[verdict]
+    )
+    values = {
+        "comparison": comparison,
+        "title": _title(comparison),
+        "summary": summary if len(variants) > 2 else "",
+        "findings": sentences(variants, margin),
+        "notes": notes(
+            exploratory=comparison.exploratory,
+            planned_seeds=comparison.planned_seeds,
+            also_run=comparison.also_run,
+        ),
+        "margin": margin_text(margin),
+        "budget": BUDGETS.get(comparison.budget, comparison.budget),
+        "table": Markup(html_table(variants)),
+        "caption": caption(variants, margin),
+        "figures": figures,
+        "any_finished": any(variant.accuracies for variant in variants),
+        "seeds": (seeds := sorted({cell.seed for cell in comparison.cells})),
+        "rows": [(Markup(breakable(v.name)), [_of_seed(v.cells, seed) for seed in seeds]) for v in variants],
+        "failures": [cell for cell in comparison.cells if cell.error is not None],
+        "link": lambda cell: quote(cell.folder),
+        "command": f"reslab compare {shlex.quote(str(comparison.folder))}",
+    }
+    return render("comparison.html.jinja", values)
+
+
+def _title(comparison: Comparison) -> str:
+    baseline, *others = (variant.name for variant in comparison.variants)
+    if not others:
+        return baseline
+    return f"{others[0] if len(others) == 1 else f'{len(others)} variants'} compared with {baseline}"
+
+
+def _of_seed(cells: tuple[CellResult, ...], seed: int) -> CellResult | None:
+    return next((cell for cell in cells if cell.seed == seed), None)
