@@ -41,7 +41,7 @@ VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items
 
 def help_text() -> str:
     """Return the text of `reslab --help`: usage, and all verbs in groups with one line each."""
-    lines = ["reslab takes a residual network apart, trains it on your photos, and measures it honestly.", ""]
+    lines = ["reslab takes a residual network apart, trains it on your photos, and tells you whether\nyour idea makes it better.", ""]
     lines += ["Usage: reslab VERB ...          reslab VERB --help explains one, with an example"]
     for group, verbs in GROUPS.items():
         lines += ["", group]
