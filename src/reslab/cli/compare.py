@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -154,7 +155,7 @@ def compare(
     if json:
         write_line(json_.dumps(comparison.as_json()), sys.stdout)
         return None
-    say(comparison.table())
+    say("\n".join([comparison.table(width=shutil.get_terminal_size().columns), *comparison.notes]))
     say(f"report: {printable(str(folder / 'report.html'))}")
     return None
 

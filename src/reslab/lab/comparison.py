@@ -81,15 +81,23 @@ class Comparison:
             "variants": [variant.as_json() for variant in self.variants],
         }
 
-    def table(self, format: TableFormat = "text") -> str:  # noqa: A002
+    def table(self, format: TableFormat = "text", *, width: int = 80) -> str:  # noqa: A002
         """Return the table of variants: cost, accuracy, difference with its interval, p and verdict.
 
         Args:
             format: "text", "markdown", "latex" or "html".
+            width: of a terminal, in characters, for "text".
         """
         from .tables import comparison_table
 
-        return comparison_table(self.variants, self.margin, format)
+        return comparison_table(self.variants, self.margin, format, width=width)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else decides how far the verdicts can be trusted: looks, and variants that were run before."""
+        from .sentences import notes
+
+        return notes(exploratory=self.exploratory, planned_seeds=self.planned_seeds, also_run=self.also_run)
 
     def plot(self) -> Figure:
         """Return the forest plot: each variant's difference with both intervals, seeds and the margin."""
@@ -98,7 +106,7 @@ class Comparison:
         return draw_forest(self.variants, self.margin)
 
     def __str__(self) -> str:
-        return self.table()
+        return "\n".join([self.table(), *self.notes])
 
     def _repr_html_(self) -> str:
         return self.table("html")
