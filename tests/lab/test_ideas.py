@@ -12,8 +12,8 @@ from reslab.lab.variants import parse_variants
 from reslab.networks.from_text import BLOCKS
 
 IDEAS = load_ideas()
-# blocks that are no idea: the baseline, a deeper network's, and a textbook's dialect
-OTHER_BLOCKS = {"basic", "bottleneck", "textbook"}
+# no ideas of the list: the baseline, its other shortcuts, a deeper network's block, a textbook's dialect
+OTHER_BLOCKS = {"basic", "shortcut_a", "shortcut_c", "bottleneck", "textbook"}
 RECIPE = Recipe(size=64)
 
 

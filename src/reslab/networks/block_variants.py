@@ -1,6 +1,6 @@
-"""Variants of BasicBlock: ResNet-D, BlurPool, stochastic depth and LayerScale.
+"""Variants of BasicBlock: shortcuts A and C, ResNet-D, BlurPool, stochastic depth and LayerScale.
 
-Two change how a block makes the image smaller, two how much of its convolutions it adds to the shortcut.
+Of the last four, two change how a block makes the image smaller, two how much of its convolutions it adds to the shortcut.
 In the comments C' is out_channels and s the stride.
 """
 
@@ -12,6 +12,39 @@ from torch import Tensor, nn
 from reslab.errors import NetworkError
 
 from .blocks import BasicBlock, Shortcut, conv1x1
+
+
+class ShortcutABlock(BasicBlock):
+    """BasicBlock with shortcut A: zeros for new channels, and no parameters. He et al. 2015, section 4.1.
+
+    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride). The networks for CIFAR have it.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, at least in_channels.
+        stride: of the first convolution and of the shortcut.
+
+    Raises:
+        NetworkError: fewer output than input channels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, stride, "A")
+
+
+class ShortcutCBlock(BasicBlock):
+    """BasicBlock with shortcut C: a projection in every block. He et al. 2015, section 4.1.
+
+    (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride)
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution and of the shortcut.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, stride, "C")
 
 
 class ResNetDBlock(BasicBlock):

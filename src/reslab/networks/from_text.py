@@ -26,7 +26,14 @@ from reslab.files import user_path
 
 from .attention_blocks import CBAMBlock, ECABlock, SEBlock
 from .block_signature import check_signature
-from .block_variants import BlurPoolBlock, LayerScaleBlock, ResNetDBlock, StochasticDepthBlock
+from .block_variants import (
+    BlurPoolBlock,
+    LayerScaleBlock,
+    ResNetDBlock,
+    ShortcutABlock,
+    ShortcutCBlock,
+    StochasticDepthBlock,
+)
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
 from .input_channels import input_channels
 from .libraries import build_from_library, check_library_name, is_library_name, own_definition, usual_side
@@ -36,6 +43,8 @@ from .without_weights import build_without_weights
 
 BLOCKS: dict[str, Block] = {
     "basic": BasicBlock,
+    "shortcut_a": ShortcutABlock,
+    "shortcut_c": ShortcutCBlock,
     "bottleneck": Bottleneck,
     "plain": PlainBlock,
     "preactivation": PreActivationBlock,
