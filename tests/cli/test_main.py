@@ -95,7 +95,7 @@ BAD = {
     "an unknown part": (["train", GOOD, "--freeze", "layer9"], ["no part 'layer9'", "did you mean 'layer"]),
     "a stem that cannot be": (
         ["train", GOOD, "--network", "torchvision:resnet18", "--stem", "small"],
-        ["built as torchvision defines it"],
+        ["built as its source defines it"],
     ),
     "no run to resume": (["resume", "nowhere"], ["nowhere does not exist", "reslab runs"]),
     "a folder that is no run": (["resume", "empty"], ["empty is not a run folder"]),

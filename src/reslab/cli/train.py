@@ -42,14 +42,17 @@ def train(
     Photos that cannot be read are named and skipped. The flags from --epochs
     on change settings of the recipe; in brackets are those of the recipe fast.
 
+    Networks: cifar_resnet20 and its family; resnet18:preactivation with another
+    block of reslab's; cifar_resnet20:my_block.py:MyBlock with a block of your own;
+    my_net.py:build for a whole network of your own, from a function with a
+    parameter num_classes; torchvision:NAME; timm:NAME.
+
     A file of yours is run, and its text is kept with the run, to read. To resume,
     evaluate or predict, name it again: --network my_block.py:MyBlock
 
     Args:
         folder: one folder per class, or train/ and test/ (and val/) of these, or a list from check --fix
-        network: resnet18 ... resnet152, cifar_resnet20 ..., textbook_resnet18; with another block:
-            resnet18:preactivation, cifar_resnet20:my_block.py:MyBlock; a whole network of your own:
-            my_net.py:build; torchvision:NAME or timm:NAME
+        network: resnet18, cifar_resnet20 or another of the family, torchvision:NAME, timm:NAME
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
         weights: imagenet, or a .safetensors or .pth file
         run: a new folder for the run [runs/DATE-NETWORK]

@@ -26,13 +26,11 @@ def walk(
     Example: reslab walk resnet18 cat.jpg --weights imagenet
 
     Args:
-        model: a run folder (its best model), a model file, or a network: resnet18,
-            cifar_resnet20:my_block.py:MyBlock, timm:NAME
+        model: a run folder (its best model), a model file, or a network, as in reslab show
         photo: an image file
         output: the page, one file that works offline; an existing one is replaced
         weights: for a network's name: imagenet or a weights file [random weights]
-        network: for a run or model of a network of your own: your file again, which is run,
-            my_block.py:MyBlock
+        network: your file again, which is run, for a network of your own: my_block.py:MyBlock
     """
     from reslab.files import user_path
     from reslab.pages.walk.walk import walk as create_walk

@@ -127,7 +127,7 @@ class NetworkName:
         """
         whole = self.is_whole_network(made)
         if (whole or is_library_name(self.base)) and (stem is not None or zero_init_residual):
-            raise own_definition(self.text, "it has its own stem and its own initialization")
+            raise own_definition(self.text)
         if is_library_name(self.base):
             classes = 1000 if num_classes is None else num_classes
             return build_from_library(self.base, classes, 3 if in_channels is None else in_channels)

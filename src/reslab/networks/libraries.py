@@ -75,19 +75,20 @@ def build_from_library(name: str, num_classes: int, in_channels: int) -> nn.Modu
     import torchvision
 
     if in_channels != 3:
-        raise own_definition(name, f"its images have 3 channels, not {in_channels}")
+        why, do = f"its images have 3 channels, not {in_channels}", "give 3, or take a network of reslab's"
+        raise NetworkError(f"{name} is built as torchvision defines it", why, do)
     # images normalized as the weights of these two expect
     auxiliary = {"aux_logits": False, "init_weights": True, "transform_input": True}
     extra = auxiliary if short in AUXILIARY_HEAD else {}
     return torchvision.models.get_model(short, weights=None, num_classes=num_classes, **extra)
 
 
-def own_definition(name: str, why: str) -> NetworkError:
-    """Return the error for a setting that a network with its own definition does not have."""
+def own_definition(name: str) -> NetworkError:
+    """Return the error for a stem or an initialization that is asked of a network with its own definition."""
     return NetworkError(
         f"{name} is built as its source defines it",
-        why,
-        "leave the setting out, or take a network of reslab's: reslab.list_networks()",
+        "it has its own stem and its own initialization",
+        "leave --stem and --zero-init-residual out, or take a network of reslab's: --network resnet18",
     )
 
 
