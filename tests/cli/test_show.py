@@ -277,8 +277,8 @@ def test_the_next_command_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFi
         output_of(capsys, *command[1:])
     last = output_of(capsys, "show", first, "-o", picture).splitlines()[-1]
     assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first]
-    last = output_of(capsys, "show", first, *flags[:4], "-o", picture).splitlines()[-1]
-    assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", first, *flags[:4]]
+    last = output_of(capsys, "show", network, *flags[:4], "-o", picture).splitlines()[-1]
+    assert shlex.split(last.partition("   ")[0]) == ["next:", "reslab", "show", network, *flags[:4]]
     hostile = tmp_path / "\x1b[31m.py"
     hostile.write_text(files[0].read_text())
     last = output_of(capsys, "show", f"{hostile}:Mine").splitlines()[-1]
