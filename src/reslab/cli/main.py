@@ -34,6 +34,7 @@ GROUPS = {
         "evaluate": ("evaluate:evaluate", "measure accuracy, with its interval, on a folder of classes"),
         "predict": ("evaluate:predict", "classify photos"),
         "compare": ("compare:compare", "is an idea better, or was it luck? paired seeds and a verdict"),
+        "experiment": ("experiment:experiment", "repeat an experiment of a paper in small"),
     },
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}

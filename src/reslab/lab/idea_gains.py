@@ -10,8 +10,9 @@ from reslab.text import table
 
 from .ideas import BASELINE, Idea, grouped
 from .sentences import VERDICT_WORDS, signed
+from .statistics import Verdict
 
-OPPOSITE = {"better": "worse", "worse": "better"}
+OPPOSITE: dict[Verdict | None, Verdict] = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Gain:
     low: float
     high: float
     p_value: float | None
-    verdict: str | None
+    verdict: Verdict | None
     within_margin: bool
     seeds_needed: int | None
     seeds: int

@@ -1,7 +1,7 @@
 """Variants of BasicBlock: shortcuts A and C, ResNet-D, BlurPool, stochastic depth and LayerScale.
 
-Of the last four, two change how a block makes the image smaller, two how much of its convolutions it adds to the shortcut.
-In the comments C' is out_channels and s the stride.
+Of the last four, two change how a block makes the image smaller, two how much of its convolutions it adds
+to the shortcut. In the comments C' is out_channels and s the stride.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""Run an experiment of a paper on a part of a folder of photos, and compare with what the paper found."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reslab.datasets.fetch import get
+from reslab.datasets.part import copy_part
+from reslab.training.recipe import Recipe
+
+from .compare import plan_comparison, run_comparison
+from .comparison import Comparison
+from .experiments import Claim, Experiment
+from .judging import judge_cells
+from .plan import Plan
+from .sentences import sentences
+from .splits import LABELS
+from .statistics import Verdict
+
+MARGIN = 1.0  # points
+LEVEL = 0.05
+WIDTH = 80  # columns
+
+Say = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the paper found about a variant, and what was measured.
+
+    Attributes:
+        claim: of the paper.
+        comparison: of the variant with the claim's baseline. p counts all variants of the experiment.
+    """
+
+    claim: Claim
+    comparison: Comparison
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Verdict on the variant; None with fewer than five seeds."""
+        return self.comparison.verdicts.get(self.claim.variant)
+
+    @property
+    def conclusion(self) -> str:
+        """Agreement with the paper in a few words."""
+        if self.claim.found is None:
+            return "the paper has no figure to compare with"
+        if self.verdict == self.claim.found:
+            return "as the paper found"
+        if self.verdict in ("better", "worse"):
+            return "the opposite of what the paper found"
+        if self.verdict == "equivalent":
+            return "the paper's difference is not there"
+        return "the paper's difference is not shown"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return claim and measurement as JSON. Differences are fractions."""
+        row = self.comparison.variants[1].as_json()
+        measured = {name: row[name] for name in ("difference", "low", "high", "p_value", "verdict")}
+        claim = self.claim
+        return {
+            "variant": claim.variant, "baseline": claim.baseline, "paper": claim.text, "where": claim.where,
+            "found": claim.found, **measured, "conclusion": self.conclusion,
+        }  # fmt: skip
+
+
+def photos_of(experiment: Experiment, source: Path | None, folder: Path, say: Say) -> Path:
+    """Return the part of a folder of photos that an experiment uses. It is copied once.
+
+    Without a folder it is a part of Fashion-MNIST, which is downloaded unless it was before.
+
+    Raises:
+        DownloadError: Fashion-MNIST cannot be downloaded.
+        PhotosError: the photos cannot be used.
+    """
+    part = folder / "photos"
+    if not part.exists():
+        if source is None:
+            source = folder.parent / "fashion-mnist"
+            if not source.exists():
+                say(f"downloading Fashion-MNIST into {source}")
+                get("fashion-mnist", source)
+        copy_part(source, part, train=experiment.train, test=experiment.test)
+    return part
+
+
+def plan_experiment(
+    experiment: Experiment, photos: Path, *, seeds: int | None, jobs: int | None, folder: Path, say: Say
+) -> Plan:
+    """Check and measure everything before the first cell. Errors are those of `compare`."""
+    return plan_comparison(
+        photos, experiment.variants, network=experiment.network, recipe=Recipe(**experiment.recipe),
+        seeds=seeds or experiment.seeds, margin=MARGIN, until_sure=None, budget="epochs", tune=0, jobs=jobs,
+        folder=folder, progress=True, say=say,
+    )  # fmt: skip
+
+
+def run_experiment(
+    experiment: Experiment, plan: Plan, folder: Path, *, jobs: int | None, say: Say
+) -> tuple[Comparison, list[Finding]]:
+    """Train the cells that are not finished, and return all variants and the finding on each claim.
+
+    Raises:
+        ReslabError: as `compare`.
+        KeyboardInterrupt: after Ctrl-C. The same call continues.
+    """
+    comparison = run_comparison(plan, folder, jobs=jobs, progress=True, say=say)
+    labels = np.load(folder / LABELS)
+    planned = {v.variant.name: v for v in plan.variants}
+    findings = []
+    for claim in experiment.claims:
+        # the same cells with another baseline; Holm's method still counts the other variants
+        pair = replace(plan, variants=(planned[claim.baseline], planned[claim.variant]))
+        cells = pair.cells(folder, range(plan.seeds))
+        findings.append(Finding(claim, judge_cells(pair, folder, cells, labels, LEVEL)))
+    return comparison, findings
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """Return what the paper found next to what was measured, in words."""
+    blocks = []
+    for finding in findings:
+        claim, comparison = finding.claim, finding.comparison
+        measured, *_ = sentences(comparison.variants, comparison.margin)
+        rows = {
+            "paper": f"{claim.text} ({claim.where})",
+            "measured": measured.removeprefix(f"{claim.variant}: "),
+            "so": finding.conclusion,
+        }
+        lines = [f"{claim.variant}, compared with {claim.baseline}"]
+        lines += [
+            textwrap.fill(text, WIDTH, initial_indent=f"  {name:10}", subsequent_indent=" " * 12)
+            for name, text in rows.items()
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
