@@ -53,7 +53,7 @@ def run_tasks(
     check_demand(demand)
     ray = connect()
     options = ray.remote(num_cpus=demand["CPU"], num_gpus=demand.get("GPU", 0), max_retries=MAX_LOST_WORKERS)
-    remote, describe = options(perform_on_node), _describer(kind, log)
+    remote, describe = options(perform_on_node), describer(kind, log)
     waiting, running = deque(cells), dict[Any, Cell]()
     try:
         while waiting or running:
@@ -68,7 +68,7 @@ def run_tasks(
         _cancel(ray, list(running))
 
 
-def _describer(kind: str, log: Path) -> Callable[[Cell], str]:
+def describer(kind: str, log: Path) -> Callable[[Cell], str]:
     """Return a function that describes the task on a cell as JSON, with all that a node needs or checks."""
     digest_of, code_of = cache(digest), cache(lambda network: parse_name(network).run_file())
 

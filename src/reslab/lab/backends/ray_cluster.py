@@ -16,6 +16,11 @@ from reslab.errors import RunError, UsageError
 from reslab.hardware import choose_device, cores
 
 ANSWER_S = 3.0  # for a cluster to accept a connection; Ray itself tries for minutes
+OWN_CLUSTER = {  # environment variables of Ray for a cluster on this machine
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it listens on 127.0.0.1 alone, also on Linux
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",  # as local workers; Ray's default is 15
+}
 OBJECT_STORE_BYTES = 100 * 2**20  # tasks and results are short texts
 
 
@@ -58,20 +63,19 @@ def connect() -> Any:
     Raises:
         RunError: the cluster cannot be reached or started.
     """
-    address = os.environ.get("RAY_ADDRESS")
+    if _is_connected():
+        return sys.modules["ray"]
+    address = _address()
     if address:
         _check_answers(address)
-    elif not _is_connected():
-        # Ray reads these when it is imported. The first lets it listen on 127.0.0.1 alone, also on Linux.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if "RAY_AUTH_TOKEN_PATH" not in os.environ:  # Ray would write one that every user can read
+    else:
+        for name, value in OWN_CLUSTER.items():  # Ray reads them when it is imported
+            os.environ.setdefault(name, value)
+        if "RAY_AUTH_TOKEN_PATH" not in os.environ:  # Ray would write a file that every user can read
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    if ray.is_initialized():
-        return ray
     started_here: dict[str, Any] = {
         "num_cpus": cores(),
         "include_dashboard": False,
@@ -92,7 +96,14 @@ def connect() -> Any:
     finally:
         if signal.getsignal(signal.SIGTERM) != before:  # Ray's handler exits with code 15
             signal.signal(signal.SIGTERM, before)
+    ray._private.worker._worker_logs_enabled = False  # reports of lost workers, on standard output
     return ray
+
+
+def _address() -> str:
+    """Return the address of the cluster to join; "" to start one on this machine."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return "" if address == "local" else address
 
 
 def _is_connected() -> bool:
@@ -101,7 +112,7 @@ def _is_connected() -> bool:
 
 def _nodes() -> dict[str, Mapping[str, float]]:
     """Return the resources of each node by its name. A cluster on this machine is not started for that."""
-    if not _is_connected() and not os.environ.get("RAY_ADDRESS"):
+    if not _is_connected() and not _address():
         import torch
 
         return {platform.node(): {"CPU": cores(), "GPU": torch.cuda.device_count()}}
