@@ -34,6 +34,7 @@ CHINESE = {
     "Guide": "指南",
     "Course": "课程",
     "Pitfalls": "常见错误",
+    "Ideas": "改进实测",
     "API": "接口",
     "Evidence": "实测",
     "Results": "结果",

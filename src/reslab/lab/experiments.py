@@ -13,7 +13,7 @@ HE_2016 = "He, Zhang, Ren, Sun, Identity Mappings in Deep Residual Networks, 201
 # He et al. 2015, section 4.2, but for the number of epochs, the size of batches, and the crops
 CIFAR_RECIPE: Mapping[str, Any] = {
     "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "steps",
-    "milestones": (0.5, 0.75), "label_smoothing": 0, "batch_size": 64, "epochs": 20, "size": 32,
+    "milestones": (0.5, 0.75), "label_smoothing": 0, "batch_size": 64, "epochs": 16, "size": 32,
     "progressive_resizing": False, "min_crop_area": 0.6,
 }  # fmt: skip
 
