@@ -83,3 +83,9 @@ def test_all_ideas_are_compared_with_their_baselines(
     both = reslab_here("compare", "--ideas", tmp_path, "se")
     assert both.code == 2
     assert "the list names the variants" in both.err
+
+
+def test_ideas_refuse_a_network_that_takes_no_block(tmp_path: Path, reslab_here: Callable[..., Any]) -> None:
+    refused = reslab_here("compare", "--ideas", tmp_path, "--network", "torchvision:vgg16")
+    assert refused.code == 2
+    assert "of the family" in refused.err

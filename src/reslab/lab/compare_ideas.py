@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reslab import files
+from reslab.errors import UsageError, nearest
+from reslab.networks.resnet import FAMILY
 from reslab.photos.folder.photos import Photos
 from reslab.training.recipe import Recipe
 from reslab.training.runs.start import duration
@@ -61,16 +63,22 @@ def plan_ideas(
     """Check and measure every comparison before the first cell. Arguments and errors are those of `compare`.
 
     Without a network it is cifar_resnet20, with 32 pixels unless the recipe gives a size.
+
+    Raises:
+        UsageError: the network is not one of the family.
     """
     if network is None and "size" not in recipe.model_fields_set:
         recipe = recipe.with_settings(size=SIZE)
     network = network or NETWORK
-    why = {idea.name: idea.no_effect(network, recipe) for idea in load_ideas()}
-    for name, reason in why.items():
+    if network not in FAMILY:
+        what, why = f"--ideas with the network {network}", "the ideas are blocks of a network of the family"
+        raise UsageError(what, why, nearest(network, FAMILY))
+    reasons = {idea.name: idea.no_effect(network, recipe) for idea in load_ideas()}
+    for name, reason in reasons.items():
         if reason:
             say(f"{name}: left out, {reason}")
     plans = []
-    for group in grouped([idea for idea in load_ideas() if not why[idea.name]]):
+    for group in grouped([idea for idea in load_ideas() if not reasons[idea.name]]):
         say(f"{group.name}: {', '.join(group.variants)}")
         plan = plan_comparison(
             photos, group.variants, network=network, recipe=recipe.with_settings(**group.settings),
@@ -79,7 +87,7 @@ def plan_ideas(
         )  # fmt: skip
         plans.append((group, plan))
     return PlannedIdeas(
-        photos, folder, tuple(plans), {name: reason for name, reason in why.items() if reason}
+        photos, folder, tuple(plans), {name: reason for name, reason in reasons.items() if reason}
     )
 
 

@@ -120,7 +120,7 @@ class Idea:
             return ""
         recipe = recipe.with_settings(**self.settings)
         changed = recipe.with_settings(**settings)
-        if "stem" in settings and changed.stem == (recipe.stem or FAMILY[network.partition(":")[0]].stem):
+        if "stem" in settings and changed.stem == (recipe.stem or FAMILY[network].stem):
             return f"{network} has this stem"
         if "progressive_resizing" in settings and image_sizes(recipe) == image_sizes(changed):
             return f"images of {recipe.size} pixels are not made smaller"
