@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from reslab import files
+from reslab.datasets.part import copy_part
 from reslab.hardware import cores
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +44,7 @@ def main() -> None:
             continue
         part = options.folder / name
         if not part.exists():
-            make_part(source, part)
+            copy_part(source, part, **COUNTS)
         output = options.folder / f"compare-{name}"
         flags = [
             "--epochs", str(EPOCHS), "--seeds", str(options.seeds), "--jobs", str(options.jobs),
@@ -57,20 +56,6 @@ def main() -> None:
             store(output / "ideas.json", name)
         if done.returncode:
             sys.exit(done.returncode)
-
-
-def make_part(source: Path, part: Path) -> None:
-    """Copy the same number of photos of each class, evenly from their sorted files."""
-    with files.whole_folder(part) as unfinished:
-        for split, count in COUNTS.items():
-            classes = sorted(path for path in (source / split).iterdir() if path.is_dir())
-            for folder in classes:
-                photos = sorted(folder.iterdir())
-                wanted = count // len(classes)
-                (unfinished / split / folder.name).mkdir(parents=True)
-                for i in range(wanted):
-                    photo = photos[i * len(photos) // wanted]
-                    shutil.copyfile(photo, unfinished / split / folder.name / photo.name)
 
 
 def store(result: Path, name: str) -> None:
