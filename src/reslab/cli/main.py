@@ -42,7 +42,8 @@ VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items
 
 def help_text() -> str:
     """Return the text of `reslab --help`: usage, and all verbs in groups with one line each."""
-    lines = ["reslab takes a residual network apart, trains it on your photos, and tells you whether\nyour idea makes it better.", ""]
+    lines = ["reslab takes a residual network apart, trains it on your photos, and tells you"]
+    lines += ["whether your idea makes it better.", ""]
     lines += ["Usage: reslab VERB ...          reslab VERB --help explains one, with an example"]
     for group, verbs in GROUPS.items():
         lines += ["", group]

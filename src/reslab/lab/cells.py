@@ -20,7 +20,6 @@ from reslab.evaluation.classifier import load
 from reslab.evaluation.inference import predict_logits
 from reslab.hardware import choose_device, keep_freed_memory, threads
 from reslab.networks.from_text import parse_name
-from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.photos.folder import list_file
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batch_checksums import BYTES_PER_STEP, read_checksums
@@ -30,7 +29,7 @@ from reslab.photos.loading.unreadable import ReadablePhotos
 from reslab.training.recipe import Recipe
 from reslab.training.runs.resume import train_epochs
 from reslab.training.runs.run import Run
-from reslab.training.runs.start import build_network, write_run
+from reslab.training.runs.start import build_network, spec_of, write_run
 from reslab.training.setup import TrainingSetup, prepare, reopen_photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
 
@@ -114,7 +113,7 @@ def prepare_cell(cell: Cell) -> tuple[TrainingSetup, ReadablePhotos]:
         NetworkError: the network cannot be built or does not fit the photos.
     """
     recipe, photos = Recipe(**cell.recipe), Photos.load(cell.photos)
-    network = build_network(_spec(cell, len(photos.classes), recipe), recipe)
+    network = build_network(spec_of(cell.network, len(photos.classes), recipe), recipe)
     readable = reopen_photos(network, photos, recipe, name=cell.network, progress=False)
     measured = MeasuredPrecision(**cell.measured)
     setup = prepare(network, readable, recipe, measured=measured, name=cell.network, progress=False)
@@ -172,10 +171,6 @@ def _again(cell: Cell) -> str:
     return f"remove {cell.path} and run the comparison again: only this cell is repeated"
 
 
-def _spec(cell: Cell, num_classes: int, recipe: Recipe) -> NetworkSpec:
-    return make_spec(cell.network, num_classes, stem=recipe.stem)
-
-
 def _train(cell: Cell) -> None:
     """Start or resume the cell's run and train it to its end."""
     parse_name(cell.network).run_file()  # this process may not have started the cell
@@ -195,7 +190,7 @@ def _start(cell: Cell) -> None:
     """Write the run folder of a new cell, with its first checkpoint."""
     setup, readable = prepare_cell(cell)
     first_batch = next(setup.train.epoch(0))
-    spec = _spec(cell, len(readable.photos.classes), setup.state.recipe)
+    spec = spec_of(cell.network, len(readable.photos.classes), setup.state.recipe)
     cell.path.parent.mkdir(parents=True, exist_ok=True)
     write_run(cell.path, setup, readable, first_batch, cell.network, spec, None)
 

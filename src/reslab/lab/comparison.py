@@ -94,7 +94,7 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What else decides how far the verdicts can be trusted: looks, and variants that were run before."""
+        """Sentences on how far to trust the verdicts: looks, and variants that were run before."""
         from .sentences import notes
 
         return notes(exploratory=self.exploratory, planned_seeds=self.planned_seeds, also_run=self.also_run)

@@ -16,18 +16,18 @@ from typing import Any
 import torch
 
 from reslab import files
-from reslab.errors import NetworkError, RecipeError, RunError
+from reslab.errors import NetworkError, RecipeError, RunError, UsageError
 from reslab.hardware import choose_device, threads
-from reslab.inspection.summary import anatomy
+from reslab.inspection.summary import Anatomy, anatomy
 from reslab.networks.from_text import parse_name
-from reslab.networks.registry import default_in_channels, make_spec
+from reslab.networks.registry import default_in_channels
 from reslab.networks.resnet import FAMILY
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.unreadable import skip_unreadable
 from reslab.text import printable
 from reslab.training.recipe import Recipe
-from reslab.training.runs.start import build_network
+from reslab.training.runs.start import build_network, spec_of
 from reslab.training.timing.autotune import measure_precision
 from reslab.training.timing.precision_cache import MeasuredPrecision
 from reslab.version import __version__
@@ -50,6 +50,7 @@ from .splits import has_own_val, write_photo_lists
 from .variants import Variant
 
 Say = Callable[[str], Any]
+WIDTHS_TRIED = 12  # the last ones differ by a thousandth
 UNMEASURED = CellCost(0.0, 0.0, 0.0, 0)
 
 
@@ -103,6 +104,9 @@ def make_plan(
         _plan_variant(variant, chosen, len(found.classes), before, say)
         for variant, chosen in zip(variants, settings, strict=True)
     ]
+    if budget == "parameters":
+        wanted = planned[0].parameters
+        planned = [_with_equal_parameters(variant, wanted, len(found.classes)) for variant in planned]
     measured = before.measured if before else _measure(planned[0], found, say)
     plan = Plan(
         photos=os.path.abspath(found.folder if isinstance(photos, Photos) else files.user_path(photos)),
@@ -122,8 +126,8 @@ def make_plan(
     )
     if before is not None:
         _check_same(before, plan, folder)
-    wanted = range(max(seeds, until_sure or 0))
-    write_photo_lists(found, plan.own_val, recipe.val_fraction, [*wanted, TUNING_SEED], folder / PHOTOS)
+    all_seeds = [*range(max(seeds, until_sure or 0)), TUNING_SEED]
+    write_photo_lists(found, plan.own_val, recipe.val_fraction, all_seeds, folder / PHOTOS)
     for chosen, count in {str(s): (s, c) for s, c in zip(settings, channels, strict=True)}.values():
         every = found.train + found.val + found.test
         preprocess = Recipe(**chosen).preprocess(count)
@@ -149,10 +153,48 @@ def _plan_variant(
         for note in check.notes:
             say(f"note: {block}: {note}")
     built = Recipe(**recipe)
-    spec = make_spec(variant.network, num_classes, stem=built.stem)
-    network = build_network(spec, built)
-    figures = anatomy(network, (spec.in_channels, built.size, built.size))
+    figures = _figures(variant.network, num_classes, built)
     return PlannedVariant(variant, recipe, code, figures.parameters, figures.multiply_adds, UNMEASURED)
+
+
+def _figures(network: str, num_classes: int, recipe: Recipe) -> Anatomy:
+    """Return the anatomy of a network at the recipe's image size."""
+    spec = spec_of(network, num_classes, recipe)
+    return anatomy(build_network(spec, recipe), (spec.in_channels, recipe.size, recipe.size))
+
+
+def _with_equal_parameters(planned: PlannedVariant, wanted: int, num_classes: int) -> PlannedVariant:
+    """Return the variant with the width whose number of parameters is nearest to `wanted`.
+
+    Raises:
+        UsageError: its network has no width, because it is not of the family.
+    """
+    network, recipe = planned.variant.network, Recipe(**planned.recipe)
+    if network.partition(":")[0] not in FAMILY:
+        raise UsageError(
+            f"--budget parameters cannot change the width of {network}",
+            "only networks of the family have a width",
+            "use --budget epochs, time or flops",
+        )
+    if planned.parameters == wanted:
+        return planned
+    found = {recipe.width_mult: planned.parameters}
+    low, high = 0.25 * recipe.width_mult, 4.0 * recipe.width_mult
+    for _ in range(WIDTHS_TRIED):  # parameters grow with the width: bisect
+        width = (low * high) ** 0.5
+        found[width] = count = _figures(
+            network, num_classes, recipe.with_settings(width_mult=width)
+        ).parameters
+        low, high = (width, high) if count < wanted else (low, width)
+    best = min(found, key=lambda width: (abs(found[width] - wanted), width))
+    changed = recipe.with_settings(width_mult=best)
+    figures = _figures(network, num_classes, changed)
+    return replace(
+        planned,
+        recipe=changed.as_json(),
+        parameters=figures.parameters,
+        multiply_adds=figures.multiply_adds,
+    )
 
 
 def code_digest(network: str) -> str:
@@ -164,7 +206,7 @@ def code_digest(network: str) -> str:
 def _measure(planned: PlannedVariant, photos: Photos, say: Say) -> MeasuredPrecision:
     """Measure the precision of all cells on the baseline, with one thread on a CPU."""
     recipe, name = Recipe(**planned.recipe), planned.variant.network
-    spec = make_spec(name, len(photos.classes), stem=recipe.stem)
+    spec = spec_of(name, len(photos.classes), recipe)
     device = choose_device(recipe.device)
     network = build_network(spec, recipe).to(device)
     with threads(1 if device.type == "cpu" else 0):

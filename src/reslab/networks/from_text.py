@@ -113,6 +113,7 @@ class NetworkName:
         num_classes: int | None = None,
         in_channels: int | None = None,
         stem: Stem | None = None,
+        width_mult: float = 1.0,
         zero_init_residual: bool = False,
     ) -> nn.Module:
         """Build the network with random weights drawn from torch's random state.
@@ -126,7 +127,9 @@ class NetworkName:
             NetworkError: it cannot be built with these arguments.
         """
         whole = self.is_whole_network(made)
-        if (whole or is_library_name(self.base)) and (stem is not None or zero_init_residual):
+        if (whole or is_library_name(self.base)) and (
+            stem is not None or width_mult != 1 or zero_init_residual
+        ):
             raise own_definition(self.text)
         if is_library_name(self.base):
             classes = 1000 if num_classes is None else num_classes
@@ -144,6 +147,7 @@ class NetworkName:
                 in_channels,
                 block=block,
                 stem=stem,
+                width_mult=width_mult,
                 zero_init_residual=zero_init_residual,
             )
         except ReslabError:

@@ -84,11 +84,11 @@ def build_from_library(name: str, num_classes: int, in_channels: int) -> nn.Modu
 
 
 def own_definition(name: str) -> NetworkError:
-    """Return the error for a stem or an initialization that is asked of a network with its own definition."""
+    """Return the error for a stem, width or initialization where the network has its own."""
     return NetworkError(
         f"{name} is built as its source defines it",
-        "it has its own stem and its own initialization",
-        "leave --stem and --zero-init-residual out, or take a network of reslab's: --network resnet18",
+        "it has its own stem, width and initialization",
+        "leave --stem, --width-mult and --zero-init-residual out, or use --network resnet18",
     )
 
 

@@ -41,6 +41,7 @@ class NetworkSpec:
         num_classes: number of logits.
         in_channels: channels of the images.
         stem: None for the stem that the network has by default.
+        width_mult: multiplies the channels of a network of the family.
         code: source of the user's file that the name names, for reading; None without a file.
     """
 
@@ -48,6 +49,7 @@ class NetworkSpec:
     num_classes: int
     in_channels: int
     stem: Stem | None = None
+    width_mult: float = 1.0
     code: UserCode | None = None
 
     def build(self, zero_init_residual: bool = False) -> nn.Module:
@@ -69,7 +71,9 @@ class NetworkSpec:
                     f"name the file again: network={self.name!r}",
                     self.name,
                 )
-        return name.build(made, self.num_classes, self.in_channels, self.stem, zero_init_residual)
+        return name.build(
+            made, self.num_classes, self.in_channels, self.stem, self.width_mult, zero_init_residual
+        )
 
     def use_file(self, text: str) -> None:
         """Run the file that `text` names, so that `build` works in this process, if it is the recorded one.
@@ -94,7 +98,11 @@ class NetworkSpec:
 
 
 def make_spec(
-    text: str, num_classes: int, in_channels: int | None = None, stem: Stem | None = None
+    text: str,
+    num_classes: int,
+    in_channels: int | None = None,
+    stem: Stem | None = None,
+    width_mult: float = 1.0,
 ) -> NetworkSpec:
     """Return the spec of the network that `text` names, which is not built. A user's file is run.
 
@@ -103,6 +111,7 @@ def make_spec(
         num_classes: number of logits.
         in_channels: channels of the images; None for the network's own default.
         stem: None for the network's own.
+        width_mult: multiplies the channels of a network of the family.
 
     Raises:
         NetworkError: the name is unknown, or the file fails.
@@ -111,7 +120,7 @@ def make_spec(
     code = name.run_file()
     if in_channels is None:
         in_channels = name.default_in_channels(None if code is None else loaded(code))
-    return NetworkSpec(text, num_classes, in_channels, stem, code)
+    return NetworkSpec(text, num_classes, in_channels, stem, width_mult, code)
 
 
 def default_in_channels(name: str) -> int:

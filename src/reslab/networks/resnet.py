@@ -241,6 +241,7 @@ def create_resnet(
     *,
     block: Block | None = None,
     stem: Stem | None = None,
+    width_mult: float = 1.0,
     zero_init_residual: bool = False,
     weights: str | Path | None = None,
 ) -> ResNet:
@@ -254,6 +255,7 @@ def create_resnet(
         in_channels: channels of the images.
         block: any callable (in_channels, out_channels, stride) -> module, used in every place.
         stem: "imagenet" (7x7, stride 2, max pooling) or "small" (3x3), for images under 64 pixels.
+        width_mult: multiplies the channels of stem and stages, which are rounded to multiples of 4.
         zero_init_residual: start every block as its shortcut (Goyal et al. 2017, section 5.1).
         weights: "imagenet", or a .safetensors or .pth file, see `load_pretrained`; random by default. A
             warning reports renamed tensors and those that stay as initialized, except in the last layer.
@@ -264,7 +266,7 @@ def create_resnet(
         WeightsError: the file cannot be read or does not fit.
         DownloadError: the ImageNet weights cannot be downloaded.
     """
-    return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights)
+    return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights, width_mult)
 
 
 def _create(
@@ -275,6 +277,7 @@ def _create(
     stem: Stem | None,
     zero_init_residual: bool,
     weights: str | Path | None,
+    width_mult: float = 1.0,
 ) -> ResNet:
     if name not in FAMILY:
         raise NetworkError(f"there is no network '{name}'", "it is not in the table", nearest(name, FAMILY))
@@ -282,11 +285,11 @@ def _create(
     network = ResNet(
         block or row.block,
         row.stage_sizes,
-        row.stage_channels,
+        [_scaled(channels, width_mult) for channels in row.stage_channels],
         num_classes=row.num_classes if num_classes is None else num_classes,
         in_channels=row.in_channels if in_channels is None else in_channels,
         stem=stem or row.stem,
-        stem_channels=row.stem_channels,
+        stem_channels=_scaled(row.stem_channels, width_mult),
         stem_bias=row.stem_bias,
         zero_init_residual=zero_init_residual,
     )
@@ -296,6 +299,11 @@ def _create(
         if initialized - {"fc.weight", "fc.bias"} or report.renamed:
             warnings.warn(str(report), stacklevel=3)  # the caller of the public function
     return network
+
+
+def _scaled(channels: int, width_mult: float) -> int:
+    """Return channels * width_mult, rounded to a multiple of 4, at least 4; unchanged at 1."""
+    return channels if width_mult == 1 else max(4, 4 * round(channels * width_mult / 4))
 
 
 class NetworkFunction(Protocol):

@@ -108,6 +108,9 @@ class Recipe(BaseModel):
         None,
         description="imagenet: 7x7, stride 2, max pooling; small: 3x3, for images under 64 pixels",
     )
+    width_mult: float = Field(
+        1.0, gt=0, le=16, description="multiplies the channels of stem and stages, in multiples of 4"
+    )
 
     truncated: Literal["refuse", "keep"] = Field(
         "refuse", description="JPEGs whose end is missing: refuse them, or keep what is there"

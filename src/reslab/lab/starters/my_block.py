@@ -5,7 +5,7 @@
 #
 # A block turns images (N, in_channels, H, W) into (N, out_channels, H/stride, W/stride), sides rounded up.
 # N is the number of photos in a batch. The network calls MyBlock(in_channels, out_channels, stride).
-# Layers that keep the names of reslab.BasicBlock start with its weights, so two trainings differ less by luck.
+# Layers with the names of reslab.BasicBlock start with its weights, so the two differ less by luck.
 
 from torch import nn
 

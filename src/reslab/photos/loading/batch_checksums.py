@@ -54,7 +54,7 @@ class ChecksummedBatches(Batches):
 def checksum(batch: Batch) -> int:
     """Return the CRC-32 of a batch's images, by their values in the order (N, H, W, C), and labels."""
     images = batch.images.permute(0, 2, 3, 1).cpu().contiguous()  # without a copy if channels are last
-    return zlib.crc32(batch.labels.cpu().numpy(), zlib.crc32(images.numpy()))
+    return zlib.crc32(batch.labels.cpu().numpy().data, zlib.crc32(images.numpy().data))
 
 
 def read_checksums(file: Path) -> NDArray[np.uint32]:

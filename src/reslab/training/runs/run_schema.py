@@ -78,6 +78,7 @@ class SpecFields(Checked):
     num_classes: Count
     in_channels: Literal[1, 3]
     stem: Text | None = None
+    width_mult: float = 1.0
     code: CodeFields | None = None
 
 

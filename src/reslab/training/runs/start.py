@@ -59,7 +59,7 @@ def start_run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
     check_device(recipe)  # before a million photos are listed
-    made = make_spec(network, 0, stem=recipe.stem) if isinstance(network, str) else network
+    made = spec_of(network, 0, recipe) if isinstance(network, str) else network
     folder = new_run_folder(run, name)
     source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
@@ -88,6 +88,11 @@ def start_run(
     return Run(folder)
 
 
+def spec_of(network: str, num_classes: int, recipe: Recipe) -> NetworkSpec:
+    """Return the spec of a network with the recipe's stem and width. A user's file is run."""
+    return make_spec(network, num_classes, stem=recipe.stem, width_mult=recipe.width_mult)
+
+
 def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
     """Build a network with random weights that depend only on the recipe's seed. Raise NetworkError."""
     return initialized_by_name(lambda: spec.build(recipe.zero_init_residual), recipe.seed)
@@ -111,8 +116,9 @@ def _make_network(
         spec = replace(spec, in_channels=input_channels(module))  # a user's network may take one channel
     else:
         pretrained, spec, module = type(network).__name__, None, network
-        if recipe.stem is not None or recipe.zero_init_residual:
-            say("WARNING: stem and zero_init_residual are ignored, as the network was not given by name")
+        if recipe.stem is not None or recipe.width_mult != 1 or recipe.zero_init_residual:
+            ignored = "stem, width_mult and zero_init_residual are ignored"
+            say(f"WARNING: {ignored}, as the network was not given by name")
     loaded: tuple[str, ...] = ()
     if weights is not None:
         report = load_pretrained(module, pretrained, weights)
