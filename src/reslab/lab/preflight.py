@@ -4,67 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reslab.errors import NetworkError, UsageError, nearest
-from reslab.networks.block_signature import check_signature
 from reslab.networks.blocks import Block
 from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS
 from reslab.networks.resnet import FAMILY
 from reslab.networks.user_code import block_from_file
+from reslab.randomness import preserve_rng_state
 from reslab.text import printable
 
-from .block_checks.construction import check_constructor, check_registration
-from .block_checks.copies import check_copies
-from .block_checks.gradients import check_gradients
-from .block_checks.labels import check_labels
-from .block_checks.memory import check_memory
-from .block_checks.modes import check_determinism, check_independence, check_train_mode
-from .block_checks.precisions import check_devices, check_precisions
-from .block_checks.problem import BlockFailedError, Problem
-from .block_checks.shapes import check_batch_of_one, check_odd_sizes, check_shapes, check_values
-from .block_checks.surroundings import check_building, check_running, restored_settings, settings
-from .block_checks.trial import Subject, line_of, places_in, reason
+from .block_checks import behavior, construction, execution, gradients, output
+from .block_checks.trial import BlockFailedError, Problem, small_trials, trials_in
 
 TEMPLATE = Path(__file__).parent / "starters" / "my_block.py"
-
-
-def check_arguments(subject: Subject) -> list[str]:
-    """Raise BlockFailedError unless the block takes (in_channels, out_channels, stride)."""
-    try:
-        check_signature(subject.block, subject.name)
-    except NetworkError as error:
-        raise BlockFailedError(
-            "it does not take (in_channels, out_channels, stride)",
-            f"{subject.name}: {error.why}",
-            "",
-            error.do,
-        ) from error
-    return []
-
-
-CHECKS: dict[str, Callable[[Subject], list[str]]] = {
-    "arguments": check_arguments,
-    "the constructor": check_constructor,
-    "seeds": check_building,
-    "registered weights": check_registration,
-    "shapes": check_shapes,
-    "global settings": check_running,
-    "odd sizes": check_odd_sizes,
-    "a batch of one": check_batch_of_one,
-    "values": check_values,
-    "state between batches": check_memory,
-    "labels": check_labels,
-    "the same answer twice": check_determinism,
-    "images by themselves": check_independence,
-    "train and eval mode": check_train_mode,
-    "gradients": check_gradients,
-    "bf16 and channels_last": check_precisions,
-    "devices": check_devices,
-    "copies and files": check_copies,
+# a check takes a Trial, returns notes, and raises BlockFailedError
+AT_EVERY_PLACE = {
+    "arguments": construction.check_arguments,
+    "the constructor": construction.check_constructor,
+    "registered weights": construction.check_registration,
+    "shapes": output.check_shapes,
+}
+ON_SMALL_IMAGES = {
+    "odd sizes": output.check_odd_sizes,
+    "a batch of one": output.check_batch_of_one,
+    "equal blocks": behavior.check_equal_blocks,
+    "eval mode": behavior.check_eval_mode,
+    "images by themselves": behavior.check_single_images,
+    "train mode": behavior.check_train_mode,
+    "labels": behavior.check_labels,
+    "gradients": gradients.check_gradients,
+    "bf16 and channels_last": execution.check_precisions,
+    "devices": execution.check_devices,
+    "copies and files": execution.check_copies,
 }
 
 
@@ -120,18 +94,19 @@ def check_block(block: Block | str, network: str = "resnet18") -> BlockCheck:
 
     The checks run in this order and stop at the first problem:
 
-    - its arguments, its constructor, its initial weights from a seed, and the registration of its weights;
+    - its arguments and constructor, and weights that are registered once, in one block only;
     - the output's shape at every place of the network and for odd sides, a batch of one, finite values;
-    - state that it keeps between batches, or shares with other blocks;
+    - equal outputs for equal images and seeds, which shared state would change;
+    - eval mode: the same output twice, each image by itself, nothing kept for the training;
+    - train mode, which may differ from eval mode at random and by batch norm only;
     - labels of the batch, which its code could read from its callers' variables;
-    - eval mode: the same output twice, each image by itself, the difference from train mode;
     - a gradient for every parameter, at the latest after three optimizer steps;
     - bf16 and channels_last, another device, copies, and saved weights.
 
-    A block passes in spite of a few things that are not found: labels that the user's own code passes on in a
-    global variable or a file, names of functions put together at run time, and code of installed packages.
+    The check for labels finds code that looks for variables by the usual names. It does not find labels that
+    the user's own code passes on in a global variable or a file.
 
-    Torch's settings and all random states are restored. What the block prints is not shown.
+    All random states are restored. What the block prints is not shown.
 
     Args:
         block: a callable (in_channels, out_channels, stride) -> module that maps (N, in_channels, H, W) to
@@ -155,23 +130,20 @@ def check_block(block: Block | str, network: str = "resnet18") -> BlockCheck:
             nearest(network, FAMILY),
         )
     name, block = (block, _named(text)) if isinstance(block, str) else (name_of(block), block)
+    places = trials_in(network, block, name_of(block))
+    plan = [(words, check, places) for words, check in AT_EVERY_PLACE.items()]
+    plan += [(words, check, small_trials(places)) for words, check in ON_SMALL_IMAGES.items()]
     notes: list[str] = []
     checked: list[str] = []
-    with restored_settings(), contextlib.redirect_stdout(io.StringIO()):
-        subject = Subject(block, name_of(block), places_in(network), settings())
-        problem = None
-        for words, check in CHECKS.items():
-            try:
-                notes += check(subject)
-            except BlockFailedError as failed:
-                problem = failed.problem
-            except Exception as error:
-                if not (line := line_of(error)):  # no line of the user's is involved
-                    raise
-                problem = Problem(f"its code fails: {reason(error)}", f"{subject.name}, {line}", "", "fix it")
-            if problem:
-                break
-            checked.append(words)
+    problem = None
+    with preserve_rng_state(), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            for words, check, trials in plan:
+                for trial in trials:
+                    notes += check(trial)
+                checked.append(words)
+        except BlockFailedError as failed:
+            problem = failed.problem
     return BlockCheck(name, network, problem, tuple(dict.fromkeys(notes)), tuple(checked))
 
 
