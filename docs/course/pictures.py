@@ -1,13 +1,15 @@
-"""Draw the pictures of the course into docs/pictures/course, and measure what two of them show.
+"""Draw the pictures of the course into docs/pictures/course, and measure what some of them show.
 
     python docs/course/pictures.py                 all of them; about half an hour on two CPU cores
-    python docs/course/pictures.py convolution     one of: convolution block shapes curves looking differences
+    python docs/course/pictures.py convolution     one of: convolution block shapes curves looking
+                                                   differences alarms
 
 Measurements stay in build/course and are used again. Remove that folder to measure again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -186,29 +188,57 @@ def looking() -> None:
 
 
 def differences() -> None:
-    """Draw the effect of the block on the accuracy: five pairs each, with their 95 % interval."""
-    from scipy import stats
-
-    measured = compared()
-    figure, ax = plt.subplots(figsize=(9, 2.7))
-    names = [name for name in measured if name != "basic"]
-    for row, name in enumerate(names):
-        pairs = [100 * (b - a) for a, b in zip(measured["basic"], measured[name], strict=True)]
-        interval = stats.ttest_1samp(pairs, 0).confidence_interval(0.95)
-        mean = sum(pairs) / len(pairs)
-        print(f"{name} - basic: {mean:+.1f} points [{interval.low:+.1f}, {interval.high:+.1f}], {pairs}")
-        ax.plot([interval.low, interval.high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt")
-        ax.plot([mean], [row], "o", color=BLUE, markersize=9)
-        heights = [
-            row - 0.16 - 0.05 * seed for seed in range(len(pairs))
-        ]  # so that equal ones do not hide each other
-        ax.plot(pairs, heights, "|", color=INK, markersize=8)
-    ax.axvline(0, color=GREY, linewidth=1)
-    ax.set_yticks(range(len(names)), [f"{name} - basic" for name in names])
-    ax.set(xlabel="difference of accuracy, points", ylim=(-0.6, len(names) - 0.4))
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    figure.tight_layout()
+    """Draw the forest plot of chapter 7: the gate and the plain block, compared with the basic block."""
+    figure = compared().plot()
+    figure.set_size_inches(9, 3)
     save(figure, "differences")
+
+
+def alarms() -> None:
+    """Draw the share of false alarms when a block is compared with itself and looked at again and again."""
+    from reslab.lab.looks import look_levels
+
+    every = dict.fromkeys(range(3, 31), 0.05)
+    found = false_alarms({"after every seed": every, "planned for 30 seeds": look_levels(30)})
+    figure, ax = plt.subplots(figsize=(9, 3.2))
+    for (name, shares), color in zip(found.items(), (ORANGE, BLUE), strict=True):
+        ax.plot(list(shares), [100 * share for share in shares.values()], "o-", color=color, label=name)
+        print(name, {seeds: f"{share:.1%}" for seeds, share in shares.items()})
+    ax.axhline(5, color=GREY, linewidth=1, label="5 %")
+    ax.set(xlabel="seeds", ylabel="false alarms so far, %", ylim=(0, None))
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    save(figure, "alarms")
+
+
+def false_alarms(plans: dict[str, dict[int, float]]) -> dict[str, dict[int, float]]:
+    """Return, for each plan {seeds: level}, the share of comparisons with a false alarm up to each look.
+
+    Answers to 500 photos are simulated. A training gets a photo right if the photo's ease, the luck of the
+    seed and a chance of both together are above 0 in sum. p is that of reslab's statistics.
+    """
+    import numpy as np
+
+    from reslab.lab.mean_squares import MeanSquares
+
+    random, comparisons = np.random.default_rng(0), 4000
+    count = {name: dict.fromkeys(plan, 0) for name, plan in plans.items()}
+    for _ in range(comparisons):
+        ease, luck = random.normal(1.2, 1, 500), random.normal(0, 0.05, (2, 30, 1))
+        first, second = ease + luck + random.normal(0, 0.5, (2, 30, 500)) > 0  # (30, 500) each
+        difference = second.astype(np.int8) - first
+        for name, plan in plans.items():
+            is_alarm = False
+            for seeds, level in plan.items():
+                some = difference[:seeds]
+                p = MeanSquares.of(some).new_photos(float(some.mean())).p_value()
+                is_alarm = is_alarm or p <= level
+                count[name][seeds] += is_alarm
+    return {
+        name: {seeds: alarms / comparisons for seeds, alarms in counted.items()}
+        for name, counted in count.items()
+    }
 
 
 def trained() -> dict[str, Any]:
@@ -225,40 +255,23 @@ def trained() -> dict[str, Any]:
     return json.loads((MEASURED / "trained.json").read_text())
 
 
-def compared() -> dict[str, list[float]]:
-    """Return {block: accuracies by seed} of a network of 8 layers, measured on 600 drawings."""
-    import torch
-
+def compared() -> Any:
+    """Return the comparison of chapter 7. Measure it if necessary, in ten minutes on two cores."""
     import reslab
 
-    path = MEASURED / "compared.json"
-    measured: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
-    recipe = reslab.Recipe(epochs=5, size=32, val_fraction=0.02, **SETTINGS)
-    blocks = {"basic": reslab.BasicBlock, "gated": gated(), "plain": reslab.PlainBlock}
-    for seed in range(5):
-        for name, make in blocks.items():
-            if len(measured.setdefault(name, [])) > seed:
-                continue
-            torch.manual_seed(seed)
-            network = reslab.ResNet(
-                make, (1, 1, 1), (16, 32, 64), stem="small", stem_channels=16, num_classes=2
-            )
-            settings = recipe.with_settings(seed=seed)
-            list(reslab.fit(network, drawings(), settings, progress=False))
-            classifier = reslab.Classifier(network, ("cat", "dog"), settings.preprocess(3))
-            measured[name].append(classifier.evaluate(MEASURED / "drawings/test").accuracy)
-            path.write_text(json.dumps(measured))
-            print(name, seed, measured[name][-1], flush=True)
-    return measured
-
-
-def gated() -> type:
-    """Return the block of chapter 7, from its page."""
     text = (ROOT / "docs/course/7-comparing.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    code = text.partition("```python\n# a block with a gate\n")[2].partition("```")[0]
-    exec(code, names)
-    return names["Gated"]
+    with contextlib.chdir(MEASURED):
+        if not Path("many").exists():
+            reslab.make_drawings("many", train=1500, test=1000, size=48)
+        block = text.partition('write_text("""')[2].partition('""")')[0]
+        Path("gated.py").write_text(block, encoding="utf-8")
+        return reslab.compare(
+            "many",
+            ["basic", "gated.py:Gated", "plain"],
+            network="cifar_resnet20",
+            recipe=reslab.Recipe(size=32, epochs=6, precision="bf16+channels_last"),
+            seeds=5,
+        )
 
 
 def drawings() -> Path:
@@ -275,7 +288,7 @@ def save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
-DRAWN = {f.__name__: f for f in (convolution, block, shapes, curves, looking, differences)}
+DRAWN = {f.__name__: f for f in (convolution, block, shapes, curves, looking, differences, alarms)}
 
 if __name__ == "__main__":
     MEASURED.mkdir(parents=True, exist_ok=True)

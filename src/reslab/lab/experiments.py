@@ -20,7 +20,7 @@ CIFAR_RECIPE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper found about a variant.
+    """Finding of a paper about a variant.
 
     Attributes:
         variant: name of the variant.

@@ -32,7 +32,7 @@ Say = Callable[[str], Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """What the paper found about a variant, and what was measured.
+    """Finding of the paper about a variant, and the measurement.
 
     Attributes:
         claim: of the paper.
