@@ -52,6 +52,7 @@ API = {  # heading -> start of the modules whose public names stand below it
     "Training": "training.",
     "Curves": "plots.",
     "Evaluation": "evaluation.",
+    "Comparison": "lab.",
     "Pages": "pages.",
     "Errors": "errors",
 }
