@@ -30,7 +30,7 @@ def test_an_experiment_can_be_compared_and_its_claims_are_about_its_variants(nam
         assert {claim.variant, claim.baseline} <= set(experiment.variants)
 
 
-def finding(found: Literal["better", "worse"] | None, gain: float) -> Finding:
+def finding(found: Literal["better", "worse", "equivalent"] | None, gain: float) -> Finding:
     variants = make_variants({"plain": 0.0, "basic": gain}, seeds=8)
     comparison = Comparison(
         folder=Path(), photos="photos", test_photos=2000, margin=0.01, seeds=tuple(range(8)),
@@ -46,11 +46,13 @@ def finding(found: Literal["better", "worse"] | None, gain: float) -> Finding:
         ("worse", -0.05, "as the paper found"),
         ("worse", 0.05, "the opposite of what the paper found"),
         ("better", 0.0, "the paper's difference is not"),
+        ("equivalent", 0.05, "the paper found almost no difference"),
+        ("equivalent", 0.0, "equality is not shown"),
         (None, 0.05, "the paper has no figure to compare with"),
     ],
 )
 def test_the_conclusion_compares_the_verdict_with_the_paper(
-    found: Literal["better", "worse"] | None, gain: float, conclusion: str
+    found: Literal["better", "worse", "equivalent"] | None, gain: float, conclusion: str
 ) -> None:
     assert finding(found, gain).conclusion.startswith(conclusion)
 

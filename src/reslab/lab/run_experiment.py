@@ -54,6 +54,9 @@ class Finding:
             return "the paper has no figure to compare with"
         if self.verdict == self.claim.found:
             return "as the paper found"
+        if self.claim.found == "equivalent":
+            is_shown = self.verdict in ("better", "worse")
+            return "the paper found almost no difference" if is_shown else "equality is not shown"
         if self.verdict in ("better", "worse"):
             return "the opposite of what the paper found"
         if self.verdict == "equivalent":
