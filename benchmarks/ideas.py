@@ -3,7 +3,8 @@
     python benchmarks/ideas.py --fashion-mnist FOLDER --cats-dogs FOLDER
 
 Each FOLDER is a photo folder with train/ and test/, as `reslab get fashion-mnist FOLDER` makes it. One of the
-two is enough. The part has 2,400 photos to train and 2,000 to test on, evenly from each class's sorted files.
+two is enough. A part has 1,600 or 2,400 photos to train and 2,000 to test on, evenly from each class's sorted
+files.
 Then it calls `reslab compare --ideas`, whose cells take about a minute each. The same command continues after
 an interruption. `--seeds 5` first and `--seeds 8` later would be a look in between, which the report states.
 The results go to docs/ideas/, and `python docs/ideas.py` makes the pages of them.
@@ -23,7 +24,7 @@ from reslab.hardware import cores
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/ideas"
-COUNTS = {"train": 2400, "test": 2000}
+COUNTS = {"fashion-mnist": {"train": 1600, "test": 2000}, "cats-dogs": {"train": 2400, "test": 2000}}
 EPOCHS = 8
 
 
@@ -44,7 +45,7 @@ def main() -> None:
             continue
         part = options.folder / name
         if not part.exists():
-            copy_part(source, part, **COUNTS)
+            copy_part(source, part, **COUNTS[name])
         output = options.folder / f"compare-{name}"
         flags = [
             "--epochs", str(EPOCHS), "--seeds", str(options.seeds), "--jobs", str(options.jobs),
