@@ -277,7 +277,7 @@ def _create(
     stem: Stem | None,
     zero_init_residual: bool,
     weights: str | Path | None,
-    width_mult: float = 1.0,
+    width_mult: float,
 ) -> ResNet:
     if name not in FAMILY:
         raise NetworkError(f"there is no network '{name}'", "it is not in the table", nearest(name, FAMILY))
@@ -316,6 +316,7 @@ class NetworkFunction(Protocol):
         *,
         block: Block = ...,
         stem: Stem = ...,
+        width_mult: float = ...,
         zero_init_residual: bool = ...,
         weights: str | Path | None = ...,
     ) -> ResNet: ...
@@ -331,10 +332,11 @@ def _function(name: str) -> NetworkFunction:
         *,
         block: Block = row.block,
         stem: Stem = row.stem,
+        width_mult: float = 1.0,
         zero_init_residual: bool = False,
         weights: str | Path | None = None,
     ) -> ResNet:
-        return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights)
+        return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights, width_mult)
 
     title = f"{row.title}: (N, in_channels, H, W) -> logits (N, num_classes). {row.source}."
     _, _, arguments = str(inspect.getdoc(create_resnet)).partition("`reslab.list_networks()`.\n")
