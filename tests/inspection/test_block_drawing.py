@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +23,12 @@ import reslab
 from reslab.cli.main import run
 from reslab.errors import NetworkError, UsageError
 from reslab.inspection.drawing.block.draw import block_figure
-from reslab.inspection.drawing.block.graph import BlockGraph, block_graph
-from reslab.inspection.drawing.block.place import Box, Placed, place_block
-from reslab.inspection.drawing.block.sizes import Sizes
+from reslab.inspection.drawing.block.graph import Node, block_graph
+from reslab.inspection.drawing.block.layout import Box, Piece, lay_out
+from reslab.inspection.drawing.block.paths import Path as BlockPath
+from reslab.inspection.drawing.block.paths import block_path
+from reslab.inspection.drawing.block.rows import Row
+from reslab.inspection.drawing.block.texts import Texts
 from reslab.inspection.drawing.draw import network_figure
 from reslab.inspection.drawing.paint import Lettering
 from reslab.networks.from_text import BLOCKS
@@ -161,31 +164,38 @@ def taken(name: str, numbers: tuple[int, int, int] = NUMBERS[0]) -> tuple[reslab
 
 
 @cache
-def graph_of(name: str, numbers: tuple[int, int, int] = NUMBERS[0]) -> BlockGraph:
+def graph_of(name: str, numbers: tuple[int, int, int] = NUMBERS[0]) -> tuple[Node, ...]:
     return block_graph(*taken(name, numbers))
 
 
-def names(graph: BlockGraph, role: str) -> set[str]:
-    """Names of the layers on the branches of a role, without those where they begin and end."""
-    inside = [n for branch in graph.branches if branch.role == role for n in branch.nodes[1:-1]]
-    return {row.name for n in inside for row in graph.nodes[n].rows}
+def branches(path: BlockPath) -> Iterator[BlockPath]:
+    """Yield a path and all branches inside it."""
+    yield path
+    for step in path.steps:
+        for branch in step if isinstance(step, tuple) else ():
+            yield from branches(branch)
+
+
+def rows_of(path: BlockPath, nodes: Sequence[Node]) -> list[Row]:
+    """Return the rows of the layers on a branch, also of branches inside it."""
+    steps = [step for branch in branches(path) for step in branch.steps]
+    return [row for step in steps if isinstance(step, int) for row in nodes[step].rows]
+
+
+def ends(path: BlockPath, role: str) -> Iterator[tuple[BlockPath, int]]:
+    """Yield each branch of a role, and the node where it ends."""
+    for branch in branches(path):
+        for split, end in pairwise(branch.steps):
+            if isinstance(split, tuple) and isinstance(end, int):
+                yield from ((side, end) for side in split[1:] if side.role == role)
 
 
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("name", ALL)
-def test_branches_hold_every_edge_once_and_begin_and_end_in_earlier_ones(
-    name: str, numbers: tuple[int, int, int]
-) -> None:
-    graph = graph_of(name, numbers)
-    held = [step for branch in graph.branches for step in pairwise(branch.nodes)]
-    assert sorted(held) == sorted((edge.source, edge.target) for edge in graph.edges)
-    main, *others = graph.branches
-    assert (main.nodes[0], main.nodes[-1]) == (0, len(graph.nodes) - 1)
-    known = set(main.nodes)
-    for branch in others:
-        assert {branch.nodes[0], branch.nodes[-1]} <= known
-        assert known.isdisjoint(branch.nodes[1:-1])
-        known |= set(branch.nodes)
+def test_paths_hold_every_node_once(name: str, numbers: tuple[int, int, int]) -> None:
+    nodes = graph_of(name, numbers)
+    held = [step for path in branches(block_path(nodes)) for step in path.steps if isinstance(step, int)]
+    assert sorted(held) == list(range(len(nodes)))
 
 
 @pytest.mark.parametrize("numbers", NUMBERS)
@@ -193,30 +203,26 @@ def test_branches_hold_every_edge_once_and_begin_and_end_in_earlier_ones(
 def test_the_shortcut_holds_the_layers_that_the_block_gives_it(
     name: str, numbers: tuple[int, int, int]
 ) -> None:
-    graph, (anatomy, module) = graph_of(name, numbers), taken(name, numbers)
-    branches = [branch for branch in graph.branches if branch.role == "shortcut"]
+    nodes, (_, module) = graph_of(name, numbers), taken(name, numbers)
+    path = block_path(nodes)
     if name == "plain":
-        assert len(graph.branches) == 1
+        assert list(branches(path)) == [path]
         return
-    (shortcut,) = branches
+    ((shortcut, add),) = ends(path, "shortcut")
     own = {key for key, layer in module.named_modules() if not list(layer.children())}
     expected = {
         key for key in own if key.startswith(("downsample", "conv3") if name == "textbook" else "downsample")
     }
-    rows = [row.layer for n in shortcut.nodes[1:-1] for row in graph.nodes[n].rows]
-    assert {anatomy.layers[row].name for row in rows} == expected
+    assert {row.layer.name for row in rows_of(shortcut, nodes)} == expected
     changes_shape = "zeros" if name == "shortcut_a" else "projection"
     assert shortcut.kind == (changes_shape if expected else "identity")
-    add = shortcut.nodes[-1]
-    assert graph.nodes[add].kind == "add"
-    assert graph.inputs(add) != []
-    assert len(graph.inputs(add)) == 2
-    assert {edge.shape for edge in graph.edges if edge.target == add} == {graph.nodes[add].output}
+    assert nodes[add].kind == "add"
+    assert [nodes[source].output for source in nodes[add].inputs] == [nodes[add].output] * 2
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_shapes_at_the_arrows_are_those_of_a_real_pass(name: str) -> None:
-    graph, (anatomy, module) = graph_of(name), taken(name)
+    nodes, (_, module) = graph_of(name), taken(name)
     made: dict[str, list[tuple[int, ...]]] = {}
     for key, layer in module.named_modules():
         layer.register_forward_hook(
@@ -224,64 +230,65 @@ def test_shapes_at_the_arrows_are_those_of_a_real_pass(name: str) -> None:
         )
     module.eval()
     output = module(torch.zeros(1, 64, 56, 56))
-    assert graph.nodes[-1].output == tuple(output.shape[1:])
-    checked = 0
-    for node in graph.nodes:
-        if node.rows and (key := anatomy.layers[node.rows[-1].layer].name) in made:
-            assert node.output in made[key]  # a layer may run twice
-            checked += 1
-    assert checked >= 2
+    assert nodes[-1].output == tuple(output.shape[1:])
+    shown = [(node.rows[-1].layer.name, node.output) for node in nodes if node.rows]
+    checked = [shape in made[key] for key, shape in shown if key in made]  # a layer may run twice
+    assert len(checked) >= 2
+    assert all(checked)
 
 
 @pytest.mark.parametrize(("name", "gates"), [("se", 1), ("eca", 1), ("cbam", 2), ("basic", 0)])
 def test_gates_are_side_branches_that_end_in_a_multiplication(name: str, gates: int) -> None:
-    graph = graph_of(name)
-    found = [branch for branch in graph.branches if branch.role == "gate"]
+    nodes = graph_of(name)
+    path = block_path(nodes)
+    found = list(ends(path, "gate"))
     assert len(found) == gates
-    assert all(graph.nodes[branch.nodes[-1]].kind == "multiply" for branch in found)
-    assert {"conv1", "conv2"} <= names(graph, "main")
+    assert all(nodes[end].kind == "multiply" for _, end in found)
+    on_gates = {row.layer.name for branch, _ in found for row in rows_of(branch, nodes)}
+    assert not {"conv1", "conv2"} & on_gates
 
 
 def test_layers_of_a_convolution_share_its_box() -> None:
-    rows = [[row.text for row in node.rows] for node in graph_of("basic").nodes]
+    rows = [[row.text for row in node.rows] for node in graph_of("basic")]
     assert ["3×3 conv, 64 → 128, stride 2", "batch norm", "ReLU"] in rows
-    rows = [[row.text for row in node.rows] for node in graph_of("preactivation").nodes]
+    rows = [[row.text for row in node.rows] for node in graph_of("preactivation")]
     assert ["batch norm", "ReLU", "3×3 conv, 64 → 128, stride 2"] in rows
-    rows = [[row.text for row in node.rows] for node in graph_of("mobile").nodes]
+    rows = [[row.text for row in node.rows] for node in graph_of("mobile")]
     assert ["3×3 depthwise conv, 384 → 384, stride 2", "batch norm", "ReLU6"] in rows
-    texts = [row.text for node in graph_of("Tangle").nodes for row in node.rows]
-    assert texts.count("StochasticDepth") + texts.count("stochastic depth") == 1
-    assert "multiply by gamma" in [row.text for node in graph_of("Split").nodes for row in node.rows]
+    texts = [row.text for node in graph_of("Tangle") for row in node.rows]
+    assert texts.count("stochastic depth") == 1
+    assert "multiply by gamma" in [row.text for node in graph_of("Split") for row in node.rows]
 
 
-def placed(graph: BlockGraph) -> Placed:
-    sizes = Sizes(graph, Lettering(6.0), 235.0)
-    return place_block(sizes, max(235.0, sizes.needed))
+LETTERS = Lettering(6.0)
 
 
-def check_lines(drawing: Placed, graph: BlockGraph) -> None:
-    """Assert that no line crosses a box or a label, and no boxes or labels overlap."""
-    letters = Lettering(6.0)
+def check_lines(nodes: Sequence[Node]) -> None:
+    """Assert one line for each edge, which crosses no box and no label, and that these do not overlap."""
+    drawing: Piece = lay_out(block_path(nodes), Texts(nodes, LETTERS, 80))
+    assert len(drawing.lines) == sum(len(node.inputs) for node in nodes)
     labels = [
-        Box(-1, 0.0, label.y, label.x, label.x + letters.width(label.text), 0.75 * letters.leading, ())
+        Box("box", label.y, label.x, label.x + LETTERS.width(label.text), 0.75 * LETTERS.leading)
         for label in drawing.labels
     ]
-    solid = [box for box in drawing.boxes if graph.nodes[box.node].kind not in ("input", "output")] + labels
+    solid = [box for box in drawing.boxes if box.kind not in ("input", "output")] + labels
     for line in drawing.lines:
         for (x0, y0), (x1, y1) in pairwise(line.points):
             for box in solid:
                 over = min(max(x0, x1), box.right - 0.1) - max(min(x0, x1), box.left + 0.1)
-                along = min(max(y0, y1), box.bottom - 0.1) - max(min(y0, y1), box.y + 0.1)
+                along = min(max(y0, y1), (box.y + box.height) - 0.1) - max(min(y0, y1), box.y + 0.1)
                 assert over < 0 or along < 0, (line, box)
     for i, box in enumerate(solid):
         for other in solid[:i]:
             over = min(box.right, other.right) - max(box.left, other.left)
-            assert over < 0.1 or min(box.bottom, other.bottom) - max(box.y, other.y) < 0.1, (box, other)
+            assert (
+                over < 0.1 or min((box.y + box.height), other.y + other.height) - max(box.y, other.y) < 0.1
+            ), (box, other)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_line_crosses_a_box_or_a_label(name: str) -> None:
-    check_lines(placed(graph_of(name)), graph_of(name))
+    check_lines(graph_of(name))
 
 
 class Random(nn.Module):
@@ -317,8 +324,7 @@ kinds = st.sampled_from(["conv", "conv", "gate", "max", "add"])
 @given(st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
 def test_no_line_crosses_a_box_or_a_label_in_any_block(steps: list[tuple[str, int, int]]) -> None:
     block = Random(steps)
-    graph = block_graph(reslab.anatomy(block, (8, 8, 8)), block)
-    check_lines(placed(graph), graph)
+    check_lines(block_graph(reslab.anatomy(block, (8, 8, 8)), block))
 
 
 def texts_of(figure: Figure) -> Iterator[Any]:
@@ -376,7 +382,7 @@ def test_a_module_is_drawn_as_it_is(tmp_path: Path) -> None:
     block = reslab.BasicBlock(16, 16)
     reslab.draw_block(block, tmp_path / "block.svg", size=8)
     found = (tmp_path / "block.svg").read_text()
-    assert 'id="shortcut-identity-1"' in found
+    assert 'id="shortcut-identity-' in found
     assert ids(tmp_path / "block.svg")["layer"] == 6
     assert block.training
 
@@ -435,7 +441,7 @@ def test_what_is_no_block_is_an_error(tmp_path: Path, refuses: Any) -> None:
         reslab.draw_block(lambda i, o, s: 1 / 0, file, name="my_block")
     with refuses(NetworkError, "no layer"):
         reslab.draw_block(Constant(), file)
-    with refuses(UsageError, "60 mm", "4 branches"):
+    with refuses(UsageError, "60 mm", "it needs"):
         reslab.draw_block(Four, file, width=60)
     with refuses(UsageError, "20 mm"):
         reslab.draw_block(reslab.BasicBlock, file, width=20)

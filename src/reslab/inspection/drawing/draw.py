@@ -122,10 +122,14 @@ def _shortcut_kinds(shown: Chain) -> set[str]:
 
 def _facts(taken: Anatomy, shown: Chain) -> str:
     blocks = Counter(unit.kind for stage in shown.stages for unit in stage.units if unit.is_block)
-    counts = [f"{count} {kind}" for kind, count in blocks.most_common(2)]
+    return " · ".join([*(f"{count} {kind}" for kind, count in blocks.most_common(2)), costs(taken)])
+
+
+def costs(taken: Anatomy) -> str:
+    """Return the numbers of parameters and multiply-adds as text."""
     least = "" if taken.complete else "at least "
     cost = f"{least}{short_number(taken.multiply_adds)} multiply-adds"
-    return " · ".join([*counts, f"{short_number(taken.parameters)} parameters", cost])
+    return f"{short_number(taken.parameters)} parameters · {cost}"
 
 
 def _caption(shown: Chain, layout: Layout) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from reslab.errors import UsageError
+from reslab.inspection.drawing.draw import COLUMN_MM, MAX_WIDTH_MM, costs
 from reslab.inspection.drawing.layout import MARGIN
 from reslab.inspection.drawing.paint import DARK_GREY, Lettering
 from reslab.inspection.summary import Anatomy, anatomy
@@ -16,19 +19,21 @@ from reslab.networks.from_text import DEFAULT_BLOCK_NUMBERS
 from reslab.networks.input_channels import input_channels
 from reslab.networks.single_block import build_block
 from reslab.plots.figure_file import checked_path, save_figure
-from reslab.text import short_number
 
-from .graph import BlockGraph, block_graph
+from .graph import Node, block_graph
+from .layout import ARROW_LENGTH, Piece, lay_out
 from .paint import paint_block
-from .place import place_block
-from .sizes import Sizes
+from .paths import block_path
+from .texts import Texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMN_MM = 85.0
-MIN_WIDTH_MM, MAX_WIDTH_MM = 60.0, 1000.0
+POINTS_PER_MM = 72 / 25.4
+MIN_WIDTH_MM = 60.0
 FONT_SIZES = (7.0, 6.5, 6.0)  # points; the first that fits
+TEXT_WIDTHS = range(0, 400, 8)  # points at which a text breaks into lines
+CAPTION = "Shapes: channels×height×width. Italics: names in the module."
 IN_CHANNELS, OUT_CHANNELS, STRIDE = DEFAULT_BLOCK_NUMBERS  # the shape changes, so that a projection shows
 
 
@@ -47,7 +52,8 @@ def draw_block(
 
     The main path runs down the page. Other branches run at its sides, from where they leave to where they
     join. Of two branches that an addition joins, the shorter one is the shortcut: an unbroken line is the
-    identity, dashes a projection, dots added zeros, as in `draw_network`. Shapes are channels×height×width.
+    identity, dashes a projection, dots added zeros, as in `draw_network`. Layers of branches that cross stand in
+    one column. Shapes are channels×height×width.
     The graph is that of one forward pass in eval mode, see `anatomy`: operations that run in training alone
     are missing, and views (reshape, transpose, chunk) show in the shapes only. The same block gives the same
     bytes.
@@ -93,47 +99,43 @@ def block_figure(taken: Anatomy, block: nn.Module, width: float | None = None) -
     """
     from matplotlib.figure import Figure
 
-    graph = block_graph(taken, block)
-    sizes, points = _fitting(graph, width)
-    letters, room = sizes.letters, points - 2 * MARGIN
-    placed = place_block(sizes, room)
-    facts = letters.wrapped(_facts(taken), room)
-    caption = letters.wrapped("Shapes: channels×height×width. Italics: names in the module.", room)
-    above = letters.leading * (1.5 + len(facts))
-    height = above + placed.height + letters.leading * (1.0 + len(caption)) + 2 * MARGIN
-    figure = Figure((points / 72, height / 72), facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, points), ylim=(0, height))
-    axes.set_axis_off()
-    y = height - MARGIN
+    if width is not None and not MIN_WIDTH_MM <= width <= MAX_WIDTH_MM:
+        raise UsageError(f"width {width:g} mm", "letters of 6 points need room", "give 60 to 1000")
+    points = (COLUMN_MM if width is None else width) * POINTS_PER_MM
+    texts, piece = _fitting(block_graph(taken, block), points - 2 * MARGIN)
+    needed = piece.width + 2 * MARGIN
+    if width is not None and needed > points:
+        why = f"it needs {needed / POINTS_PER_MM:.0f} mm with letters of 6 points"
+        raise UsageError(f"the block does not fit a width of {width:g} mm", why, "leave the width out")
+    points, letters = max(points, needed), texts.letters
     title = taken.network if len(taken.network) <= 40 else f"{taken.network[:39]}…"
-    letters.put(axes, MARGIN, y, title, "left", size=letters.size * 1.17, weight="bold")
+    facts = letters.wrapped(costs(taken), points - 2 * MARGIN)
+    caption = letters.wrapped(CAPTION, points - 2 * MARGIN)
+    top = MARGIN + letters.leading * (1.5 + len(facts)) - ARROW_LENGTH
+    bottom = top + piece.height + letters.leading
+    height = bottom + letters.leading * len(caption) + MARGIN
+    figure = Figure((points / 72, height / 72), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, points), ylim=(height, 0))
+    axes.set_axis_off()
+    letters.put(axes, MARGIN, MARGIN, title, "left", size=letters.size * 1.17, weight="bold")
     for i, text in enumerate(facts):
-        letters.put(axes, MARGIN, y - letters.leading * (1.3 + i), text, "left")
-    paint_block(axes, letters, graph, placed, MARGIN, y - above)
+        letters.put(axes, MARGIN, MARGIN + letters.leading * (1.3 + i), text, "left")
+    page = Piece(piece.path)
+    piece.at = (points - piece.width) / 2 + piece.left, top
+    page.put(piece)
+    paint_block(axes, texts, page)
     for i, text in enumerate(caption):
-        top = MARGIN + letters.leading * (len(caption) - i)
-        letters.put(axes, MARGIN, top, text, "left", color=DARK_GREY)
+        letters.put(axes, MARGIN, bottom + letters.leading * i, text, "left", color=DARK_GREY)
     return figure
 
 
-def _fitting(graph: BlockGraph, width: float | None) -> tuple[Sizes, float]:
-    """Return the sizes with the largest font that fits, and the width of the drawing in points."""
-    if width is not None and not MIN_WIDTH_MM <= width <= MAX_WIDTH_MM:
-        raise UsageError(f"width {width:g} mm", "letters of 6 points need room", "give 60 to 1000")
-    points = (COLUMN_MM if width is None else width) * 72 / 25.4
+def _fitting(nodes: Sequence[Node], room: float) -> tuple[Texts, Piece]:
+    """Return the texts and their layout, in the largest font that fits, broken into as few lines as fit."""
+    path = block_path(nodes)
     for size in FONT_SIZES:
-        sizes = Sizes(graph, Lettering(size), points - 2 * MARGIN)
-        needed = sizes.needed + 2 * MARGIN
-        if needed <= points:
-            return sizes, points
-    if width is None:
-        return sizes, needed
-    millimeters = needed * 25.4 / 72
-    why = f"its {len(graph.branches)} branches need {millimeters:.0f} mm with letters of 6 points"
-    raise UsageError(f"the block does not fit a width of {width:g} mm", why, "leave the width out")
-
-
-def _facts(taken: Anatomy) -> str:
-    least = "" if taken.complete else "at least "
-    cost = f"{least}{short_number(taken.multiply_adds)} multiply-adds"
-    return f"{short_number(taken.parameters)} parameters · {cost}"
+        texts = Texts(nodes, Lettering(size), 0)
+        fits = [cap for cap in TEXT_WIDTHS if lay_out(path, replace(texts, cap=cap)).width <= room]
+        if fits:
+            texts = replace(texts, cap=fits[-1])
+            break
+    return texts, lay_out(path, texts)

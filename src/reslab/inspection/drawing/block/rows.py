@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,53 +12,19 @@ from reslab.inspection.layers import Layer, Shape
 
 Fill = Literal["conv", "pool", "other"]
 MAX_WORD_LENGTH = 22  # characters of a name or kind
-WORDS = {
-    "Sigmoid": "sigmoid",
-    "Hardsigmoid": "hard sigmoid",
-    "Hardswish": "hard swish",
-    "Softmax": "softmax",
-    "Tanh": "tanh",
-    "Dropout": "dropout",
-    "Dropout2d": "dropout",
-    "StochasticDepth": "stochastic depth",
-    "BatchNorm2d": "batch norm",
-    "LayerNorm": "layer norm",
-    "GroupNorm": "group norm",
-    "InstanceNorm2d": "instance norm",
-    "Flatten": "flatten",
-    "Linear": "linear",
-    # operations of a forward
-    "relu": "ReLU",
-    "hardtanh": "ReLU6",
-    "silu": "SiLU",
-    "gelu": "GELU",
-    "hardsigmoid": "hard sigmoid",
-    "hardswish": "hard swish",
-    "batch_norm": "batch norm",
-    "native_batch_norm": "batch norm",
-    "native_layer_norm": "layer norm",
-    "native_group_norm": "group norm",
-    "constant_pad_nd": "zero padding",
-    "cat": "concatenate",
-    "bmm": "matrix product",
-    "mm": "matrix product",
-    "addmm": "linear",
-    "pow": "power",
-    "sub": "subtract",
-    "div": "divide",
-}
-MEANS = {"mean": "avg", "amax": "max", "max": "max"}  # reductions that are poolings
+WORDS = {"relu": "ReLU", "silu": "SiLU", "gelu": "GELU", "cat": "concatenate", "bmm": "matrix product"}
+REDUCTIONS = {"mean": "avg", "amax": "max", "max": "max"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A layer or operation in a box, by the index of its layer in the anatomy.
+    """A layer or operation in a box.
 
     `words` are its kind and settings, as ("3×3 conv", "64 → 128", "stride 2"). `name` is the module's path,
     "" for an operation of a forward.
     """
 
-    layer: int
+    layer: Layer
     words: tuple[str, ...]
     name: str
     fill: Fill
@@ -69,34 +34,28 @@ class Row:
         return ", ".join(self.words)
 
 
-def row_of(index: int, layer: Layer, module: nn.Module | None, weight: str = "") -> Row:
+def row_of(layer: Layer, module: nn.Module | None, weight: str = "") -> Row:
     """Return the row of a layer.
 
     Args:
-        index: of the layer in the anatomy.
         layer: the layer.
-        module: that ran; None for an operation.
+        module: of the layer's name.
         weight: name of the parameter that an operation takes, "" if it takes none or it is not known.
     """
-    kind = layer.kind
-    given = layer.inputs[0] if layer.inputs else ()
-    words: list[str]
+    kind, module = layer.kind, None if layer.kind.islower() else module
     fill: Fill = "other"
-    if re.fullmatch(r"(Lazy)?Conv(Transpose)?\dd|convolution", kind):
+    if re.fullmatch(r"Conv\dd|convolution", kind):
         words, fill = _convolution(layer, module), "conv"
     elif kind in ("Linear", "addmm"):
-        words, fill = ["linear", _channels(given[-1:], (layer.output or ())[-1:])], "conv"
-    elif pooled := _pooling(kind, given, layer.output):
+        words, fill = ["linear", f"{layer.inputs[0][-1]} → {(layer.output or (0,))[-1]}"], "conv"
+    elif pooled := _pooling(layer):
         words, fill = [pooled, *_window(layer)], "pool"
-    elif kind == "mul":
-        words = [f"multiply by {shortened(weight)}" if weight else "multiply"]
+    elif kind == "mul" and weight:
+        words = [f"multiply by {shortened(weight)}"]
     else:
-        plain = kind.replace("_", " ") if kind.islower() else kind
-        words = [WORDS.get(kind, shortened(plain)), *_window(layer)]
-    words = [word for word in words if word]
+        words = [WORDS.get(kind, _plain(kind)), *_window(layer)]
     repeats = layer.name.rpartition(".")[2].lower() == words[0].lower()  # as relu, of a ReLU
-    name = "" if module is None or repeats else shortened(layer.name)
-    return Row(index, tuple(words), name, fill)
+    return Row(layer, tuple(words), "" if module is None or repeats else shortened(layer.name), fill)
 
 
 def shortened(text: str) -> str:
@@ -109,20 +68,20 @@ def shape_text(shape: Shape) -> str:
     return "×".join(map(str, shape[:1] if shape[1:] == (1, 1) else shape))
 
 
+def _plain(kind: str) -> str:
+    """Return BatchNorm2d as `batch norm`; ReLU and the like stay as they are."""
+    if not re.search("[A-Z]{2}", kind):
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", re.sub(r"\dd$|^native_|_nd$", "", kind)).lower()
+    return shortened(kind)
+
+
 def _convolution(layer: Layer, module: nn.Module | None) -> list[str]:
-    kernel: Sequence[int] = [window.kernel_size for window in layer.windows or ()]
-    groups, word = 1, "conv"
-    if module is not None and isinstance(getattr(module, "kernel_size", None), tuple):
-        kernel, groups = module.kernel_size, int(module.groups)  # type: ignore[assignment, arg-type]
-        word = "transposed conv" if "Transpose" in layer.kind else "conv"
-    (before, after) = (shape[0] if shape else 0 for shape in (layer.inputs[0], layer.output or ()))
-    if 1 < groups == before:
-        word, groups = f"depthwise {word}", 1
-    size = "×".join(map(str, kernel))
-    one_axis = len(kernel) == 1
-    words = [f"{size} {word}".strip() if not one_axis else f"1-D {word} of {size}"]
-    words.append(_channels((before,), (after,)))
-    return [*words, *_window(layer)[1:], f"{groups} groups" if groups > 1 else ""]
+    kernel = getattr(module, "kernel_size", [window.kernel_size for window in layer.windows or ()])
+    groups, before, after = getattr(module, "groups", 1), layer.inputs[0][0], (layer.output or (0,))[0]
+    word = "depthwise conv" if 1 < groups == before else "conv"
+    name = f"1-D {word} of {kernel[0]}" if len(kernel) == 1 else f"{'×'.join(map(str, kernel))} {word}"
+    words = [name, f"{before} → {after}", *_window(layer)[1:]]
+    return [*words, f"{groups} groups"] if 1 < groups < before else words
 
 
 def _window(layer: Layer) -> list[str]:
@@ -138,21 +97,14 @@ def _window(layer: Layer) -> list[str]:
     return words
 
 
-def _pooling(kind: str, given: Shape, output: Shape | None) -> str:
+def _pooling(layer: Layer) -> str:
     """Return the kind of a pooling as text, "" if the layer is no pooling."""
-    over_channels = len(given) == 3 and (output or ())[-2:] == given[-2:] and output != given
-    over_positions = len(given) == 3 and output is not None and output[1:] in ((), (1, 1))
-    if kind in MEANS:
-        if over_channels:
-            return {"avg": "mean", "max": "max"}[MEANS[kind]] + " over channels"
-        return f"global {MEANS[kind]} pool" if over_positions else ""
-    match = re.search(r"(avg|max)_?pool", kind.lower())
-    if match is None:
-        return ""
-    reach = "global " if over_positions and given[1:] != (1, 1) and "adaptive" in kind.lower() else ""
-    return f"{reach}{match[1]} pool"
-
-
-def _channels(given: Shape, output: Shape) -> str:
-    before, after = (shape[0] if shape else 0 for shape in (given, output))
-    return f"{before} → {after}"
+    kind, given, output = layer.kind, (*layer.inputs, ())[0], layer.output or ()
+    over_positions = len(given) == 3 and output[1:] in ((), (1, 1))
+    if found := re.search(r"(adaptive_?)?(avg|max)_?pool", kind.lower()):
+        is_global = found[1] and over_positions and given[1:] != (1, 1)
+        return f"global {found[2]} pool" if is_global else f"{found[2]} pool"
+    if kind in REDUCTIONS and over_positions:
+        return f"global {REDUCTIONS[kind]} pool"
+    over_channels = kind in REDUCTIONS and len(given) == 3 and output[1:] == given[1:]
+    return f"{'mean' if kind == 'mean' else 'max'} over channels" if over_channels else ""
