@@ -52,11 +52,10 @@ def draw_block(
 
     The main path runs down the page. Other branches run at its sides, from where they leave to where they
     join. Of two branches that an addition joins, the shorter one is the shortcut: an unbroken line is the
-    identity, dashes a projection, dots added zeros, as in `draw_network`. Layers of branches that cross stand in
-    one column. Shapes are channels×height×width.
-    The graph is that of one forward pass in eval mode, see `anatomy`: operations that run in training alone
-    are missing, and views (reshape, transpose, chunk) show in the shapes only. The same block gives the same
-    bytes.
+    identity, dashes a projection, dots added zeros, as in `draw_network`. Layers of branches that cross stand
+    in one column. Shapes are channels×height×width. The graph is that of one forward pass in eval mode, see
+    `anatomy`: operations that run in training alone are missing, and views (reshape, transpose, chunk) show
+    in the shapes only. The same block gives the same bytes.
 
     Args:
         block: a callable (in_channels, out_channels, stride) -> module, such as `BasicBlock`. A module is
