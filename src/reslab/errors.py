@@ -77,6 +77,10 @@ class TrainingError(ReslabError):
     """A training cannot continue: the loss is not finite, or memory is exhausted."""
 
 
+class DivergedError(TrainingError):
+    """A training cannot continue because the loss is not finite."""
+
+
 class RunError(ReslabError):
     """A run folder exists already, is incomplete or in use."""
 

@@ -22,6 +22,7 @@ from reslab.lab.backends import choose, local, ray_cluster
 from reslab.lab.backends import ray as ray_backend
 from reslab.lab.backends.ray_node import perform_on_node
 from reslab.lab.cells import ANSWERS, CHECKSUMS, FAILURE, Cell
+from reslab.lab.planning import code_digest
 from reslab.lab.splits import TEST_LIST, seed_list, write_photo_lists
 from reslab.photos.folder.photos import Photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
@@ -78,6 +79,7 @@ def make_cell(photo_folder: Callable[..., Path], tmp_path: Path) -> Callable[...
             measured=asdict(MeasuredPrecision("fp32", 0.1, threads=1)),
             photos=str(folder / "photos" / seed_list(0)),
             test=str(folder / "photos" / TEST_LIST),
+            code=code_digest(f"cifar_resnet20:{block}"),
             folder=str(folder / "cells" / Path(block).name.replace(":", "-")),
         )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json as json_
-import os
+import shlex
 import shutil
 import sys
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,13 +28,13 @@ def compare(
     *variants: str,
     vary: str | None = None,
     network: str | None = None,
-    recipe: str = "fast",
+    recipe: str | None = None,
     seeds: Whole | None = None,
     margin: float | None = None,
     until_sure: Whole | None = None,
     budget: Literal["epochs", "time", "flops", "parameters"] | None = None,
-    tune: Whole = 0,
-    on: Literal["local", "ray"] = "local",
+    tune: Whole | None = None,
+    on: Literal["local", "ray"] | None = None,
     jobs: Whole | None = None,
     output: Path | None = None,
     ideas: Flag = False,
@@ -59,13 +61,13 @@ def compare(
         variants: basic, se, my_block.py:MyBlock; resnet34, my_net.py:build; or settings: label_smoothing=0
         vary: values of one setting: learning_rate=0.03,0.06
         network: the network that gets the blocks [resnet18; with --ideas cifar_resnet20 at 32 pixels]
-        recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
+        recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file [fast]
         seeds: trainings of each variant; from 5 on there is a verdict [8]
         margin: difference in points that does not matter [1.0]
         until_sure: look after each quarter of this number of seeds, and stop when all is clear
         budget: what all variants get as much of as the baseline [epochs; with --ideas time]
         tune: learning rates to try for each variant first, on validation photos
-        on: local, or ray for the nodes of a cluster
+        on: local, or ray for the nodes of a cluster [local]
         jobs: trainings at a time [as many as cores]
         output: folder of the comparison [compare/NAMES]
         ideas: compare all ideas of the list, docs/ideas.md, instead of variants
@@ -84,80 +86,59 @@ def compare(
             "compare needs a folder of photos", "", "reslab compare FOLDER basic my_block.py:MyBlock"
         )
     from reslab.files import user_path
-    from reslab.lab.compare import default_folder, estimate, plan_comparison, run_comparison
-    from reslab.lab.plan import Plan
+    from reslab.lab.compare import continue_plan, default_folder, estimate, plan_comparison, run_comparison
+    from reslab.lab.plan import PLAN, Plan
+    from reslab.lab.request import Request
     from reslab.lab.variants import settings_as_variants
     from reslab.training.recipe import Recipe
 
     def say(text: str) -> None:
         write_line(text, sys.stderr if json else sys.stdout)
 
-    changed = {name: value for name, value in settings.items() if value is not None}
+    changed = _given(**settings)
     if "seed" in changed:
         raise UsageError(f"--seed {changed['seed']} in a comparison", "it needs several", "use --seeds 8")
+    fixed = _given(network=network, budget=budget, tune=tune)
+    free = _given(seeds=seeds, margin=margin, until_sure=until_sure, on=on, jobs=jobs)
+    source = user_path(folder)
     if ideas:
-        compare_all_ideas(
-            user_path(folder),
-            variants,
-            network=network,
-            recipe=Recipe.load(recipe).with_settings(**changed),
-            seeds=8 if seeds is None else seeds,
-            margin=1.0 if margin is None else margin,
-            until_sure=until_sure,
-            budget=budget or "time",
-            tune=tune,
-            on=on,
-            jobs=jobs,
-            output=output,
-            yes=yes,
-            json=json,
-            say=say,
-        )
+        chosen = Recipe.load(recipe or "fast").with_settings(**changed)
+        compare_all_ideas(source, variants, chosen, fixed | free, output, yes=yes, json=json, say=say)
         return None
-    network, budget = network or "resnet18", budget or "epochs"
     if vary is not None:
         variants = (*variants, *settings_as_variants(vary))
-    source: Path = user_path(folder)
-    if os.path.isfile(source / "plan.json") and not variants:
-        before = Plan.load(source)
-        folder, source = source, Path(before.photos)
-        variants = tuple(planned.variant.name for planned in before.variants)
-        network, chosen = before.network, Recipe(**before.base_recipe)
-        budget, tune = before.budget, before.tune
-        seeds = before.seeds if seeds is None else seeds
-        margin = 100 * before.margin if margin is None else margin
-        until_sure = before.until_sure if until_sure is None else until_sure
-    else:
-        chosen = Recipe.load(recipe).with_settings(**changed)
-        folder = user_path(output) if output else default_folder(variants)
-    plan = plan_comparison(
-        source,
-        variants,
-        network=network,
-        recipe=chosen,
-        seeds=8 if seeds is None else seeds,
-        margin=1.0 if margin is None else margin,
-        until_sure=until_sure,
-        budget=budget,
-        tune=tune,
-        on=on,
-        jobs=jobs,
-        folder=folder,
-        progress=True,
-        say=say,
-    )
-    seconds, text = estimate(plan, folder, jobs, on)
-    if seconds:
-        say(text)
-    if not yes:
-        confirm(seconds, f"reslab compare {printable(str(folder))}")
-    comparison = run_comparison(plan, folder, on=on, jobs=jobs, progress=True, say=say)
+    with redirect_stdout(sys.stderr) if json else nullcontext():  # a user's file may print
+        if (source / PLAN).is_file():
+            if refused := [*_given(recipe=recipe, **fixed, **changed, output=output)]:
+                what = f"--{refused[0].replace('_', '-')} for the comparison in {printable(str(source))}"
+                do = "leave it out, or compare the photos with another --output"
+                raise UsageError(what, "its photos and settings are fixed", do)
+            if seeds is not None:
+                free["until_sure"] = until_sure
+            place, request = source, replace(Request.stored(Plan.load(source)), **free)
+            plan = continue_plan(source, variants, request, say)
+        else:
+            place = user_path(output) if output else default_folder(variants)
+            chosen = Recipe.load(recipe or "fast").with_settings(**changed)
+            request = Request(recipe=chosen, **fixed, **free)
+            plan = plan_comparison(source, variants, request, place, say)
+        seconds, text = estimate(plan, place, request)
+        if seconds:
+            say(text)
+        if not yes:
+            confirm(seconds, f"reslab compare {shlex.quote(str(place))}")
+        comparison = run_comparison(plan, place, request, say)
     if json:
         write_line(json_.dumps(comparison.as_json()), sys.stdout)
         return None
     say("\n".join([comparison.table(width=shutil.get_terminal_size().columns), *comparison.notes]))
-    say(f"report: {printable(str(folder / 'report.html'))}")
+    say(f"report: {printable(str(place / 'report.html'))}")
     return None
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    """Return the flags that the user gave."""
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _write_template(path: Path) -> None:

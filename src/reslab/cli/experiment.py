@@ -40,10 +40,10 @@ def experiment(
         json: the result as JSON on standard output
     """
     from reslab.files import user_path
-    from reslab.lab.compare import estimate
+    from reslab.lab.compare import estimate, plan_comparison
     from reslab.lab.experiments import EXPERIMENTS
     from reslab.lab.experiments import experiment as find
-    from reslab.lab.run_experiment import findings_text, photos_of, plan_experiment, run_experiment
+    from reslab.lab.run_experiment import findings_text, photos_of, request_of, run_experiment
     from reslab.text import printable
 
     if name is None:
@@ -59,13 +59,14 @@ def experiment(
     say(f"{chosen.question}\n{chosen.paper}\n")
     place = user_path(output) if output else Path("experiments") / name
     photos = photos_of(chosen, None if folder is None else user_path(folder), place, say)
-    plan = plan_experiment(chosen, photos, seeds=seeds, jobs=jobs, folder=place, say=say)
-    seconds, text = estimate(plan, place, jobs)
+    request = request_of(chosen, seeds=seeds, jobs=jobs)
+    plan = plan_comparison(photos, chosen.variants, request, place, say)
+    seconds, text = estimate(plan, place, request)
     if seconds:
         say(text)
     if not yes:
         confirm(seconds, f"reslab experiment {name}")
-    comparison, findings = run_experiment(chosen, plan, place, jobs=jobs, say=say)
+    comparison, findings = run_experiment(chosen, plan, place, request, say)
     if json:
         content = {"experiment": name, "claims": [finding.as_json() for finding in findings]}
         write_line(json_.dumps({**content, "comparison": comparison.as_json()}), sys.stdout)

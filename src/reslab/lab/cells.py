@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from reslab import files
-from reslab.errors import NetworkError, ReslabError, RunError, TrainingError
+from reslab.errors import DivergedError, NetworkError, ReslabError, RunError
 from reslab.evaluation.classifier import load
 from reslab.evaluation.inference import predict_logits
 from reslab.hardware import choose_device, keep_freed_memory, threads
@@ -32,6 +32,7 @@ from reslab.training.runs.run import Run
 from reslab.training.runs.start import build_network, spec_of, write_run
 from reslab.training.setup import TrainingSetup, prepare, reopen_photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
+from reslab.untrusted import read_text
 
 from .results import CellResult
 
@@ -49,6 +50,7 @@ class Cell:
         variant: name of the variant.
         seed: of validation split, initial weights, order and augmentation.
         network: notation of the network.
+        code: digest of the user's files that it is built from, or timm's version; "" for others.
         recipe: every setting of the training, with the seed.
         measured: MeasuredPrecision of all cells, as JSON.
         photos: list file of the photos to train and to validate on.
@@ -59,6 +61,7 @@ class Cell:
     variant: str
     seed: int
     network: str
+    code: str
     recipe: Mapping[str, Any]
     measured: Mapping[str, Any]
     photos: str
@@ -76,6 +79,21 @@ class Cell:
         return (self.path / ANSWERS).is_file() or (self.path / FAILURE).is_file()
 
     @property
+    def error(self) -> str | None:
+        """Reason why the cell failed; None if it did not.
+
+        Raises:
+            RunError: the file with the reason is damaged.
+        """
+        path = self.path / FAILURE
+        if not path.is_file():
+            return None
+        try:
+            return str(json.loads(read_text(path))["error"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path} cannot be read", str(error), _again(self)) from error
+
+    @property
     def steps_done(self) -> int:
         """Number of training steps so far, counted from the file of checksums."""
         with suppress(OSError):
@@ -89,6 +107,7 @@ def run_cell(cell: Cell) -> None:
     An error of its network, or a training that diverges, is the cell's result: it goes to failure.json.
 
     Raises:
+        TrainingError: the memory is too small for a batch.
         PhotosError: the photos are missing or have changed.
         RunError: the folder is damaged, in use, or cannot be written.
         KeyboardInterrupt: after Ctrl-C or SIGTERM. The checkpoint is of the last finished step.
@@ -98,12 +117,12 @@ def run_cell(cell: Cell) -> None:
     try:
         _train(cell)
         _write_answers(cell)
-    except (TrainingError, NetworkError) as error:
-        _write_failure(cell, ": ".join(filter(None, [error.what, error.why])))
+    except (DivergedError, NetworkError) as error:
+        write_failure(cell, ": ".join(filter(None, [error.what, error.why])))
     except (ReslabError, OSError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001  # a user's block may raise anything
-        _write_failure(cell, f"{type(error).__name__}: {error}")
+        write_failure(cell, f"{type(error).__name__}: {error}")
 
 
 def prepare_cell(cell: Cell) -> tuple[TrainingSetup, ReadablePhotos]:
@@ -134,13 +153,12 @@ def read_cell(cell: Cell, labels: NDArray[np.int64]) -> tuple[CellResult, NDArra
     accuracies = tuple(row["val_accuracy"] for row in rows)
     seconds = sum(row["seconds"] for row in rows)
     folder = f"{cell.path.parent.name}/{cell.path.name}"
-    if (cell.path / FAILURE).is_file():
-        error = json.loads((cell.path / FAILURE).read_text(encoding="utf-8"))["error"]
+    if (error := cell.error) is not None:
         return CellResult(cell.variant, cell.seed, folder, None, accuracies, seconds, error), None
     try:
         answers = np.load(cell.path / ANSWERS)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{cell.path / ANSWERS} cannot be read", str(error), _again(cell)) from error
+    except (OSError, ValueError, EOFError) as problem:
+        raise RunError(f"{cell.path / ANSWERS} cannot be read", str(problem), _again(cell)) from problem
     if answers.shape != labels.shape:
         why = f"it has {answers.shape} answers for {len(labels):,} test photos"
         raise RunError(f"{cell.path / ANSWERS} does not fit", why, _again(cell))
@@ -148,22 +166,21 @@ def read_cell(cell: Cell, labels: NDArray[np.int64]) -> tuple[CellResult, NDArra
     return CellResult(cell.variant, cell.seed, folder, float(right.mean()), accuracies, seconds), right
 
 
-def first_different_step(cells: list[Cell]) -> tuple[Cell, int] | None:
-    """Return the first cell whose batches differ from those of cells[0], with the step; None if all agree.
+def first_different_step(cells: Sequence[Cell]) -> tuple[Cell, Cell, int] | None:
+    """Return two cells whose batches differ, and the first step where they do; None if all agree.
 
     Args:
         cells: finished cells that must have been shown the same images. Failed ones are compared as far as
             they came.
     """
-    first = read_checksums(cells[0].path / CHECKSUMS)
-    for cell in cells[1:]:
-        other = read_checksums(cell.path / CHECKSUMS)
-        common = min(len(first), len(other))
-        different = np.flatnonzero(first[:common] != other[:common])
+    shown = [(cell, read_checksums(cell.path / CHECKSUMS)) for cell in cells]
+    longest, most = max(shown, key=lambda pair: len(pair[1]))
+    for cell, checksums in shown:
+        different = np.flatnonzero(checksums != most[: len(checksums)])
         if len(different):
-            return cell, int(different[0])
-        if len(first) != len(other) and not (cell.path / FAILURE).is_file():
-            return cell, common
+            return longest, cell, int(different[0])
+        if len(checksums) < len(most) and cell.error is None:
+            return longest, cell, len(checksums)
     return None
 
 
@@ -191,6 +208,7 @@ def _start(cell: Cell) -> None:
     setup, readable = prepare_cell(cell)
     first_batch = next(setup.train.epoch(0))
     spec = spec_of(cell.network, len(readable.photos.classes), setup.state.recipe)
+    spec = replace(spec, in_channels=setup.preprocess.channels)  # a user's network may take one channel
     cell.path.parent.mkdir(parents=True, exist_ok=True)
     write_run(cell.path, setup, readable, first_batch, cell.network, spec, None)
 
@@ -208,13 +226,14 @@ def _write_answers(cell: Cell) -> None:
         keep_freed_memory()
     with threads(int(cell.measured["threads"])):
         images = (batch.images for batch in batches.epoch())
-        logits = torch.cat(list(predict_logits(classifier.network, images, device)))  # (N, num_classes)
+        logits = predict_logits(classifier.network, images, device)
+        answers = torch.cat([of_batch.argmax(1) for of_batch in logits])  # (N,)
     buffer = io.BytesIO()
-    np.save(buffer, logits.argmax(1).numpy().astype(np.uint32))
+    np.save(buffer, answers.numpy().astype(np.uint32))
     files.write(cell.path / ANSWERS, buffer.getvalue())
 
 
-def _write_failure(cell: Cell, error: str) -> None:
+def write_failure(cell: Cell, error: str) -> None:
     """Write failure.json. A cell that failed before its run folder was complete gets a folder of its own."""
     cell.path.mkdir(parents=True, exist_ok=True)
     files.write_json(cell.path / FAILURE, {"error": error})

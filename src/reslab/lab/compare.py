@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import inspect
 import os
 import re
@@ -9,16 +10,19 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reslab import files, locks
-from reslab.errors import RunError, UsageError
+from reslab.errors import NetworkError, RunError, UsageError
 from reslab.networks.blocks import Block
+from reslab.networks.from_text import BLOCK_CLASSES
+from reslab.networks.user_code import MODULE_PREFIX
 from reslab.photos.folder.photos import Photos
+from reslab.text import printable
 from reslab.training.progress import say as print_to_stderr
 from reslab.training.recipe import Recipe
 from reslab.training.runs.start import duration
@@ -28,18 +32,21 @@ from .cells import Cell, first_different_step
 from .comparison import Comparison
 from .judging import also_run, judge_cells, record
 from .looks import look_levels
-from .plan import Budget, Plan, shown
-from .planning import make_plan
+from .plan import PHOTOS, PLAN, Budget, Plan, PlannedVariant
+from .planning import code_digest, make_plan
 from .power import detectable
 from .report import write_outputs
-from .splits import LABELS
-from .tuning import tuned_settings
+from .request import Request
+from .splits import LABELS, read_labels
+from .tuning import tuned_settings, tuning_cells
 from .variants import parse_variants
 
 LOG = "log.txt"  # what the workers print
 LEVEL = 0.05  # of significance, of all looks together
 USUAL_SPREAD = 0.007  # of the differences of single seeds, where nothing was measured yet
 MAX_NAME_LENGTH = 80
+# what an interrupted planning leaves
+OWN_NAMES = {PHOTOS, LABELS, locks.LOCK, locks.OWNER}
 
 Say = Callable[[str], Any]
 
@@ -68,7 +75,8 @@ def compare(
     same call continues an interrupted comparison, and with more seeds or variants it extends a finished one.
 
     Args:
-        photos: Photos with a test split, or a folder or list file that `Photos` accepts.
+        photos: a folder or list file that `Photos` accepts, with a test split; or Photos, whose validation
+            split all seeds share.
         variants: at least two, the baseline first: names of blocks ("se"), of a block in a file
             ("my_block.py:MyBlock", or the imported class), of networks ("resnet34"), or settings of the
             recipe ("learning_rate=0.03").
@@ -91,57 +99,87 @@ def compare(
         The comparison, with its table, figure and verdicts.
 
     Raises:
-        UsageError: fewer than two variants, an invalid number, or no node has what a cell needs.
+        UsageError: fewer than two different variants, an invalid number, a folder that holds something else,
+            or no node has what a cell needs.
         PhotosError: the photos cannot be used, or there are no test photos.
         NetworkError: a network cannot be built, or a block has a problem.
         RecipeError: a setting is invalid.
         RunError: the folder holds another comparison or is in use, or files are damaged.
         KeyboardInterrupt: after Ctrl-C. The same call continues.
     """
+    _refuse_own_file()
     say = say or print_to_stderr
     names = [variant if isinstance(variant, str) else _notation(variant) for variant in variants]
     folder = files.user_path(output) if output else default_folder(names)
-    plan = plan_comparison(
-        photos, names, network=network, recipe=recipe, seeds=seeds, margin=margin, until_sure=until_sure,
-        budget=budget, tune=tune, on=on, jobs=jobs, folder=folder, progress=progress, say=say,
-    )  # fmt: skip
-    return run_comparison(plan, folder, on=on, jobs=jobs, progress=progress, say=say)
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    request = Request(
+        network, recipe, seeds, margin, until_sure, budget, tune, on=on, jobs=jobs, progress=progress
+    )
+    return run_comparison(plan_comparison(photos, names, request, folder, say), folder, request, say)
 
 
 def plan_comparison(
-    photos: Photos | Path | str,
-    names: Sequence[str],
-    *,
-    network: str,
-    recipe: Recipe | Path | str,
-    seeds: int,
-    margin: float,
-    until_sure: int | None,
-    budget: Budget,
-    tune: int,
-    on: str = "local",
-    jobs: int | None,
-    folder: Path,
-    progress: bool,
-    say: Say,
+    photos: Photos | Path | str, names: Sequence[str], request: Request, folder: Path, say: Say
 ) -> Plan:
-    """Check and measure everything before the first cell, and write plan.json. Arguments as of `compare`."""
-    _check_numbers(seeds, margin, until_sure, tune, jobs)
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    variants = parse_variants(names, network)
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Check and measure everything before the first cell, and write plan.json. Errors are those of `compare`.
+
+    A folder that did not exist is removed if that fails.
+    """
+    variants = parse_variants(names, request.network)
+    is_new = _check_folder(folder)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with locks.only_process(folder):
-            return make_plan(
-                photos, variants, network=network, recipe=recipe, seeds=seeds, margin=margin / 100,
-                until_sure=until_sure, budget=budget, tune=tune, on=on,
-                jobs=jobs or default_jobs(recipe.device, on), folder=folder, progress=progress, say=say,
-            )  # fmt: skip
+            return make_plan(photos, variants, request, folder, say)
     except BaseException:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def continue_plan(folder: Path, names: Sequence[str], request: Request, say: Say) -> Plan:
+    """Return the plan of a stored comparison with other variants, numbers of seeds or margin.
+
+    Photos and versions are checked unless all cells are there, so that a finished comparison can be shown
+    after they have changed.
+
+    Args:
+        folder: of the comparison.
+        names: variants, the baseline first; empty for the stored ones.
+        request: that of the stored comparison, changed where the user wants.
+        say: called with each line of text for people.
+    """
+    stored = Plan.load(folder)
+    before = [planned.variant.name for planned in stored.variants]
+    if list(names or before) == before:
+        plan = replace(
+            stored, seeds=request.seeds, until_sure=request.until_sure, margin=request.margin / 100
+        )
+        if not any(map(_has_changed, plan.variants)) and not any(unfinished_cells(plan, folder)):
+            plan.save(folder)
+            return plan
+    return plan_comparison(Path(stored.photos), names or before, request, folder, say)
+
+
+def _has_changed(planned: PlannedVariant) -> bool:
+    """Return True if a user's file was edited; False if it is gone."""
+    try:
+        return code_digest(planned.variant.network) != planned.code
+    except NetworkError:
+        return False
+
+
+def _check_folder(folder: Path) -> bool:
+    """Return True if the folder does not exist yet. Raise UsageError if it holds something else."""
+    if not os.path.lexists(folder):
+        return True
+    if not folder.is_dir():
+        raise UsageError(f"{printable(str(folder))} is not a folder", "", "choose another --output")
+    others = [path.name for path in folder.iterdir() if path.name not in OWN_NAMES]
+    if others and not (folder / PLAN).is_file():
+        why = f"a comparison gets a folder of its own; this one has {printable(sorted(others)[0])}"
+        raise UsageError(f"{printable(str(folder))} holds other files", why, "choose another --output")
+    return False
 
 
 def default_folder(names: Sequence[str]) -> Path:
@@ -150,30 +188,16 @@ def default_folder(names: Sequence[str]) -> Path:
     return Path("compare") / text[:MAX_NAME_LENGTH].strip("-.")
 
 
-def default_jobs(device: str, on: str = "local") -> int:
-    """Return the number of cells to train at a time: as many as cores on a CPU, else as GPUs."""
-    return backend(on).default_jobs(device)
-
-
-def _check_numbers(seeds: int, margin: float, until_sure: int | None, tune: int, jobs: int | None) -> None:
-    """Raise UsageError for a number out of its range."""
-    for name, number, least in (("seeds", seeds, 1), ("tune", tune, 0), ("jobs", jobs or 1, 1)):
-        if number < least:
-            raise UsageError(f"{name} {number} is too small", "", f"give {least} or more")
-    if not 0 <= margin < 100:
-        raise UsageError(f"margin {margin:g} is not from 0 to 100", "it is in percentage points", "give 1.0")
-    if until_sure is not None:
-        look_levels(until_sure)
-    if tune == 1:
-        raise UsageError(
-            "tune 1 tries one learning rate", "there is nothing to choose from", "give 3 or more"
-        )
-
-
 def _notation(block: Block) -> str:
-    """Return the notation of a class or function that was imported from a file."""
-    path, name = inspect.getsourcefile(block), getattr(block, "__name__", "")
-    if path is None or not path.endswith(".py") or not name.isidentifier():
+    """Return the notation of one of reslab's blocks, or of a class or function from a file."""
+    name = getattr(block, "__name__", "")
+    if BLOCK_CLASSES.get(name) is block:
+        return name
+    try:
+        path = inspect.getsourcefile(block) or ""
+    except (TypeError, OSError):  # of a notebook, or no class or function
+        path = ""
+    if not (path.endswith(".py") and os.path.isfile(path) and name.isidentifier()):
         raise UsageError(
             f"the block {name or block} is not in a file",
             "every cell trains in a process of its own, which has to import it",
@@ -182,60 +206,87 @@ def _notation(block: Block) -> str:
     return f"{os.path.relpath(path)}:{name}"
 
 
-def estimate(plan: Plan, folder: Path, jobs: int | None, on: str = "local") -> tuple[float, str]:
+def _refuse_own_file() -> None:
+    """Raise UsageError if a user's file that is run for its block calls `compare` itself."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(MODULE_PREFIX):
+            raise UsageError(
+                f"{frame.f_code.co_filename} calls compare whenever its block is needed",
+                "every cell runs the file to get the block",
+                'put the call below `if __name__ == "__main__":`, or the block into a file of its own',
+            )
+        frame = frame.f_back
+
+
+def unfinished_cells(plan: Plan, folder: Path) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells that are left: of tuning, and of the seeds that may be needed."""
+    tuning = [cell for cell in chain(*tuning_cells(plan, folder)) if not cell.is_finished]
+    settings = [] if tuning else tuned_settings(plan, folder)
+    for seeds, level in _looks(plan, folder).items():
+        cells = plan.cells(folder, range(seeds), settings)
+        if not all(cell.is_finished for cell in cells):
+            break
+        if judge_cells(plan, folder, cells, read_labels(folder), level).is_clear:
+            return tuning, []
+    every = plan.cells(folder, range(plan.max_seeds), settings)
+    return tuning, [cell for cell in every if not cell.is_finished]
+
+
+def estimate(plan: Plan, folder: Path, request: Request) -> tuple[float, str]:
     """Return the estimated seconds of the cells that are left, and a text for people on cost and power."""
-    jobs = jobs or default_jobs(plan.base_recipe["device"], on)
-    seeds = range(plan.until_sure or plan.seeds)
-    left = [cell for cell in plan.cells(folder, seeds) if not cell.is_finished]
-    by_name = {v.variant.name: v.seconds for v in plan.variants}
-    tuning = plan.tune * sum(by_name.values())
-    total = (sum(by_name[cell.variant] for cell in left) + tuning) / min(jobs, max(1, len(left)))
-    each = duration(float(np.mean(list(by_name.values()))))
-    count = f"{len(left)} cells of about {each}, {min(jobs, max(1, len(left)))} at a time"
+    tuning, left = unfinished_cells(plan, folder)
+    seconds = {v.variant.name: v.seconds for v in plan.variants}
+    stages = [[seconds[cell.variant] for cell in cells] for cells in (tuning, left)]
+    total = sum(_seconds_at_once(stage, request.workers) for stage in stages)
+    count = len(tuning) + len(left)
+    if not count:
+        return 0.0, "all cells are finished"
+    each = duration(sum(map(sum, stages)) / count)
     most = "at most " if plan.until_sure else ""
-    text = f"{count}: {most}{duration(total)}"
-    if len(seeds) > 1:
-        points = 100 * detectable(USUAL_SPREAD, len(seeds))
+    text = f"{count} cells of about {each}, {min(request.workers, count)} at a time: {most}{duration(total)}"
+    if plan.max_seeds > 1:
+        points = 100 * detectable(USUAL_SPREAD, plan.max_seeds)
         text += (
-            f"\n{len(seeds)} seeds show about {points:.1f} points, if the differences of single seeds have "
-            f"the usual spread of {100 * USUAL_SPREAD:.1f}"
+            f"\n{plan.max_seeds} seeds show about {points:.1f} points, if the differences of single seeds "
+            f"have the usual spread of {100 * USUAL_SPREAD:.1f}"
         )
     return total, text
 
 
-def run_comparison(
-    plan: Plan, folder: Path, *, on: str = "local", jobs: int | None = None, progress: bool, say: Say
-) -> Comparison:
-    """Train the cells of a plan that are not finished, judge, and write all outputs. As `compare`."""
-    jobs = jobs or default_jobs(plan.base_recipe["device"], on)
-    labels = np.load(folder / LABELS)
-    looks = {plan.seeds: LEVEL}
-    if plan.until_sure:
-        count = len(plan.variants) - 1 + also_run(plan, folder)
-        looks = look_levels(plan.until_sure, count, LEVEL)
+def _seconds_at_once(seconds: Sequence[float], workers: int) -> float:
+    """Return the duration of tasks that the workers take in their order."""
+    ends = [0.0] * workers
+    for task in seconds:
+        heapq.heapreplace(ends, ends[0] + task)
+    return max(ends)
+
+
+def _looks(plan: Plan, folder: Path) -> dict[int, float]:
+    """Return the significance level of each look, by its number of seeds."""
+    if plan.until_sure is None:
+        return {plan.seeds: LEVEL}
+    return look_levels(plan.until_sure, len(plan.variants) - 1 + also_run(plan, folder), LEVEL)
+
+
+def run_comparison(plan: Plan, folder: Path, request: Request, say: Say) -> Comparison:
+    """Train the cells of a plan that are not finished, judge, and write all outputs. Errors as `compare`."""
+    labels = read_labels(folder)
     with locks.only_process(folder), _advice_to_continue(folder, say):
-        train = partial(_train, plan, folder, on, jobs, progress, say)
-        settings = tuned_settings(plan, folder, train, say)
-        for seeds, level in looks.items():
+        train = partial(_train, plan, folder, request, say)
+        if plan.tune:
+            train([*chain(*tuning_cells(plan, folder))])
+        settings = tuned_settings(plan, folder, say)
+        for seeds, level in _looks(plan, folder).items():
             cells = plan.cells(folder, range(seeds), settings)
             train(cells)
-            _check_shown(cells)
+            _check_shown(plan, cells)
             comparison = judge_cells(plan, folder, cells, labels, level)
             record(plan, folder, comparison, level)
-            if not {"undecided", None} & set(comparison.verdicts.values()):
+            if comparison.is_clear:
                 break
         write_outputs(comparison)
     return comparison
-
-
-def load_comparison(folder: Path) -> tuple[Plan, Sequence[str]]:
-    """Return the plan in a comparison's folder, and the names of its variants.
-
-    Raises:
-        RunError: the folder has no plan, or it is damaged.
-    """
-    plan = Plan.load(folder)
-    return plan, [planned.variant.name for planned in plan.variants]
 
 
 @contextmanager
@@ -248,13 +299,12 @@ def _advice_to_continue(folder: Path, say: Say) -> Iterator[None]:
         raise
 
 
-def _train(
-    plan: Plan, folder: Path, on: str, jobs: int, progress: bool, say: Say, cells: Sequence[Cell]
-) -> None:
+def _train(plan: Plan, folder: Path, request: Request, say: Say, cells: Sequence[Cell]) -> None:
     """Train the cells that are not finished to their ends, with one bar over all their steps."""
     from tqdm.auto import tqdm
 
-    cells = [cell for cell in cells if not cell.is_finished]
+    # tuned variants may agree in all settings, and then share a cell
+    cells = [*{cell.folder: cell for cell in cells if not cell.is_finished}.values()]
     if not cells:
         return
     steps = {v.variant.name: v.steps for v in plan.variants}
@@ -263,32 +313,34 @@ def _train(
         desc=f"{len(cells)} cells",
         total=total,
         unit="step",
-        disable=None if progress else True,
+        disable=None if request.progress else True,
         dynamic_ncols=True,
     )
 
     def tick() -> None:
         bar.update(sum(min(cell.steps_done, steps[cell.variant]) for cell in cells) - bar.n)
 
-    tasks = backend(on).run_tasks("train", cells, jobs, folder / LOG, tick)
+    tasks = backend(request.on).run_tasks("train", cells, request.workers, folder / LOG, tick)
     with bar, closing(tasks) as finished:
         for cell, _ in finished:
             done += 1
-            say(f"{cell.variant}, seed {cell.seed}: finished, {done} of {len(cells)}")
+            result = "finished" if cell.error is None else "failed"
+            say(printable(f"{cell.variant}, seed {cell.seed}: {result}, {done} of {len(cells)}"))
             tick()
 
 
-def _check_shown(cells: Sequence[Cell]) -> None:
+def _check_shown(plan: Plan, cells: Sequence[Cell]) -> None:
     """Raise RunError if cells of one seed that must have been shown the same images were not."""
+    shown = {planned.variant.name: planned.shown for planned in plan.variants}
     groups: dict[tuple[int, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.seed, shown(cell)), []).append(cell)
+        groups.setdefault((cell.seed, shown[cell.variant]), []).append(cell)
     for group in groups.values():
         if (different := first_different_step(group)) is not None:
-            cell, step = different
+            one, other, step = different
             raise RunError(
-                f"seed {cell.seed}: {group[0].variant} and {cell.variant} were shown different images, "
+                f"seed {one.seed}: {one.variant} and {other.variant} were shown different images, "
                 f"first in step {step + 1:,}",
                 "their difference would not be the variant's alone",
-                f"remove {cell.folder} and {group[0].folder}, and run the comparison again",
+                f"remove {one.folder} and {other.folder}, and run the comparison again",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from reslab import files
 from reslab.errors import UsageError, nearest
 from reslab.networks.resnet import FAMILY
 from reslab.photos.folder.photos import Photos
-from reslab.training.recipe import Recipe
 from reslab.training.runs.start import duration
 
-from .compare import default_jobs, estimate, plan_comparison, run_comparison
+from .compare import estimate, plan_comparison, run_comparison, unfinished_cells
 from .comparison import Comparison
 from .idea_gains import gains_table
 from .ideas import Group, grouped, load_ideas
-from .plan import Budget, Plan
+from .plan import Plan
+from .request import Request
 
 NETWORK = "cifar_resnet20"
 SIZE = 32  # pixels
@@ -33,43 +33,26 @@ class PlannedIdeas:
 
     Attributes:
         photos: the folder of photos.
+        request: how they are compared, but for the settings of the groups.
         folder: of all comparisons.
         plans: each group with its plan.
         left_out: reason for each idea that would change nothing, by its name.
     """
 
     photos: Path
+    request: Request
     folder: Path
     plans: tuple[tuple[Group, Plan], ...]
     left_out: dict[str, str]
 
 
-def plan_ideas(
-    photos: Path,
-    *,
-    network: str | None,
-    recipe: Recipe,
-    seeds: int,
-    margin: float,
-    until_sure: int | None,
-    budget: Budget,
-    tune: int,
-    on: str,
-    jobs: int | None,
-    folder: Path,
-    progress: bool,
-    say: Say,
-) -> PlannedIdeas:
-    """Check and measure every comparison before the first cell. Arguments and errors are those of `compare`.
-
-    Without a network it is cifar_resnet20, with 32 pixels unless the recipe gives a size.
+def plan_ideas(photos: Path, request: Request, folder: Path, say: Say) -> PlannedIdeas:
+    """Check and measure every comparison before the first cell. Errors are those of `compare`.
 
     Raises:
         UsageError: the network is not one of the family.
     """
-    if network is None and "size" not in recipe.model_fields_set:
-        recipe = recipe.with_settings(size=SIZE)
-    network = network or NETWORK
+    network, recipe = request.network, request.recipe
     if network not in FAMILY:
         what, why = f"--ideas with the network {network}", "the ideas are blocks of a network of the family"
         raise UsageError(what, why, nearest(network, FAMILY))
@@ -80,36 +63,25 @@ def plan_ideas(
     plans = []
     for group in grouped([idea for idea in load_ideas() if not reasons[idea.name]]):
         say(f"{group.name}: {', '.join(group.variants)}")
-        plan = plan_comparison(
-            photos, group.variants, network=network, recipe=recipe.with_settings(**group.settings),
-            seeds=seeds, margin=margin, until_sure=until_sure, budget=budget, tune=tune, on=on, jobs=jobs,
-            folder=folder / group.name, progress=progress, say=say,
-        )  # fmt: skip
+        settings = replace(request, recipe=recipe.with_settings(**group.settings))
+        plan = plan_comparison(photos, group.variants, settings, folder / group.name, say)
         plans.append((group, plan))
-    return PlannedIdeas(
-        photos, folder, tuple(plans), {name: reason for name, reason in reasons.items() if reason}
-    )
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    return PlannedIdeas(photos, request, folder, tuple(plans), left_out)
 
 
-def estimate_ideas(planned: PlannedIdeas, on: str, jobs: int | None) -> tuple[float, str]:
+def estimate_ideas(planned: PlannedIdeas) -> tuple[float, str]:
     """Return the estimated seconds of the cells that are left, and a text for people."""
     seconds, cells = 0.0, 0
     for group, plan in planned.plans:
         folder = planned.folder / group.name
-        seconds += estimate(plan, folder, jobs, on)[0]
-        cells += sum(
-            not cell.is_finished for cell in plan.cells(folder, range(plan.until_sure or plan.seeds))
-        )
-    at_once = jobs or default_jobs(planned.plans[0][1].base_recipe["device"], on)
-    return (
-        seconds,
-        f"{cells} cells in {len(planned.plans)} comparisons, {at_once} at a time: {duration(seconds)}",
-    )
+        seconds += estimate(plan, folder, planned.request)[0]
+        cells += sum(map(len, unfinished_cells(plan, folder)))
+    where = f"{len(planned.plans)} comparisons, {planned.request.workers} at a time"
+    return seconds, f"{cells} cells in {where}: {duration(seconds)}"
 
 
-def run_ideas(
-    planned: PlannedIdeas, *, on: str, jobs: int | None, progress: bool, say: Say
-) -> dict[str, Any]:
+def run_ideas(planned: PlannedIdeas, say: Say) -> dict[str, Any]:
     """Train the cells that are not finished, write ideas.json after each comparison, and return its content.
 
     Raises:
@@ -134,9 +106,7 @@ def run_ideas(
     }
     for group, plan in planned.plans:
         say(f"\n{group.name}: {len(group.ideas)} ideas")
-        comparison = run_comparison(
-            plan, planned.folder / group.name, on=on, jobs=jobs, progress=progress, say=say
-        )
+        comparison = run_comparison(plan, planned.folder / group.name, planned.request, say)
         result["environment"] = dict(comparison.environment)
         result["comparisons"][group.name] = _as_json(group, plan, comparison)
         files.write_json(planned.folder / RESULT, result)

@@ -30,7 +30,7 @@ class Comparison:
         recipe: settings of the training, by name.
         budget: what is equal for all variants: epochs, time, flops or parameters.
         planned_seeds: largest number of seeds if the looks were planned with `until_sure`, else None.
-        exploratory: seeds were added after a look at the result.
+        exploratory: seeds or margin were changed after a look at the result.
         also_run: variants that were run in this folder before and are not listed now.
         environment: versions, processor, precision and threads of the cells.
     """
@@ -67,6 +67,11 @@ class Comparison:
     def verdicts(self) -> dict[str, Verdict | None]:
         """Verdict on each variant, by name; None with fewer than five seeds."""
         return {name: difference.verdict for name, difference in self.differences.items()}
+
+    @property
+    def is_clear(self) -> bool:
+        """True if no verdict is open, so that more seeds are not needed."""
+        return not {"undecided", None} & set(self.verdicts.values())
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON of `reslab compare --json`: accuracies are fractions, times seconds."""

@@ -96,12 +96,13 @@ def also_run(plan: Plan, folder: Path) -> int:
 
 
 def _is_exploratory(plan: Plan, folder: Path, seeds: int) -> bool:
-    """Return whether seeds were added, or the margin was changed, after a look that had not planned it."""
-    return any(
-        (row["seeds"] < seeds and (plan.until_sure is None or row["until_sure"] != plan.until_sure))
-        or row["margin"] != plan.margin
-        for row in _rows(folder / LOOKS)
-    )
+    """Return True unless numbers of seeds and margin are those that were planned before the first look."""
+    first = next(_rows(folder / LOOKS), None)
+    if first is None:
+        return False
+    if (first["until_sure"], first["margin"]) != (plan.until_sure, plan.margin):
+        return True
+    return plan.until_sure is None and bool(first["seeds"] != seeds)
 
 
 def record(plan: Plan, folder: Path, comparison: Comparison, level: float) -> None:

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from reslab import files
 from reslab.errors import RunError
-from reslab.networks.registry import default_in_channels
 from reslab.training.recipe import Recipe
 from reslab.training.timing.precision_cache import MeasuredPrecision
 from reslab.untrusted import first_messages, read_text, validation_messages
@@ -51,10 +50,11 @@ class PlannedVariant:
     Attributes:
         variant: what the user named.
         recipe: every setting but the seed, as JSON.
-        code: digest of the user's files that its network is built from; "" without any.
+        code: digest of the user's files that its network is built from, or timm's version; "" for others.
         parameters: number of parameters.
         multiply_adds: of one image.
         cost: measured before the first cell.
+        channels: of the images that its network takes, 1 or 3.
     """
 
     variant: Variant
@@ -63,12 +63,22 @@ class PlannedVariant:
     parameters: int
     multiply_adds: int
     cost: CellCost
+    channels: int = 3
 
     @property
     def identity(self) -> str:
-        """Digest of what is trained. An edited block is another variant than before."""
-        content = [self.variant.network, self.code, {**self.recipe, "epochs": None}]
-        return _digest(content)
+        """Digest of what is trained. An edited block is another variant than before.
+
+        Equal budgets may give a variant other epochs in a later plan. It stays the same variant.
+        """
+        recipe = {**self.recipe, "epochs": self.variant.settings.get("epochs")}
+        return _digest([self.variant.network, self.code, recipe])
+
+    @property
+    def shown(self) -> str:
+        """Digest of what decides the images that its cells are shown: equal for the same images."""
+        recipe = {name: value for name, value in self.recipe.items() if name not in NOT_SHOWN}
+        return _digest([recipe, self.channels])
 
     @property
     def workload(self) -> str:
@@ -109,6 +119,8 @@ class Plan:
         measured: precision and threads of all cells.
         environment: versions and device that results depend on.
         variants: the baseline, then the others.
+        given: settings of the recipe that were given. Others follow from these, as the learning rate follows
+            from a variant's optimizer.
     """
 
     photos: str
@@ -125,6 +137,17 @@ class Plan:
     measured: MeasuredPrecision
     environment: dict[str, Any]
     variants: tuple[PlannedVariant, ...]
+    given: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> Recipe:
+        """The comparison's recipe."""
+        return Recipe(**{name: self.base_recipe[name] for name in self.given or self.base_recipe})
+
+    @property
+    def max_seeds(self) -> int:
+        """Largest number of seeds that may be trained."""
+        return self.until_sure or self.seeds
 
     def save(self, folder: Path) -> None:
         """Write plan.json into the comparison's folder."""
@@ -178,18 +201,13 @@ class Plan:
             variant=planned.variant.name,
             seed=seed,
             network=planned.variant.network,
+            code=planned.code,
             recipe=recipe,
             measured=asdict(self.measured),
             photos=os.path.abspath(lists / seed_list(seed)),
             test=os.path.abspath(lists / TEST_LIST),
             folder=os.path.abspath(folder / CELLS / _digest(content)),
         )
-
-
-def shown(cell: Cell) -> str:
-    """Return a digest of what decides the images that a cell is shown: equal for cells of the same images."""
-    recipe = {name: value for name, value in cell.recipe.items() if name not in NOT_SHOWN}
-    return _digest([recipe, default_in_channels(cell.network)])
 
 
 def with_epochs(planned: PlannedVariant, epochs: int) -> PlannedVariant:

@@ -9,6 +9,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import torch
 
 from reslab import files
-from reslab.errors import NetworkError, RecipeError, RunError, UsageError
+from reslab.errors import NetworkError, RunError, UsageError
 from reslab.hardware import choose_device, threads
 from reslab.inspection.summary import Anatomy, anatomy
 from reslab.networks.from_text import parse_name
-from reslab.networks.registry import default_in_channels
+from reslab.networks.input_channels import input_channels
+from reslab.networks.libraries import TIMM
 from reslab.networks.resnet import FAMILY
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.pixel_cache import open_pixels
@@ -34,19 +36,10 @@ from reslab.version import __version__
 
 from .backends.choose import backend
 from .costs import CellCost
-from .plan import (
-    NO_EFFECT,
-    PHOTOS,
-    PLAN,
-    TUNING_SEED,
-    Budget,
-    Plan,
-    PlannedVariant,
-    complete_recipe,
-    with_epochs,
-)
+from .plan import NO_EFFECT, PHOTOS, PLAN, TUNING_SEED, Plan, PlannedVariant, with_epochs
 from .preflight import check_block
-from .splits import has_own_val, write_photo_lists
+from .request import Request
+from .splits import GIVEN_PHOTOS, check_test_photos, has_own_val, seed_list, write_photo_lists
 from .variants import Variant
 
 Say = Callable[[str], Any]
@@ -55,21 +48,7 @@ UNMEASURED = CellCost(0.0, 0.0, 0.0, 0)
 
 
 def make_plan(
-    photos: Photos | Path | str,
-    variants: Sequence[Variant],
-    *,
-    network: str,
-    recipe: Recipe,
-    seeds: int,
-    margin: float,
-    until_sure: int | None,
-    budget: Budget,
-    tune: int,
-    on: str,
-    jobs: int,
-    folder: Path,
-    progress: bool,
-    say: Say,
+    photos: Photos | Path | str, variants: Sequence[Variant], request: Request, folder: Path, say: Say
 ) -> Plan:
     """Check and measure everything, write the photo lists and plan.json, and return the plan.
 
@@ -78,72 +57,72 @@ def make_plan(
     Raises:
         PhotosError: the photos cannot be used, or there are no test photos.
         NetworkError: a network cannot be built, or a block has a problem.
-        RecipeError: a setting is invalid, or the recipe has a time.
+        RecipeError: a setting is invalid.
+        UsageError: two variants are the same training, or tuning replaces what a variant sets.
         RunError: the folder holds another comparison.
     """
-    if recipe.time is not None:
-        raise RecipeError(
-            f"time {recipe.time}: the cells of a comparison have a number of epochs",
-            "what a time allows depends on what else the machine does",
-            "give --epochs, and --budget time for the same time for every variant",
-        )
+    if request.tune and (varied := [v.name for v in variants if "learning_rate" in v.settings]):
+        what, why = f"tune {request.tune} with the variant {varied[0]}", "tuning chooses the learning rate"
+        raise UsageError(what, why, "leave one of them out")
     before = Plan.load(folder) if (folder / PLAN).is_file() else None
-    found = Photos(photos, val_fraction=recipe.val_fraction)
+    found = Photos(photos, val_fraction=request.recipe.val_fraction)
+    check_test_photos(found)
     say(str(found))
-    recipe = recipe.for_photos(len(found.train))
-    settings = [complete_recipe(recipe, variant.settings) for variant in variants]
-    channels = [default_in_channels(variant.network) for variant in variants]
-    readable = skip_unreadable(
-        found, Recipe(**settings[0]).preprocess(channels[0]), cache=recipe.cache, progress=progress
-    )
-    if readable.skipped.total:
-        say(readable.skipped.warning(readable.photos, str(found.folder)))
-    found = readable.photos
-    folder.mkdir(parents=True, exist_ok=True)
-    planned = [
-        _plan_variant(variant, chosen, len(found.classes), before, say)
-        for variant, chosen in zip(variants, settings, strict=True)
-    ]
-    if budget == "parameters":
+    recipe = request.recipe.for_photos(len(found.train))
+    planned = [_plan_variant(variant, recipe, len(found.classes), before, say) for variant in variants]
+    if request.budget == "parameters":
         wanted = planned[0].parameters
         planned = [_with_equal_parameters(variant, wanted, len(found.classes)) for variant in planned]
-    measured = before.measured if before else _measure(planned[0], found, say)
+    preprocesses = [*{v.shown: Recipe(**v.recipe).preprocess(v.channels) for v in planned}.values()]
+    readable = skip_unreadable(found, preprocesses[0], cache=recipe.cache, progress=request.progress)
+    if readable.skipped.total:
+        say(readable.skipped.warning(readable.photos, str(found.folder)))
+    lists = folder / PHOTOS
+    path = files.user_path(photos) if isinstance(photos, str | Path) else None  # else a value
     plan = Plan(
-        photos=os.path.abspath(found.folder if isinstance(photos, Photos) else files.user_path(photos)),
-        photos_digest=_photos_digest(found),
-        test_photos=len(found.test),
-        network=network,
+        photos=os.path.abspath(path or lists / GIVEN_PHOTOS),
+        photos_digest=_photos_digest(readable.photos),
+        test_photos=len(readable.photos.test),
+        network=request.network,
         base_recipe=recipe.as_json(),
-        budget=budget,
-        tune=tune,
-        margin=margin,
-        seeds=seeds,
-        until_sure=until_sure,
-        own_val=has_own_val(photos),
-        measured=measured,
+        budget=request.budget,
+        tune=request.tune,
+        margin=request.margin / 100,
+        seeds=request.seeds,
+        until_sure=request.until_sure,
+        own_val=path is None or has_own_val(path),
+        measured=before.measured if before else _measure(planned[0], readable.photos, say),
         environment=_environment(recipe),
         variants=tuple(planned),
+        given=tuple(sorted(recipe.model_fields_set)),
     )
     if before is not None:
         _check_same(before, plan, folder)
-    all_seeds = [*range(max(seeds, until_sure or 0)), TUNING_SEED]
-    write_photo_lists(found, plan.own_val, recipe.val_fraction, all_seeds, folder / PHOTOS)
-    for chosen, count in {str(s): (s, c) for s, c in zip(settings, channels, strict=True)}.values():
-        every = found.train + found.val + found.test
-        preprocess = Recipe(**chosen).preprocess(count)
-        open_pixels(found.folder, every, preprocess, cache=recipe.cache, progress=progress)
-    plan = _equalize(_with_costs(plan, before, folder, on, jobs, say))
+    lists.mkdir(parents=True, exist_ok=True)
+    if before is None:
+        for path in lists.glob(seed_list("*")):  # of a plan that was interrupted, maybe of other photos
+            path.unlink()
+    if path is None:
+        found.save(lists / GIVEN_PHOTOS)
+    seeds = [*range(plan.max_seeds), TUNING_SEED]
+    write_photo_lists(readable.photos, plan.own_val, recipe.val_fraction, seeds, lists)
+    every = readable.photos.train + readable.photos.val + readable.photos.test
+    for preprocess in preprocesses[1:]:
+        open_pixels(found.folder, every, preprocess, cache=recipe.cache, progress=request.progress)
+    plan = _equalize(_with_costs(plan, before, folder, request, say))
+    _check_different(plan, folder)
     plan.save(folder)
     return plan
 
 
 def _plan_variant(
-    variant: Variant, recipe: dict[str, Any], num_classes: int, before: Plan | None, say: Say
+    variant: Variant, recipe: Recipe, num_classes: int, before: Plan | None, say: Say
 ) -> PlannedVariant:
     """Build the variant's network once, and check its block if it comes from a user's file."""
     code = code_digest(variant.network)
     family, _, block = variant.network.partition(":")
-    if code and family in FAMILY and not (before and code in {v.code for v in before.variants}):
+    checked = {(v.variant.network, v.code) for v in before.variants} if before else set()
+    if code and family in FAMILY and (variant.network, code) not in checked:
         say(f"checking {block}")
         check = check_block(block, family)
         if check.problem is not None:
@@ -152,15 +131,18 @@ def _plan_variant(
             raise NetworkError(f"{block} fails the check of blocks", why, problem.do)
         for note in check.notes:
             say(f"note: {block}: {note}")
-    built = Recipe(**recipe)
-    figures = _figures(variant.network, num_classes, built)
-    return PlannedVariant(variant, recipe, code, figures.parameters, figures.multiply_adds, UNMEASURED)
+    changed = recipe.with_settings(**variant.settings)
+    figures, channels = _figures(variant.network, num_classes, changed)
+    return PlannedVariant(
+        variant, changed.as_json(), code, figures.parameters, figures.multiply_adds, UNMEASURED, channels
+    )
 
 
-def _figures(network: str, num_classes: int, recipe: Recipe) -> Anatomy:
-    """Return the anatomy of a network at the recipe's image size."""
-    spec = spec_of(network, num_classes, recipe)
-    return anatomy(build_network(spec, recipe), (spec.in_channels, recipe.size, recipe.size))
+def _figures(network: str, num_classes: int, recipe: Recipe) -> tuple[Anatomy, int]:
+    """Return the anatomy of a network at the recipe's image size, and the channels of its images."""
+    module = build_network(spec_of(network, num_classes, recipe), recipe)
+    channels = input_channels(module)
+    return anatomy(module, (channels, recipe.size, recipe.size)), channels
 
 
 def _with_equal_parameters(planned: PlannedVariant, wanted: int, num_classes: int) -> PlannedVariant:
@@ -182,13 +164,12 @@ def _with_equal_parameters(planned: PlannedVariant, wanted: int, num_classes: in
     low, high = 0.25 * recipe.width_mult, 4.0 * recipe.width_mult
     for _ in range(WIDTHS_TRIED):  # parameters grow with the width: bisect
         width = (low * high) ** 0.5
-        found[width] = count = _figures(
-            network, num_classes, recipe.with_settings(width_mult=width)
-        ).parameters
+        figures, _ = _figures(network, num_classes, recipe.with_settings(width_mult=width))
+        found[width] = count = figures.parameters
         low, high = (width, high) if count < wanted else (low, width)
     best = min(found, key=lambda width: (abs(found[width] - wanted), width))
     changed = recipe.with_settings(width_mult=best)
-    figures = _figures(network, num_classes, changed)
+    figures, _ = _figures(network, num_classes, changed)
     return replace(
         planned,
         recipe=changed.as_json(),
@@ -198,7 +179,9 @@ def _with_equal_parameters(planned: PlannedVariant, wanted: int, num_classes: in
 
 
 def code_digest(network: str) -> str:
-    """Return the digest of the user's files that a network is built from; "" without any."""
+    """Return the digest of the user's files that a network is built from, or timm's version; else ""."""
+    if network.startswith(TIMM):
+        return f"timm {version('timm')}"
     code = parse_name(network).run_file()
     return "" if code is None else code.digest
 
@@ -242,7 +225,7 @@ def _photos_digest(photos: Photos) -> str:
 def _check_same(before: Plan, now: Plan, folder: Path) -> None:
     """Raise RunError if the folder holds a comparison of other photos, settings or versions."""
     pairs = {
-        "photos": (before.photos_digest, now.photos_digest),
+        "photos": ((before.photos_digest, before.own_val), (now.photos_digest, now.own_val)),
         "network": (before.network, now.network),
         "budget": (before.budget, now.budget),
         "tune": (before.tune, now.tune),
@@ -252,7 +235,7 @@ def _check_same(before: Plan, now: Plan, folder: Path) -> None:
             raise _other(folder, f"{name} changed" + ("" if name == "photos" else f": {old} -> {new}"))
     for name in ("base_recipe", "environment"):
         old_values, new_values = getattr(before, name), getattr(now, name)
-        for key in new_values.keys() - NO_EFFECT:
+        for key in sorted(new_values.keys() - NO_EFFECT):
             if old_values.get(key) != new_values[key]:
                 raise _other(folder, f"{key} changed: {old_values.get(key)} -> {new_values[key]}")
 
@@ -261,11 +244,22 @@ def _other(folder: Path, why: str) -> RunError:
     return RunError(
         f"{printable(str(folder))} holds another comparison",
         why,
-        "give --output another folder, or the same photos and settings as before",
+        "give --output another folder, or the same photos, settings and versions as before",
     )
 
 
-def _with_costs(plan: Plan, before: Plan | None, folder: Path, on: str, jobs: int, say: Say) -> Plan:
+def _check_different(plan: Plan, folder: Path) -> None:
+    """Raise UsageError if two variants would train the same cells."""
+    names = dict[str, str]()
+    for planned in plan.variants:
+        name = planned.variant.name
+        first = names.setdefault(plan.cell(folder, planned, 0, {}).folder, name)
+        if first != name:
+            why = f"network and settings agree with --budget {plan.budget}"
+            raise UsageError(f"{first} and {name} are the same training", why, "leave one of them out")
+
+
+def _with_costs(plan: Plan, before: Plan | None, folder: Path, request: Request, say: Say) -> Plan:
     """Return the plan with the cost of each variant, measured by all workers at once, as they will train."""
     known = {v.workload: v.cost for v in before.variants} if before else {}
     costs = {v.workload: known[v.workload] for v in plan.variants if v.workload in known}
@@ -275,11 +269,12 @@ def _with_costs(plan: Plan, before: Plan | None, folder: Path, on: str, jobs: in
             todo.setdefault(planned.workload, planned)
     if todo:
         say(f"measuring a few steps of {len(todo)} variant{'s' * (len(todo) != 1)} ...")
+        jobs = min(request.workers, len(plan.variants) * plan.max_seeds)
         cells = [plan.cell(folder, v, 0, {}) for v in todo.values() for _ in range(jobs)]
         by_name: dict[str, list[CellCost]] = defaultdict(list)
         with tempfile.TemporaryDirectory() as temporary:
             log = Path(temporary) / "log"
-            for cell, result in backend(on).run_tasks("measure", cells, jobs, log):
+            for cell, result in backend(request.on).run_tasks("measure", cells, jobs, log):
                 by_name[cell.variant].append(CellCost(**result))
         costs |= {name: _mean_cost(by_name[v.variant.name]) for name, v in todo.items()}
     return replace(plan, variants=tuple(replace(v, cost=costs[v.workload]) for v in plan.variants))

@@ -8,22 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reslab.datasets.fetch import get
 from reslab.datasets.part import copy_part
 from reslab.training.recipe import Recipe
 
-from .compare import plan_comparison, run_comparison
+from .compare import run_comparison
 from .comparison import Comparison
 from .experiments import Claim, Experiment
 from .judging import judge_cells
 from .plan import Plan
+from .request import Request
 from .sentences import sentences
-from .splits import LABELS
+from .splits import read_labels
 from .statistics import Verdict
 
-MARGIN = 1.0  # points
 LEVEL = 0.05
 WIDTH = 80  # columns
 
@@ -94,19 +92,14 @@ def photos_of(experiment: Experiment, source: Path | None, folder: Path, say: Sa
     return part
 
 
-def plan_experiment(
-    experiment: Experiment, photos: Path, *, seeds: int | None, jobs: int | None, folder: Path, say: Say
-) -> Plan:
-    """Check and measure everything before the first cell. Errors are those of `compare`."""
-    return plan_comparison(
-        photos, experiment.variants, network=experiment.network, recipe=Recipe(**experiment.recipe),
-        seeds=seeds or experiment.seeds, margin=MARGIN, until_sure=None, budget="epochs", tune=0, jobs=jobs,
-        folder=folder, progress=True, say=say,
-    )  # fmt: skip
+def request_of(experiment: Experiment, *, seeds: int | None, jobs: int | None) -> Request:
+    """Return how an experiment compares its variants, with another number of seeds if one is given."""
+    recipe = Recipe(**experiment.recipe)
+    return Request(experiment.network, recipe, seeds or experiment.seeds, jobs=jobs)
 
 
 def run_experiment(
-    experiment: Experiment, plan: Plan, folder: Path, *, jobs: int | None, say: Say
+    experiment: Experiment, plan: Plan, folder: Path, request: Request, say: Say
 ) -> tuple[Comparison, list[Finding]]:
     """Train the cells that are not finished, and return all variants and the finding on each claim.
 
@@ -114,8 +107,8 @@ def run_experiment(
         ReslabError: as `compare`.
         KeyboardInterrupt: after Ctrl-C. The same call continues.
     """
-    comparison = run_comparison(plan, folder, jobs=jobs, progress=True, say=say)
-    labels = np.load(folder / LABELS)
+    comparison = run_comparison(plan, folder, request, say)
+    labels = read_labels(folder)
     planned = {v.variant.name: v for v in plan.variants}
     findings = []
     for claim in experiment.claims:

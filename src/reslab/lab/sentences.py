@@ -39,14 +39,14 @@ def notes(*, exploratory: bool, planned_seeds: int | None, also_run: int) -> tup
     """Return what else decides how far the verdicts can be trusted.
 
     Args:
-        exploratory: seeds were added after a look at the result.
+        exploratory: seeds or margin were changed after a look at the result.
         planned_seeds: largest number of seeds if the looks were planned, else None.
         also_run: number of variants that were run before and are not listed now.
     """
     found = []
     if exploratory:
         found.append(
-            "Exploratory: seeds were added after a look at the result, which raises false alarms. "
+            "Exploratory: seeds or margin were changed after a look at the result. That raises false alarms. "
             "Confirm the verdicts in a new comparison with a fixed number of seeds."
         )
     if planned_seeds is not None:

@@ -6,12 +6,12 @@ import io
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reslab import files
-from reslab.errors import PhotosError
+from reslab.errors import PhotosError, RunError
 from reslab.photos.folder import list_file
 from reslab.photos.folder.layout import find_splits
 from reslab.photos.folder.photo_list import PhotoList
@@ -19,16 +19,39 @@ from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.split import split_off
 
 TEST_LIST = "test.jsonl"
+GIVEN_PHOTOS = "photos.jsonl"  # Photos that were given as a value
 LABELS = "test_labels.npy"  # in the comparison's folder; the cells do not read it
 
 
-def has_own_val(source: Any) -> bool:
-    """Return whether a folder, list or Photos brings its own validation split, which all seeds then share."""
-    if isinstance(source, Photos):
-        return True
+def has_own_val(source: Path) -> bool:
+    """Return True if a folder or list brings its own validation split, which all seeds then share."""
     if list_file.is_list(source):
         return "val" in list_file.read(source).splits
-    return bool(find_splits(Path(source)).get("val"))
+    return bool(find_splits(source).get("val"))
+
+
+def check_test_photos(photos: Photos) -> None:
+    """Raise PhotosError without test photos."""
+    if not photos.test:
+        raise PhotosError(
+            f"{photos.folder} has no test photos",
+            "a comparison chooses epochs by validation and judges by other photos",
+            "put some photos of each class into test/, or give one folder of classes, which is then split",
+        )
+
+
+def read_labels(folder: Path) -> NDArray[np.int64]:
+    """Return the labels of the test photos, (N,), from a comparison's folder.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        labels: NDArray[np.int64] = np.load(folder / LABELS)
+    except (OSError, ValueError, EOFError) as error:
+        do = "give the photos again, with this folder as --output"
+        raise RunError(f"{folder / LABELS} cannot be read", str(error), do) from error
+    return labels
 
 
 def write_photo_lists(
@@ -36,8 +59,8 @@ def write_photo_lists(
 ) -> None:
     """Write a list of photos to train and to validate on for each seed, and one of the test photos.
 
-    The list of seed s holds the split that `reslab train FOLDER --seed s` makes. The labels of the test
-    photos are withheld: all are 0. They go to a file of their own.
+    For a folder with test/, the list of seed s holds the split that `reslab train FOLDER --seed s` makes. The
+    labels of the test photos are withheld: all are 0. They go to a file of their own.
 
     Args:
         photos: readable photos, with a test split.
@@ -45,16 +68,7 @@ def write_photo_lists(
         val_fraction: fraction of the other photos that becomes the validation split.
         seeds: seeds to write a list for; a list that exists is left as it is.
         folder: folder of the lists, in that of the comparison; it is created.
-
-    Raises:
-        PhotosError: there are no test photos.
     """
-    if not photos.test:
-        raise PhotosError(
-            f"{photos.folder} has no test photos",
-            "a comparison chooses epochs by validation and judges by other photos",
-            "put some photos of each class into test/, or give one folder of classes, which is then split",
-        )
     folder.mkdir(parents=True, exist_ok=True)
     test = replace(photos.test, labels=np.zeros_like(photos.test.labels))
     buffer = io.BytesIO()
@@ -72,8 +86,8 @@ def write_photo_lists(
         list_file.write(path, photos.folder, photos.classes, {"train": train, "val": val})
 
 
-def seed_list(seed: int) -> str:
-    """Return the name of the list of a seed's photos."""
+def seed_list(seed: int | str) -> str:
+    """Return the name of the list of a seed's photos, or with "*" a pattern of all."""
     return f"seed-{seed}.jsonl"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
@@ -11,6 +12,17 @@ from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, parse_name
 from reslab.networks.resnet import FAMILY
 from reslab.networks.user_code import loaded
 from reslab.training.recipe import Recipe
+
+SAME_FOR_ALL = {  # settings that cannot be a variant, and the reason
+    "seed": "the seeds are what a comparison repeats; use --seeds 8",
+    "time": "the cells of a comparison have a number of epochs; use --budget time",
+    "val_fraction": "all variants of a seed share their validation photos",
+    "device": "all cells compute on one device",
+    "precision": "all cells compute in one precision",
+    "workers": "it does not change the result",
+    "cache": "it does not change the result",
+    "checkpoint_minutes": "it does not change the result",
+}
 
 
 @dataclass(frozen=True)
@@ -95,11 +107,16 @@ def _settings(text: str) -> dict[str, Any]:
     """Return {field: value} of "field=value". The recipe converts and checks the value later."""
     name, _, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    if name == "seed" or name not in Recipe.model_fields:
-        why = "the seeds are what a comparison repeats" if name == "seed" else ""
-        do = "use --seeds 8" if name == "seed" else nearest(name, Recipe.model_fields)
+    if name in SAME_FOR_ALL or name not in Recipe.model_fields:
+        why = f"{SAME_FOR_ALL[name]}" if name in SAME_FOR_ALL else ""
+        do = nearest(name, Recipe.model_fields.keys() - SAME_FOR_ALL.keys()) if not why else ""
         raise UsageError(f"the recipe's setting '{name}' cannot be a variant", why, do)
     is_tuple = get_origin(annotation := Recipe.model_fields[name].annotation) is tuple or any(
         get_origin(part) is tuple for part in get_args(annotation)
     )
-    return {name: value.split("+") if is_tuple else value.strip()}
+    if is_tuple:
+        return {name: value.split("+")}
+    try:
+        return {name: json.loads(value)}  # a number
+    except ValueError:
+        return {name: value.strip()}

@@ -21,6 +21,7 @@ from reslab.errors import NetworkError
 from reslab.randomness import preserve_rng_state
 from reslab.text import printable
 
+MODULE_PREFIX = "_reslab_block_"  # of the names of the modules that users' files become
 MAX_SOURCE_CHARACTERS = 2**19  # as JSON; a run.json of up to 2 ** 20 bytes holds it
 MAX_SOURCE_FILES = 100
 MAX_DIFF_LINES = 10
@@ -83,7 +84,7 @@ def load_code(path: Path, name: str) -> UserCode:
     if not os.path.isfile(path):  # Path.is_file raises where a parent folder is not readable
         raise NetworkError(f"there is no file {path} that can be read", "", "write it as my_block.py:MyBlock")
     folder = path.resolve().parent
-    module_name = f"_reslab_block_{zlib.crc32(os.fsencode(path.resolve())):08x}"
+    module_name = f"{MODULE_PREFIX}{zlib.crc32(os.fsencode(path.resolve())):08x}"
     try:
         with preserve_rng_state(), importable(folder) as local_files:
             module = run_file(path, module_name)

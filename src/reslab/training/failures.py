@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager
 
-from reslab.errors import RecipeError, TrainingError
+from reslab.errors import DivergedError, RecipeError, TrainingError
 from reslab.hardware import catch_out_of_memory
 
 from .epoch_plan import TimeBudget
@@ -15,7 +15,7 @@ from .recipe import Recipe
 def check_finite(
     name: str, value: float, recipe: Recipe, epoch: int, step: int, learning_rate: float
 ) -> None:
-    """Raise TrainingError if `value` is infinite or NaN.
+    """Raise DivergedError if `value` is infinite or NaN.
 
     Args:
         name: of the value, for the message, as the next three.
@@ -25,7 +25,7 @@ def check_finite(
     """
     if math.isfinite(value):
         return
-    raise TrainingError(
+    raise DivergedError(
         f"the {name} became {value} in epoch {epoch + 1}, step {step}, at learning rate {learning_rate:.3g}",
         "the updates were too large for this network, or its initial weights contain such values",
         f"try --learning-rate {recipe.learning_rate / 10:.3g}, or --precision fp32, in a new run",

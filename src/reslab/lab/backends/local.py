@@ -11,14 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reslab import files
 from reslab.hardware import choose_device, cores
-from reslab.lab.cells import FAILURE, Cell
+from reslab.lab.cells import Cell, write_failure
 
+from .tasks import describer
 from .worker import error_of
 
 MAX_LOST_WORKERS = 2  # for one cell, before the comparison stops
@@ -49,12 +48,13 @@ def run_tasks(
     Raises:
         ReslabError: of a worker; or RunError if workers keep dying.
     """
-    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[tuple[Cell, dict[str, Any]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[Cell, Any]] = queue.SimpleQueue()
+    describe, workers = describer(kind), list[_Worker]()
     for cell in cells:
-        waiting.put(cell)
-    workers = [_Worker(kind, waiting, done, log) for _ in range(min(jobs, len(cells)))]
+        waiting.put((cell, describe(cell)))
     try:
+        workers += (_Worker(waiting, done, log) for _ in range(min(jobs, len(cells))))
         left = len(cells)
         while left:
             try:
@@ -79,13 +79,12 @@ class _Worker(threading.Thread):
 
     def __init__(
         self,
-        kind: str,
-        waiting: queue.SimpleQueue[Cell],
+        waiting: queue.SimpleQueue[tuple[Cell, dict[str, Any]]],
         done: queue.SimpleQueue[tuple[Cell, Any]],
         log: Path,
     ) -> None:
         super().__init__(daemon=True)
-        self.kind, self.waiting, self.done, self.log = kind, waiting, done, log
+        self.waiting, self.done, self.log = waiting, done, log
         self.stopped, self.lost = False, 0
         self.process = self._start_process()
         self.start()
@@ -93,28 +92,31 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         with suppress(queue.Empty):
             while not self.stopped:
-                cell, self.lost = self.waiting.get_nowait(), 0
-                result = self._perform(cell)
-                while result is None and not self.stopped:
-                    result = self._perform(cell)
-                if result is not None:
-                    self.done.put(
-                        (cell, result.get("result")) if "error" not in result else (cell, error_of(result))
-                    )
+                cell, task = self.waiting.get_nowait()
+                try:
+                    self._perform_to_end(cell, task)
+                except Exception as error:  # noqa: BLE001  # the main thread raises it
+                    self.done.put((cell, error))
         with suppress(OSError):
             self.process.stdin.close()  # type: ignore[union-attr]
 
-    def _perform(self, cell: Cell) -> dict[str, Any] | None:
+    def _perform_to_end(self, cell: Cell, task: dict[str, Any]) -> None:
+        self.lost = 0
+        while not self.stopped:
+            if (reply := self._perform(cell, task)) is not None:
+                self.done.put((cell, error_of(reply) if "error" in reply else reply["result"]))
+                return
+
+    def _perform(self, cell: Cell, task: dict[str, Any]) -> dict[str, Any] | None:
         """Return the reply of the process to a cell; None if the process died and was replaced."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         line = ""
         with suppress(OSError):
-            task = {"kind": self.kind, "cell": asdict(cell)}
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline().decode()
-        if line:
+        if line.endswith("\n"):
             reply: dict[str, Any] = json.loads(line)
             return reply
         code = self.process.wait()
@@ -124,8 +126,8 @@ class _Worker(threading.Thread):
         if self.lost <= MAX_LOST_WORKERS:
             return None
         how = f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
-        if code in (-signal.SIGSEGV, -signal.SIGABRT):
-            files.write_json(cell.path / FAILURE, {"error": f"its process {how}, {self.lost} times"})
+        if task["kind"] == "train" and code in (-signal.SIGSEGV, -signal.SIGABRT):
+            write_failure(cell, f"its process {how}, {self.lost} times")
             return {"result": None}
         what = f"the process that trains {cell.variant} with seed {cell.seed} {how}, {self.lost} times"
         why = "the usual reason is a lack of memory"

@@ -6,16 +6,15 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from reslab.errors import RunError
 from reslab.lab.cells import Cell
-from reslab.networks.from_text import parse_name
 from reslab.photos.folder.digests import digest
 
+from . import tasks
 from .ray_cluster import check_demand, connect, count_jobs, demand_of
 from .ray_node import perform_on_node, versions
 from .worker import error_of
@@ -70,21 +69,12 @@ def run_tasks(
 
 def describer(kind: str, log: Path) -> Callable[[Cell], str]:
     """Return a function that describes the task on a cell as JSON, with all that a node needs or checks."""
-    digest_of, code_of = cache(digest), cache(lambda network: parse_name(network).run_file())
+    digest_of, described = cache(digest), tasks.describer(kind)
 
     def describe(cell: Cell) -> str:
-        code = code_of(cell.network)
-        return json.dumps(
-            {
-                "kind": kind,
-                "cell": asdict(cell),
-                "code": code and asdict(code),
-                "lists": {path: digest_of(path) for path in (cell.photos, cell.test)},
-                "versions": versions(),
-                "folder": os.getcwd(),
-                "log": os.path.abspath(log),
-            }
-        )
+        lists = {path: digest_of(path) for path in (cell.photos, cell.test)}
+        added = {"lists": lists, "versions": versions(), "log": os.path.abspath(log)}
+        return json.dumps(described(cell) | added)
 
     return describe
 

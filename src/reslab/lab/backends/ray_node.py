@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from reslab.errors import PhotosError, RunError
-from reslab.networks.from_text import parse_name
-from reslab.networks.user_code import UserCode
 from reslab.photos.folder.digests import digest
 
 from .worker import perform, reply
@@ -26,9 +23,8 @@ def perform_on_node(task: str) -> str:
     Its errors name the node.
 
     Args:
-        task: {"kind", "cell"} as of `worker.perform`; "code", the fields of the UserCode or None; "lists",
-            the digests of the lists of photos by path; "versions"; "folder", that a user's file is relative
-            to; and "log", the file that gets what the worker prints.
+        task: fields of `worker.perform`, with "lists", the digests of the lists of photos by path;
+            "versions"; and "log", the file that gets what the worker prints.
     """
     import torch
 
@@ -49,8 +45,7 @@ def versions() -> dict[str, str]:
 def _perform(task: dict[str, Any]) -> Any:
     _check_versions(task["versions"])
     _check_shared(Path(task["cell"]["folder"]).parents[1], task["lists"])
-    with _code_in_place(task) as network:
-        return perform({"kind": task["kind"], "cell": {**task["cell"], "network": network}})
+    return perform(task)
 
 
 def _check_versions(expected: Mapping[str, str]) -> None:
@@ -72,47 +67,6 @@ def _check_shared(folder: Path, lists: Mapping[str, str]) -> None:
             raise PhotosError(f"there is no list of photos {path}", "", do)
         if digest(path) != expected:
             raise PhotosError(f"{path} is another list of photos", "its digest is not the expected one", do)
-
-
-@contextmanager
-def _code_in_place(task: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the network's name, whose file is on this node inside the block.
-
-    The user's own file is used if it is here with the same text. Otherwise the text that came with the task
-    is written to a temporary folder.
-    """
-    network, folder = task["cell"]["network"], Path(task["folder"])
-    if task["code"] is None:
-        yield network
-        return
-    code, name = UserCode(**task["code"]), parse_name(network)
-    path = name.file
-    assert path is not None
-    if _has_sources((folder / path).parent, code.sources):
-        with chdir(folder):
-            yield network
-        return
-    with tempfile.TemporaryDirectory(prefix="reslab-") as temporary:
-        if path.is_absolute():
-            path = Path(temporary, path.name)
-            network = ":".join(filter(None, [name.base, str(path), name.attribute]))
-        # as many folders down as a relative path leads up, so that the network keeps its name
-        below = Path(temporary, *["below"] * path.parts.count(".."))
-        below.mkdir(parents=True, exist_ok=True)
-        for file, text in code.sources.items():
-            target = below / path.parent / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-        with chdir(below):
-            yield network
-
-
-def _has_sources(folder: Path, sources: Mapping[str, str]) -> bool:
-    """Return True if each file is in the folder with the same text."""
-    try:
-        return all((folder / file).read_text(encoding="utf-8") == text for file, text in sources.items())
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 @contextmanager

@@ -25,7 +25,8 @@ def perform(task: dict[str, Any]) -> Any:
     """Perform a task and return its result as a JSON value.
 
     Args:
-        task: {"kind": "train" or "measure", "cell": fields of the Cell}.
+        task: {"kind": "train" or "measure", "cell": fields of the Cell, "code": fields of the UserCode or
+            None, "folder": folder that the user's file is relative to}.
 
     Returns:
         None for "train", whose results are files; the fields of CellCost for "measure".
@@ -33,10 +34,11 @@ def perform(task: dict[str, Any]) -> Any:
     from reslab.lab.cells import Cell, run_cell
     from reslab.lab.costs import measure_cost
 
-    cell = Cell(**task["cell"])
-    if task["kind"] == "measure":
-        return asdict(measure_cost(cell))
-    return run_cell(cell)
+    from .tasks import code_in_place
+
+    with code_in_place(task) as network:
+        cell = Cell(**{**task["cell"], "network": network})
+        return asdict(measure_cost(cell)) if task["kind"] == "measure" else run_cell(cell)
 
 
 def reply(task: dict[str, Any], work: Callable[[dict[str, Any]], Any] = perform) -> dict[str, Any]:

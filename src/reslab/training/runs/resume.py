@@ -101,7 +101,7 @@ def _advice_to_resume(run: Run, say: Say) -> Iterator[None]:
     except TrainingError as error:
         kept = f"{run.folder} keeps its last good checkpoint"
         kept += ", and the best model so far" if (run.folder / MODEL_NAME).is_file() else ""
-        raise TrainingError(error.what, error.why, f"{error.do}; {kept}") from error
+        raise type(error)(error.what, error.why, f"{error.do}; {kept}") from error
     except (OSError, RunError) as error:
         if not run.folder.is_dir():
             why = "it was removed, renamed or unmounted during the run"

@@ -1,0 +1,64 @@
+"""Request: how variants are to be compared, as `compare` and its flags take it, with defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reslab.errors import RecipeError, UsageError
+from reslab.training.recipe import Recipe
+
+from .backends.choose import backend
+from .looks import look_levels
+from .plan import Budget, Plan
+
+
+@dataclass(frozen=True)
+class Request:
+    """How variants are to be compared. `compare` describes the attributes.
+
+    Raises:
+        UsageError: a number is out of its range.
+        RecipeError: the recipe has a time.
+    """
+
+    network: str = "resnet18"
+    recipe: Recipe = field(default_factory=Recipe)
+    seeds: int = 8
+    margin: float = 1.0
+    until_sure: int | None = None
+    budget: Budget = "epochs"
+    tune: int = 0
+    on: str = "local"
+    jobs: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        least = {"seeds": 1, "tune": 0, "jobs": 1}
+        for name, number in (("seeds", self.seeds), ("tune", self.tune), ("jobs", self.jobs)):
+            if number is not None and number < least[name]:
+                raise UsageError(f"{name} {number} is too small", "", f"give {least[name]} or more")
+        if self.tune == 1:
+            what, why = "tune 1 tries one learning rate", "there is nothing to choose from"
+            raise UsageError(what, why, "give 3 or more")
+        if not 0 <= self.margin < 100:
+            what = f"margin {self.margin:g} is not from 0 to 100"
+            raise UsageError(what, "it is in percentage points", "give 1.0")
+        if self.until_sure is not None:
+            look_levels(self.until_sure)
+        if self.recipe.time is not None:
+            raise RecipeError(
+                f"time {self.recipe.time}: the cells of a comparison have a number of epochs",
+                "what a time allows depends on what else the machine does",
+                "give --epochs, and --budget time for the same time for every variant",
+            )
+
+    @classmethod
+    def stored(cls, plan: Plan) -> Request:
+        """Return the request of a stored comparison."""
+        margin = round(100 * plan.margin, 9)
+        return cls(plan.network, plan.recipe, plan.seeds, margin, plan.until_sure, plan.budget, plan.tune)
+
+    @property
+    def workers(self) -> int:
+        """Number of cells to train at a time: `jobs`, or as many as cores on a CPU, else as GPUs."""
+        return self.jobs or backend(self.on).default_jobs(self.recipe.device)
