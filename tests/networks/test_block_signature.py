@@ -83,44 +83,10 @@ class Attention(nn.Module):
         return x * self.fc(x.mean((2, 3))).sigmoid()[:, :, None, None]
 
 
-class Middle(nn.Module):
-    def __init__(self, in_channels: int, mid_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(in_channels, mid_channels, 3, stride, 1)
-        self.second = nn.Conv2d(mid_channels, out_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
-
-
-class Inverted(Convolution):
-    def __init__(self, inp: int, oup: int, stride: int, expand_ratio: int) -> None:
-        super().__init__(inp, oup, stride)
-
-
-class Kernel(Convolution):
-    def __init__(self, dim: int, dim_out: int, kernel_size: int, stride: int = 1) -> None:
-        super().__init__(dim, dim_out, stride)
-
-
-class Required(nn.Module):
-    def __init__(self, inplanes: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
-        super().__init__()
-        self.conv, self.downsample = nn.Conv2d(inplanes, planes, 3, stride, 1), downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) + (x if self.downsample is None else self.downsample(x))
-
-
 REFUSED = {
     "Residual": (Residual, "'use_1x1conv', would get the stride"),
-    "LazyResidual": (LazyResidual, "'use_1x1conv' would get out_channels"),
+    "LazyResidual": (LazyResidual, "'use_1x1conv' would get a number"),
     "Reduction": (Reduction, "'reduction', would get the stride"),
-    "Attention": (Attention, "a block takes three numbers"),
-    "Middle": (Middle, "'out_channels', would get the stride"),
-    "Inverted": (Inverted, "'expand_ratio' has no default"),
-    "Kernel": (Kernel, "'kernel_size', would get the stride"),
-    "Required": (Required, "'downsample' has no default"),
     "torchvision": (torchvision.models.resnet.BasicBlock, "takes 'downsample' from its caller"),
     "torchvision4": (torchvision.models.resnet.Bottleneck, "takes 'downsample' from its caller"),
     "timm": (timm.models.resnet.BasicBlock, "takes 'downsample' from its caller"),
@@ -262,6 +228,15 @@ def test_the_check_changes_neither_the_block_nor_the_random_state() -> None:
     assert all(module.training for module in counted.modules())
 
 
+def test_a_layer_without_a_stride_is_refused_without_an_adapter(refuses: Any) -> None:
+    with refuses(NetworkError, "Attention is not a block", "a block that contains it"):
+        reslab.cifar_resnet20(block=Attention)
+
+
 def test_a_file_in_the_name_is_the_place_of_the_adapter(refuses: Any) -> None:
-    with refuses(NetworkError, "name cifar_resnet20:my_block.py:block", "return TV(i, o, use_1x1conv="):
+    with refuses(
+        NetworkError,
+        "name cifar_resnet20:my_block.py:block",
+        "return TV(input_channels=i, num_channels=o, use_1x1conv=",
+    ):
         check_signature(Residual, "cifar_resnet20:my_block.py:TV")

@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import re
+import textwrap
 from inspect import Parameter
 
 import torch
@@ -17,19 +18,31 @@ from reslab.randomness import preserve_rng_state
 
 from .blocks import Block
 
-# names of parameters in the code of the literature
-GENERIC = re.compile(r"_*([a-z]|arg|x)?_?\d*")
-STRIDE = re.compile(r"s|st|.*stride.*")
-IN = re.compile(r"i|c_?in|n_?in|in|in_.*|.*in_?(c|p|f|d|put).*")
-OUT = re.compile(r"o|oup|.*out.*|planes|(num_)?(channels?|filters|features)|width|dim")
-MIDDLE = re.compile(r".*(mid|bottleneck|hidden|inter).*")
-SHORTCUT = re.compile(r".*(downsample|shortcut|projection)|use_1x1.*|use_proj.*")
-OTHER = re.compile(r".*(kernel|group|dilation|reduction|padding|classes|expan|ratio|bias).*")
-USUAL_VALUES = {
-    "kernel_size": "3", "groups": "1", "dilation": "1", "reduction": "16", "padding": "1", "expansion": "4",
-    "expand_ratio": "4",
-}  # fmt: skip
-MAX_LISTED_PARAMETERS = 5
+GENERIC = re.compile(r"_*([a-z]|arg)?_?\d*")
+# roles of parameters by their names in the code of the literature
+ROLES = {
+    "stride": re.compile(r"s|st|.*stride.*"),
+    "shortcut": re.compile(r".*(downsample|shortcut|projection)"),
+    "projects": re.compile(r"use_(1x1|proj).*"),
+    "in": re.compile(r"i|c_?in|n_?in|in_.*|.*in_?(c|p|f|d|put).*"),
+    "out": re.compile(r"o|oup|.*out.*|planes|(num_)?(channels?|filters)"),
+}
+SHORTCUT_ADAPTER = """\
+from torch import nn
+
+def block(i, o, s):
+    shortcut = None
+    if i != o or s > 1:
+        shortcut = nn.Sequential(nn.Conv2d(i, o, 1, s, bias=False), nn.BatchNorm2d(o))
+    return {call}"""
+LAZY_ADAPTER = """\
+import torch
+
+def block(i, o, s):
+    lazy = {call}.eval()
+    lazy(torch.zeros(1, i, 8, 8))  # gives the lazy layers their sizes
+    return lazy.train()"""
+MAX_LISTED_CHARACTERS = 90
 PROBE_CHANNELS = 64, 128
 PROBE_SHAPE = 2, 8, 12  # images, height and width: even, as a network may never meet odd sides
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -55,8 +68,10 @@ def check_signature(block: Block, name: str) -> None:
     except (TypeError, ValueError):  # some callables that are written in C have no signature
         return
     if problem := _problem(parameters):
-        raise _refusal(block, name, f"its parameters are ({_listed(parameters)}): {problem}", parameters)
-    given = next((p.name for p in parameters[3:] if _role(p) == "shortcut"), None)
+        text = ", ".join(str(p.replace(annotation=Parameter.empty)) for p in parameters)
+        text = textwrap.shorten(text, MAX_LISTED_CHARACTERS, placeholder=" ...")
+        raise _refusal(block, name, f"its parameters are ({text}): {problem}", parameters)
+    given = _roles(parameters[3:]).get("shortcut")
     if given is None:
         return
     try:
@@ -97,11 +112,9 @@ def check_block(
         raise NetworkError(what, f"{call} gave {type(block).__name__}", "let it return a torch.nn.Module")
     tensors = [*block.parameters(), *block.buffers()]
     if any(is_lazy(tensor) for tensor in tensors):
-        raise NetworkError(
-            f"{what} has lazy layers",
-            "they have no weights before they are run, so these cannot be initialized",
-            "give the layers their in_channels, as in nn.Conv2d(in_channels, out_channels, 3)",
-        )
+        why = "they have no weights before they are run, so these cannot be initialized"
+        do = "give the layers their in_channels, as in nn.Conv2d(in_channels, out_channels, 3)"
+        raise NetworkError(f"{what} has lazy layers", why, do)
     count, height, width = PROBE_SHAPE
     device = tensors[0].device if tensors else torch.device("cpu")
     images = torch.zeros(count, in_channels, height, width, device=device)
@@ -110,18 +123,14 @@ def check_block(
         with torch.no_grad(), preserve_rng_state():
             output = copy.deepcopy(block).eval()(images)
     except Exception as error:
-        raise NetworkError(
-            f"{what} fails on an input of shape {tuple(images.shape)}",
-            next(iter(str(error).splitlines()), type(error).__name__),
-            f"let {call} accept every height and width, and give its shortcut the shape of its sum",
-        ) from error
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        do = f"let {call} accept every height and width, and give its shortcut the shape of its sum"
+        raise NetworkError(f"{what} fails on an input of shape {tuple(images.shape)}", why, do) from error
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != expected:
-        raise NetworkError(
-            f"{what} gives {shape} for an input of shape {tuple(images.shape)}",
-            f"{call} has to give {expected}: {out_channels} channels, sides divided by {stride}",
-            "let the first convolution and the shortcut have the block's stride and out_channels",
-        )
+        why = f"{call} has to give {expected}: {out_channels} channels, sides divided by {stride}"
+        do = "let the first convolution and the shortcut have the block's stride and out_channels"
+        raise NetworkError(f"{what} gives {shape} for an input of shape {tuple(images.shape)}", why, do)
 
 
 def _problem(parameters: list[Parameter]) -> str:
@@ -130,115 +139,54 @@ def _problem(parameters: list[Parameter]) -> str:
     takes_more = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
     if len(positional) < 3 and not takes_more:
         return "a block takes three numbers, in_channels, out_channels and stride"
-    for p in parameters:
-        is_extra = p not in positional[:3] and p.kind in (*POSITIONAL, Parameter.KEYWORD_ONLY)
-        if is_extra and p.default is Parameter.empty:
-            return f"'{p.name}' has no default"
-    names = [p.name for p in positional[:3]]
-    if len(names) < 3 or all(GENERIC.fullmatch(each) for each in names):
+    if extra := [p.name for p in parameters if p not in positional[:3] and _is_required(p)]:
+        return f"'{extra[0]}' has no default"
+    first = positional[:3]
+    if len(first) < 3 or all(GENERIC.fullmatch(p.name) for p in first):
         return ""
-    if STRIDE.fullmatch(names[2]) is None:
-        return f"the third, '{names[2]}', would get the stride"
-    for parameter, got in zip(positional, ("in_channels", "out_channels"), strict=False):
-        wrong = any(pattern.fullmatch(parameter.name) for pattern in (STRIDE, SHORTCUT, OTHER))
-        if isinstance(parameter.default, bool) or (wrong and not GENERIC.fullmatch(parameter.name)):
-            return f"'{parameter.name}' would get {got}"
-    return ""
-
-
-def _listed(parameters: list[Parameter]) -> str:
-    shown = [str(p.replace(annotation=Parameter.empty)) for p in parameters[:MAX_LISTED_PARAMETERS]]
-    return ", ".join([*shown, "..."] if len(parameters) > MAX_LISTED_PARAMETERS else shown)
+    if not ROLES["stride"].fullmatch(first[2].name):
+        return f"the third, '{first[2].name}', would get the stride"
+    flag = next((p.name for p in first if isinstance(p.default, bool)), "")
+    return f"'{flag}' would get a number" if flag else ""
 
 
 def _refusal(block: Block, name: str, why: str, parameters: list[Parameter]) -> NetworkError:
+    what = f"{name} is not a block (in_channels, out_channels, stride)"
     file, _, own = name.rpartition(":")
-    adapter = make_adapter(own if own.isidentifier() else "your_block", block, parameters)
-    indented = "\n".join(f"    {line}" if line else "" for line in adapter.splitlines())
+    if not {"stride", "projects"} & _roles(parameters).keys():
+        return NetworkError(what, why, "write a block that contains it, and that has a stride")
+    adapter = _adapter(own if own.isidentifier() else "your_block", block, parameters)
     place = f"paste this into the file, and name {file}:block" if file else "paste this, and use it instead"
-    return NetworkError(
-        f"{name} is not a block (in_channels, out_channels, stride)", why, f"{place}\n{indented}"
-    )
+    return NetworkError(what, why, f"{place}\n{textwrap.indent(adapter, '    ')}")
 
 
-def make_adapter(name: str, block: Block, parameters: list[Parameter]) -> str:
-    """Return the source of a function `block` that calls a class or function with arguments that fit it.
-
-    Args:
-        name: of the class or function in the source.
-        block: the class or function.
-        parameters: its parameters.
-    """
+def _adapter(name: str, block: Block, parameters: list[Parameter]) -> str:
+    """Return the source of a function `block` that calls a class with arguments that fit it."""
     roles = _roles(parameters)
-    expansion = getattr(block, "expansion", 1)
-    out = f"o // {expansion}" if isinstance(expansion, int) and expansion > 1 else "o"
-    values = {"in": "i", "out": out, "middle": "o // 4", "stride": "s", "projects": "i != o or s > 1"}
-    if "stride" not in roles.values() and "projects" not in roles.values():
-        values["in"] = "o"  # a module that keeps the shape, after a block that changes it
-    arguments = list[str]()
-    for p in parameters:
-        role = roles[p.name]
-        is_next = p.kind in POSITIONAL and p is parameters[len(arguments)]
-        if role in ("in", "out") and is_next and "=" not in "".join(arguments):
-            arguments.append(values[role])
-        elif role:
-            arguments.append(f"{p.name}={values.get(role, role)}")
-        elif p.default is Parameter.empty and p.kind in (*POSITIONAL, Parameter.KEYWORD_ONLY):
-            arguments.append(f"{p.name}={USUAL_VALUES.get(p.name, '...')}")
-    call = f"{name}({', '.join(arguments)})"
-    if values["in"] == "o":
-        return _lines(
-            "import reslab",
-            "from torch import nn",
-            f"return nn.Sequential(reslab.BasicBlock(i, o, s), {call})",
-        )
-    if "shortcut" in roles.values():
-        return _lines(
-            "from torch import nn",
-            "shortcut = None",
-            "if i != o or s > 1:",
-            "    shortcut = nn.Sequential(nn.Conv2d(i, o, 1, s, bias=False), nn.BatchNorm2d(o))",
-            f"return {call}",
-        )
-    if "in" not in roles.values() and "out" in roles.values():  # its layers are lazy
-        return _lines(
-            "import torch",
-            f"lazy = {call}.eval()",
-            "lazy(torch.zeros(1, i, 8, 8))  # gives the lazy layers their sizes",
-            "return lazy.train()",
-        )
-    return _lines(f"return {call}")
-
-
-def _lines(*lines: str) -> str:
-    imports = [line for line in lines if line.startswith(("import ", "from "))]
-    body = [f"    {line}" for line in lines if line not in imports]
-    return "\n".join([*imports, "", "def block(i, o, s):", *body]).lstrip("\n")
+    expansion = getattr(block, "expansion", 1)  # of the output channels, as in torchvision's Bottleneck
+    out = f"o // {expansion}" if expansion != 1 else "o"
+    values = {"in": "i", "out": out, "stride": "s", "projects": "i != o or s > 1", "shortcut": "shortcut"}
+    by_name = {parameter: values[role] for role, parameter in roles.items()}
+    called = [p.name for p in parameters if p.name in by_name or _is_required(p)]
+    arguments = ", ".join(f"{each}={by_name.get(each, '...')}" for each in called)
+    call = f"{name}({arguments})"
+    if "shortcut" in roles:
+        return SHORTCUT_ADAPTER.format(call=call)
+    if "in" not in roles:
+        return LAZY_ADAPTER.format(call=call)
+    return f"def block(i, o, s):\n    return {call}"
 
 
 def _roles(parameters: list[Parameter]) -> dict[str, str]:
-    """Return each parameter's role, see `_role`; each role once. The first of two outputs is the input."""
-    roles = {p.name: _role(p) for p in parameters}
-    outputs = [name for name, role in roles.items() if role == "out"]
-    if "in" not in roles.values() and len(outputs) > 1:
-        roles[outputs[0]] = "in"
-    names = list(roles)
-    return {
-        name: "" if roles[name] in [roles[other] for other in names[:i]] else roles[name]
-        for i, name in enumerate(names)
-    }
+    """Return the name of the first parameter of each role."""
+    found = dict[str, str]()
+    for p in parameters:
+        role = next((role for role, pattern in ROLES.items() if pattern.fullmatch(p.name)), "")
+        is_flag = role == "shortcut" and isinstance(p.default, bool)  # the block makes its own
+        if role and not is_flag:
+            found.setdefault(role, p.name)
+    return found
 
 
-def _role(p: Parameter) -> str:
-    """Return the role of a parameter by its name: in, out, middle, stride, projects, shortcut, or ""."""
-    if p.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
-        return ""
-    if SHORTCUT.fullmatch(p.name):  # a module from the caller, or a flag
-        is_module = p.default is None or (p.default is Parameter.empty and not p.name.startswith("use"))
-        return "shortcut" if is_module else "projects"
-    if MIDDLE.fullmatch(p.name):
-        return "middle" if p.default is Parameter.empty else ""
-    for role, pattern in (("stride", STRIDE), ("in", IN), ("out", OUT)):
-        if pattern.fullmatch(p.name):
-            return role
-    return ""
+def _is_required(p: Parameter) -> bool:
+    return p.default is Parameter.empty and p.kind in (*POSITIONAL, Parameter.KEYWORD_ONLY)
