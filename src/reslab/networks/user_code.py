@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
-import inspect
 import json
 import os
 import sys
@@ -23,9 +22,7 @@ from reslab.text import printable
 
 MODULE_PREFIX = "_reslab_block_"  # of the names of the modules that users' files become
 MAX_SOURCE_CHARACTERS = 2**19  # as JSON; a run.json of up to 2 ** 20 bytes holds it
-MAX_SOURCE_FILES = 100
 MAX_DIFF_LINES = 10
-MAX_COMPARED_LINES = 200  # from the first difference on
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,9 @@ class UserCode:
 
     def __post_init__(self) -> None:
         length = len(json.dumps(dict(self.sources)))
-        if length > MAX_SOURCE_CHARACTERS or len(self.sources) > MAX_SOURCE_FILES:
+        if length > MAX_SOURCE_CHARACTERS:
             raise ValueError(
-                f"{self.file} and its imports are {len(self.sources):,} files with {length:,} characters; "
-                f"the limits are {MAX_SOURCE_FILES} and {MAX_SOURCE_CHARACTERS:,}"
+                f"its {len(self.sources):,} files have {length:,} characters of {MAX_SOURCE_CHARACTERS:,}"
             )
         if self.digest != digest_of(self.file, self.sources):
             raise ValueError(f"the digest of {self.file} is not that of its sources")
@@ -67,9 +63,9 @@ def digest_of(file: str, sources: Mapping[str, str]) -> str:
 _loaded: dict[tuple[str, str], Callable[..., Any]] = {}  # by digest and name, in this process
 
 
-def loaded(code: UserCode) -> Callable[..., Any] | None:
+def loaded(code: UserCode | None) -> Callable[..., Any] | None:
     """Return the class or function of a file that `load_code` ran in this process; None if it did not."""
-    return _loaded.get((code.digest, code.name))
+    return None if code is None else _loaded.get((code.digest, code.name))
 
 
 def load_code(path: Path, name: str) -> UserCode:
@@ -94,15 +90,9 @@ def load_code(path: Path, name: str) -> UserCode:
         why = f"{type(error).__name__}: {error}"
         raise NetworkError(f"{path} does not run", why, f"fix it: python {path} shows the line") from error
     value = getattr(module, name, None)
-    is_module = hasattr(value, "named_parameters") and not inspect.isclass(value)
-    if not name or not callable(value) or is_module:
-        own = [
-            n
-            for n, v in vars(module).items()
-            if getattr(v, "__module__", "") == module_name and (inspect.isclass(v) or inspect.isfunction(v))
-        ]
+    own = [n for n, each in vars(module).items() if getattr(each, "__module__", "") == module_name]
+    if not callable(value) or hasattr(type(value), "named_parameters"):  # a module that is built already
         there = f"it has {', '.join(own) or 'no classes or functions'}"
-        there = f"{name} is a module that is built already; {there}" if is_module else there
         raise NetworkError(f"{path} has no class or function '{name}'", there, f"write {path}:NAME")
     try:
         code = UserCode(path.name, name, digest_of(path.name, sources), sources)
@@ -127,36 +117,16 @@ def check_unchanged(recorded: UserCode, now: UserCode) -> None:
     if (recorded.digest, recorded.name) == (now.digest, now.name):
         return
     what = f"{now.file}:{now.name} is not the code that this network was trained with"
-    do = "restore the recorded text, or train again"
-    if (recorded.file, recorded.name) != (now.file, now.name):
-        raise NetworkError(
-            what, f"that was {printable(f'{recorded.file}:{recorded.name}')}", "name that one, or train again"
-        )
+    before = f"{recorded.file}:{recorded.name}"
+    if before != f"{now.file}:{now.name}":
+        raise NetworkError(what, f"that was {printable(before)}", "name that one, or train again")
     files = sorted({*recorded.sources, *now.sources})
-    changed = [file for file in files if recorded.sources.get(file) != now.sources.get(file)]
-    first = changed[0]
-    old, new = (each.sources.get(first) for each in (recorded, now))
-    if old is None or new is None:
-        why = f"{printable(first)} is imported now, but was not" if old is None else ""
-        why = why or f"{printable(first)} was imported, but is not now"
-    else:
-        why = f"{printable(first)} has changed{_difference(old.splitlines(), new.splitlines())}"
-    if len(changed) > 1:
-        why += f"\n  also changed: {', '.join(map(printable, changed[1:4]))}"
-    raise NetworkError(what, why, do)
-
-
-def _difference(old: list[str], new: list[str]) -> str:
-    """Return the first lines that differ as text: "-" before a line of `old`, "+" before one of `new`."""
-    start = next(
-        (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
-    )
-    first = max(0, start - 1)
-    end = first + MAX_COMPARED_LINES
-    lines = list(difflib.unified_diff(old[first:end], new[first:end], n=1, lineterm=""))[3:]
-    shown = [f"    {printable(line)[:100]}" for line in lines[:MAX_DIFF_LINES]]
-    more = ["    ..."] if len(lines) > MAX_DIFF_LINES else []
-    return "\n".join([f" (line {start + 1:,}; - recorded, + now)", *shown, *more])
+    first, *others = [file for file in files if recorded.sources.get(file) != now.sources.get(file)]
+    texts = [code.sources.get(first, "").splitlines() for code in (recorded, now)]
+    difference = [*difflib.unified_diff(*texts, n=1, lineterm="")][2 : 2 + MAX_DIFF_LINES]
+    shown = [f"{first} has changed (- recorded, + now)", *(f"    {line[:100]}" for line in difference)]
+    shown += [f"  also changed: {', '.join(others[:3])}"] * bool(others)
+    raise NetworkError(what, "\n".join(map(printable, shown)), "restore the recorded text, or train again")
 
 
 def run_file(path: Path, name: str) -> ModuleType:

@@ -21,7 +21,7 @@ from pydantic import (
 
 from reslab.errors import RunError
 from reslab.files import verify_checksum
-from reslab.networks.user_code import MAX_SOURCE_FILES, UserCode
+from reslab.networks.user_code import UserCode
 from reslab.training.timing.precision_cache import MAX_THREADS
 from reslab.untrusted import first_messages, read_json, read_text, validation_messages
 
@@ -61,7 +61,7 @@ class CodeFields(Checked):
     file: Text
     name: Text
     digest: Text
-    sources: Annotated[dict[Text, Text], Field(max_length=MAX_SOURCE_FILES)]
+    sources: dict[Text, Text]
 
     @model_validator(mode="after")
     def _is_code(self) -> CodeFields:
