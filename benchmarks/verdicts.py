@@ -38,9 +38,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from reslab.lab.looks import look_levels
-from reslab.lab.mean_squares import Estimate, MeanSquares
-from reslab.lab.power import power
+from reslab.lab.statistics.looks import look_levels
+from reslab.lab.statistics.mean_squares import Estimate, MeanSquares
+from reslab.lab.statistics.power import power
 from reslab.randomness import key
 from reslab.text import table
 

@@ -2,8 +2,8 @@
 
     python docs/ideas.py
 
-The list is src/reslab/lab/ideas.toml, the text around it is docs/ideas/texts.toml. benchmarks/ideas.py makes
-the results. A test compares the pages with what this script makes.
+The list is src/reslab/lab/literature/ideas.toml, the text around it is docs/ideas/texts.toml.
+benchmarks/ideas.py makes the results. A test compares the pages with what this script makes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from reslab.lab.idea_gains import Gain, gain_text, gains
-from reslab.lab.ideas import BASELINE, Idea, load_ideas
+from reslab.lab.literature.idea_gains import Gain, gain_text, gains
+from reslab.lab.literature.ideas import BASELINE, Idea, load_ideas
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/ideas"

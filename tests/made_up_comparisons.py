@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reslab.lab.comparison import Comparison
-from reslab.lab.results import CellResult, VariantResult
-from reslab.lab.statistics import Difference, judge
+from reslab.lab.results.comparison import Comparison
+from reslab.lab.results.variant_result import CellResult, VariantResult
+from reslab.lab.statistics.verdicts import Difference, judge
 
 ERROR = "the loss is not finite after epoch 2"
 LONG_NAMES = tuple(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reslab import Recipe
-from reslab.lab.ideas import Group, grouped, load_ideas
+from reslab.lab.literature.ideas import Group, grouped, load_ideas
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = runpy.run_path(str(ROOT / "docs/ideas.py"))

@@ -196,7 +196,7 @@ def differences() -> None:
 
 def alarms() -> None:
     """Draw the share of false alarms when a block is compared with itself and looked at again and again."""
-    from reslab.lab.looks import look_levels
+    from reslab.lab.statistics.looks import look_levels
 
     every = dict.fromkeys(range(3, 31), 0.05)
     found = false_alarms({"after every seed": every, "planned for 30 seeds": look_levels(30)})
@@ -220,7 +220,7 @@ def false_alarms(plans: dict[str, dict[int, float]]) -> dict[str, dict[int, floa
     """
     import numpy as np
 
-    from reslab.lab.mean_squares import MeanSquares
+    from reslab.lab.statistics.mean_squares import MeanSquares
 
     random, comparisons = np.random.default_rng(0), 4000
     count = {name: dict.fromkeys(plan, 0) for name, plan in plans.items()}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from reslab.lab.experiments import EXPERIMENTS, Claim, Experiment
-from reslab.lab.ideas import load_ideas
+from reslab.lab.literature.experiments import EXPERIMENTS, Claim, Experiment
+from reslab.lab.literature.ideas import load_ideas
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_an_experiment_runs_on_a_folder_and_is_continued(
     )  # fmt: skip
     listed = reslab_here("experiment").out
     assert all(name in listed for name in EXPERIMENTS)
-    monkeypatch.setattr("reslab.lab.experiments.EXPERIMENTS", {"tiny": tiny})
+    monkeypatch.setattr("reslab.lab.literature.experiments.EXPERIMENTS", {"tiny": tiny})
     source, output = photo_folder(train=40, test=20), tmp_path / "out"
     shown = reslab_here("experiment", "tiny", source, "--output", output)
     assert shown.code == 0, shown.err
@@ -59,8 +59,8 @@ def test_all_ideas_are_compared_with_their_baselines(
     few = tuple(
         by_variant[name] for name in ("label_smoothing=0", "nesterov=true", "progressive_resizing=false")
     )
-    monkeypatch.setattr("reslab.lab.compare_ideas.load_ideas", lambda: few)
-    monkeypatch.setattr("reslab.lab.ideas.load_ideas", lambda: few)
+    monkeypatch.setattr("reslab.lab.literature.compare_ideas.load_ideas", lambda: few)
+    monkeypatch.setattr("reslab.lab.literature.ideas.load_ideas", lambda: few)
     flags = ["--size", "16", "--batch-size", "8", "--epochs", "1", "--precision", "fp32", "--seeds", "1"]
     output = tmp_path / "out"
     command = ["compare", "--ideas", photo_folder(train=24, test=10), *flags, "--output", output]

@@ -11,9 +11,9 @@ from made_up_comparisons import make_variants
 
 from reslab import Comparison, Photos, Recipe
 from reslab.datasets.part import copy_part
-from reslab.lab.experiments import EXPERIMENTS, Claim
+from reslab.lab.literature.experiments import EXPERIMENTS, Claim
+from reslab.lab.literature.run_experiment import Finding, findings_text
 from reslab.lab.plan import complete_recipe
-from reslab.lab.run_experiment import Finding, findings_text
 from reslab.lab.variants import parse_variants
 from reslab.networks.from_text import network_from_text
 

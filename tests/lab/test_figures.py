@@ -15,8 +15,8 @@ from matplotlib.axis import Tick
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reslab.lab.figures import draw_cost, draw_curves, draw_forest
-from reslab.lab.results import VariantResult
+from reslab.lab.results.figures import draw_cost, draw_curves, draw_forest
+from reslab.lab.results.variant_result import VariantResult
 from reslab.plots.figure_file import figure_bytes
 
 Draw = Callable[[Sequence[VariantResult]], Figure]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reslab import Recipe
-from reslab.lab.idea_gains import gains, gains_table
-from reslab.lab.ideas import BASELINE, Idea, grouped, load_ideas
+from reslab.lab.literature.idea_gains import gains, gains_table
+from reslab.lab.literature.ideas import BASELINE, Idea, grouped, load_ideas
 from reslab.lab.plan import complete_recipe
 from reslab.lab.variants import parse_variants
 from reslab.networks.from_text import BLOCKS

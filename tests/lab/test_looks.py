@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from reslab.errors import UsageError
-from reslab.lab.looks import look_levels, planned_looks
+from reslab.lab.statistics.looks import look_levels, planned_looks
 
 
 def stopped(differences: np.ndarray, levels: dict[int, float], adjusted: int = 1) -> np.ndarray:

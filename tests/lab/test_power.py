@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reslab.lab.power import detectable, equivalence_power, power, t_power, winners_curse
+from reslab.lab.statistics.power import detectable, equivalence_power, power, t_power, winners_curse
 
 
 @given(st.integers(1, 40), st.floats(-6, 6), st.sampled_from([0.1, 0.05, 0.01]))

@@ -18,7 +18,7 @@ from lab.faulty_blocks import FAULTLESS, FAULTY, Faulty, ForgottenStride, Residu
 from torch import nn
 
 import reslab
-from reslab.lab.preflight import new_block_file
+from reslab.lab.block_checks.preflight import new_block_file
 from reslab.networks.from_text import BLOCKS
 
 Refuses = Callable[..., AbstractContextManager[None]]

@@ -13,9 +13,9 @@ from made_up_comparisons import ERROR, make_comparison, make_variants
 from playwright.sync_api import Page
 
 from reslab.errors import UsageError
-from reslab.lab import report
-from reslab.lab.results import VariantResult
-from reslab.lab.sentences import sentences
+from reslab.lab.results import report
+from reslab.lab.results.sentences import sentences
+from reslab.lab.results.variant_result import VariantResult
 
 Visit = Callable[..., Page]
 NASTY = "<script>alert(1)</script> & 'q\".py:B"

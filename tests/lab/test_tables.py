@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_comparisons import ERROR, LONG_NAMES, make_variants
 
-from reslab.lab.results import VariantResult
-from reslab.lab.sentences import decimals, margin_text, notes, sentences, signed
-from reslab.lab.tables import comparison_table
+from reslab.lab.results.sentences import decimals, margin_text, notes, sentences, signed
+from reslab.lab.results.tables import comparison_table
+from reslab.lab.results.variant_result import VariantResult
 from reslab.text import text_width
 
 THREE = {"basic": 0.0, "se": 0.015, "my_block.py:MyBlock": 0.001}

@@ -143,7 +143,7 @@ def _given(**flags: Any) -> dict[str, Any]:
 
 def _write_template(path: Path) -> None:
     """Write the template of a block, and print the commands that come next."""
-    from reslab.lab.preflight import new_block_file
+    from reslab.lab.block_checks.preflight import new_block_file
 
     new_block_file(path)
     name = printable(str(path))
@@ -153,7 +153,7 @@ def _write_template(path: Path) -> None:
 
 def _check(block: str, network: str, as_json: bool) -> int:
     """Test a block and print the result. Return 0 if it passes, else 1."""
-    from reslab.lab.preflight import check_block
+    from reslab.lab.block_checks.preflight import check_block
 
     result = check_block(block, network)
     print(json_.dumps(result.as_json()) if as_json else str(result))

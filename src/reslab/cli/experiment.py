@@ -41,9 +41,9 @@ def experiment(
     """
     from reslab.files import user_path
     from reslab.lab.compare import estimate, plan_comparison
-    from reslab.lab.experiments import EXPERIMENTS
-    from reslab.lab.experiments import experiment as find
-    from reslab.lab.run_experiment import findings_text, photos_of, request_of, run_experiment
+    from reslab.lab.literature.experiments import EXPERIMENTS
+    from reslab.lab.literature.experiments import experiment as find
+    from reslab.lab.literature.run_experiment import findings_text, photos_of, request_of, run_experiment
     from reslab.text import printable
 
     if name is None:

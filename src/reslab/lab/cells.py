@@ -34,7 +34,7 @@ from reslab.training.setup import TrainingSetup, prepare, reopen_photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
 from reslab.untrusted import read_text
 
-from .results import CellResult
+from .results.variant_result import CellResult
 
 ANSWERS = "answers.npy"  # the class that the cell's network gives to each test photo
 FAILURE = "failure.json"

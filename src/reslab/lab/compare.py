@@ -29,15 +29,15 @@ from reslab.training.runs.start import duration
 
 from .backends.choose import backend
 from .cells import Cell, first_different_step
-from .comparison import Comparison
 from .judging import also_run, judge_cells, record
-from .looks import look_levels
 from .plan import PHOTOS, PLAN, Budget, Plan, PlannedVariant
 from .planning import code_digest, make_plan
-from .power import detectable
-from .report import write_outputs
 from .request import Request
+from .results.comparison import Comparison
+from .results.report import write_outputs
 from .splits import LABELS, read_labels
+from .statistics.looks import look_levels
+from .statistics.power import detectable
 from .tuning import tuned_settings, tuning_cells
 from .variants import parse_variants
 

@@ -16,10 +16,10 @@ from reslab.errors import RunError
 from reslab.text import printable
 
 from .cells import Cell, read_cell
-from .comparison import Comparison
 from .plan import Plan
-from .results import CellResult, VariantResult
-from .statistics import judge
+from .results.comparison import Comparison
+from .results.variant_result import CellResult, VariantResult
+from .statistics.verdicts import judge
 
 LOOKS, RESULTS = "looks.jsonl", "results.jsonl"
 

@@ -35,9 +35,9 @@ from reslab.training.timing.precision_cache import MeasuredPrecision
 from reslab.version import __version__
 
 from .backends.choose import backend
+from .block_checks.preflight import check_block
 from .costs import CellCost
 from .plan import NO_EFFECT, PHOTOS, PLAN, TUNING_SEED, Plan, PlannedVariant, with_epochs
-from .preflight import check_block
 from .request import Request
 from .splits import GIVEN_PHOTOS, check_test_photos, has_own_val, seed_list, write_photo_lists
 from .variants import Variant

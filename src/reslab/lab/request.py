@@ -1,4 +1,4 @@
-"""Request: how variants are to be compared, as `compare` and its flags take it, with defaults."""
+"""Request: settings of a comparison, as `compare` and its flags take them, with defaults."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from reslab.errors import RecipeError, UsageError
 from reslab.training.recipe import Recipe
 
 from .backends.choose import backend
-from .looks import look_levels
 from .plan import Budget, Plan
+from .statistics.looks import look_levels
 
 
 @dataclass(frozen=True)
 class Request:
-    """How variants are to be compared. `compare` describes the attributes.
+    """Settings of a comparison, but for photos, variants and folder. `compare` describes each.
 
     Raises:
         UsageError: a number is out of its range.

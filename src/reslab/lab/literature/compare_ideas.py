@@ -9,16 +9,16 @@ from typing import Any
 
 from reslab import files
 from reslab.errors import UsageError, nearest
+from reslab.lab.compare import estimate, plan_comparison, run_comparison, unfinished_cells
+from reslab.lab.plan import Plan
+from reslab.lab.request import Request
+from reslab.lab.results.comparison import Comparison
 from reslab.networks.resnet import FAMILY
 from reslab.photos.folder.photos import Photos
 from reslab.training.runs.start import duration
 
-from .compare import estimate, plan_comparison, run_comparison, unfinished_cells
-from .comparison import Comparison
 from .idea_gains import gains_table
 from .ideas import Group, grouped, load_ideas
-from .plan import Plan
-from .request import Request
 
 NETWORK = "cifar_resnet20"
 SIZE = 32  # pixels

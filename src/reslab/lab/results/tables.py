@@ -13,8 +13,8 @@ from typing import Literal
 from reslab.pages.page import significant
 from reslab.text import printable, short_number, table, text_width
 
-from .results import VariantResult
 from .sentences import decimals, difference_text, margin_text, sentences, verdict_text
+from .variant_result import VariantResult
 
 TableFormat = Literal["text", "markdown", "latex", "html"]
 

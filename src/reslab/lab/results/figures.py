@@ -15,8 +15,8 @@ import numpy as np
 from reslab.inspection.drawing.paint import BLACK, DARK_GREY, FONT, Lettering
 from reslab.text import printable
 
-from .results import VariantResult
 from .sentences import decimals, difference_text, is_known, margin_text, verdict_text
+from .variant_result import VariantResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri, stdtr
 from reslab.errors import UsageError
 from reslab.randomness import key
 
-from .statistics import MIN_SEEDS_FOR_VERDICT
+from .verdicts import MIN_SEEDS_FOR_VERDICT
 
 LOOKS = 4
 SIMULATIONS = 400_000  # the simulated 5 % is exact to 0.03 %

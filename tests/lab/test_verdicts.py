@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from reslab.errors import UsageError
-from reslab.lab.mean_squares import Estimate, Interval, MeanSquares
-from reslab.lab.statistics import Difference, answers_from_rows, holm, judge, sign_flip_p
+from reslab.lab.statistics.mean_squares import Estimate, Interval, MeanSquares
+from reslab.lab.statistics.verdicts import Difference, answers_from_rows, holm, judge, sign_flip_p
 
 Cells = NDArray[np.bool_]  # (S, N)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from .statistics import Difference
+from reslab.lab.statistics.verdicts import Difference
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from typing import Any
 
 from reslab.datasets.fetch import get
 from reslab.datasets.part import copy_part
+from reslab.lab.compare import run_comparison
+from reslab.lab.judging import judge_cells
+from reslab.lab.plan import Plan
+from reslab.lab.request import Request
+from reslab.lab.results.comparison import Comparison
+from reslab.lab.results.sentences import sentences
+from reslab.lab.splits import read_labels
+from reslab.lab.statistics.verdicts import Verdict
 from reslab.training.recipe import Recipe
 
-from .compare import run_comparison
-from .comparison import Comparison
 from .experiments import Claim, Experiment
-from .judging import judge_cells
-from .plan import Plan
-from .request import Request
-from .sentences import sentences
-from .splits import read_labels
-from .statistics import Verdict
 
 LEVEL = 0.05
 WIDTH = 80  # columns

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reslab.lab.results.sentences import VERDICT_WORDS, signed
+from reslab.lab.statistics.verdicts import Verdict
 from reslab.text import table
 
 from .ideas import BASELINE, Idea, grouped
-from .sentences import VERDICT_WORDS, signed
-from .statistics import Verdict
 
 OPPOSITE: dict[Verdict | None, Verdict] = {"better": "worse", "worse": "better"}
 

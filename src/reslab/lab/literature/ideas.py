@@ -11,12 +11,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from reslab.lab.plan import complete_recipe
+from reslab.lab.variants import parse_variants
 from reslab.networks.resnet import FAMILY
 from reslab.training.epoch_plan import image_sizes
 from reslab.training.recipe import Recipe
-
-from .plan import complete_recipe
-from .variants import parse_variants
 
 LIST = Path(__file__).parent / "ideas.toml"
 BASELINE = "basic"

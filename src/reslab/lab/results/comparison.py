@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .results import CellResult, VariantResult
-from .statistics import Difference, Verdict
+from reslab.lab.statistics.verdicts import Difference, Verdict
+
+from .variant_result import CellResult, VariantResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

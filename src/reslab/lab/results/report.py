@@ -11,9 +11,9 @@ from reslab.plots.figure_file import figure_bytes, save_figure
 
 from .comparison import Comparison
 from .figures import draw_cost, draw_curves, draw_forest
-from .results import CellResult
 from .sentences import VERDICT_WORDS, margin_text, notes, sentences
 from .tables import breakable, caption, comparison_table, html_table
+from .variant_result import CellResult
 
 PAGE = "report.html"
 BUDGETS = {

@@ -16,10 +16,10 @@ from reslab.networks.user_code import block_from_file
 from reslab.randomness import preserve_rng_state
 from reslab.text import printable
 
-from .block_checks import behavior, construction, execution, gradients, output
-from .block_checks.trial import BlockFailedError, Problem, small_trials, trials_in
+from . import behavior, construction, execution, gradients, output
+from .trial import BlockFailedError, Problem, small_trials, trials_in
 
-TEMPLATE = Path(__file__).parent / "starters" / "my_block.py"
+TEMPLATE = Path(__file__).parents[1] / "starters" / "my_block.py"
 # a check takes a Trial, returns notes, and raises BlockFailedError
 AT_EVERY_PLACE = {
     "arguments": construction.check_arguments,

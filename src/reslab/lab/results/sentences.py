@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .mean_squares import Interval
-from .power import winners_curse
-from .results import VariantResult
-from .statistics import MAX_SEEDS_NEEDED, MIN_SEEDS_FOR_VERDICT, Difference, Verdict
+from reslab.lab.statistics.mean_squares import Interval
+from reslab.lab.statistics.power import winners_curse
+from reslab.lab.statistics.verdicts import MAX_SEEDS_NEEDED, MIN_SEEDS_FOR_VERDICT, Difference, Verdict
+
+from .variant_result import VariantResult
 
 MIN_EXAGGERATION = 1.25  # reported over expected difference; the winner's curse is stated from here
 VERDICT_WORDS: dict[Verdict | None, str] = {

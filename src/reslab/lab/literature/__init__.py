@@ -1,0 +1,1 @@
+"""Ideas and experiments of the literature, measured by comparisons."""
