@@ -206,7 +206,7 @@ def test_show_does_not_change_the_random_state(capsys: pytest.CaptureFixture[str
         ("resnet19", "did you mean 'resnet18'"),
         ("resnet18:fancy", "there is no block 'fancy'"),
         ("BasicBlock:64,64", "BasicBlock:64,128,2"),
-        ("BasicBlock:64,64,0", "at least 1"),
+        ("BasicBlock:64,64,0", "from 1 to"),
         ("torchvision:resnet19", "no classifier 'resnet19'"),
         ("resnet18 --input 3x224", "CHANNELSxHEIGHTxWIDTH"),
         ("torchvision:alexnet --input 1x224x224", "it takes 3 channels, not 1"),
@@ -235,7 +235,7 @@ def test_show_errors_name_the_problem(words: str, message: str, capsys: pytest.C
         ),
         (
             "show TextbookBlock:64,99999999999999999999,1",
-            "channels and stride are at least 1 and at most 10,000,000",
+            "each from 1 to 10,000,000",
         ),
     ],
 )

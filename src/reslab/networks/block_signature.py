@@ -7,7 +7,9 @@ import functools
 import inspect
 import re
 import textwrap
+from collections.abc import Callable
 from inspect import Parameter
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,10 +65,7 @@ def check_signature(block: Block, name: str) -> None:
     """
     if is_own(block):
         return
-    try:
-        parameters = list(inspect.signature(block).parameters.values())
-    except (TypeError, ValueError):  # some callables that are written in C have no signature
-        return
+    parameters = parameters_of(block)
     if problem := _problem(parameters):
         text = ", ".join(str(p.replace(annotation=Parameter.empty)) for p in parameters)
         text = textwrap.shorten(text, MAX_LISTED_CHARACTERS, placeholder=" ...")
@@ -80,6 +79,14 @@ def check_signature(block: Block, name: str) -> None:
     except Exception as error:  # the class may raise anything
         why = f"it takes '{given}' from its caller, and cannot change the shape without it"
         raise _refusal(block, name, why, parameters) from error
+
+
+def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
+    """Return the parameters of a class or function; any, if it is written in C and has no signature."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return [Parameter("arguments", Parameter.VAR_POSITIONAL)]
 
 
 def is_own(block: object) -> bool:

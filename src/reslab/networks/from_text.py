@@ -21,11 +21,11 @@ from typing import Any
 
 from torch import nn
 
-from reslab.errors import NetworkError, ReslabError, UsageError, nearest
+from reslab.errors import NetworkError, UsageError, nearest
 from reslab.files import user_path
 
 from .attention_blocks import CBAMBlock, ECABlock, SEBlock
-from .block_signature import check_signature
+from .block_signature import check_signature, parameters_of
 from .block_variants import (
     BlurPoolBlock,
     LayerScaleBlock,
@@ -38,7 +38,7 @@ from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBloc
 from .input_channels import input_channels
 from .libraries import build_from_library, check_library_name, is_library_name, own_definition, usual_side
 from .resnet import FAMILY, Stem, create_resnet
-from .user_code import UserCode, load_code, loaded
+from .user_code import UserCode, errors_of_code, load_code, loaded
 from .without_weights import build_without_weights
 
 BLOCKS: dict[str, Block] = {
@@ -59,6 +59,7 @@ BLOCKS: dict[str, Block] = {
 }
 BLOCK_CLASSES: dict[str, Block] = {block.__name__: block for block in BLOCKS.values()}
 DEFAULT_BLOCK_NUMBERS = (64, 128, 2)  # in_channels, out_channels, stride
+BLOCK_NUMBERS = re.compile(r"\d{1,20}(, ?\d{1,20}){2}")
 MAX_BLOCK_NUMBER = 10_000_000  # torch still counts its parameters
 FILE = re.compile(r"(?P<path>.+\.py)(:(?P<attribute>[^:]*))?")
 Made = Callable[..., Any] | None  # class or function from a user's file
@@ -98,13 +99,13 @@ class NetworkName:
 
     def is_whole_network(self, made: Made) -> bool:
         """Return True if the user's class or function `made` builds a whole network, not a block."""
-        return not self.base and made is not None and "num_classes" in _parameters(made)
+        return not self.base and made is not None and "num_classes" in _defaults(made)
 
     def default_in_channels(self, made: Made = None) -> int:
         """Return the number of channels that the network's images have unless another is asked for."""
         if made is not None and self.is_whole_network(made):
-            parameter = _parameters(made).get("in_channels")
-            return parameter.default if parameter and isinstance(parameter.default, int) else 3
+            default = _defaults(made).get("in_channels")
+            return default if isinstance(default, int) else 3
         return FAMILY[self.family].in_channels if self.family in FAMILY else 3
 
     def build(
@@ -126,36 +127,26 @@ class NetworkName:
         Raises:
             NetworkError: it cannot be built with these arguments.
         """
-        whole = self.is_whole_network(made)
-        if (whole or is_library_name(self.base)) and (
-            stem is not None or width_mult != 1 or zero_init_residual
-        ):
+        whole, from_library = self.is_whole_network(made), is_library_name(self.base)
+        if (whole or from_library) and (stem is not None or width_mult != 1 or zero_init_residual):
             raise own_definition(self.text)
-        if is_library_name(self.base):
-            classes = 1000 if num_classes is None else num_classes
-            return build_from_library(self.base, classes, 3 if in_channels is None else in_channels)
-        try:
+        if from_library:
+            return build_from_library(self.base, num_classes, in_channels)
+        do = "build(num_classes) returns a module" if whole else "a block takes (in, out, stride)"
+        with errors_of_code(f"{self.text} cannot be built", do):
             if made is not None and whole:
                 return _call(made, num_classes, in_channels)
-            block = self.block
             if made is not None:
-                block = made
-                check_signature(block, self.text)
+                check_signature(made, self.text)
             return create_resnet(
                 self.family,
                 num_classes,
                 in_channels,
-                block=block,
+                block=made or self.block,
                 stem=stem,
                 width_mult=width_mult,
                 zero_init_residual=zero_init_residual,
             )
-        except ReslabError:
-            raise
-        except Exception as error:  # a user's code may raise anything
-            what, why = f"{self.text} cannot be built", f"{type(error).__name__}: {error}"
-            do = "build(num_classes) returns a module" if whole else "a block takes (in, out, stride)"
-            raise NetworkError(what, why, do) from error
 
 
 def parse_name(text: str) -> NetworkName:
@@ -183,22 +174,17 @@ def parse_name(text: str) -> NetworkName:
     return NetworkName(text, base, (BLOCKS | BLOCK_CLASSES).get(rest))
 
 
-def _parameters(made: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    try:
-        return dict(inspect.signature(made).parameters)
-    except (TypeError, ValueError):  # some callables that are written in C have no signature
-        return {}
+def _defaults(made: Callable[..., Any]) -> dict[str, Any]:
+    return {parameter.name: parameter.default for parameter in parameters_of(made)}
 
 
 def _call(made: Callable[..., Any], num_classes: int | None, in_channels: int | None) -> nn.Module:
     """Return the whole network that a user's class or function builds, with the arguments that it takes."""
-    parameters, arguments = _parameters(made), dict[str, int]()
-    if num_classes is None and parameters["num_classes"].default is inspect.Parameter.empty:
+    defaults = _defaults(made)
+    if num_classes is None and defaults["num_classes"] is inspect.Parameter.empty:
         num_classes = 1000
-    for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if name in parameters and value is not None:
-            arguments[name] = value
-    network = made(**arguments)
+    given = {"num_classes": num_classes, "in_channels": in_channels}
+    network = made(**{name: n for name, n in given.items() if name in defaults and n is not None})
     if not isinstance(network, nn.Module):
         raise TypeError(f"it returned {type(network).__name__}, not a torch.nn.Module")
     return network
@@ -259,12 +245,11 @@ def network_from_text(
     if base in BLOCK_CLASSES:
         if num_classes is not None:
             raise UsageError(f"{num_classes=} for a single block", "it has no last layer", "leave it out")
-        numbers = _block_numbers(text, rest)
+        numbers = _block_numbers(base, rest)
         block = built(lambda: BLOCK_CLASSES[base](*numbers))
         return NamedNetwork(text, block, (numbers[0], 56, 56))
     name = parse_name(text)
-    code = name.run_file()
-    made = None if code is None else loaded(code)
+    made = loaded(name.run_file())
     network = built(lambda: name.build(made, num_classes, in_channels))
     channels, side = in_channels or name.default_in_channels(made), 224
     if name.is_whole_network(made):
@@ -276,21 +261,15 @@ def network_from_text(
     return NamedNetwork(text, network, (channels, side, side))
 
 
-def _block_numbers(text: str, numbers: str) -> tuple[int, int, int]:
-    base = text.partition(":")[0]
-    try:
-        chosen = tuple(int(number) for number in numbers.split(",")) if numbers else DEFAULT_BLOCK_NUMBERS
-        in_channels, out_channels, stride = chosen
-    except ValueError:
+def _block_numbers(base: str, text: str) -> tuple[int, int, int]:
+    numbers = [int(n) for n in text.split(",")] if BLOCK_NUMBERS.fullmatch(text) else [0]
+    if not text:
+        return DEFAULT_BLOCK_NUMBERS
+    if not 1 <= min(numbers) <= max(numbers) <= MAX_BLOCK_NUMBER:
         raise NetworkError(
-            f"a block cannot be built from '{numbers}'",
-            "it needs in_channels, out_channels and stride",
+            f"a block cannot be built from '{text}'",
+            f"it needs in_channels, out_channels and stride, each from 1 to {MAX_BLOCK_NUMBER:,}",
             f"give three numbers with commas: {base}:64,128,2",
-        ) from None
-    if not 1 <= min(chosen) <= max(chosen) <= MAX_BLOCK_NUMBER:
-        raise NetworkError(
-            f"'{text}' cannot be built",
-            f"channels and stride are at least 1 and at most {MAX_BLOCK_NUMBER:,}",
-            f"give three numbers in this range: {base}:64,128,2",
         )
+    in_channels, out_channels, stride = numbers
     return in_channels, out_channels, stride

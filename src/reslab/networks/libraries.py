@@ -55,10 +55,10 @@ def check_library_name(name: str) -> None:
         )
 
 
-def build_from_library(name: str, num_classes: int, in_channels: int) -> nn.Module:
+def build_from_library(name: str, num_classes: int | None, in_channels: int | None) -> nn.Module:
     """Build a network of torchvision or timm with random weights drawn from torch's random state.
 
-    It returns one tensor of logits, in train mode too.
+    It returns one tensor of logits, in train mode too. By default it has 1000 classes and takes 3 channels.
 
     Raises:
         NetworkError: the name is unknown, timm is not installed, num_classes is below 1, or the network
@@ -66,15 +66,18 @@ def build_from_library(name: str, num_classes: int, in_channels: int) -> nn.Modu
     """
     check_library_name(name)
     prefix, _, short = name.partition(":")
+    num_classes = 1000 if num_classes is None else num_classes
     if num_classes < 1:
         raise NetworkError(
             f"a network with {num_classes=} cannot be built", "it needs at least one class", "give 1 or more"
         )
     if prefix == "timm":
-        return _timm().create_model(short, pretrained=False, num_classes=num_classes, in_chans=in_channels)
+        return _timm().create_model(
+            short, pretrained=False, num_classes=num_classes, in_chans=in_channels or 3
+        )
     import torchvision
 
-    if in_channels != 3:
+    if in_channels not in (None, 3):
         why, do = f"its images have 3 channels, not {in_channels}", "give 3, or take a network of reslab's"
         raise NetworkError(f"{name} is built as torchvision defines it", why, do)
     # images normalized as the weights of these two expect

@@ -61,16 +61,15 @@ class NetworkSpec:
             NetworkError: the name or the stem is unknown, a size is below 1, or the network cannot have this
                 number of channels, a stem or zero_init_residual.
         """
-        name, made = parse_name(self.name), None
-        if name.file is not None:
-            made = None if self.code is None else loaded(self.code)
-            if made is None:
-                raise CodeNeededError(
-                    f"the network {self.name} is from a file of your own",
-                    "its text was kept for reading, and is never run by itself",
-                    f"name the file again: network={self.name!r}",
-                    self.name,
-                )
+        name = parse_name(self.name)
+        made = None if name.file is None else loaded(self.code)
+        if name.file is not None and made is None:
+            raise CodeNeededError(
+                f"the network {self.name} is from a file of your own",
+                "its text was kept for reading, and is never run by itself",
+                f"name the file again: network={self.name!r}",
+                self.name,
+            )
         return name.build(
             made, self.num_classes, self.in_channels, self.stem, self.width_mult, zero_init_residual
         )
@@ -86,15 +85,13 @@ class NetworkSpec:
                 network.
         """
         name, own = parse_name(text), parse_name(self.name)
-        if name.base not in ("", own.base) or (name.file is None) != (self.code is None):
+        is_same = name.base in ("", own.base) and name.block is own.block
+        if not is_same or (name.file is None) != (self.code is None):
             why = f"the weights are those of {self.name}"
             raise NetworkError(f"{text} is not this network", why, "leave the network out, or name this one")
         code = name.run_file()
         if code is not None and self.code is not None:
             check_unchanged(self.code, code)
-        elif name.block is not own.block:
-            why = f"the weights are those of {self.name}"
-            raise NetworkError(f"{text} is not this network", why, "leave the network out, or name this one")
 
 
 def make_spec(
@@ -119,7 +116,7 @@ def make_spec(
     name = parse_name(text)
     code = name.run_file()
     if in_channels is None:
-        in_channels = name.default_in_channels(None if code is None else loaded(code))
+        in_channels = name.default_in_channels(loaded(code))
     return NetworkSpec(text, num_classes, in_channels, stem, width_mult, code)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
-from reslab.errors import NetworkError, ReslabError
 from reslab.randomness import preserve_rng_state
 
 from .block_signature import check_signature
@@ -17,7 +18,8 @@ from .from_text import (
     network_from_text,
     parse_name,
 )
-from .user_code import loaded
+from .resnet import FAMILY
+from .user_code import errors_of_code, loaded
 
 
 def block_from_text(text: str, in_channels: int | None = None) -> NamedNetwork | None:
@@ -32,20 +34,15 @@ def block_from_text(text: str, in_channels: int | None = None) -> NamedNetwork |
     """
     base = text.partition(":")[0]
     if base in BLOCK_CLASSES:
-        named = network_from_text(text, meta=True)
-        return NamedNetwork(base, named.network, named.input_shape)
-    if not FILE.fullmatch(text) or parse_name(text).base:
+        return replace(network_from_text(text, meta=True), name=base)
+    if not FILE.fullmatch(text) or base in FAMILY:
         return None
     name = parse_name(text)
-    code = name.run_file()
-    made = None if code is None else loaded(code)
+    made = loaded(name.run_file())
     if made is None or name.is_whole_network(made):
         return None
-    channels, out_channels, stride = DEFAULT_BLOCK_NUMBERS
-    if in_channels is not None:
-        channels, out_channels = in_channels, 2 * in_channels
-    block = build_block(made, text, channels, out_channels, stride)
-    return NamedNetwork(name.attribute, block, (channels, 56, 56))
+    numbers = DEFAULT_BLOCK_NUMBERS if in_channels is None else (in_channels, 2 * in_channels, 2)
+    return NamedNetwork(name.attribute, build_block(made, text, *numbers), (numbers[0], 56, 56))
 
 
 def build_block(block: Block, name: str, in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -62,14 +59,6 @@ def build_block(block: Block, name: str, in_channels: int, out_channels: int, st
         NetworkError: it takes other arguments, or raises an error of its own.
     """
     check_signature(block, name)
-    try:
-        with preserve_rng_state():
-            return block(in_channels, out_channels, stride)
-    except ReslabError:
-        raise
-    except Exception as error:  # a user's block may raise anything
-        raise NetworkError(
-            f"{name} with {in_channels}, {out_channels} and {stride} cannot be built",
-            f"{type(error).__name__}: {error}",
-            "a block takes (in_channels, out_channels, stride)",
-        ) from error
+    what = f"{name} with {in_channels}, {out_channels} and {stride} cannot be built"
+    with preserve_rng_state(), errors_of_code(what, "a block takes (in_channels, out_channels, stride)"):
+        return block(in_channels, out_channels, stride)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from reslab.errors import NetworkError
+from reslab.errors import NetworkError, ReslabError
 from reslab.randomness import preserve_rng_state
 from reslab.text import printable
 
@@ -103,6 +103,17 @@ def load_code(path: Path, name: str) -> UserCode:
     return code
 
 
+@contextmanager
+def errors_of_code(what: str, do: str) -> Iterator[None]:
+    """Turn any error of a user's code in the block into NetworkError; reslab's own errors pass through."""
+    try:
+        yield
+    except ReslabError:
+        raise
+    except Exception as error:
+        raise NetworkError(what, f"{type(error).__name__}: {error}", do) from error
+
+
 def block_from_file(path: Path, name: str) -> Callable[..., Any]:
     """Run a Python file and return its class or function `name`, as `load_code` does."""
     return _loaded[load_code(path, name).digest, name]
@@ -122,8 +133,8 @@ def check_unchanged(recorded: UserCode, now: UserCode) -> None:
         raise NetworkError(what, f"that was {printable(before)}", "name that one, or train again")
     files = sorted({*recorded.sources, *now.sources})
     first, *others = [file for file in files if recorded.sources.get(file) != now.sources.get(file)]
-    texts = [code.sources.get(first, "").splitlines() for code in (recorded, now)]
-    difference = [*difflib.unified_diff(*texts, n=1, lineterm="")][2 : 2 + MAX_DIFF_LINES]
+    old, new = (code.sources.get(first, "").splitlines() for code in (recorded, now))
+    difference = [*difflib.unified_diff(old, new, n=1, lineterm="")][2 : 2 + MAX_DIFF_LINES]
     shown = [f"{first} has changed (- recorded, + now)", *(f"    {line[:100]}" for line in difference)]
     shown += [f"  also changed: {', '.join(others[:3])}"] * bool(others)
     raise NetworkError(what, "\n".join(map(printable, shown)), "restore the recorded text, or train again")
