@@ -48,21 +48,20 @@ def make_stem(in_channels: int, channels: int, stem: Stem, bias: bool) -> Ordere
     return layers
 
 
-def make_stage(block: Block, in_channels: int, out_channels: int, stride: int, size: int) -> nn.Sequential:
-    """Return a stage of `size` blocks. The first one has `stride`, the others keep the shape."""
-    first = block(in_channels, out_channels, stride)
-    return nn.Sequential(first, *(block(out_channels, out_channels, 1) for _ in range(size - 1)))
+def make_stage(
+    block: Block, in_channels: int, out_channels: int, stride: int, size: int, name: str
+) -> nn.Sequential:
+    """Return a stage of `size` blocks. The first one has `stride`, the others keep the shape.
 
-
-def check_stage(
-    stage: nn.Sequential, block: Block, name: str, in_channels: int, out_channels: int, stride: int
-) -> None:
-    """Check the shapes that a stage's blocks give, unless they are reslab's own. Raise NetworkError."""
-    if is_own(block):
-        return
-    check_block(stage[0], block_name(block), f"{name}.0", in_channels, out_channels, stride)
-    if len(stage) > 1 and (in_channels, stride) != (out_channels, 1):
-        check_block(stage[1], block_name(block), f"{name}.1", out_channels, out_channels, 1)
+    Raises:
+        NetworkError: a block gives an output of another shape; reslab's own are not tried.
+    """
+    blocks = [block(in_channels, out_channels, stride)]
+    blocks += [block(out_channels, out_channels, 1) for _ in range(size - 1)]
+    numbers = [(in_channels, out_channels, stride), (out_channels, out_channels, 1)]
+    for i, each in enumerate(numbers[:size] if not is_own(block) else []):
+        check_block(blocks[i], block_name(block), f"{name}.{i}", *each)
+    return nn.Sequential(*blocks)
 
 
 def block_name(block: Block) -> str:
@@ -126,8 +125,8 @@ class ResNet(nn.Sequential):
         channels = stem_channels
         for i, (size, out_channels) in enumerate(zip(stage_sizes, stage_channels, strict=True)):
             stride = 1 if i == 0 else 2  # (N, 64, H/4, W/4), (N, 128, H/8, W/8), (N, 256, H/16, W/16), ...
-            layers[f"layer{i + 1}"] = stage = make_stage(block, channels, out_channels, stride, size)
-            check_stage(stage, block, f"layer{i + 1}", channels, out_channels, stride)
+            stage = make_stage(block, channels, out_channels, stride, size, f"layer{i + 1}")
+            layers[f"layer{i + 1}"] = stage
             channels = out_channels
         if getattr(stage[-1], "ends_without_activation", False):
             layers["bn_last"], layers["relu_last"] = nn.BatchNorm2d(channels), nn.ReLU()
@@ -266,19 +265,6 @@ def create_resnet(
         WeightsError: the file cannot be read or does not fit.
         DownloadError: the ImageNet weights cannot be downloaded.
     """
-    return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights, width_mult)
-
-
-def _create(
-    name: str,
-    num_classes: int | None,
-    in_channels: int | None,
-    block: Block | None,
-    stem: Stem | None,
-    zero_init_residual: bool,
-    weights: str | Path | None,
-    width_mult: float,
-) -> ResNet:
     if name not in FAMILY:
         raise NetworkError(f"there is no network '{name}'", "it is not in the table", nearest(name, FAMILY))
     row = FAMILY[name]
@@ -293,6 +279,10 @@ def _create(
         stem_bias=row.stem_bias,
         zero_init_residual=zero_init_residual,
     )
+    return _with_weights(network, name, weights)
+
+
+def _with_weights(network: ResNet, name: str, weights: str | Path | None) -> ResNet:
     if weights is not None:
         report = load_pretrained(network, name, weights)
         initialized = {*report.missing, *(tensor for tensor, _, _ in report.other_shape)}
@@ -336,7 +326,16 @@ def _function(name: str) -> NetworkFunction:
         zero_init_residual: bool = False,
         weights: str | Path | None = None,
     ) -> ResNet:
-        return _create(name, num_classes, in_channels, block, stem, zero_init_residual, weights, width_mult)
+        network = create_resnet(
+            name,
+            num_classes,
+            in_channels,
+            block=block,
+            stem=stem,
+            width_mult=width_mult,
+            zero_init_residual=zero_init_residual,
+        )
+        return _with_weights(network, name, weights)
 
     title = f"{row.title}: (N, in_channels, H, W) -> logits (N, num_classes). {row.source}."
     _, _, arguments = str(inspect.getdoc(create_resnet)).partition("`reslab.list_networks()`.\n")
