@@ -12,7 +12,6 @@ from .errors import RunError
 from .files import write_error
 from .untrusted import read_text
 
-LOCK = ".lock"
 OWNER = ".lock-owner"  # in a run folder: the name of the process that holds the lock
 ORPHANED_WORKERS_S = 15.0  # workers of a killed process hold its lock until they notice
 
@@ -29,7 +28,7 @@ def only_process(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock, owner = FileLock(folder / LOCK), folder / OWNER
+    lock, owner = FileLock(folder / ".lock"), folder / OWNER
     try:
         try:
             lock.acquire(timeout=0.5)  # not 0: is_locked() holds it for a moment
@@ -67,7 +66,7 @@ def is_locked(folder: Path) -> bool:
     """Return True if a process holds the lock of `folder`, or if that cannot be found out. Create no file."""
     from filelock import FileLock, Timeout
 
-    path = folder / LOCK
+    path = folder / ".lock"
     if not path.is_file() or path.is_symlink():  # reslab creates a regular file
         return False
     lock = FileLock(path)

@@ -21,6 +21,12 @@ FLAGS = ["--network", "cifar_resnet20", "--size", "16", "--batch-size", "8", "--
         (["--vary", "lerning_rate=0.1,0.2"], ["lerning_rate", "did you mean 'learning_rate'"]),
         (["basic", "se", "--margin", "200"], ["margin 200"]),
         (["basic", "se", "--until-sure", "3"], ["at least 5 seeds"]),
+        (["basic", "se", "--tune", "1"], ["tune 1"]),
+        (["--vary", "learning_rate=0.1,0.2", "--tune", "3"], ["tune 3", "learning_rate=0.1"]),
+        (["--vary", "precision=fp32,bf16"], ["'precision'", "one precision"]),
+        (["--vary", "val_fraction=0.1,0.2"], ["'val_fraction'", "share their validation photos"]),
+        (["--vary", "time=1m,2m"], ["'time'", "--budget time"]),
+        (["--vary", "workers=0,2"], ["'workers'", "does not change the result"]),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -37,6 +43,17 @@ def test_photos_without_a_test_split_are_refused(
     code, _, err = reslab_here("compare", photo_folder(train=12), "basic", "se", *FLAGS)
     assert code == 2
     assert "no test photos" in err
+
+
+def test_a_comparison_gets_a_folder_of_its_own(
+    tmp_path: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    photos = photo_folder(train=12, test=4)
+    (tmp_path / "file").touch()
+    for output, part in ((tmp_path / "file", "is not a folder"), (photos, "holds other files")):
+        code, _, err = reslab_here("compare", photos, "basic", "se", "--output", output)
+        assert (code, part in err) == (2, True), err
+    assert {path.name for path in photos.iterdir()} == {"train", "test"}
 
 
 def test_a_template_is_written_once_and_passes_the_check(

@@ -1,36 +1,32 @@
-"""Promises of compare(): paired cells, nothing repeated, the same bits after a kill, honest verdicts."""
+"""Promises of compare(): paired cells, nothing repeated, the same weights after a kill, honest verdicts."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from materials import make_photo
 
 import reslab
+from reslab.cli.main import run as reslab_command
 from reslab.evaluation.model_file import read_model
 from reslab.lab.cells import ANSWERS, CHECKSUMS
-from reslab.lab.plan import Plan
+from reslab.lab.compare import plan_comparison
+from reslab.lab.estimate import estimate
+from reslab.lab.plan import PLAN, Plan
+from reslab.lab.request import Request
 from reslab.photos.folder import list_file
 from reslab.photos.folder.photos import Photos
+from reslab.training.recipe import OPTIMIZER_DEFAULTS
 
-TINY = reslab.Recipe(epochs=2, size=16, batch_size=8, progressive_resizing=False, optimizer="adamw")
-FLAGS = [
-    "--network",
-    "cifar_resnet20",
-    "--size",
-    "16",
-    "--batch-size",
-    "8",
-    "--optimizer",
-    "adamw",
-    "--epochs",
-]
+TINY = reslab.Recipe(epochs=1, size=16, batch_size=8, progressive_resizing=False, optimizer="adamw")
+FLAGS = ["--network", "cifar_resnet20", "--size", "16", "--batch-size", "8", "--optimizer", "adamw"]
 BLOCK = """
 from reslab import BasicBlock
 from part import SCALE
@@ -41,20 +37,50 @@ class Scaled(BasicBlock):
 """
 
 
-@pytest.fixture
-def few(photo_folder: Callable[..., Path]) -> Path:
-    return photo_folder(train=24, test=10)
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared") / "photos"
+    for split, count in (("train", 24), ("test", 10)):
+        for i in range(count):
+            label, color = (("blue", (60, 90, 170)), ("red", (170, 90, 60)))[i % 2]
+            make_photo(folder / split / label / f"{i:03}.jpg", 1000 * len(split) + i, color)
+    return folder
 
 
 def run(folder: Path, variants: list[str], output: Path, **changed: Any) -> reslab.Comparison:
-    settings = {
-        "network": "cifar_resnet20",
-        "recipe": TINY,
-        "seeds": 2,
-        "progress": False,
-        "say": lambda _: 0,
-    }
-    return reslab.compare(folder, variants, output=output, **(settings | changed))
+    settings = {"network": "cifar_resnet20", "recipe": TINY, "seeds": 2, "jobs": 1, "progress": False}
+    return reslab.compare(
+        folder, variants, output=output, **{"say": lambda text: None, **settings, **changed}
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(few: Path, tmp_path_factory: pytest.TempPathFactory) -> reslab.Comparison:
+    return run(few, ["basic", "se"], tmp_path_factory.mktemp("finished") / "out")
+
+
+@pytest.fixture
+def again(finished: reslab.Comparison, tmp_path: Path) -> Path:
+    """Copy the folder of the finished comparison, to change something in it."""
+    return shutil.copytree(finished.folder, tmp_path / "again")
+
+
+def seconds_left(output: Path) -> float:
+    plan = Plan.load(output)
+    return estimate(plan, output, Request.stored(plan))[0]
+
+
+def start(*words: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "reslab", "compare", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_cells(output: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(output.glob(f"cells/*/{CHECKSUMS}"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def weights_and_answers(output: Path) -> dict[str, bytes]:
@@ -62,97 +88,83 @@ def weights_and_answers(output: Path) -> dict[str, bytes]:
     found = {}
     for path in output.glob("cells/*"):
         tensors = read_model(path).tensors
+        weights = [tensors[name].numpy().tobytes() for name in sorted(tensors)]
         found[path.name] = b"".join(
-            [(path / ANSWERS).read_bytes(), (path / CHECKSUMS).read_bytes()]
-            + [tensors[name].numpy().tobytes() for name in sorted(tensors)]
+            [*weights, *((path / name).read_bytes() for name in (ANSWERS, CHECKSUMS))]
         )
     return found
 
 
 @pytest.mark.slow
 def test_a_variant_that_is_the_baseline_answers_the_same_and_is_equivalent(few: Path, tmp_path: Path) -> None:
-    comparison = run(few, ["basic", "BasicBlock"], tmp_path / "out", seeds=5)
+    comparison = run(few, ["basic", "BasicBlock"], tmp_path / "out", until_sure=20)
     (difference,) = comparison.differences.values()
     assert (difference.difference, difference.verdict) == (0.0, "equivalent")
-    assert len(comparison.cells) == 10
-    assert len(list((tmp_path / "out/cells").iterdir())) == 10
+    assert len(comparison.seeds) == 5  # the first of four looks is clear
+    assert not comparison.exploratory
+    assert seconds_left(tmp_path / "out") == 0
     first, second = comparison.variants
-    assert first.accuracies == second.accuracies
     for a, b in zip(first.cells, second.cells, strict=True):
         for name in (ANSWERS, CHECKSUMS):
-            assert (tmp_path / "out" / a.folder / name).read_bytes() == (
-                tmp_path / "out" / b.folder / name
-            ).read_bytes()
-    for name in ("plan.json", "results.jsonl", "looks.jsonl", "report.html", "forest.svg", "table.tex"):
-        assert (tmp_path / "out" / name).stat().st_size
+            paths = (tmp_path / "out" / cell.folder / name for cell in (a, b))
+            assert len({path.read_bytes() for path in paths}) == 1
     row = comparison.as_json()["variants"][1]
-    assert row["verdict"] == "equivalent"
-    assert len(row["accuracies"]) == 5
+    assert (row["verdict"], len(row["accuracies"])) == ("equivalent", 5)
 
 
 @pytest.mark.slow
-def test_cells_are_runs_and_know_no_label_of_a_test_photo(few: Path, tmp_path: Path) -> None:
-    comparison = run(few, ["basic", "se"], tmp_path / "out", seeds=1)
-    cell = comparison.cells[1]
-    folder = tmp_path / "out" / cell.folder
-    found = reslab.Run(folder)
+def test_cells_are_runs_and_know_no_label_of_a_test_photo(few: Path, finished: reslab.Comparison) -> None:
+    cell = finished.variants[1].cells[0]
+    found = reslab.Run(finished.folder / cell.folder)
     assert (found.state, found.about["network"]) == ("finished", "cifar_resnet20:se")
     assert not found.photos.test
-    assert not list_file.read(tmp_path / "out/photos/test.jsonl").splits["test"].labels.any()
+    assert not list_file.read(finished.folder / "photos/test.jsonl").splits["test"].labels.any()
     assert found.classifier.evaluate(few).accuracy == cell.accuracy
-    assert comparison.differences["se"].verdict is None  # one seed
+    assert finished.verdicts == {"se": None}  # two seeds
+    outputs = {"plan.json", "results.jsonl", "looks.jsonl", "report.html", "forest.svg", "table.tex"}
+    assert outputs <= {path.name for path in finished.folder.iterdir() if path.stat().st_size}
 
 
-def test_a_seed_has_the_split_of_train(few: Path, tmp_path: Path) -> None:
-    plan = tmp_path / "out"
-    run(few, ["basic", "se"], plan, seeds=2, recipe=TINY.with_settings(epochs=1))
+@pytest.mark.slow
+def test_a_seed_has_the_split_of_train(few: Path, finished: reslab.Comparison) -> None:
     for seed in (0, 1):
-        listed = Photos.load(plan / f"photos/seed-{seed}.jsonl")
+        listed = Photos.load(finished.folder / f"photos/seed-{seed}.jsonl")
         trained = Photos(few, val_fraction=TINY.val_fraction, seed=seed)
         assert (listed.train, listed.val) == (trained.train, trained.val)
 
 
 @pytest.mark.slow
-def test_two_kills_change_nothing_and_finished_cells_are_not_repeated(few: Path, tmp_path: Path) -> None:
-    recipe = TINY.with_settings(epochs=4)
-    run(few, ["basic", "se"], tmp_path / "whole", recipe=recipe)
+def test_two_kills_change_nothing_and_finished_cells_are_not_repeated(
+    few: Path, finished: reslab.Comparison, tmp_path: Path
+) -> None:
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "reslab", "compare", few, "basic", "se", *FLAGS, "4", "--seeds", "2"]
-    command += ["--output", out, "--no-progressive-resizing"]
+    words = [few, "basic", "se", *FLAGS, "--epochs", "1", "--seeds", "2", "--jobs", "1", "--output", out]
+    words.append("--no-progressive-resizing")
     for cells in (1, 3):
-        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while sum(1 for _ in out.glob(f"cells/*/{CHECKSUMS}")) < cells and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        process = start(*words)
+        wait_for_cells(out, cells, process)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
     done = {path: path.stat().st_mtime_ns for path in out.glob(f"cells/*/{ANSWERS}")}
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-    assert weights_and_answers(out) == weights_and_answers(tmp_path / "whole")
+    process = start(*words)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    assert weights_and_answers(out) == weights_and_answers(finished.folder)
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_the_folder_alone_continues(few: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "reslab", "compare", few, "basic", "se", *FLAGS, "6", "--seeds", "2"]
-    process = subprocess.Popen(
-        list(map(str, [*command, "--output", out])), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while not list(out.glob(f"cells/*/{CHECKSUMS}")):
-        assert process.poll() is None
-        time.sleep(0.05)
+    process = start(few, "basic", "se", *FLAGS, "--epochs", "4", "--seeds", "1", "--output", out)
+    wait_for_cells(out, 1, process)
     process.send_signal(signal.SIGINT)
     printed, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert (process.returncode, error) == (130, "interrupted\n")
     assert f"to continue: reslab compare {out}" in printed
-    assert error == "interrupted\n"
-    done = subprocess.run(
-        [sys.executable, "-m", "reslab", "compare", out, "--json"], capture_output=True, text=True, check=True
-    )
-    result = json.loads(done.stdout)
-    assert (result["baseline"], result["seeds"], result["test_photos"]) == ("basic", 2, 10)
+    process = start(out, "--json")
+    result = json.loads(process.communicate()[0])
+    assert (result["baseline"], result["seeds"], result["test_photos"]) == ("basic", 1, 10)
 
 
 @pytest.mark.slow
@@ -162,42 +174,86 @@ def test_an_edited_helper_file_makes_new_cells_and_the_old_variant_still_counts(
     monkeypatch.chdir(tmp_path)
     Path("block.py").write_text(BLOCK)
     Path("part.py").write_text("SCALE = 1.0\n")
-    recipe = TINY.with_settings(epochs=1)
-    first = run(few, ["basic", "block.py:Scaled"], tmp_path / "out", recipe=recipe, seeds=1)
+    first = run(few, ["basic", "block.py:Scaled"], tmp_path / "out", seeds=1)
     Path("part.py").write_text("SCALE = 2.0\n")
-    second = run(few, ["basic", "block.py:Scaled"], tmp_path / "out", recipe=recipe, seeds=1)
+    second = run(few, ["basic", "block.py:Scaled"], tmp_path / "out", seeds=1)
     assert first.cells[0].folder == second.cells[0].folder
     assert first.cells[1].folder != second.cells[1].folder
     assert (first.also_run, second.also_run) == (0, 1)
 
 
 @pytest.mark.slow
-def test_one_changed_image_is_caught(few: Path, tmp_path: Path, refuses: Callable[..., Any]) -> None:
-    comparison = run(few, ["basic", "se"], tmp_path / "out")
-    path = tmp_path / "out" / comparison.variants[1].cells[1].folder / CHECKSUMS
+def test_one_changed_image_is_caught(
+    few: Path, finished: reslab.Comparison, again: Path, refuses: Any
+) -> None:
+    path = again / finished.variants[1].cells[1].folder / CHECKSUMS
     checksums = np.fromfile(path, "<u4")
-    checksums[3] += 1
+    checksums[2] += 1
     checksums.tofile(path)
-    with refuses(reslab.RunError, "seed 1", "basic and se", "step 4"):
-        run(few, ["basic", "se"], tmp_path / "out")
+    with refuses(reslab.RunError, "seed 1", "basic and se", "step 3"):
+        run(few, ["basic", "se"], again)
 
 
 @pytest.mark.slow
-def test_more_seeds_after_a_look_are_exploratory_unless_planned(few: Path, tmp_path: Path) -> None:
-    recipe = TINY.with_settings(epochs=1)
-    assert not run(few, ["basic", "BasicBlock"], tmp_path / "out", recipe=recipe, seeds=1).exploratory
-    assert run(few, ["basic", "BasicBlock"], tmp_path / "out", recipe=recipe, seeds=2).exploratory
-    planned = run(few, ["basic", "BasicBlock"], tmp_path / "sure", recipe=recipe, until_sure=20)
-    assert len(planned.seeds) == 5  # the first look is clear
-    assert not planned.exploratory
-    looks = [json.loads(line) for line in (tmp_path / "out/looks.jsonl").read_text().splitlines()]
-    assert [look["seeds"] for look in looks] == [1, 2]
+def test_more_seeds_after_a_look_are_exploratory(few: Path, again: Path) -> None:
+    comparison = run(few, ["basic", "se"], again, seeds=3)
+    assert comparison.exploratory
+    looks = [json.loads(line) for line in (again / "looks.jsonl").read_text().splitlines()]
+    assert [look["seeds"] for look in looks] == [2, 3]
+
+
+@pytest.mark.slow
+def test_fewer_seeds_or_another_margin_after_a_look_are_exploratory(few: Path, again: Path) -> None:
+    assert run(few, ["basic", "se"], again, margin=2.0).exploratory
+    assert run(few, ["basic", "se"], again, seeds=1).exploratory
+    assert not run(few, ["basic", "se"], again).exploratory  # as planned before the first look
+
+
+@pytest.mark.slow
+def test_a_finished_comparison_is_shown_without_its_photos(
+    again: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = json.loads((again / PLAN).read_text())
+    (again / PLAN).write_text(json.dumps(plan | {"photos": "/nowhere"}))
+    assert reslab_command(["compare", str(again), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seeds"] == 2
+
+
+@pytest.mark.slow
+def test_what_a_stored_comparison_has_fixed_is_refused(
+    again: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag, value in (("--epochs", "3"), ("--network", "resnet18"), ("--output", "other")):
+        assert reslab_command(["compare", str(again), flag, value]) == 2
+        assert f"{flag} for the comparison" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_stored_recipe_still_gives_an_optimizer_its_learning_rate(finished: reslab.Comparison) -> None:
+    recipe = Plan.load(finished.folder).recipe
+    assert recipe == TINY
+    assert recipe.with_settings(optimizer="sgd").learning_rate == OPTIMIZER_DEFAULTS["sgd"]["learning_rate"]
+
+
+@pytest.mark.slow
+def test_photos_given_as_a_value_are_kept_and_lists_of_an_interrupted_plan_are_not(
+    few: Path, tmp_path: Path
+) -> None:
+    photos, folder = Photos(few, val_fraction=0.25, seed=3), tmp_path / "out"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "photos/seed-0.jsonl").write_text("of other photos")
+    request = Request("cifar_resnet20", TINY, seeds=1, jobs=1, progress=False)
+    plan = plan_comparison(photos, ["basic", "se"], request, folder, lambda text: None)
+    assert Photos(plan.photos) == photos
+    assert Photos.load(folder / "photos/seed-0.jsonl").val == photos.val
+    same = ["learning_rate=0.002", "learning_rate=2e-3"]
+    with pytest.raises(reslab.UsageError, match="the same training"):
+        plan_comparison(photos, same, request, folder, lambda text: None)
 
 
 @pytest.mark.slow
 def test_a_diverged_variant_stays_in_the_table(few: Path, tmp_path: Path) -> None:
-    variants = ["learning_rate=0.001", "learning_rate=1e30"]
-    comparison = run(few, variants, tmp_path / "out")
+    comparison = run(few, ["learning_rate=0.001", "learning_rate=1e30"], tmp_path / "out")
     diverged = comparison.variants[1]
     assert len(diverged.failures) == 2
     assert diverged.difference is None
@@ -206,36 +262,33 @@ def test_a_diverged_variant_stays_in_the_table(few: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_another_comparison_is_not_mixed_in(few: Path, tmp_path: Path, refuses: Callable[..., Any]) -> None:
-    run(few, ["basic", "se"], tmp_path / "out", seeds=1, recipe=TINY.with_settings(epochs=1))
+def test_another_comparison_is_not_mixed_in(few: Path, again: Path, refuses: Any) -> None:
     with refuses(reslab.RunError, "epochs changed: 1 -> 2", "--output"):
-        run(few, ["basic", "se"], tmp_path / "out", seeds=1)
+        run(few, ["basic", "se"], again, recipe=TINY.with_settings(epochs=2))
 
 
 @pytest.mark.slow
 def test_tuning_tries_the_same_rates_for_each_variant_and_judges_with_other_seeds(
     few: Path, tmp_path: Path
 ) -> None:
-    said: list[str] = []
-    recipe = TINY.with_settings(epochs=1)
-    comparison = run(few, ["basic", "se"], tmp_path / "out", recipe=recipe, tune=3, seeds=1, say=said.append)
-    assert sum("of 3 tried" in line for line in said) == 2
+    lines: list[str] = []
+    comparison = run(few, ["basic", "se"], tmp_path / "out", tune=3, seeds=1, say=lines.append)
+    assert sum("of 3 tried" in line for line in lines) == 2
     assert len(list((tmp_path / "out/cells").iterdir())) == 8
     assert {cell.seed for cell in comparison.cells} == {0}
-
-
-def test_equal_time_gives_a_slower_variant_fewer_epochs(few: Path, tmp_path: Path) -> None:
-    recipe = TINY.with_settings(epochs=8)
-    run(few, ["cifar_resnet20", "cifar_resnet56"], tmp_path / "out", recipe=recipe, budget="flops", seeds=1)
-    small, large = Plan.load(tmp_path / "out").variants
-    assert small.recipe["epochs"] == 8
-    assert large.recipe["epochs"] == round(8 * small.multiply_adds / large.multiply_adds) == 3
+    assert seconds_left(tmp_path / "out") == 0
 
 
 @pytest.mark.slow
-def test_equal_parameters_change_the_width(few: Path, tmp_path: Path) -> None:
-    recipe = TINY.with_settings(epochs=1)
-    comparison = run(few, ["basic", "plain"], tmp_path / "out", recipe=recipe, seeds=1, budget="parameters")
-    basic, plain = comparison.variants
-    assert plain.parameters == pytest.approx(basic.parameters, rel=0.05)
-    assert reslab.Run(tmp_path / "out" / plain.cells[0].folder).about["spec"]["width_mult"] > 1
+def test_equal_multiply_adds_change_the_epochs_and_equal_parameters_the_width(
+    few: Path, tmp_path: Path
+) -> None:
+    settings = {"recipe": TINY.with_settings(epochs=8), "seeds": 1}
+    names = ["cifar_resnet20", "cifar_resnet56"]
+    small, large = run(few, names, tmp_path / "flops", budget="flops", **settings).variants
+    epochs = round(8 * small.multiply_adds / large.multiply_adds)
+    assert [len(variant.cells[0].val_accuracies) for variant in (small, large)] == [8, epochs]
+    small, large = run(few, names, tmp_path / "parameters", budget="parameters", **settings).variants
+    assert large.parameters == pytest.approx(small.parameters, rel=0.05)
+    folder = tmp_path / "parameters" / large.cells[0].folder
+    assert reslab.Run(folder).about["spec"]["width_mult"] < 1

@@ -86,7 +86,8 @@ def compare(
             "compare needs a folder of photos", "", "reslab compare FOLDER basic my_block.py:MyBlock"
         )
     from reslab.files import user_path
-    from reslab.lab.compare import continue_plan, default_folder, estimate, plan_comparison, run_comparison
+    from reslab.lab.compare import continue_plan, default_folder, plan_comparison, run_comparison
+    from reslab.lab.estimate import estimate
     from reslab.lab.plan import PLAN, Plan
     from reslab.lab.request import Request
     from reslab.lab.variants import settings_as_variants

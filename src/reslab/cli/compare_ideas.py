@@ -43,7 +43,14 @@ def compare_all_ideas(
         json: print the result as JSON.
         say: called with each line of text for people.
     """
-    from reslab.lab.literature.compare_ideas import NETWORK, RESULT, SIZE, estimate_ideas, plan_ideas, run_ideas
+    from reslab.lab.literature.compare_ideas import (
+        NETWORK,
+        RESULT,
+        SIZE,
+        estimate_ideas,
+        plan_ideas,
+        run_ideas,
+    )
     from reslab.lab.literature.idea_gains import gains_table
     from reslab.lab.literature.ideas import load_ideas
     from reslab.lab.request import Request

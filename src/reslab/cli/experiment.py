@@ -40,7 +40,8 @@ def experiment(
         json: the result as JSON on standard output
     """
     from reslab.files import user_path
-    from reslab.lab.compare import estimate, plan_comparison
+    from reslab.lab.compare import plan_comparison
+    from reslab.lab.estimate import estimate
     from reslab.lab.literature.experiments import EXPERIMENTS
     from reslab.lab.literature.experiments import experiment as find
     from reslab.lab.literature.run_experiment import findings_text, photos_of, request_of, run_experiment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import inspect
 import os
 import re
@@ -19,34 +18,28 @@ from typing import Any
 from reslab import files, locks
 from reslab.errors import NetworkError, RunError, UsageError
 from reslab.networks.blocks import Block
-from reslab.networks.from_text import BLOCK_CLASSES
 from reslab.networks.user_code import MODULE_PREFIX
 from reslab.photos.folder.photos import Photos
 from reslab.text import printable
 from reslab.training.progress import say as print_to_stderr
 from reslab.training.recipe import Recipe
-from reslab.training.runs.start import duration
 
 from .backends.choose import backend
 from .cells import Cell, first_different_step
-from .judging import also_run, judge_cells, record
+from .estimate import level_of_looks, unfinished_cells
+from .judging import judge_cells, record
 from .plan import PHOTOS, PLAN, Budget, Plan, PlannedVariant
 from .planning import code_digest, make_plan
 from .request import Request
 from .results.comparison import Comparison
 from .results.report import write_outputs
 from .splits import LABELS, read_labels
-from .statistics.looks import look_levels
-from .statistics.power import detectable
 from .tuning import tuned_settings, tuning_cells
-from .variants import parse_variants
+from .variants import notation, parse_variants
 
 LOG = "log.txt"  # what the workers print
-LEVEL = 0.05  # of significance, of all looks together
-USUAL_SPREAD = 0.007  # of the differences of single seeds, where nothing was measured yet
 MAX_NAME_LENGTH = 80
-# what an interrupted planning leaves
-OWN_NAMES = {PHOTOS, LABELS, locks.LOCK, locks.OWNER}
+FIRST_FILES = {PHOTOS, LABELS}  # what an interrupted planning leaves
 
 Say = Callable[[str], Any]
 
@@ -109,7 +102,7 @@ def compare(
     """
     _refuse_own_file()
     say = say or print_to_stderr
-    names = [variant if isinstance(variant, str) else _notation(variant) for variant in variants]
+    names = [variant if isinstance(variant, str) else notation(variant) for variant in variants]
     folder = files.user_path(output) if output else default_folder(names)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     request = Request(
@@ -175,9 +168,10 @@ def _check_folder(folder: Path) -> bool:
         return True
     if not folder.is_dir():
         raise UsageError(f"{printable(str(folder))} is not a folder", "", "choose another --output")
-    others = [path.name for path in folder.iterdir() if path.name not in OWN_NAMES]
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    others = sorted(names - FIRST_FILES)
     if others and not (folder / PLAN).is_file():
-        why = f"a comparison gets a folder of its own; this one has {printable(sorted(others)[0])}"
+        why = f"a comparison gets a folder of its own; this one has {printable(others[0])}"
         raise UsageError(f"{printable(str(folder))} holds other files", why, "choose another --output")
     return False
 
@@ -186,24 +180,6 @@ def default_folder(names: Sequence[str]) -> Path:
     """Return compare/<names>, the same for the same variants, so that the same command continues."""
     text = "-vs-".join(re.sub(r"[^\w.=+-]+", "-", name) for name in names)
     return Path("compare") / text[:MAX_NAME_LENGTH].strip("-.")
-
-
-def _notation(block: Block) -> str:
-    """Return the notation of one of reslab's blocks, or of a class or function from a file."""
-    name = getattr(block, "__name__", "")
-    if BLOCK_CLASSES.get(name) is block:
-        return name
-    try:
-        path = inspect.getsourcefile(block) or ""
-    except (TypeError, OSError):  # of a notebook, or no class or function
-        path = ""
-    if not (path.endswith(".py") and os.path.isfile(path) and name.isidentifier()):
-        raise UsageError(
-            f"the block {name or block} is not in a file",
-            "every cell trains in a process of its own, which has to import it",
-            'write it to my_block.py and name it: "my_block.py:MyBlock"',
-        )
-    return f"{os.path.relpath(path)}:{name}"
 
 
 def _refuse_own_file() -> None:
@@ -219,56 +195,6 @@ def _refuse_own_file() -> None:
         frame = frame.f_back
 
 
-def unfinished_cells(plan: Plan, folder: Path) -> tuple[list[Cell], list[Cell]]:
-    """Return the cells that are left: of tuning, and of the seeds that may be needed."""
-    tuning = [cell for cell in chain(*tuning_cells(plan, folder)) if not cell.is_finished]
-    settings = [] if tuning else tuned_settings(plan, folder)
-    for seeds, level in _looks(plan, folder).items():
-        cells = plan.cells(folder, range(seeds), settings)
-        if not all(cell.is_finished for cell in cells):
-            break
-        if judge_cells(plan, folder, cells, read_labels(folder), level).is_clear:
-            return tuning, []
-    every = plan.cells(folder, range(plan.max_seeds), settings)
-    return tuning, [cell for cell in every if not cell.is_finished]
-
-
-def estimate(plan: Plan, folder: Path, request: Request) -> tuple[float, str]:
-    """Return the estimated seconds of the cells that are left, and a text for people on cost and power."""
-    tuning, left = unfinished_cells(plan, folder)
-    seconds = {v.variant.name: v.seconds for v in plan.variants}
-    stages = [[seconds[cell.variant] for cell in cells] for cells in (tuning, left)]
-    total = sum(_seconds_at_once(stage, request.workers) for stage in stages)
-    count = len(tuning) + len(left)
-    if not count:
-        return 0.0, "all cells are finished"
-    each = duration(sum(map(sum, stages)) / count)
-    most = "at most " if plan.until_sure else ""
-    text = f"{count} cells of about {each}, {min(request.workers, count)} at a time: {most}{duration(total)}"
-    if plan.max_seeds > 1:
-        points = 100 * detectable(USUAL_SPREAD, plan.max_seeds)
-        text += (
-            f"\n{plan.max_seeds} seeds show about {points:.1f} points, if the differences of single seeds "
-            f"have the usual spread of {100 * USUAL_SPREAD:.1f}"
-        )
-    return total, text
-
-
-def _seconds_at_once(seconds: Sequence[float], workers: int) -> float:
-    """Return the duration of tasks that the workers take in their order."""
-    ends = [0.0] * workers
-    for task in seconds:
-        heapq.heapreplace(ends, ends[0] + task)
-    return max(ends)
-
-
-def _looks(plan: Plan, folder: Path) -> dict[int, float]:
-    """Return the significance level of each look, by its number of seeds."""
-    if plan.until_sure is None:
-        return {plan.seeds: LEVEL}
-    return look_levels(plan.until_sure, len(plan.variants) - 1 + also_run(plan, folder), LEVEL)
-
-
 def run_comparison(plan: Plan, folder: Path, request: Request, say: Say) -> Comparison:
     """Train the cells of a plan that are not finished, judge, and write all outputs. Errors as `compare`."""
     labels = read_labels(folder)
@@ -277,7 +203,7 @@ def run_comparison(plan: Plan, folder: Path, request: Request, say: Say) -> Comp
         if plan.tune:
             train([*chain(*tuning_cells(plan, folder))])
         settings = tuned_settings(plan, folder, say)
-        for seeds, level in _looks(plan, folder).items():
+        for seeds, level in level_of_looks(plan, folder).items():
             cells = plan.cells(folder, range(seeds), settings)
             train(cells)
             _check_shown(plan, cells)

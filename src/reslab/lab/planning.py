@@ -100,8 +100,8 @@ def make_plan(
         _check_same(before, plan, folder)
     lists.mkdir(parents=True, exist_ok=True)
     if before is None:
-        for path in lists.glob(seed_list("*")):  # of a plan that was interrupted, maybe of other photos
-            path.unlink()
+        for stale in lists.glob(seed_list("*")):  # of a plan that was interrupted, maybe of other photos
+            stale.unlink()
     if path is None:
         found.save(lists / GIVEN_PHOTOS)
     seeds = [*range(plan.max_seeds), TUNING_SEED]

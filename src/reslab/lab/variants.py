@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
 from reslab.errors import NetworkError, UsageError, nearest
+from reslab.networks.blocks import Block
 from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, parse_name
 from reslab.networks.resnet import FAMILY
 from reslab.networks.user_code import loaded
@@ -66,6 +69,28 @@ def parse_variants(names: Sequence[str], network: str) -> tuple[Variant, ...]:
         Variant(name, first, _settings(name)) if "=" in name else Variant(name, _whole_network(name, network))
         for name in names
     )
+
+
+def notation(block: Block) -> str:
+    """Return the notation of one of reslab's blocks, or of a class or function from a file.
+
+    Raises:
+        UsageError: it is not in a file.
+    """
+    name = getattr(block, "__name__", "")
+    if BLOCK_CLASSES.get(name) is block:
+        return name
+    try:
+        path = inspect.getsourcefile(block) or ""
+    except (TypeError, OSError):  # of a notebook, or no class or function
+        path = ""
+    if not (path.endswith(".py") and os.path.isfile(path) and name.isidentifier()):
+        raise UsageError(
+            f"the block {name or block} is not in a file",
+            "every cell trains in a process of its own, which has to import it",
+            'write it to my_block.py and name it: "my_block.py:MyBlock"',
+        )
+    return f"{os.path.relpath(path)}:{name}"
 
 
 def settings_as_variants(text: str) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from reslab import files
 from reslab.errors import UsageError, nearest
-from reslab.lab.compare import estimate, plan_comparison, run_comparison, unfinished_cells
+from reslab.lab.compare import plan_comparison, run_comparison
+from reslab.lab.estimate import estimate, unfinished_cells
 from reslab.lab.plan import Plan
 from reslab.lab.request import Request
 from reslab.lab.results.comparison import Comparison

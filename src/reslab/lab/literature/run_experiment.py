@@ -11,6 +11,7 @@ from typing import Any
 from reslab.datasets.fetch import get
 from reslab.datasets.part import copy_part
 from reslab.lab.compare import run_comparison
+from reslab.lab.estimate import LEVEL
 from reslab.lab.judging import judge_cells
 from reslab.lab.plan import Plan
 from reslab.lab.request import Request
@@ -22,7 +23,6 @@ from reslab.training.recipe import Recipe
 
 from .experiments import Claim, Experiment
 
-LEVEL = 0.05
 WIDTH = 80  # columns
 
 Say = Callable[[str], Any]
