@@ -107,6 +107,7 @@ def test_the_header_is_json_that_safetensors_can_read(model: Path) -> None:
         "num_classes": 2,
         "in_channels": 3,
         "stem": None,
+        "width_mult": 1.0,
         "code": None,
     }
     assert header["classes"] == ["狗", "b\udce4r\n"]
@@ -204,7 +205,7 @@ CODED = {"name": "resnet18:a.py:B", "num_classes": 2, "in_channels": 3}
 def test_the_code_of_a_header_is_read_and_never_run(model: Path, refuses: Any) -> None:
     header, tensors = content_of(model)
     forge(model, header | {"network": {**CODED, "code": CODE}}, tensors)
-    assert read_model(model).header.network == NetworkSpec("resnet18:a.py:B", 2, 3, None, UserCode(**CODE))
+    assert read_model(model).header.network == NetworkSpec("resnet18:a.py:B", 2, 3, code=UserCode(**CODE))
     with refuses(CodeNeededError, "resnet18:a.py:B", f"reslab.load('{model}', network='resnet18:a.py:B')"):
         Classifier.load(model, device="cpu")
 
