@@ -50,7 +50,13 @@ def test_a_comparison_gets_a_folder_of_its_own(
 ) -> None:
     photos = photo_folder(train=12, test=4)
     (tmp_path / "file").touch()
-    for output, part in ((tmp_path / "file", "is not a folder"), (photos, "holds other files")):
+    refused = {
+        tmp_path / "file": "is not a folder",
+        tmp_path / "file/out": "cannot be written",
+        tmp_path / ("n" * 300): "cannot be written",
+        photos: "holds other files",
+    }
+    for output, part in refused.items():
         code, _, err = reslab_here("compare", photos, "basic", "se", "--output", output)
         assert (code, part in err) == (2, True), err
     assert {path.name for path in photos.iterdir()} == {"train", "test"}

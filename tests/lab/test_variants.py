@@ -35,6 +35,14 @@ def test_a_script_that_compares_its_own_block_needs_a_guard(tmp_path: Path, refu
         load_code(script, "Mine")
 
 
+def test_a_path_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("size=32").mkdir()
+    Path("size=32/mine.py").write_text(BLOCK)
+    _, variant = parse_variants(["basic", "size=32/mine.py:Mine"], "resnet18")
+    assert variant.network == "resnet18:size=32/mine.py:Mine"
+
+
 def test_values_of_settings_are_numbers_and_texts() -> None:
     names = ["learning_rate=3e-2", "size=32", "optimizer=adamw", "milestones=0.5+0.75"]
     settings = [variant.settings for variant in parse_variants(names, "resnet18")]

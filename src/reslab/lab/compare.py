@@ -121,9 +121,10 @@ def plan_comparison(
     variants = parse_variants(names, request.network)
     is_new = _check_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locks.only_process(folder):
-            return make_plan(photos, variants, request, folder, say)
+        with _disk_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            with locks.only_process(folder):
+                return make_plan(photos, variants, request, folder, say)
     except BaseException:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -198,7 +199,7 @@ def _refuse_own_file() -> None:
 def run_comparison(plan: Plan, folder: Path, request: Request, say: Say) -> Comparison:
     """Train the cells of a plan that are not finished, judge, and write all outputs. Errors as `compare`."""
     labels = read_labels(folder)
-    with locks.only_process(folder), _advice_to_continue(folder, say):
+    with _disk_errors(), locks.only_process(folder), _advice_to_continue(folder, say):
         train = partial(_train, plan, folder, request, say)
         if plan.tune:
             train([*chain(*tuning_cells(plan, folder))])
@@ -213,6 +214,19 @@ def run_comparison(plan: Plan, folder: Path, request: Request, say: Say) -> Comp
                 break
         write_outputs(comparison)
     return comparison
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise RunError instead of an OSError of a file inside the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:  # of standard output
+            raise
+        what = f"{printable(str(error.filename))} cannot be written"
+        do = "make room, or choose another --output"
+        raise RunError(what, error.strerror or str(error), do) from error
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def make_plan(
     every = readable.photos.train + readable.photos.val + readable.photos.test
     for preprocess in preprocesses[1:]:
         open_pixels(found.folder, every, preprocess, cache=recipe.cache, progress=request.progress)
-    plan = _equalize(_with_costs(plan, before, folder, request, say))
+    plan = _equalize(_with_costs(plan, before, folder, request, say), say)
     _check_different(plan, folder)
     plan.save(folder)
     return plan
@@ -286,7 +286,7 @@ def _mean_cost(costs: Sequence[CellCost]) -> CellCost:
     return CellCost(**{**means, "steps_per_epoch": rows[0]["steps_per_epoch"]})
 
 
-def _equalize(plan: Plan) -> Plan:
+def _equalize(plan: Plan, say: Say) -> Plan:
     """Return the plan with the epochs of each variant set so that all have the budget of the baseline."""
     baseline = plan.variants[0]
     epochs = int(baseline.recipe["epochs"])
@@ -298,4 +298,7 @@ def _equalize(plan: Plan) -> Plan:
             return round(epochs * baseline.multiply_adds / planned.multiply_adds)
         return int(planned.recipe["epochs"])
 
-    return replace(plan, variants=tuple(with_epochs(v, fitting(v)) for v in plan.variants))
+    equal = tuple(with_epochs(v, fitting(v)) for v in plan.variants)
+    for planned in equal if plan.budget in ("time", "flops") else ():
+        say(f"{planned.variant.name}: {planned.recipe['epochs']} epochs")
+    return replace(plan, variants=equal)

@@ -9,7 +9,7 @@ from reslab.training.recipe import Recipe
 
 from .backends.choose import backend
 from .plan import Budget, Plan
-from .statistics.looks import look_levels
+from .statistics.looks import planned_looks
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Request:
             what = f"margin {self.margin:g} is not from 0 to 100"
             raise UsageError(what, "it is in percentage points", "give 1.0")
         if self.until_sure is not None:
-            look_levels(self.until_sure)
+            planned_looks(self.until_sure)
         if self.recipe.time is not None:
             raise RecipeError(
                 f"time {self.recipe.time}: the cells of a comparison have a number of epochs",

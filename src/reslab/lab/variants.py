@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 
 from reslab.errors import NetworkError, UsageError, nearest
 from reslab.networks.blocks import Block
-from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, parse_name
+from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, FILE, parse_name
 from reslab.networks.resnet import FAMILY
 from reslab.networks.user_code import loaded
 from reslab.training.recipe import Recipe
@@ -64,9 +64,11 @@ def parse_variants(names: Sequence[str], network: str) -> tuple[Variant, ...]:
         )
     if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
         raise UsageError(f"the variant {repeated[0]} is given twice", "", "leave one of them out")
-    first = _whole_network(names[0], network) if "=" not in names[0] else network
+    first = network if _is_setting(names[0]) else _whole_network(names[0], network)
     return tuple(
-        Variant(name, first, _settings(name)) if "=" in name else Variant(name, _whole_network(name, network))
+        Variant(name, first, _settings(name))
+        if _is_setting(name)
+        else Variant(name, _whole_network(name, network))
         for name in names
     )
 
@@ -126,6 +128,11 @@ def _whole_network(name: str, network: str) -> str:
     code = parsed.run_file()
     is_block = code is not None and not parsed.is_whole_network(loaded(code))
     return parse_name(f"{network}:{name}").text if is_block else name
+
+
+def _is_setting(text: str) -> bool:
+    """Return True for "field=value", False for a path such as "field=value/my_block.py:MyBlock"."""
+    return "=" in text and FILE.fullmatch(text) is None
 
 
 def _settings(text: str) -> dict[str, Any]:

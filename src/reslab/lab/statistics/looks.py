@@ -35,12 +35,6 @@ def look_levels(max_seeds: int, variants: int = 1, level: float = 0.05) -> dict[
     Raises:
         UsageError: `max_seeds` is below 5.
     """
-    if max_seeds < MIN_SEEDS_FOR_VERDICT:
-        raise UsageError(
-            f"cannot plan looks for {max_seeds} seeds",
-            f"a verdict takes at least {MIN_SEEDS_FOR_VERDICT} seeds",
-            "plan 20: --until-sure 20",
-        )
     looks = planned_looks(max_seeds)
     if len(looks) == 1:
         return {max_seeds: level}
@@ -57,7 +51,17 @@ def look_levels(max_seeds: int, variants: int = 1, level: float = 0.05) -> dict[
 
 
 def planned_looks(max_seeds: int) -> list[int]:
-    """Return the numbers of seeds at which a comparison of up to `max_seeds` seeds is looked at."""
+    """Return the numbers of seeds at which a comparison of up to `max_seeds` seeds is looked at.
+
+    Raises:
+        UsageError: `max_seeds` is below 5.
+    """
+    if max_seeds < MIN_SEEDS_FOR_VERDICT:
+        raise UsageError(
+            f"cannot plan looks for {max_seeds} seeds",
+            f"a verdict takes at least {MIN_SEEDS_FOR_VERDICT} seeds",
+            "plan 20: --until-sure 20",
+        )
     quarters = {ceil(max_seeds * look / LOOKS) for look in range(1, LOOKS + 1)}
     return sorted(seeds for seeds in quarters if seeds >= MIN_SEEDS_FOR_VERDICT)
 
