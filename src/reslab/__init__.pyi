@@ -27,10 +27,10 @@ from .inspection.gradient_flow import gradient_flow as gradient_flow
 from .inspection.gradient_flow import plot_gradient_flow as plot_gradient_flow
 from .inspection.summary import Anatomy as Anatomy
 from .inspection.summary import anatomy as anatomy
-from .lab.compare import compare as compare
-from .lab.results.comparison import Comparison as Comparison
 from .lab.block_checks.preflight import BlockCheck as BlockCheck
 from .lab.block_checks.preflight import check_block as check_block
+from .lab.compare import compare as compare
+from .lab.results.comparison import Comparison as Comparison
 from .networks.attention_blocks import CBAMBlock as CBAMBlock
 from .networks.attention_blocks import ECABlock as ECABlock
 from .networks.attention_blocks import SEBlock as SEBlock

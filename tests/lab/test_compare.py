@@ -262,6 +262,13 @@ def test_a_diverged_variant_stays_in_the_table(few: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_unused_seeds_are_other_trainings(few: Path, finished: reslab.Comparison, tmp_path: Path) -> None:
+    confirmed = run(few, ["basic", "se"], tmp_path / "out", first_seed=1, seeds=1)
+    assert confirmed.seeds == (1,)
+    assert confirmed.cells[0].folder == finished.variants[0].cells[1].folder
+
+
+@pytest.mark.slow
 def test_another_comparison_is_not_mixed_in(few: Path, again: Path, refuses: Any) -> None:
     with refuses(reslab.RunError, "epochs changed: 1 -> 2", "--output"):
         run(few, ["basic", "se"], again, recipe=TINY.with_settings(epochs=2))

@@ -30,6 +30,7 @@ def compare(
     network: str | None = None,
     recipe: str | None = None,
     seeds: Whole | None = None,
+    first_seed: Whole | None = None,
     margin: float | None = None,
     until_sure: Whole | None = None,
     budget: Literal["epochs", "time", "flops", "parameters"] | None = None,
@@ -63,6 +64,7 @@ def compare(
         network: the network that gets the blocks [resnet18; with --ideas cifar_resnet20 at 32 pixels]
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file [fast]
         seeds: trainings of each variant; from 5 on there is a verdict [8]
+        first_seed: first of the seeds; unused ones confirm a result [0]
         margin: difference in points that does not matter [1.0]
         until_sure: look after each quarter of this number of seeds, and stop when all is clear
         budget: what all variants get as much of as the baseline [epochs; with --ideas time]
@@ -99,7 +101,7 @@ def compare(
     changed = _given(**settings)
     if "seed" in changed:
         raise UsageError(f"--seed {changed['seed']} in a comparison", "it needs several", "use --seeds 8")
-    fixed = _given(network=network, budget=budget, tune=tune)
+    fixed = _given(network=network, budget=budget, tune=tune, first_seed=first_seed)
     free = _given(seeds=seeds, margin=margin, until_sure=until_sure, on=on, jobs=jobs)
     source = user_path(folder)
     if ideas:

@@ -51,6 +51,7 @@ def compare(
     network: str = "resnet18",
     recipe: Recipe | Path | str = "fast",
     seeds: int = 8,
+    first_seed: int = 0,
     margin: float = 1.0,
     until_sure: int | None = None,
     budget: Budget = "epochs",
@@ -76,6 +77,7 @@ def compare(
         network: notation of the network that gets the blocks.
         recipe: a Recipe, the name of a preset, or a .json or .toml file.
         seeds: number of seeds; from 5 on there is a verdict.
+        first_seed: first of them. With seeds that were not used before, a result can be confirmed.
         margin: difference in percentage points that does not matter.
         until_sure: look after each quarter of this number of seeds, and stop when every verdict is clear. It
             replaces `seeds`.
@@ -106,7 +108,17 @@ def compare(
     folder = files.user_path(output) if output else default_folder(names)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     request = Request(
-        network, recipe, seeds, margin, until_sure, budget, tune, on=on, jobs=jobs, progress=progress
+        network=network,
+        recipe=recipe,
+        seeds=seeds,
+        first_seed=first_seed,
+        margin=margin,
+        until_sure=until_sure,
+        budget=budget,
+        tune=tune,
+        on=on,
+        jobs=jobs,
+        progress=progress,
     )
     return run_comparison(plan_comparison(photos, names, request, folder, say), folder, request, say)
 
@@ -205,7 +217,7 @@ def run_comparison(plan: Plan, folder: Path, request: Request, say: Say) -> Comp
             train([*chain(*tuning_cells(plan, folder))])
         settings = tuned_settings(plan, folder, say)
         for seeds, level in level_of_looks(plan, folder).items():
-            cells = plan.cells(folder, range(seeds), settings)
+            cells = plan.cells(folder, plan.first_seeds(seeds), settings)
             train(cells)
             _check_shown(plan, cells)
             comparison = judge_cells(plan, folder, cells, labels, level)

@@ -27,12 +27,12 @@ def unfinished_cells(plan: Plan, folder: Path) -> tuple[list[Cell], list[Cell]]:
     tuning = [cell for cell in chain(*tuning_cells(plan, folder)) if not cell.is_finished]
     settings = [] if tuning else tuned_settings(plan, folder)
     for seeds, level in level_of_looks(plan, folder).items():
-        cells = plan.cells(folder, range(seeds), settings)
+        cells = plan.cells(folder, plan.first_seeds(seeds), settings)
         if not all(cell.is_finished for cell in cells):
             break
         if judge_cells(plan, folder, cells, read_labels(folder), level).is_clear:
             return tuning, []
-    every = plan.cells(folder, range(plan.max_seeds), settings)
+    every = plan.cells(folder, plan.first_seeds(plan.max_seeds), settings)
     return tuning, [cell for cell in every if not cell.is_finished]
 
 

@@ -113,7 +113,7 @@ class Plan:
         budget: what is equal for all variants.
         tune: number of learning rates that are tried for each variant; 0 for none.
         margin: difference of accuracy that does not matter, 0 to 1.
-        seeds: number of seeds, from 0.
+        seeds: number of seeds.
         until_sure: largest number of seeds of a sequential comparison; None for a fixed number.
         own_val: the photos bring a validation split, which all seeds share.
         measured: precision and threads of all cells.
@@ -121,6 +121,7 @@ class Plan:
         variants: the baseline, then the others.
         given: settings of the recipe that were given. Others follow from these, as the learning rate follows
             from a variant's optimizer.
+        first_seed: first of the seeds.
     """
 
     photos: str
@@ -138,6 +139,7 @@ class Plan:
     environment: dict[str, Any]
     variants: tuple[PlannedVariant, ...]
     given: tuple[str, ...] = ()
+    first_seed: int = 0
 
     @property
     def recipe(self) -> Recipe:
@@ -148,6 +150,10 @@ class Plan:
     def max_seeds(self) -> int:
         """Largest number of seeds that may be trained."""
         return self.until_sure or self.seeds
+
+    def first_seeds(self, count: int) -> range:
+        """Return the first `count` seeds."""
+        return range(self.first_seed, self.first_seed + count)
 
     def save(self, folder: Path) -> None:
         """Write plan.json into the comparison's folder."""

@@ -89,6 +89,7 @@ def make_plan(
         tune=request.tune,
         margin=request.margin / 100,
         seeds=request.seeds,
+        first_seed=request.first_seed,
         until_sure=request.until_sure,
         own_val=path is None or has_own_val(path),
         measured=before.measured if before else _measure(planned[0], readable.photos, say),
@@ -104,7 +105,7 @@ def make_plan(
             stale.unlink()
     if path is None:
         found.save(lists / GIVEN_PHOTOS)
-    seeds = [*range(plan.max_seeds), TUNING_SEED]
+    seeds = [*plan.first_seeds(plan.max_seeds), TUNING_SEED]
     write_photo_lists(readable.photos, plan.own_val, recipe.val_fraction, seeds, lists)
     every = readable.photos.train + readable.photos.val + readable.photos.test
     for preprocess in preprocesses[1:]:
@@ -229,6 +230,7 @@ def _check_same(before: Plan, now: Plan, folder: Path) -> None:
         "network": (before.network, now.network),
         "budget": (before.budget, now.budget),
         "tune": (before.tune, now.tune),
+        "first_seed": (before.first_seed, now.first_seed),
     }
     for name, (old, new) in pairs.items():
         if old != new:
@@ -270,7 +272,7 @@ def _with_costs(plan: Plan, before: Plan | None, folder: Path, request: Request,
     if todo:
         say(f"measuring a few steps of {len(todo)} variant{'s' * (len(todo) != 1)} ...")
         jobs = min(request.workers, len(plan.variants) * plan.max_seeds)
-        cells = [plan.cell(folder, v, 0, {}) for v in todo.values() for _ in range(jobs)]
+        cells = [plan.cell(folder, v, plan.first_seed, {}) for v in todo.values() for _ in range(jobs)]
         by_name: dict[str, list[CellCost]] = defaultdict(list)
         with tempfile.TemporaryDirectory() as temporary:
             log = Path(temporary) / "log"

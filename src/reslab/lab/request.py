@@ -24,6 +24,7 @@ class Request:
     network: str = "resnet18"
     recipe: Recipe = field(default_factory=Recipe)
     seeds: int = 8
+    first_seed: int = 0
     margin: float = 1.0
     until_sure: int | None = None
     budget: Budget = "epochs"
@@ -33,8 +34,9 @@ class Request:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        least = {"seeds": 1, "tune": 0, "jobs": 1}
-        for name, number in (("seeds", self.seeds), ("tune", self.tune), ("jobs", self.jobs)):
+        least = {"seeds": 1, "first_seed": 0, "tune": 0, "jobs": 1}
+        for name in least:
+            number = getattr(self, name)
             if number is not None and number < least[name]:
                 raise UsageError(f"{name} {number} is too small", "", f"give {least[name]} or more")
         if self.tune == 1:
@@ -56,7 +58,16 @@ class Request:
     def stored(cls, plan: Plan) -> Request:
         """Return the request of a stored comparison."""
         margin = round(100 * plan.margin, 9)
-        return cls(plan.network, plan.recipe, plan.seeds, margin, plan.until_sure, plan.budget, plan.tune)
+        return cls(
+            network=plan.network,
+            recipe=plan.recipe,
+            seeds=plan.seeds,
+            first_seed=plan.first_seed,
+            margin=margin,
+            until_sure=plan.until_sure,
+            budget=plan.budget,
+            tune=plan.tune,
+        )
 
     @property
     def workers(self) -> int:

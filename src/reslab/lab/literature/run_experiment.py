@@ -114,7 +114,7 @@ def run_experiment(
     for claim in experiment.claims:
         # the same cells with another baseline; Holm's method still counts the other variants
         pair = replace(plan, variants=(planned[claim.baseline], planned[claim.variant]))
-        cells = pair.cells(folder, range(plan.seeds))
+        cells = pair.cells(folder, plan.first_seeds(plan.seeds))
         findings.append(Finding(claim, judge_cells(pair, folder, cells, labels, LEVEL)))
     return comparison, findings
 

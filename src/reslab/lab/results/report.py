@@ -11,7 +11,7 @@ from reslab.plots.figure_file import figure_bytes, save_figure
 
 from .comparison import Comparison
 from .figures import draw_cost, draw_curves, draw_forest
-from .sentences import VERDICT_WORDS, margin_text, notes, sentences
+from .sentences import VERDICT_WORDS, margin_text, sentences
 from .tables import breakable, caption, comparison_table, html_table
 from .variant_result import CellResult
 
@@ -71,11 +71,7 @@ def _html(comparison: Comparison, figures: dict[str, bytes]) -> str:
         "title": _title(comparison),
         "summary": summary if len(variants) > 2 else "",
         "findings": sentences(variants, margin),
-        "notes": notes(
-            exploratory=comparison.exploratory,
-            planned_seeds=comparison.planned_seeds,
-            also_run=comparison.also_run,
-        ),
+        "notes": comparison.notes,
         "margin": margin_text(margin),
         "budget": BUDGETS.get(comparison.budget, comparison.budget),
         "table": Markup(html_table(variants)),

@@ -48,7 +48,7 @@ def notes(*, exploratory: bool, planned_seeds: int | None, also_run: int) -> tup
     if exploratory:
         found.append(
             "Exploratory: seeds or margin were changed after a look at the result. That raises false alarms. "
-            "Confirm the verdicts in a new comparison with a fixed number of seeds."
+            "Confirm the verdicts with seeds that were not used: --first-seed and another --output."
         )
     if planned_seeds is not None:
         found.append(
