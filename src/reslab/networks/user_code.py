@@ -162,7 +162,7 @@ def importable(folder: Path) -> Iterator[Callable[[], list[Path]]]:
     """Let code inside the block import modules from `folder`, as a script in this folder can.
 
     These modules are removed from sys.modules on exit: a file from another folder may import modules of
-    the same names. The block gets a function that returns the files imported so far.
+    the same names. No __pycache__ is written. The block gets a function that returns the files imported so far.
     """
     before = {name.partition(".")[0] for name in sys.modules}
 
@@ -176,9 +176,12 @@ def importable(folder: Path) -> Iterator[Callable[[], list[Path]]]:
         return [Path(file) for file in files if file is not None and file.endswith(".py")]
 
     sys.path.insert(0, str(folder))
+    # a file edited twice within a second would run as its old bytecode
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield local_files
     finally:
+        sys.dont_write_bytecode = writes_bytecode
         with suppress(ValueError):  # the file may have removed it itself
             sys.path.remove(str(folder))
         for name in local_modules():

@@ -447,7 +447,7 @@ def test_settings_that_do_not_apply_to_a_custom_network_give_a_warning(
         photo_folder(train=20), reslab.cifar_resnet20(num_classes=2), small.with_settings(stem="small"),
         weights=None, run=tmp_path / "run", progress=False, say=lines.append,
     )  # fmt: skip
-    assert any("stem and zero_init_residual are ignored" in line for line in lines)
+    assert any("stem, width_mult and zero_init_residual are ignored" in line for line in lines)
 
 
 def test_two_runs_started_in_the_same_second_get_two_folders(
