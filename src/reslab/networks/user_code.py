@@ -162,7 +162,8 @@ def importable(folder: Path) -> Iterator[Callable[[], list[Path]]]:
     """Let code inside the block import modules from `folder`, as a script in this folder can.
 
     These modules are removed from sys.modules on exit: a file from another folder may import modules of
-    the same names. No __pycache__ is written. The block gets a function that returns the files imported so far.
+    the same names. No __pycache__ is written. The block gets a function that returns the files imported so
+    far.
     """
     before = {name.partition(".")[0] for name in sys.modules}
 
