@@ -15,7 +15,9 @@ from matplotlib.axis import Tick
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reslab.lab.results.figures import draw_cost, draw_curves, draw_forest
+from reslab.lab.results.figures.cost import draw_cost
+from reslab.lab.results.figures.curves import draw_curves
+from reslab.lab.results.figures.forest import draw_forest
 from reslab.lab.results.variant_result import VariantResult
 from reslab.plots.figure_file import figure_bytes
 

@@ -107,7 +107,7 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Return the forest plot: each variant's difference with both intervals, seeds and the margin."""
-        from .figures import draw_forest
+        from .figures.forest import draw_forest
 
         return draw_forest(self.variants, self.margin)
 

@@ -10,7 +10,9 @@ from reslab.pages.page import render, write_page
 from reslab.plots.figure_file import figure_bytes, save_figure
 
 from .comparison import Comparison
-from .figures import draw_cost, draw_curves, draw_forest
+from .figures.cost import draw_cost
+from .figures.curves import draw_curves
+from .figures.forest import draw_forest
 from .sentences import VERDICT_WORDS, margin_text, sentences
 from .tables import breakable, caption, comparison_table, html_table
 from .variant_result import CellResult
