@@ -72,11 +72,8 @@ class SEBlock(BasicBlock):
         super().__init__(in_channels, out_channels, stride, shortcut)
         self.se = SqueezeExcitation(out_channels, reduction)
 
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.se(self.bn2(self.conv2(x)))  # (N, C', H/s, W/s)
-        return self.relu(x + identity)  # (N, C', H/s, W/s)
+    def residual(self, x: Tensor) -> Tensor:
+        return self.se(super().residual(x))  # (N, C', H/s, W/s)
 
 
 class EfficientChannelAttention(nn.Module):
@@ -124,11 +121,8 @@ class ECABlock(BasicBlock):
         super().__init__(in_channels, out_channels, stride, shortcut)
         self.eca = EfficientChannelAttention(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.eca(self.bn2(self.conv2(x)))  # (N, C', H/s, W/s)
-        return self.relu(x + identity)  # (N, C', H/s, W/s)
+    def residual(self, x: Tensor) -> Tensor:
+        return self.eca(super().residual(x))  # (N, C', H/s, W/s)
 
 
 class ChannelAttention(nn.Module):
@@ -204,9 +198,5 @@ class CBAMBlock(BasicBlock):
         self.channel_attention = ChannelAttention(out_channels, reduction)
         self.spatial_attention = SpatialAttention()
 
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.channel_attention(self.bn2(self.conv2(x)))  # (N, C', H/s, W/s)
-        x = self.spatial_attention(x)  # (N, C', H/s, W/s)
-        return self.relu(x + identity)  # (N, C', H/s, W/s)
+    def residual(self, x: Tensor) -> Tensor:
+        return self.spatial_attention(self.channel_attention(super().residual(x)))  # (N, C', H/s, W/s)

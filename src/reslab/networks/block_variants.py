@@ -118,12 +118,10 @@ class BlurPoolBlock(BasicBlock):
                 nn.BatchNorm2d(out_channels),
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
+    def residual(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H, W)
         x = self.blur(x)  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
-        return self.relu(x + identity)  # (N, C', H/s, W/s)
+        return self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
 
 
 class StochasticDepthBlock(BasicBlock):
@@ -168,14 +166,12 @@ class StochasticDepthBlock(BasicBlock):
             )
         self.drop_rate = drop_rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
+    def residual(self, x: Tensor) -> Tensor:
+        x = super().residual(x)  # (N, C', H/s, W/s)
         if self.training:
             kept = x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - self.drop_rate)  # 0 or 1 for each image
             x = x * kept / (1 - self.drop_rate)  # (N, C', H/s, W/s)
-        return self.relu(x + identity)  # (N, C', H/s, W/s)
+        return x
 
 
 class LayerScaleBlock(BasicBlock):
@@ -210,8 +206,5 @@ class LayerScaleBlock(BasicBlock):
         super().__init__(in_channels, out_channels, stride, shortcut)
         self.gamma = nn.Parameter(torch.full((out_channels,), init_value))
 
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
-        return self.relu(self.gamma.view(-1, 1, 1) * x + identity)  # (N, C', H/s, W/s)
+    def residual(self, x: Tensor) -> Tensor:
+        return self.gamma.view(-1, 1, 1) * super().residual(x)  # (N, C', H/s, W/s)

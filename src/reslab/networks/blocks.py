@@ -110,9 +110,13 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)  # (N, C', H/s, W/s)
-        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
-        x = self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
+        x = self.residual(x)  # (N, C', H/s, W/s)
         return self.relu(x + identity)  # (N, C', H/s, W/s)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Return what the block adds to its shortcut, (N, C', H/s, W/s). Variants of the block change it."""
+        x = self.relu(self.bn1(self.conv1(x)))  # (N, C', H/s, W/s)
+        return self.bn2(self.conv2(x))  # (N, C', H/s, W/s)
 
     def zero_init_residual(self) -> None:
         """Set the last batch norm's weight to 0, so that the block starts as its shortcut.
