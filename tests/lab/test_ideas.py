@@ -7,7 +7,6 @@ import pytest
 from reslab import Recipe
 from reslab.lab.literature.idea_gains import gains, gains_table
 from reslab.lab.literature.ideas import BASELINE, Idea, grouped, load_ideas
-from reslab.lab.plan import complete_recipe
 from reslab.lab.variants import parse_variants
 from reslab.networks.from_text import BLOCKS
 
@@ -22,7 +21,8 @@ def test_an_idea_can_be_compared_and_is_described_in_both_languages(idea: Idea) 
     recipe = RECIPE.with_settings(**idea.settings)
     baseline, variant = parse_variants((BASELINE, idea.variant), "cifar_resnet20")
     assert (
-        complete_recipe(recipe, variant.settings) != recipe.as_json() or variant.network != baseline.network
+        recipe.with_settings(**variant.settings).as_json() != recipe.as_json()
+        or variant.network != baseline.network
     )
     assert idea.no_effect("cifar_resnet20", RECIPE) == ""
     assert idea.paper.address.startswith("https://")

@@ -20,6 +20,7 @@ from reslab.evaluation.classifier import load
 from reslab.evaluation.inference import predict_logits
 from reslab.hardware import choose_device, keep_freed_memory, threads
 from reslab.networks.from_text import parse_name
+from reslab.networks.registry import NetworkSpec
 from reslab.photos.folder import list_file
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batch_checksums import BYTES_PER_STEP, read_checksums
@@ -125,18 +126,21 @@ def run_cell(cell: Cell) -> None:
         write_failure(cell, f"{type(error).__name__}: {error}")
 
 
-def prepare_cell(cell: Cell) -> tuple[TrainingSetup, ReadablePhotos]:
-    """Build the cell's network and return its training, ready to start, with its photos. Write nothing.
+def prepare_cell(cell: Cell) -> tuple[NetworkSpec, TrainingSetup, ReadablePhotos]:
+    """Build the cell's network and return its spec, its training, ready to start, and its photos.
+
+    Nothing is written.
 
     Raises:
         NetworkError: the network cannot be built or does not fit the photos.
     """
     recipe, photos = Recipe(**cell.recipe), Photos.load(cell.photos)
-    network = build_network(spec_of(cell.network, len(photos.classes), recipe), recipe)
+    spec = spec_of(cell.network, len(photos.classes), recipe)
+    network = build_network(spec, recipe)
     readable = reopen_photos(network, photos, recipe, name=cell.network, progress=False)
     measured = MeasuredPrecision(**cell.measured)
     setup = prepare(network, readable, recipe, measured=measured, name=cell.network, progress=False)
-    return setup, readable
+    return spec, setup, readable
 
 
 def read_cell(cell: Cell, labels: NDArray[np.int64]) -> tuple[CellResult, NDArray[np.bool_] | None]:
@@ -190,8 +194,9 @@ def _again(cell: Cell) -> str:
 
 def _train(cell: Cell) -> None:
     """Start or resume the cell's run and train it to its end."""
-    parse_name(cell.network).run_file()  # this process may not have started the cell
-    if not (cell.path / "run.json").is_file():
+    if (cell.path / "run.json").is_file():
+        parse_name(cell.network).run_file()  # another process may have started the cell
+    else:
         _start(cell)
     run, log = Run(cell.path), cell.path / "log.txt"
 
@@ -205,9 +210,8 @@ def _train(cell: Cell) -> None:
 
 def _start(cell: Cell) -> None:
     """Write the run folder of a new cell, with its first checkpoint."""
-    setup, readable = prepare_cell(cell)
+    spec, setup, readable = prepare_cell(cell)
     first_batch = next(setup.train.epoch(0))
-    spec = spec_of(cell.network, len(readable.photos.classes), setup.state.recipe)
     spec = replace(spec, in_channels=setup.preprocess.channels)  # a user's network may take one channel
     cell.path.parent.mkdir(parents=True, exist_ok=True)
     write_run(cell.path, setup, readable, first_batch, cell.network, spec, None)

@@ -25,9 +25,7 @@ from .cells import Cell, prepare_cell
 
 MIN_TIMED_STEPS, MAX_TIMED_STEPS = 4, 30  # the first is a warm-up
 TIMED_S = 2.0  # of steps that are measured, where they are short
-MODEL_FRACTION = (
-    0.5  # of the time to save a checkpoint: the model file of an epoch, saved when it is the best
-)
+MODEL_FRACTION = 0.5  # of the time to save a checkpoint: the model file, saved when an epoch is the best
 FINISHING_S = 1.0  # calibration, curves and result of a run
 
 
@@ -60,7 +58,7 @@ def measure_cost(cell: Cell) -> CellCost:
         TrainingError: the memory is too small for a batch.
     """
     started = time.perf_counter()
-    setup, _ = prepare_cell(cell)
+    _, setup, _ = prepare_cell(cell)
     opening = time.perf_counter() - started
     state = setup.state
     with threads(state.threads):

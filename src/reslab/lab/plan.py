@@ -223,11 +223,6 @@ def with_epochs(planned: PlannedVariant, epochs: int) -> PlannedVariant:
     return replace(planned, recipe={**recipe, "epochs": max(1, epochs), "warmup_epochs": warmup})
 
 
-def complete_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every setting of a recipe with some changed, as JSON."""
-    return recipe.with_settings(**settings).as_json()
-
-
 def _digest(content: Any) -> str:
     text = json.dumps(content, sort_keys=True)
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from reslab.lab.plan import complete_recipe
 from reslab.lab.variants import parse_variants
 from reslab.networks.resnet import FAMILY
 from reslab.training.epoch_plan import image_sizes
@@ -123,7 +122,7 @@ class Idea:
             return f"{network} has this stem"
         if "progressive_resizing" in settings and image_sizes(recipe) == image_sizes(changed):
             return f"images of {recipe.size} pixels are not made smaller"
-        if complete_recipe(recipe, {}) == complete_recipe(recipe, settings):
+        if recipe.as_json() == changed.as_json():
             return "the recipe has this setting"
         return ""
 
