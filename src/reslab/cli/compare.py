@@ -6,19 +6,22 @@ import json as json_
 import shlex
 import shutil
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from reslab.errors import UsageError
+from reslab.files import user_path
 from reslab.text import printable
 
 from .arguments import Flag, Whole
-from .compare_ideas import compare_all_ideas
-from .confirm import confirm
-from .output import write_line
+from .output import announce, write_line
 from .recipe_flags import recipe_flags
+
+if TYPE_CHECKING:
+    from reslab.training.recipe import Recipe
 
 
 @recipe_flags
@@ -87,7 +90,6 @@ def compare(
         raise UsageError(
             "compare needs a folder of photos", "", "reslab compare FOLDER basic my_block.py:MyBlock"
         )
-    from reslab.files import user_path
     from reslab.lab.compare import continue_plan, default_folder, plan_comparison, run_comparison
     from reslab.lab.estimate import estimate
     from reslab.lab.plan import PLAN, Plan
@@ -106,7 +108,7 @@ def compare(
     source = user_path(folder)
     if ideas:
         chosen = Recipe.load(recipe or "fast").with_settings(**changed)
-        compare_all_ideas(source, variants, chosen, fixed | free, output, yes=yes, json=json, say=say)
+        _compare_ideas(source, variants, chosen, fixed | free, output, yes=yes, json=json, say=say)
         return None
     if vary is not None:
         variants = (*variants, *settings_as_variants(vary))
@@ -125,11 +127,9 @@ def compare(
             chosen = Recipe.load(recipe or "fast").with_settings(**changed)
             request = Request(recipe=chosen, **fixed, **free)
             plan = plan_comparison(source, variants, request, place, say)
-        seconds, text = estimate(plan, place, request)
-        if seconds:
-            say(text)
-        if not yes:
-            confirm(seconds, f"reslab compare {shlex.quote(str(place))}")
+        announce(
+            estimate(plan, place, request), f"reslab compare {shlex.quote(str(place))}", yes=yes, say=say
+        )
         comparison = run_comparison(plan, place, request, say)
     if json:
         write_line(json_.dumps(comparison.as_json()), sys.stdout)
@@ -142,6 +142,59 @@ def compare(
 def _given(**flags: Any) -> dict[str, Any]:
     """Return the flags that the user gave."""
     return {name: value for name, value in flags.items() if value is not None}
+
+
+def _compare_ideas(
+    photos: Path,
+    variants: Sequence[str],
+    recipe: Recipe,
+    flags: Mapping[str, Any],
+    output: Path | None,
+    *,
+    yes: bool,
+    json: bool,
+    say: Callable[[str], Any],
+) -> None:
+    """Compare all ideas of the list on one folder of photos: plan, ask, train and print.
+
+    Args:
+        photos: folder of photos.
+        variants: as given; the list names them, so there must be none.
+        recipe: of all comparisons.
+        flags: other fields of the Request that were given.
+        output: folder of the result.
+        yes: start without asking.
+        json: print the result as JSON.
+        say: called with each line of text for people.
+    """
+    from reslab.lab.literature.compare_ideas import (
+        NETWORK,
+        RESULT,
+        SIZE,
+        estimate_ideas,
+        plan_ideas,
+        run_ideas,
+    )
+    from reslab.lab.literature.idea_gains import gains_table
+    from reslab.lab.literature.ideas import load_ideas
+    from reslab.lab.request import Request
+
+    if variants:
+        raise UsageError(
+            f"--ideas with the variant {variants[0]}", "the list names the variants", "leave one of them out"
+        )
+    folder = user_path(output) if output else Path("compare") / f"ideas-{photos.stem}"
+    if "network" not in flags and "size" not in recipe.model_fields_set:
+        recipe = recipe.with_settings(size=SIZE)
+    request = Request(recipe=recipe, **{"network": NETWORK, "budget": "time", **flags})
+    planned = plan_ideas(photos, request, folder, say)
+    announce(estimate_ideas(planned), f"reslab compare --ideas {shlex.quote(str(photos))}", yes=yes, say=say)
+    result = run_ideas(planned, say)
+    if json:
+        write_line(json_.dumps(result), sys.stdout)
+        return
+    say(f"\n{gains_table(load_ideas(), result)}")
+    say(f"result: {printable(str(folder / RESULT))}, and a report.html in each folder")
 
 
 def _write_template(path: Path) -> None:

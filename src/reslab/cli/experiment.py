@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from .arguments import Flag, Whole
-from .confirm import confirm
-from .output import write_line
+from .output import announce, write_line
 
 
 def experiment(
@@ -62,11 +61,7 @@ def experiment(
     photos = photos_of(chosen, None if folder is None else user_path(folder), place, say)
     request = request_of(chosen, seeds=seeds, jobs=jobs)
     plan = plan_comparison(photos, chosen.variants, request, place, say)
-    seconds, text = estimate(plan, place, request)
-    if seconds:
-        say(text)
-    if not yes:
-        confirm(seconds, f"reslab experiment {name}")
+    announce(estimate(plan, place, request), f"reslab experiment {name}", yes=yes, say=say)
     comparison, findings = run_experiment(chosen, plan, place, request, say)
     if json:
         content = {"experiment": name, "claims": [finding.as_json() for finding in findings]}

@@ -1,13 +1,18 @@
-"""Output of the verbs: lines for people, JSON lines, and curves in the terminal."""
+"""Output of the verbs: lines for people, JSON lines, curves, and a question before something long."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from reslab.errors import UsageError
 
 if TYPE_CHECKING:
     from reslab.training.runs.run import Run
+
+ASK_FROM_S = 600.0  # something longer is started only after a yes
 
 
 def discard(stream: TextIO) -> None:
@@ -44,6 +49,34 @@ def tell(text: str) -> None:
     from reslab.text import printable
 
     write_line("\n".join(map(printable, text.split("\n"))), sys.stderr)
+
+
+def announce(estimate: tuple[float, str], command: str, *, yes: bool, say: Callable[[str], Any]) -> None:
+    """Print how long something takes, and ask on a terminal whether to start it if that is long.
+
+    Args:
+        estimate: seconds, and text for people; with 0 seconds nothing is printed.
+        command: shell command that starts it later.
+        yes: start without asking.
+        say: called with each line of text for people.
+
+    Raises:
+        UsageError: the answer is no, or there is no terminal.
+    """
+    seconds, text = estimate
+    if seconds:
+        say(text)
+    if yes or seconds <= ASK_FROM_S:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"this comparison takes {seconds / 60:.0f} minutes",
+            f"over {ASK_FROM_S / 60:.0f} minutes it starts only after a yes",
+            "add --yes",
+        )
+    print("start? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("not started", "", f"start it later: {command}")
 
 
 def show_curves(run: Run) -> None:
