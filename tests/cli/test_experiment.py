@@ -62,6 +62,7 @@ def test_all_ideas_are_compared_with_their_baselines(
     monkeypatch.setattr("reslab.lab.literature.compare_ideas.load_ideas", lambda: few)
     monkeypatch.setattr("reslab.lab.literature.ideas.load_ideas", lambda: few)
     flags = ["--size", "16", "--batch-size", "8", "--epochs", "1", "--precision", "fp32", "--seeds", "1"]
+    flags += ["--first-seed", "3"]
     output = tmp_path / "out"
     command = ["compare", "--ideas", photo_folder(train=24, test=10), *flags, "--output", output]
     shown = reslab_here(*command)

@@ -90,7 +90,7 @@ def run_ideas(planned: PlannedIdeas, say: Say) -> dict[str, Any]:
         KeyboardInterrupt: after Ctrl-C. The same call continues.
     """
     group, plan = planned.plans[0]
-    found = Photos.load(plan.cells(planned.folder / group.name, [0])[0].photos)
+    found = Photos.load(plan.cells(planned.folder / group.name, plan.first_seeds(1))[0].photos)
     result: dict[str, Any] = {
         "photos": planned.photos.name,
         "classes": len(found.classes),
