@@ -13,7 +13,6 @@ from reslab import Comparison, Photos, Recipe
 from reslab.datasets.part import copy_part
 from reslab.lab.literature.experiments import EXPERIMENTS, Claim
 from reslab.lab.literature.run_experiment import Finding, findings_text
-from reslab.lab.plan import complete_recipe
 from reslab.lab.variants import parse_variants
 from reslab.networks.from_text import network_from_text
 
@@ -24,7 +23,7 @@ def test_an_experiment_can_be_compared_and_its_claims_are_about_its_variants(nam
     recipe = Recipe(**experiment.recipe)
     for variant in parse_variants(experiment.variants, experiment.network):
         network_from_text(variant.network, 10, meta=True)
-        assert complete_recipe(recipe, variant.settings)
+        assert recipe.with_settings(**variant.settings).as_json()
     assert experiment.seeds >= 5
     for claim in experiment.claims:
         assert {claim.variant, claim.baseline} <= set(experiment.variants)

@@ -41,8 +41,7 @@ def experiment(
     from reslab.files import user_path
     from reslab.lab.compare import plan_comparison
     from reslab.lab.estimate import estimate
-    from reslab.lab.literature.experiments import EXPERIMENTS
-    from reslab.lab.literature.experiments import experiment as find
+    from reslab.lab.literature.experiments import EXPERIMENTS, find_experiment
     from reslab.lab.literature.run_experiment import findings_text, photos_of, request_of, run_experiment
     from reslab.text import printable
 
@@ -55,7 +54,7 @@ def experiment(
     def say(text: str) -> None:
         write_line(text, sys.stderr if json else sys.stdout)
 
-    chosen = find(name)
+    chosen = find_experiment(name)
     say(f"{chosen.question}\n{chosen.paper}\n")
     place = user_path(output) if output else Path("experiments") / name
     photos = photos_of(chosen, None if folder is None else user_path(folder), place, say)

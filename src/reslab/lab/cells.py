@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +34,7 @@ from reslab.training.setup import TrainingSetup, prepare, reopen_photos
 from reslab.training.timing.precision_cache import MeasuredPrecision
 from reslab.untrusted import read_text
 
+from .arrays import read_array, write_array
 from .results.variant_result import CellResult
 
 ANSWERS = "answers.npy"  # the class that the cell's network gives to each test photo
@@ -159,10 +159,7 @@ def read_cell(cell: Cell, labels: NDArray[np.int64]) -> tuple[CellResult, NDArra
     folder = f"{cell.path.parent.name}/{cell.path.name}"
     if (error := cell.error) is not None:
         return CellResult(cell.variant, cell.seed, folder, None, accuracies, seconds, error), None
-    try:
-        answers = np.load(cell.path / ANSWERS)
-    except (OSError, ValueError, EOFError) as problem:
-        raise RunError(f"{cell.path / ANSWERS} cannot be read", str(problem), _again(cell)) from problem
+    answers = read_array(cell.path / ANSWERS, _again(cell))
     if answers.shape != labels.shape:
         why = f"it has {answers.shape} answers for {len(labels):,} test photos"
         raise RunError(f"{cell.path / ANSWERS} does not fit", why, _again(cell))
@@ -232,9 +229,7 @@ def _write_answers(cell: Cell) -> None:
         images = (batch.images for batch in batches.epoch())
         logits = predict_logits(classifier.network, images, device)
         answers = torch.cat([of_batch.argmax(1) for of_batch in logits])  # (N,)
-    buffer = io.BytesIO()
-    np.save(buffer, answers.numpy().astype(np.uint32))
-    files.write(cell.path / ANSWERS, buffer.getvalue())
+    write_array(cell.path / ANSWERS, answers.numpy().astype(np.uint32))
 
 
 def write_failure(cell: Cell, error: str) -> None:

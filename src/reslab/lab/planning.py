@@ -153,7 +153,7 @@ def _with_equal_parameters(planned: PlannedVariant, wanted: int, num_classes: in
         UsageError: its network has no width, because it is not of the family.
     """
     network, recipe = planned.variant.network, Recipe(**planned.recipe)
-    if network.partition(":")[0] not in FAMILY:
+    if parse_name(network).base not in FAMILY:
         raise UsageError(
             f"--budget parameters cannot change the width of {network}",
             "only networks of the family have a width",

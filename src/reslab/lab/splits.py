@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reslab import files
-from reslab.errors import PhotosError, RunError
+from reslab.errors import PhotosError
 from reslab.photos.folder import list_file
 from reslab.photos.folder.layout import find_splits
 from reslab.photos.folder.photo_list import PhotoList
 from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.split import split_off
+
+from .arrays import read_array, write_array
 
 TEST_LIST = "test.jsonl"
 GIVEN_PHOTOS = "photos.jsonl"  # Photos that were given as a value
@@ -46,12 +46,7 @@ def read_labels(folder: Path) -> NDArray[np.int64]:
     Raises:
         RunError: the file is missing or damaged.
     """
-    try:
-        labels: NDArray[np.int64] = np.load(folder / LABELS)
-    except (OSError, ValueError, EOFError) as error:
-        do = "give the photos again, with this folder as --output"
-        raise RunError(f"{folder / LABELS} cannot be read", str(error), do) from error
-    return labels
+    return read_array(folder / LABELS, "give the photos again, with this folder as --output")
 
 
 def write_photo_lists(
@@ -71,9 +66,7 @@ def write_photo_lists(
     """
     folder.mkdir(parents=True, exist_ok=True)
     test = replace(photos.test, labels=np.zeros_like(photos.test.labels))
-    buffer = io.BytesIO()
-    np.save(buffer, photos.test.labels.astype(np.int64))
-    files.write(folder.parent / LABELS, buffer.getvalue())
+    write_array(folder.parent / LABELS, photos.test.labels.astype(np.int64))
     list_file.write(folder / TEST_LIST, photos.folder, photos.classes, {"test": test})
     merged = _in_order(photos.train + photos.val)
     for seed in seeds:

@@ -75,7 +75,7 @@ def check_signature(block: Block, name: str) -> None:
         return
     try:
         with preserve_rng_state():
-            check_block(block(*PROBE_CHANNELS, 2), name, "", *PROBE_CHANNELS, 2)
+            check_output(block(*PROBE_CHANNELS, 2), name, "", *PROBE_CHANNELS, 2)
     except Exception as error:  # the class may raise anything
         why = f"it takes '{given}' from its caller, and cannot change the shape without it"
         raise _refusal(block, name, why, parameters) from error
@@ -96,7 +96,7 @@ def is_own(block: object) -> bool:
     return (getattr(block, "__module__", None) or "").partition(".")[0] == "reslab"
 
 
-def check_block(
+def check_output(
     block: nn.Module, name: str, place: str, in_channels: int, out_channels: int, stride: int
 ) -> None:
     """Check the shape of a block's output. A copy of it is run on zeros; the random state stays as it was.

@@ -19,7 +19,7 @@ from torch import nn
 from reslab.errors import NetworkError, nearest
 from reslab.networks.weights.load import load_pretrained
 
-from .block_signature import check_block, check_signature, is_own
+from .block_signature import check_output, check_signature, is_own
 from .blocks import BasicBlock, Block, Bottleneck, TextbookBlock, conv3x3
 
 Stem = Literal["imagenet", "small"]
@@ -60,7 +60,7 @@ def make_stage(
     blocks += [block(out_channels, out_channels, 1) for _ in range(size - 1)]
     numbers = [(in_channels, out_channels, stride), (out_channels, out_channels, 1)]
     for i, each in enumerate(numbers[:size] if not is_own(block) else []):
-        check_block(blocks[i], block_name(block), f"{name}.{i}", *each)
+        check_output(blocks[i], block_name(block), f"{name}.{i}", *each)
     return nn.Sequential(*blocks)
 
 

@@ -149,7 +149,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 }  # fmt: skip
 
 
-def experiment(name: str) -> Experiment:
+def find_experiment(name: str) -> Experiment:
     """Return an experiment by name.
 
     Raises:

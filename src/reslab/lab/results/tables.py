@@ -82,9 +82,9 @@ def comparison_table(
     if format == "latex":
         return _latex(rows, caption(variants, margin))
     if format == "html":
-        said = "".join(f"<li>{html.escape(printable(line))}</li>" for line in sentences(variants, margin))
+        items = "".join(f"<li>{html.escape(printable(line))}</li>" for line in sentences(variants, margin))
         note = html.escape(printable(caption(variants, margin)))
-        return f"{html_table(variants)}\n<p>{note}</p>\n<ul>{said}</ul>"
+        return f"{html_table(variants)}\n<p>{note}</p>\n<ul>{items}</ul>"
     lines = [printable(line) for line in sentences(variants, margin)]
     if format == "markdown":
         bullets = "\n".join(f"- {_markdown(line)}" for line in lines)
