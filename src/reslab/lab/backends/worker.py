@@ -3,7 +3,7 @@
     python -m reslab.lab.backends.worker PARENT
 
 It computes with one thread. It ends when its standard input closes, and on Linux when its parent dies.
-Whatever a user's block prints goes to standard error.
+The output of a user's block goes to standard error.
 """
 
 from __future__ import annotations
