@@ -1,0 +1,1 @@
+"""Explanations: heat maps and their worth, nearest training photos, labels to look at."""
