@@ -1,6 +1,7 @@
 """Accuracy, intervals, loss, calibration and temperature against torch, torchmetrics and formulas."""
 
 import json
+from collections.abc import Sequence
 from math import isclose, sqrt
 
 import numpy as np
@@ -19,11 +20,11 @@ from reslab.evaluation.metrics import (
     Evaluation,
     accuracy_interval,
     calibration_error,
-    evaluate_logits,
+    evaluate_rows,
     fit_temperature,
-    mean_loss,
-    softmax,
 )
+from reslab.evaluation.probabilities import mean_loss, softmax
+from reslab.evaluation.rows import PhotoRows
 
 
 def drawn(photos: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +41,12 @@ def wilson(correct: int, total: int, z: float = 1.959963984540054) -> tuple[floa
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return middle - half, middle + half
+
+
+def evaluate_logits(
+    logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], temperature: float = 1.0
+) -> Evaluation:
+    return evaluate_rows(PhotoRows.from_logits(logits, labels, classes, temperature=temperature))
 
 
 def evaluated(photos: int = 500, classes: int = 4, temperature: float = 1.0, seed: int = 0) -> Evaluation:

@@ -23,10 +23,12 @@ from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
 
 from .inference import predict_batch, predict_exactly
-from .metrics import Evaluation, evaluate_logits, softmax
+from .metrics import Evaluation, evaluate_rows
 from .model_file import Header, find_model, read_model, save_model
 from .model_network import load_network
-from .photo_paths import labeled_paths
+from .photo_paths import LabeledPaths
+from .probabilities import softmax
+from .rows import PhotoRows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -306,18 +308,25 @@ class Classifier:
             PhotosError: there are no photos, none can be read, or one is of an unknown class.
             ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
-        paths, labels = labeled_paths(photos, self.classes)
-        rows, read_labels, unread = list[np.ndarray](), list[int](), list[tuple[str, str]]()
-        for index, logits in self.logits(paths):
+        labeled = LabeledPaths.of(photos, self.classes)
+        found, read, unread = list[np.ndarray](), list[int](), list[tuple[str, str]]()
+        for index, logits in self.logits(labeled.files):
             if not isinstance(logits, PhotosError):
-                rows.append(logits)
-                read_labels.append(labels[index])
+                found.append(logits)
+                read.append(index)
             elif len(unread) < MAX_NAMED_UNREAD:
-                unread.append((str(paths[index]), logits.why or logits.what))
-        if not rows:
+                unread.append((str(labeled.files[index]), logits.why or logits.what))
+        total = len(labeled.paths)
+        if not found:
             path, why = unread[0]
-            what = f"none of {len(paths):,} photos can be read, the first is {printable(path)}"
+            what = f"none of {total:,} photos can be read, the first is {printable(path)}"
             raise PhotosError(what, why, "point to other photos, or replace these")
-        logits_array, labels_array = np.stack(rows), np.array(read_labels, np.int64)
-        evaluation = evaluate_logits(logits_array, labels_array, self.classes, self.temperature)
-        return replace(evaluation, unread=len(paths) - len(rows), unread_first=tuple(unread))
+        rows = PhotoRows.from_logits(
+            np.stack(found),
+            labeled.labels[read],
+            self.classes,
+            temperature=self.temperature,
+            folder=labeled.folder,
+            paths=[labeled.paths[index] for index in read],
+        )
+        return replace(evaluate_rows(rows), unread=total - len(rows), unread_first=tuple(unread))

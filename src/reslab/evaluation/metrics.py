@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reslab.text import printable, table
+
+from .rows import PhotoRows
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Evaluation:
         confusion: counts; row: index of the true class, column: index of the predicted class.
         unread: number of further photos that could not be read.
         unread_first: path and reason of the first 100 of them.
+        rows: one row per photo; all figures come from them.
     """
 
     photos: int
@@ -59,6 +61,7 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     unread: int = 0
     unread_first: tuple[tuple[str, str], ...] = ()
+    rows: PhotoRows = field(repr=False, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         interval = f"[{self.accuracy_low:.3f}, {self.accuracy_high:.3f}]"
@@ -69,10 +72,10 @@ class Evaluation:
         return text
 
     def as_json(self) -> dict[str, Any]:
-        """Return all attributes as JSON values; "unread_first" holds {"path", "why"} objects."""
+        """Return all attributes but `rows` as JSON values; "unread_first" holds {"path", "why"} objects."""
         per_class = {name: vars(figures) for name, figures in self.per_class.items()}
         return {
-            **vars(self),
+            **{name.name: getattr(self, name.name) for name in fields(self) if name.name != "rows"},
             "classes": list(self.classes),
             "per_class": per_class,
             "confusion": [*map(list, self.confusion)],
@@ -96,30 +99,22 @@ class Evaluation:
         return table(["class", "photos", "precision", "recall", "most often taken for"], rows, "lrrrl")
 
 
-def evaluate_logits(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], temperature: float = 1.0
-) -> Evaluation:
-    """Return the figures of logits for photos with known labels; `unread` is 0.
-
-    Args:
-        logits: (N, num_classes), N at least 1.
-        labels: (N,), indices into `classes`.
-        classes: class names, in the order of the logits.
-        temperature: divides the logits for loss and calibration error, see fit_temperature.
-    """
+def evaluate_rows(rows: PhotoRows) -> Evaluation:
+    """Return the figures of rows, at least one; `unread` is 0."""
     from sklearn.metrics import confusion_matrix
 
-    confusion = confusion_matrix(labels, logits.argmax(axis=1), labels=range(len(classes)))
+    classes = rows.classes
+    confusion = confusion_matrix(rows.labels, rows.predicted, labels=range(len(classes)))
     correct, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    low, high = accuracy_interval(int(correct.sum()), len(labels))
+    low, high = accuracy_interval(int(correct.sum()), len(rows))
     return Evaluation(
-        photos=len(labels),
-        accuracy=float(correct.sum() / len(labels)),
+        photos=len(rows),
+        accuracy=float(correct.sum() / len(rows)),
         accuracy_low=low,
         accuracy_high=high,
-        loss=mean_loss(logits / temperature, labels),
-        calibration_error=calibration_error(softmax(logits / temperature), labels),
-        classes=tuple(classes),
+        loss=float(rows.losses.mean()),
+        calibration_error=calibration_error(rows.probabilities, rows.labels),
+        classes=classes,
         per_class={
             name: ClassFigures(
                 int(actual[i]),
@@ -129,6 +124,7 @@ def evaluate_logits(
             for i, name in enumerate(classes)
         },
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        rows=rows,
     )
 
 
@@ -146,21 +142,6 @@ def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tup
 
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Return probabilities (N, num_classes) of logits (N, num_classes); each row sums to 1."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def mean_loss(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Return the mean cross-entropy in nats of logits (N, num_classes) for labels (N,)."""
-    from scipy.special import log_softmax
-
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
-    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
 def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15) -> float:

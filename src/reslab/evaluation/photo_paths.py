@@ -5,7 +5,12 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from reslab.errors import PhotosError
 from reslab.files import user_path
@@ -14,38 +19,59 @@ from reslab.photos.folder.layout import find_photos, find_splits, find_test_fold
 from reslab.photos.folder.photos import Photos
 
 
-def labeled_paths(photos: Photos | Path | str, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """Return the paths of the photos to evaluate, and a label for each.
+@dataclass(frozen=True, eq=False)
+class LabeledPaths:
+    """Paths of photos to evaluate, with a label for each.
 
-    These are the test split's, else those of val, else all. Paths begin with the folder of the photos.
-
-    Args:
-        photos: Photos (test, else val), or the path of a folder or of a list of photos.
-        classes: class names of the classifier; a label is an index into them, found by the class's name.
-
-    Raises:
-        PhotosError: there are no photos, or photos of a class that is not in `classes`; or the folder or
-            list cannot be read.
+    Attributes:
+        folder: folder that the relative paths begin in.
+        paths: N paths, relative and with / inside `folder`, else absolute.
+        labels: (N,), indices into the classes of a classifier.
     """
-    if isinstance(photos, Photos):
-        folder = photos.folder
-        by_class = list_file.by_class(photos.test or photos.val, photos.classes)
-    else:
-        folder = user_path(photos)
-        by_class = evaluation_paths(folder)
-    unknown = sorted(name for name, paths in by_class.items() if paths and name not in classes)
-    if unknown:
-        raise PhotosError(
-            f"{folder} has photos of a class that this classifier does not know: {', '.join(unknown)}",
-            f"it was trained on {', '.join(classes)}, and labels are matched by name",
-            "rename the folders to these names, or leave the class out",
-        )
-    labeled = [(folder / path, classes.index(name)) for name, paths in by_class.items() for path in paths]
-    if not labeled:
-        raise PhotosError(
-            f"{folder} has no photos to evaluate on", "", "point to a folder of classes, or test/"
-        )
-    return [path for path, _ in labeled], [label for _, label in labeled]
+
+    folder: Path
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, photos: Photos | Path | str, classes: Sequence[str]) -> LabeledPaths:
+        """Return the photos of the test split, else those of val, else all.
+
+        Args:
+            photos: Photos (test, else val), or the path of a folder or of a list of photos.
+            classes: class names of the classifier; a label is found by the class's name.
+
+        Raises:
+            PhotosError: there are no photos, or photos of a class that is not in `classes`; or the folder or
+                list cannot be read.
+        """
+        if isinstance(photos, Photos):
+            source = folder = photos.folder
+            by_class = list_file.by_class(photos.test or photos.val, photos.classes)
+        else:
+            source = user_path(photos)
+            by_class = evaluation_paths(source)
+            folder = list_file.read(source).folder if list_file.is_list(source) else source
+        unknown = sorted(name for name, paths in by_class.items() if paths and name not in classes)
+        if unknown:
+            raise PhotosError(
+                f"{source} has photos of a class that this classifier does not know: {', '.join(unknown)}",
+                f"it was trained on {', '.join(classes)}, and labels are matched by name",
+                "rename the folders to these names, or leave the class out",
+            )
+        labeled = [(path, classes.index(name)) for name, paths in by_class.items() for path in paths]
+        if not labeled:
+            raise PhotosError(
+                f"{source} has no photos to evaluate on", "", "point to a folder of classes, or test/"
+            )
+        base = folder.absolute()
+        paths = tuple(os.path.relpath(path, base) if os.path.isabs(path) else path for path, _ in labeled)
+        return cls(folder, paths, np.array([label for _, label in labeled], np.int64))
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The paths, with `folder` in front of the relative ones."""
+        return [self.folder / path for path in self.paths]
 
 
 def evaluation_paths(folder: Path) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from reslab.evaluation.inference import predict_logits
-from reslab.evaluation.metrics import mean_loss
+from reslab.evaluation.probabilities import mean_loss
 from reslab.hardware import choose_device, keep_freed_memory
 from reslab.networks.input_channels import input_channels
 from reslab.networks.precision import parse_precision

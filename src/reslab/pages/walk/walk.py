@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from reslab.errors import UsageError
 from reslab.evaluation.classifier import Classifier
-from reslab.evaluation.metrics import softmax
+from reslab.evaluation.probabilities import softmax
 from reslab.files import user_path
 from reslab.inspection.summary import anatomy
 from reslab.inspection.tracer import device_and_dtype
-from reslab.pages.page import page_path, render, sides, significant, write_page
+from reslab.pages.page import notebook_frame, page_path, render, sides, significant, write_page
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import table
 
@@ -38,7 +38,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Walk:
-    """One photo in one network, as `walk` returns it. `str` is a table of the stations.
+    """One photo in one network, as `walk` returns it. `str` is a table of the stations. A notebook shows its page.
 
     Args:
         network: name of the network; of a module its class.
@@ -80,6 +80,11 @@ class Walk:
             rows.append([s.title, s.kind or "-", sides(s.shape), text.field_size(s), *norms])
         head = ["station", "kind", "output", "receptive field", "shortcut", "block adds"]
         return table(head, rows, "lllrrr")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return notebook_frame(self.html(), f"a photo in {self.network}")
 
 
 def walk(
