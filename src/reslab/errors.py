@@ -21,7 +21,7 @@ from collections.abc import Iterable
 class ReslabError(Exception):
     """Base class of all errors that reslab raises on purpose. Empty parts are left out of its text.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. A notebook shows its text alone.
 
     Args:
         what: what failed, with its value.
@@ -40,6 +40,10 @@ class ReslabError(Exception):
         if self.do:
             lines.append(f"  do:  {self.do}")
         return "\n".join(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows instead of a traceback of 50 lines."""
+        return f"{type(self).__name__}: {self}".split("\n")
 
 
 class PhotosError(ReslabError):

@@ -1,7 +1,8 @@
-"""Tables for terminals and pipes, short numbers, and file names made printable."""
+"""Tables for terminals, pipes and notebooks, short numbers, and file names made printable."""
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Sequence
 
@@ -50,6 +51,26 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
         "  ".join(_pad(row[i], widths[i], align[i]) for i in range(len(header))).rstrip() for row in cells
     ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
+    """Format a table as HTML for a notebook. Texts are escaped, and characters that are not printable, too.
+
+    Arguments are those of `table`.
+    """
+    align = align.ljust(len(header), "l")
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        # notebooks align cells to the right unless the cell's own style says otherwise
+        styles = (f"text-align:{'right' if a == 'r' else 'left'};white-space:nowrap" for a in align)
+        texts = (html.escape(printable(cell)) for cell in cells)
+        inside = "".join(
+            f'<{tag} style="{style}">{text}</{tag}>' for style, text in zip(styles, texts, strict=True)
+        )
+        return f"<tr>{inside}</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return f"<table>\n<thead>{line('th', header)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def _pad(text: str, width: int, align: str) -> str:

@@ -52,6 +52,8 @@ class GradientFlow:
         ]
         return f"{table(['layer', 'depth', 'gradient norm'], rows, 'lrr')}\nloss {self.loss:.4g}"
 
+    __repr__ = __str__
+
 
 def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
     """Measure the gradient of each layer's weights in one backward pass of cross-entropy.
@@ -145,20 +147,26 @@ def _depths(taken: Anatomy) -> dict[str, int]:
 
 
 def plot_gradient_flow(
-    flows: Mapping[str, GradientFlow], path: str | os.PathLike[str], *, width: float = 85.0
-) -> None:
-    """Draw gradient norm by depth to a file, one curve for each flow, with a logarithmic axis.
+    flows: Mapping[str, GradientFlow], path: str | os.PathLike[str] | None = None, *, width: float = 85.0
+) -> Figure:
+    """Draw gradient norm by depth, one curve for each flow, with a logarithmic axis.
 
     Args:
         flows: flows by the label in the legend.
-        path: a .svg, .pdf or .png file to write; an existing one is replaced.
+        path: a .svg, .pdf or .png file to write; an existing one is replaced. None writes no file.
         width: millimeters. 85 is a column, 170 the width of a page.
+
+    Returns:
+        A matplotlib figure, which a notebook shows.
 
     Raises:
         UsageError: the path cannot be written, or no norm is above 0 and finite.
     """
-    file = checked_path(path)
-    save_figure(gradient_flow_figure(flows, width), file, "gradient norm by depth")
+    file = None if path is None else checked_path(path)
+    figure = gradient_flow_figure(flows, width)
+    if file is not None:
+        save_figure(figure, file, "gradient norm by depth")
+    return figure
 
 
 def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0) -> Figure:
@@ -166,15 +174,16 @@ def gradient_flow_figure(flows: Mapping[str, GradientFlow], width: float = 85.0)
 
     Norms of 0, NaN and infinity are left out. Raises UsageError if no other is there.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from reslab.plots.notebook_figure import NotebookFigure
 
     if not any(0 < norm < math.inf for flow in flows.values() for norm in flow.norms):
         raise UsageError(
             "there is no gradient to draw", "no norm is above 0 and finite", "give flows by their labels"
         )
     inches = width / 25.4
-    figure = Figure((inches, 0.68 * inches), facecolor="white", layout="constrained")
+    figure = NotebookFigure((inches, 0.68 * inches), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     for (label, flow), (line, marker, color) in zip(flows.items(), cycle(STYLES), strict=False):
         shown = [(d, n) for d, n in zip(flow.depths, flow.norms, strict=True) if 0 < n < math.inf]

@@ -12,11 +12,12 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from reslab.errors import NetworkError, UsageError
+from reslab.networks.usual_input import usual_input
 
 from .input_errors import wrong_input
 from .layers import Block, Layer, Shape, blocks_of, layers_of
 from .meta_copy import copy_with_weights, copy_without_weights
-from .table import Totals, network_table
+from .table import Totals, network_html, network_table
 from .tracer import PassError, Recorder, record
 
 
@@ -94,7 +95,20 @@ class Anatomy:
         Raises:
             UsageError: the width is under 40, or the depth under 1.
         """
-        totals = Totals(
+        stages = self.fold(1) if depth > 1 else ()
+        shown = stages if len(stages) > 1 else ()
+        return network_table(self.network, self.input, self.fold(depth), shown, self._totals(), width)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return network_html(self.network, self.input, self.fold(), self._totals())
+
+    def _totals(self) -> Totals:
+        return Totals(
             parameters=self.parameters,
             frozen=self.parameters - self.trainable,
             weight_bytes=self.weight_bytes,
@@ -104,12 +118,6 @@ class Anatomy:
             inference_bytes=self.inference_bytes,
             input_training_bytes=self.input_training_bytes,
         )
-        stages = self.fold(1) if depth > 1 else ()
-        shown = stages if len(stages) > 1 else ()
-        return network_table(self.network, self.input, self.fold(depth), shown, totals, width)
-
-    def __str__(self) -> str:
-        return self.table()
 
     def as_json(self) -> dict[str, Any]:
         """Return all figures as values for JSON, with every layer unfolded. Unknown values are None."""
@@ -127,7 +135,7 @@ class Anatomy:
         }
 
 
-def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None) -> Anatomy:
+def anatomy(network: nn.Module, shape: Sequence[int] | None = None, *, name: str | None = None) -> Anatomy:
     """Take a network apart: formula, shape, cost, memory and receptive field of each layer.
 
     A copy of the network runs in eval mode, without weights where its forward allows it. Modes, gradients,
@@ -136,7 +144,8 @@ def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None
 
     Args:
         network: any module that takes a batch of images.
-        shape: (C, H, W) of the image, or (N, C, H, W). All figures are for one image.
+        shape: (C, H, W) of the image, or (N, C, H, W) [the network's usual image, as `reslab show` takes it:
+            224 pixels, 32 for a ResNet with a small stem]. All figures are for one image.
         name: title of the table [the class's name].
 
     Returns:
@@ -147,8 +156,8 @@ def anatomy(network: nn.Module, shape: Sequence[int], *, name: str | None = None
             the network cannot be copied, or has lazy layers that have not run yet.
         UsageError: `shape` is not the shape of an image.
     """
-    shape = check_shape(shape)
     network = getattr(network, "_orig_mod", network)  # torch.compile wraps
+    shape = usual_input(network) if shape is None else check_shape(shape)
     name = name or type(network).__name__
     with torch.inference_mode(False):  # autograd cannot keep tensors created in that mode
         copied, training, inference = _passes(network, (1, *shape), name)

@@ -1,18 +1,20 @@
-"""Table of a network's layers that fits the terminal, with its totals and the share of each stage."""
+"""Table of a network's layers that fits the terminal, with totals and shares of stages; also as HTML."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reslab.errors import UsageError
-from reslab.text import printable, table, text_width
+from reslab.text import html_table, printable, table, text_width
 
 from .arithmetic import as_pair
 from .formula import settings
 from .layers import Layer, Shape
 
 GAP = 2
+NOTEBOOK_COLUMNS = ("layer", "kind", "output", "formula", "parameters", "multiply-adds", "share", "sees")
 MIN_WIDTH, WIDE = 40, 120  # columns
 LEGEND = {
     "sees": "sees: receptive field, the side in pixels of what one value depends on",
@@ -85,6 +87,25 @@ def network_table(
         "\n".join([LEGEND[c.title] for c in chosen if c.title in LEGEND] + _notes(rows)),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def network_html(title: str, input_shape: Shape, rows: Sequence[Layer], totals: Totals) -> str:
+    """Return title, table, totals and legend as HTML for a notebook.
+
+    Arguments are those of `network_table`.
+    """
+    columns = [
+        column
+        for column in _columns(totals.multiply_adds, input_shape[1:], wide=True)
+        if column.title in NOTEBOOK_COLUMNS
+    ]
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    lines = html_table([c.title for c in columns], cells, "".join(c.align for c in columns))
+    below = "\n".join([_totals_text(totals), LEGEND["sees"], *_notes(rows)])
+    return (
+        f"<p><b>{html.escape(printable(title))}</b>, a photo of {shape_text(input_shape)}</p>\n"
+        f'<div style="max-height:44em;overflow:auto">{lines}</div>\n<pre>{html.escape(below)}</pre>'
+    )
 
 
 def field_text(layer: Layer, image_size: Shape) -> str:

@@ -35,10 +35,10 @@ from .block_variants import (
     StochasticDepthBlock,
 )
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
-from .input_channels import input_channels
-from .libraries import build_from_library, check_library_name, is_library_name, own_definition, usual_side
+from .libraries import build_from_library, check_library_name, is_library_name, own_definition
 from .resnet import FAMILY, Stem, create_resnet
 from .user_code import UserCode, errors_of_code, load_code, loaded
+from .usual_input import usual_input
 from .without_weights import build_without_weights
 
 BLOCKS: dict[str, Block] = {
@@ -194,8 +194,7 @@ def _call(made: Callable[..., Any], num_classes: int | None, in_channels: int | 
 class NamedNetwork:
     """A network or block, the text that names it, and a usual shape (C, H, W) of its input.
 
-    The sides are 224 pixels, 32 with a small stem, 299 for inception_v3, timm's own for timm's networks, and
-    56 for a single block.
+    The sides are those of `usual_input`, and 56 pixels for a single block.
     """
 
     name: str
@@ -251,14 +250,10 @@ def network_from_text(
     name = parse_name(text)
     made = loaded(name.run_file())
     network = built(lambda: name.build(made, num_classes, in_channels))
-    channels, side = in_channels or name.default_in_channels(made), 224
-    if name.is_whole_network(made):
-        channels = input_channels(network)
-    elif is_library_name(text):
-        side = usual_side(text, network)
-    elif FAMILY[name.family].stem == "small":
-        side = 32
-    return NamedNetwork(text, network, (channels, side, side))
+    channels, *sides = usual_input(network)
+    if not name.is_whole_network(made):
+        channels = in_channels or name.default_in_channels(made)
+    return NamedNetwork(text, network, (channels, sides[0], sides[1]))
 
 
 def _block_numbers(base: str, text: str) -> tuple[int, int, int]:

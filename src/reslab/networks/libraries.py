@@ -93,11 +93,3 @@ def own_definition(name: str) -> NetworkError:
         "it has its own stem, width and initialization",
         "leave --stem, --width-mult and --zero-init-residual out, or use --network resnet18",
     )
-
-
-def usual_side(name: str, network: nn.Module) -> int:
-    """Return the usual height and width in pixels of the images of a library's network."""
-    if name.startswith(TIMM):
-        size: int = getattr(network, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
-        return size
-    return 299 if name.endswith("inception_v3") else 224

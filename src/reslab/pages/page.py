@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -81,6 +82,20 @@ def write_page(path: Path, text: str) -> None:
         raise UsageError(
             f"{path} could not be written", why, "free some space, or name another path"
         ) from error
+
+
+def notebook_frame(page: str, title: str) -> str:
+    """Return HTML that shows a page in a notebook: in a frame, apart from the notebook's styles and scripts.
+
+    Args:
+        page: the page as HTML.
+        title: name of the frame for screen readers.
+    """
+    style = "width:100%;height:44em;border:1px solid #8888;border-radius:4px;background:white"
+    return (
+        f'<iframe title="{html.escape(printable(title))}" sandbox="allow-scripts" style="{style}" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+    )
 
 
 def data_uri(content: bytes) -> str:

@@ -28,13 +28,13 @@ MIN_WIDTH_MM, MAX_WIDTH_MM = 80.0, 1000.0
 
 def draw_network(
     network: nn.Module,
-    shape: Sequence[int],
-    path: str | os.PathLike[str],
+    shape: Sequence[int] | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
     name: str | None = None,
     width: float = COLUMN_MM,
-) -> None:
-    """Draw a network to a file: its blocks as bars to scale, with a shortcut over each residual block.
+) -> Figure:
+    """Draw a network: its blocks as bars to scale, with a shortcut over each residual block.
 
     Shortcuts are read off what the network computes: an unbroken line is the identity, dashes a projection,
     dots the zeros of shortcut A (He et al. 2015, section 4.2). No meaning depends on color. Letters are of 6
@@ -42,24 +42,32 @@ def draw_network(
 
     Args:
         network: any module that takes a batch of images.
-        shape: (C, H, W) of the image.
-        path: a .svg, .pdf or .png file to write; an existing one is replaced.
+        shape: (C, H, W) of the image [the network's usual image, as in `anatomy`].
+        path: a .svg, .pdf or .png file to write; an existing one is replaced. None writes no file.
         name: title of the drawing [the class's name].
         width: millimeters, 80 to 1000. 85 is a column, 170 the width of a page.
+
+    Returns:
+        A matplotlib figure, which a notebook shows.
 
     Raises:
         NetworkError: the image does not pass through, or no layer can be drawn.
         UsageError: the path cannot be written, `shape` is not the shape of an image, or the width is out of
             range or too small for the network.
     """
-    checked_path(path)
-    draw_anatomy(anatomy(network, shape, name=name), path, width)
+    file = None if path is None else checked_path(path)
+    return draw_anatomy(anatomy(network, shape, name=name), file, width)
 
 
-def draw_anatomy(taken: Anatomy, path: str | os.PathLike[str], width: float = COLUMN_MM) -> None:
-    """Draw an anatomy to a file, as `draw_network` does, with the same errors."""
-    file = checked_path(path)
-    save_figure(network_figure(taken, width), file, taken.network)
+def draw_anatomy(
+    taken: Anatomy, path: str | os.PathLike[str] | None = None, width: float = COLUMN_MM
+) -> Figure:
+    """Draw an anatomy, as `draw_network` does, with the same errors."""
+    file = None if path is None else checked_path(path)
+    figure = network_figure(taken, width)
+    if file is not None:
+        save_figure(figure, file, taken.network)
+    return figure
 
 
 def network_figure(taken: Anatomy, width: float = COLUMN_MM) -> Figure:
@@ -69,7 +77,7 @@ def network_figure(taken: Anatomy, width: float = COLUMN_MM) -> Figure:
         NetworkError: no layer can be drawn.
         UsageError: the width is not 80 to 1000, or too small for the network.
     """
-    from matplotlib.figure import Figure
+    from reslab.plots.notebook_figure import NotebookFigure
 
     if not MIN_WIDTH_MM <= width <= MAX_WIDTH_MM:
         raise UsageError(f"width {width:g} mm", "letters of 6 points need room", "give 80 to 1000")
@@ -89,7 +97,7 @@ def network_figure(taken: Anatomy, width: float = COLUMN_MM) -> Figure:
     around = headroom + 4 * letters.leading + 9  # above and below the bars of a line
     height = letters.leading * (2.6 + len(facts) + len(caption)) + 2 * MARGIN
     height += sum(bars + around for bars in layout.heights)
-    figure = Figure((points / 72, height / 72), facecolor="white")
+    figure = NotebookFigure((points / 72, height / 72), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, points), ylim=(0, height))
     axes.set_axis_off()
     y = height - MARGIN

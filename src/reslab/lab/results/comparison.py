@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,5 +115,7 @@ class Comparison:
     def __str__(self) -> str:
         return "\n".join([self.table(), *self.notes])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
-        return self.table("html")
+        return self.table("html") + "".join(f"\n<p>{html.escape(note)}</p>" for note in self.notes)

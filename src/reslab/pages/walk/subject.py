@@ -13,8 +13,8 @@ from reslab.errors import UsageError
 from reslab.evaluation.classifier import Classifier
 from reslab.files import user_path
 from reslab.networks.from_text import BLOCK_CLASSES, network_from_text, parse_name
-from reslab.networks.input_channels import check_photo_channels, input_channels
-from reslab.networks.resnet import ResNet
+from reslab.networks.input_channels import check_photo_channels
+from reslab.networks.usual_input import usual_input
 from reslab.networks.weights.load import WeightsReport, load_pretrained
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from reslab.randomness import torch_seeded
@@ -83,11 +83,11 @@ def load_subject(
     if isinstance(model, Classifier):
         return _from_classifier(model, preprocess)
     module: Any = getattr(model, "_orig_mod", model)  # torch.compile wraps the network
-    side = 32 if isinstance(module, ResNet) and max(module.conv1.stride) == 1 else 224
+    channels, side, _ = usual_input(module)
     return Subject(
         name=type(module).__name__,
         network=module,
-        preprocess=preprocess or _default_preprocess(input_channels(module), side),
+        preprocess=preprocess or _default_preprocess(channels, side),
         classes=(),
         temperature=1.0,
         weights="The weights are the network's own. Its classes have no names, only numbers.",

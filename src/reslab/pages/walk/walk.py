@@ -38,7 +38,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Walk:
-    """One photo in one network, as `walk` returns it. `str` is a table of the stations. A notebook shows its page.
+    """One photo in one network, as `walk` returns it.
+
+    `str` is a table of the stations. A notebook shows the page.
 
     Args:
         network: name of the network; of a module its class.

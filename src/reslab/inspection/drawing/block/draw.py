@@ -39,7 +39,7 @@ IN_CHANNELS, OUT_CHANNELS, STRIDE = DEFAULT_BLOCK_NUMBERS  # the shape changes, 
 
 def draw_block(
     block: Block | nn.Module,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     in_channels: int | None = None,
     out_channels: int = OUT_CHANNELS,
     stride: int = STRIDE,
@@ -47,8 +47,8 @@ def draw_block(
     size: int = 56,
     name: str | None = None,
     width: float | None = None,
-) -> None:
-    """Draw the inside of a block to a file: its layers, the shortcut, gates, and the shapes between them.
+) -> Figure:
+    """Draw the inside of a block: its layers, the shortcut, gates, and the shapes between them.
 
     The main path runs down the page. Other branches run at its sides, from where they leave to where they
     join. Of two branches that an addition joins, the shorter one is the shortcut: an unbroken line is the
@@ -60,7 +60,7 @@ def draw_block(
     Args:
         block: a callable (in_channels, out_channels, stride) -> module, such as `BasicBlock`. A module is
             drawn as it is; `out_channels` and `stride` then have no effect.
-        path: a .svg, .pdf or .png file to write; an existing one is replaced.
+        path: a .svg, .pdf or .png file to write; an existing one is replaced. None writes no file.
         in_channels: channels of the input [64; of a module those of its first convolution].
         out_channels: channels of the output.
         stride: by which the block divides height and width.
@@ -68,12 +68,15 @@ def draw_block(
         name: title of the drawing [the name of the class or function].
         width: millimeters, 60 to 1000 [85, a column, or more where the branches need it].
 
+    Returns:
+        A matplotlib figure, which a notebook shows.
+
     Raises:
         NetworkError: the block cannot be built, the input does not pass through, or the output has no height
             and width, as that of a whole network.
         UsageError: the path cannot be written, or the width is out of range or too small for the block.
     """
-    file = checked_path(path)
+    file = None if path is None else checked_path(path)
     title = str(name or getattr(block, "__name__", type(block).__name__))
     if isinstance(block, nn.Module):
         module, channels = block, in_channels or input_channels(block, IN_CHANNELS)
@@ -81,7 +84,10 @@ def draw_block(
         channels = in_channels or IN_CHANNELS
         module = build_block(block, title, channels, out_channels, stride)
     taken = anatomy(module, (channels, size, size), name=title)
-    save_figure(block_figure(taken, module, width), file, title)
+    figure = block_figure(taken, module, width)
+    if file is not None:
+        save_figure(figure, file, title)
+    return figure
 
 
 def block_figure(taken: Anatomy, block: nn.Module, width: float | None = None) -> Figure:
@@ -96,7 +102,7 @@ def block_figure(taken: Anatomy, block: nn.Module, width: float | None = None) -
         NetworkError: the output has no height and width, as that of a whole network.
         UsageError: the width is out of range, or too small for the block.
     """
-    from matplotlib.figure import Figure
+    from reslab.plots.notebook_figure import NotebookFigure
 
     if width is not None and not MIN_WIDTH_MM <= width <= MAX_WIDTH_MM:
         raise UsageError(f"width {width:g} mm", "letters of 6 points need room", "give 60 to 1000")
@@ -113,7 +119,7 @@ def block_figure(taken: Anatomy, block: nn.Module, width: float | None = None) -
     top = MARGIN + letters.leading * (1.5 + len(facts)) - ARROW_LENGTH
     bottom = top + piece.height + letters.leading
     height = bottom + letters.leading * len(caption) + MARGIN
-    figure = Figure((points / 72, height / 72), facecolor="white")
+    figure = NotebookFigure((points / 72, height / 72), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, points), ylim=(height, 0))
     axes.set_axis_off()
     letters.put(axes, MARGIN, MARGIN, title, "left", size=letters.size * 1.17, weight="bold")

@@ -27,9 +27,10 @@ Entry = tuple[str, dict[str, Any]]  # text and style of a sample in the legend
 def new_page(height: float) -> tuple[Figure, Axes]:
     """Return a figure of WIDTH points and axes that cover it, in points."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure((WIDTH / 72, height / 72), facecolor="white")
+    from reslab.plots.notebook_figure import NotebookFigure
+
+    figure = NotebookFigure((WIDTH / 72, height / 72), facecolor="white")
     FigureCanvasAgg(figure)
     page = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height), zorder=5)
     page.set_axis_off()
