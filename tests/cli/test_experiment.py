@@ -76,6 +76,7 @@ def test_all_ideas_are_compared_with_their_baselines(
         "optimizer=sgd": 2, "basic": 2,
     }  # fmt: skip
     assert str(tmp_path) not in json.dumps(result)
+    assert result["recipe"]["optimizer"] == "muon"  # of the recipe, not of the group that runs first
     variants = {row["name"]: row for row in result["comparisons"]["basic"]["variants"]}
     assert variants["basic"]["epochs"] == variants["label_smoothing=0"]["epochs"]  # of equal workload
     again = reslab_here(*command, "--json")

@@ -89,7 +89,7 @@ def run_ideas(planned: PlannedIdeas, say: Say) -> dict[str, Any]:
         ReslabError: as `compare`.
         KeyboardInterrupt: after Ctrl-C. The same call continues.
     """
-    group, plan = planned.plans[0]
+    group, plan = next(pair for pair in planned.plans if not pair[0].settings)
     found = Photos.load(plan.cells(planned.folder / group.name, plan.first_seeds(1))[0].photos)
     result: dict[str, Any] = {
         "photos": planned.photos.name,
