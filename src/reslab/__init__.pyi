@@ -61,6 +61,8 @@ from .networks.resnet import resnet152 as resnet152
 from .networks.resnet import textbook_resnet18 as textbook_resnet18
 from .networks.weights.load import WeightsReport as WeightsReport
 from .networks.weights.load import load_pretrained as load_pretrained
+from .pages.report.report import Report as Report
+from .pages.report.report import report as report
 from .pages.walk.walk import Walk as Walk
 from .pages.walk.walk import walk as walk
 from .photos.checking.check import Check as Check

@@ -99,8 +99,8 @@ def notebook_frame(page: str, title: str) -> str:
 
 
 def data_uri(content: bytes) -> str:
-    """Return the content of a PNG, SVG or JPEG file as a data URI, data:image/png;base64 and so on."""
-    kinds = {b"\x89PNG": "png", b"<?xm": "svg+xml"}
+    """Return the content of a PNG, SVG, WebP or JPEG file as a data URI, data:image/png;base64 and so on."""
+    kinds = {b"\x89PNG": "png", b"<?xm": "svg+xml", b"RIFF": "webp"}
     kind = kinds.get(content[:4], "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 

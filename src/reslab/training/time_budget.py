@@ -30,10 +30,13 @@ from .failures import translate_out_of_memory
 if TYPE_CHECKING:
     from reslab.photos.folder.photos import Photos
 
+    from .recipe import Recipe
     from .setup import TrainingSetup
 
 SAVING_S = 0.5  # checkpoint and model file of an epoch
 FINISHING_S = 3.5  # end of a run, with its curves and without its test
+MAX_REPORT_S = 60.0
+REPORT_FRACTION = 0.1  # of a short time, for the report after the test
 TIMED_TEST_IMAGES = 32
 TIMED_TEST_PHOTOS = 8
 MAX_SIMULATED_EPOCHS = 1000  # the plan of a longer run is estimated at once: a simulation would take minutes
@@ -108,8 +111,21 @@ def interpolate_step_seconds(steps: Mapping[int, float], size: int) -> float:
     return max(steps[small] + slope * (size**2 - small**2), steps[small] * min(1.0, (size / small) ** 2))
 
 
+def report_seconds(recipe: Recipe) -> float | None:
+    """Return the part of the recipe's time that is kept for a report; None if the recipe sets no time.
+
+    It is a tenth, but at most a minute.
+    """
+    return None if recipe.time is None else min(MAX_REPORT_S, REPORT_FRACTION * recipe.seconds)
+
+
 def start_time_budget(
-    setup: TrainingSetup, costs: Mapping[int, float], photos: Photos | None, began: float
+    setup: TrainingSetup,
+    costs: Mapping[int, float],
+    photos: Photos | None,
+    began: float,
+    *,
+    report: bool = False,
 ) -> None:
     """Set `setup.state.time_budget` if the recipe has a time; otherwise do nothing.
 
@@ -119,6 +135,7 @@ def start_time_budget(
         costs: seconds of an epoch at each image size.
         photos: their test split is evaluated after the training; None if there is no test.
         began: time.monotonic() at the start of the run.
+        report: keep `report_seconds`, too.
 
     Raises:
         TrainingError: the memory is too small for a batch.
@@ -136,6 +153,7 @@ def start_time_budget(
         seconds.append(time.monotonic() - started)
     evaluating = min(seconds) / count * (len(photos.test if photos else ()) + len(setup.val.photos))
     reserve = FINISHING_S + (_test_reading_seconds(photos, preprocess) if photos else 0.0)
+    reserve += (report_seconds(state.recipe) or 0.0) if report else 0.0
     budgets = [
         TimeBudget(
             began,

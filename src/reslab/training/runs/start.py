@@ -46,6 +46,7 @@ def start_run(
     progress: bool,
     say: Say,
     started: float | None = None,
+    report: bool = False,
 ) -> Run:
     """Create a run folder with a first checkpoint, ready for the first step, and return the run.
 
@@ -54,6 +55,7 @@ def start_run(
 
     Args:
         started: time.monotonic() at which the recipe's time starts; now by default.
+        report: keep some of the recipe's time for a report after the run, see `report_seconds`.
     """
     started = time.monotonic() if started is None else started
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -73,7 +75,7 @@ def start_run(
         say(text)
     setup = prepare(module, readable, recipe, name=name, progress=progress, say=say)
     costs = estimate_epoch_seconds(setup, name, _loading_seconds(setup))
-    start_time_budget(setup, costs, photos, started)
+    start_time_budget(setup, costs, photos, started, report=report)
     say(_summary(setup, name, costs))
     first_size = min(image_sizes(recipe, setup.state.time_budget))
     first_batch = next(replace(setup.train, workers=0).epoch(0, size=first_size))

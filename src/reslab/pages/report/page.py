@@ -1,0 +1,280 @@
+"""Page of a report: the verdict, its pictures and charts in one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reslab.pages.page import data_uri, render
+from reslab.text import short_number
+
+from .charts import Line, axis, chart
+from .gather import Gathered
+from .pictures import (
+    SHEET_COLUMNS,
+    SHEET_PHOTOS,
+    Sprites,
+    heat_file,
+    neighbor_file,
+    photo_file,
+    sprites,
+    views,
+)
+from .subject import Subject
+from .texts import Texts, percent
+from .verdict import Training, Verdict
+
+MAX_MATRIX_CLASSES = 20  # with more, the page lists the pairs that are confused most
+MAX_PAIRS = 40
+MAX_LISTED_PHOTOS = 6000  # photos that the page can open; all wrong ones come first
+COVERAGE_BAR = ("coverage", "accuracy", "accuracy_low", "accuracy_high")
+LEVELS = 8  # shades of the matrix
+
+
+@dataclass(frozen=True)
+class ExamplePictures:
+    """Pictures of a photo that the page shows. A file is None for a photo that cannot be read.
+
+    Attributes:
+        photo: what the network gets.
+        heat: the heat map over it; None without a map.
+        side: of both, in pixels.
+        place: text that says where the map is warmest.
+        neighbors: one file for each neighbor.
+    """
+
+    photo: bytes | None
+    heat: bytes | None
+    side: int
+    place: str
+    neighbors: tuple[bytes | None, ...]
+
+
+def html(subject: Subject, found: Gathered, texts: Texts) -> str:
+    """Return the page. It reads the photos again, for their pictures."""
+    verdict = found.verdict
+    pictures = _example_pictures(subject, found, texts)
+    listed = _listed(subject)
+    thumbnails = sprites(
+        [subject.rows.file(row) for row in range(len(subject.rows))],
+        [row for row in listed if subject.available[row]],
+        subject.classifier.preprocess.truncated,
+    )
+    matrix = _matrix(verdict) if len(verdict.classes) <= MAX_MATRIX_CLASSES else None
+    values = {
+        "verdict": verdict,
+        "t": texts,
+        "percent": percent,
+        "sentences": texts.sentences(verdict),
+        "warnings": texts.warnings(verdict),
+        "sections": _sections(verdict),
+        "matrix": matrix,
+        "max_pairs": MAX_PAIRS,
+        "index": {name: index for index, name in enumerate(verdict.classes)},
+        "mistakes": verdict.summary.photos - verdict.summary.correct,
+        "pictures": pictures,
+        "any_heat": any(each.heat for each in pictures.values()),
+        "calibration": _calibration(verdict, texts),
+        "charts": _charts(verdict, texts),
+        "training_facts": _training_facts(verdict.training, texts) if verdict.training else (),
+        "looks": None,
+        "label_pictures": (),
+        "corruption_rows": (),
+        "corruption_severities": (),
+        "unmade": [texts("unmade_thorough")] if verdict.corruptions is None else [],
+        "data": _data(subject, listed, thumbnails, texts),
+    }
+    return render("report.html.jinja", values, script="report.js")
+
+
+def _sections(verdict: Verdict) -> list[str]:
+    """Return the anchors of the sections that the page has, in order."""
+    exists = {
+        "training": verdict.training is not None,
+        "wrong": True,
+        "photos-section": True,
+        "sure": True,
+        "looks": verdict.looks is not None,
+        "corruptions": bool(verdict.corruptions),
+        "labels": bool(verdict.labels),
+        "check": verdict.check is not None or "check" in verdict.left_out,
+        "repeat": True,
+    }
+    return [name for name, there in exists.items() if there]
+
+
+def _example_pictures(subject: Subject, found: Gathered, texts: Texts) -> dict[int, ExamplePictures]:
+    """Return the pictures of every example, by row."""
+    examples = [example for group in found.verdict.examples.values() for example in group]
+    preprocess, photos = subject.classifier.preprocess, subject.photos
+    pictures = {}
+    drawn = views([subject.rows.file(example.row) for example in examples], preprocess)
+    for example, view in zip(examples, drawn, strict=True):
+        heat = found.heat.get(example.row)
+        shown = view if subject.available[example.row] else None
+        pictures[example.row] = ExamplePictures(
+            photo=None if shown is None else photo_file(shown),
+            heat=None if shown is None or heat is None else heat_file(shown, heat),
+            side=1 if shown is None else shown.width,
+            place="" if heat is None else texts(_place(heat)),
+            neighbors=tuple(
+                None if photos is None else neighbor_file(photos.folder / near.path, preprocess.truncated)
+                for near in example.neighbors
+            ),
+        )
+    return pictures
+
+
+def _place(heat: NDArray[np.float32]) -> str:
+    """Return the key of the text for the warmest place of a heat map (h, w)."""
+    if not heat.any():
+        return "alt_heat_empty"
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    vertical = ("top", "", "bottom")[int(3 * row // heat.shape[0])]
+    horizontal = ("left", "", "right")[int(3 * column // heat.shape[1])]
+    return (
+        "_".join(["place", *filter(None, (vertical, horizontal))])
+        if vertical or horizontal
+        else "place_middle"
+    )
+
+
+def _listed(subject: Subject) -> list[int]:
+    """Return the rows that the page can open: all wrong ones, then the correct ones evenly, surest first."""
+    surest = np.argsort(-subject.rows.confidence, kind="stable")
+    is_wrong = ~subject.rows.correct[surest]
+    wrong, right = surest[is_wrong], surest[~is_wrong]
+    room = min(len(right), max(0, MAX_LISTED_PHOTOS - len(wrong)))
+    chosen = right[np.linspace(0, len(right) - 1, room).round().astype(int)] if room else right[:0]
+    return [*wrong.tolist(), *chosen.tolist()]
+
+
+def _data(subject: Subject, listed: Sequence[int], thumbnails: Sprites, texts: Texts) -> dict[str, Any]:
+    """Return the values that the script reads: every photo that it can open, surest first, and the sheets."""
+    rows = subject.rows
+    surest = sorted(listed, key=lambda row: -rows.confidence[row])
+    keys = ("more", "some", "no_picture", "picture")
+    return {
+        "classes": rows.classes,
+        "photos": [
+            {
+                "path": rows.paths[row].encode("utf-8", "backslashreplace").decode(),
+                "label": int(rows.labels[row]),
+                "predicted": int(rows.predicted[row]),
+                "probability": round(float(rows.confidence[row]), 4),
+                "place": thumbnails.places.get(row),
+            }
+            for row in surest
+        ],
+        "total": len(rows),
+        "sheets": [data_uri(sheet) for sheet in thumbnails.sheets],
+        "thumbnails": len(thumbnails.places),
+        "columns": SHEET_COLUMNS,
+        "per_sheet": SHEET_PHOTOS,
+        "texts": {
+            "right": texts.texts["photo_right"],
+            "wrong": texts.texts["photo_wrong"],
+            **{key: texts.texts[key] for key in keys},
+        },
+    }
+
+
+def _matrix(verdict: Verdict) -> list[list[dict[str, int]]]:
+    """Return the confusion matrix with the shade of each cell, by its share of the true class."""
+    return [
+        [{"count": count, "level": -(-LEVELS * count // (sum(row) or 1))} for count in row]
+        for row in verdict.evaluation["confusion"]
+    ]
+
+
+def _calibration(verdict: Verdict, texts: Texts) -> str:
+    error, noise = (verdict.evaluation.get(key) for key in ("calibration_error", "calibration_noise"))
+    if noise is None:
+        return texts("calibration_plain", error=percent(error or 0.0))
+    photos = verdict.summary.photos
+    return texts("calibration", error=percent(error or 0.0), noise=percent(noise), photos=photos)
+
+
+def _charts(verdict: Verdict, texts: Texts) -> dict[str, Any]:
+    bins = verdict.reliability
+    points = [point for point in verdict.evaluation["coverage"] if point["photos"]]
+    unit = axis(texts("probability"), (0, 1), _short_percent)
+    lowest = min(point["accuracy_low"] for point in points)
+    charts = {
+        "reliability": chart(
+            texts("reliability_alt", bins=len(bins)),
+            unit,
+            axis(texts("accuracy"), (0, 1), _short_percent),
+            bars=[(each.confidence, each.accuracy, each.low, each.high) for each in bins],
+            diagonal=True,
+        ),
+        "coverage": chart(
+            texts("coverage_alt"),
+            axis(texts("answered"), (0, 1), _short_percent),
+            axis(texts("accuracy"), (lowest, 1), _short_percent),
+            [Line("", tuple((point["coverage"], point["accuracy"]) for point in points), "first")],
+            bars=[[point[key] for key in COVERAGE_BAR] for point in points],
+        ),
+    }
+    training = verdict.training
+    if training is None:
+        return charts
+    epochs = axis(texts("epoch"), (1, max(2, training.epochs)), tight=True)
+    mark = training.best_epoch, texts("best_epoch", epoch=training.best_epoch)
+
+    def line(name: str, key: str, style: str) -> Line:
+        return Line(name, tuple((row["epoch"], row[key]) for row in training.rows), style)
+
+    losses = line(texts("training"), "train_loss", "second"), line(texts("validation"), "val_loss", "first")
+    accuracy = line("", "val_accuracy", "first")
+    return charts | {
+        "loss": chart(
+            texts("loss_alt"),
+            epochs,
+            axis(texts("loss"), [0.0, *(y for each in losses for _, y in each.points)]),
+            losses,
+            mark=(mark[0], ""),
+        ),
+        "accuracy": chart(
+            texts("accuracy_alt", epoch=training.best_epoch),
+            epochs,
+            axis(texts("accuracy"), [y for _, y in accuracy.points], _short_percent),
+            [accuracy],
+            mark=mark,
+        ),
+    }
+
+
+def _short_percent(value: float) -> str:
+    return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
+
+
+def _training_facts(training: Training, texts: Texts) -> list[tuple[str, str]]:
+    splits = (
+        f"{sum(counts.values()):,} {texts(f'split_{split}')}" for split, counts in training.photos.items()
+    )
+    return [
+        (texts("network"), training.network),
+        (texts("parameters"), short_number(training.parameters)),
+        (texts("initial_weights"), training.weights or texts("random_weights")),
+        (texts("photos_folder"), training.folder),
+        (texts("photos"), ", ".join(splits)),
+        (texts("image_size"), texts("pixels", size=training.size)),
+        (texts("epochs"), texts("epochs_best", epochs=training.epochs, best=training.best_epoch)),
+        (texts("duration"), duration(training.seconds, texts)),
+        (texts("device"), training.device),
+        (texts("started"), training.started[:16].replace("T", " ")),
+    ]
+
+
+def duration(seconds: float, texts: Texts) -> str:
+    """Return a duration as text: "42 s" under 100 s, "7 min" under 100 min, else hours, "3.5 h"."""
+    if seconds < 100:
+        return texts("seconds", number=round(seconds))
+    if seconds < 6000:
+        return texts("minutes", number=round(seconds / 60))
+    return texts("hours", number=f"{seconds / 3600:.1f}")

@@ -1,0 +1,74 @@
+"""Texts of a report in each language: templates/report.en.toml, report.zh.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from reslab.pages.page import TEMPLATES
+from reslab.text import printable
+
+from .verdict import Verdict
+
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of one language by key. Calling it returns a text with its values filled in."""
+
+    texts: Mapping[str, str]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return the text of `key`. A `count` of 1 takes the text of `key_one`, if there is one."""
+        if values.get("count") == 1 and f"{key}_one" in self.texts:
+            key = f"{key}_one"
+        shown = {name: f"{v:,}" if isinstance(v, int) else v for name, v in values.items()}
+        return self.texts[key].format(**shown)
+
+    def sentences(self, verdict: Verdict) -> tuple[str, ...]:
+        """Return the result in three sentences: accuracy, interval, most frequent mistake."""
+        summary, worst = verdict.summary, next(iter(verdict.confusions), None)
+        first = self(
+            f"correct_{summary.kind}" + ("_one" if summary.photos == 1 else ""),
+            photos=summary.photos,
+            correct=summary.correct,
+            accuracy=percent(summary.accuracy),
+        )
+        second = self("interval_sentence", low=percent(summary.low), high=percent(summary.high))
+        if worst is None:
+            return first, second, self("no_mistake")
+        names = {key: printable(worst[key]) for key in ("label", "predicted")}
+        total = verdict.evaluation["per_class"][worst["label"]]["photos"]
+        third = self("worst", count=worst["photos"], total=total, **names)
+        return first, second, third
+
+    def warnings(self, verdict: Verdict) -> tuple[str, ...]:
+        """Return the sentences that limit the result; () without any."""
+        summary, found = verdict.summary, list[str]()
+        if summary.photos_to_halve is not None:
+            points = round(100 * (summary.high - summary.low))
+            found.append(self("few", points=points, halve=summary.photos_to_halve))
+        if summary.kind == "val":
+            found.append(self("val_warning"))
+        if summary.unread:
+            found.append(self("unread", count=summary.unread))
+        if summary.without_picture == summary.photos:
+            found.append(self("all_pictures_gone"))
+        elif summary.without_picture:
+            found.append(self("pictures_gone", count=summary.without_picture))
+        return (*found, *map(printable, summary.notes))
+
+
+@cache
+def load_texts(language: str) -> Texts:
+    """Return the texts of a language, one of LANGUAGES."""
+    path = TEMPLATES / f"report.{language}.toml"
+    return Texts(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def percent(fraction: float) -> str:
+    """Return 0.9153 as "91.5 %", with a space that does not break."""
+    return f"{100 * fraction:.1f}\N{NO-BREAK SPACE}%"
