@@ -43,8 +43,8 @@ def pooled_features(network: nn.Module, images: Tensor) -> Tensor:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         last[:] = [(module, tensors[0])] if tensors else last
 
-    layers = [m for m in network.modules() if m is not network or not list(m.children())]
-    layers = [m for m in layers if any(p.dim() > 1 for p in m.parameters(recurse=False))]
+    inside = [module for module in network.modules() if module is not network]
+    layers = [m for m in inside if any(p.dim() > 1 for p in m.parameters(recurse=False))]
     hooks = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]
     try:
         with evaluating(network):
