@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from io import BytesIO
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 from torch.fft import irfft2, rfft2
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad
@@ -94,17 +96,19 @@ def contrast(image: Tensor, amount: float, unit: float, random: Generator) -> Te
 
 
 def pixelate(image: Tensor, amount: float, unit: float, random: Generator) -> Tensor:
-    small = adaptive_avg_pool2d(image, [max(1, round(side * amount)) for side in image.shape[1:]])
+    small = adaptive_avg_pool2d(image, _sides(image, amount))
     return interpolate(small[None], image.shape[1:], mode="nearest")[0]
 
 
 def low_resolution(image: Tensor, amount: float, unit: float, random: Generator) -> Tensor:
-    small = F.resize(image, [max(1, round(side * amount)) for side in image.shape[1:]], antialias=True)
+    small = F.resize(image, list(_sides(image, amount)), antialias=True)
     return F.resize(small, list(image.shape[1:]), antialias=True)
 
 
 def jpeg(image: Tensor, amount: float, unit: float, random: Generator) -> Tensor:
-    return F.jpeg(_to_bytes(image), int(amount)).float() / 255
+    file = BytesIO()
+    F.to_pil_image(_to_bytes(image)).save(file, "JPEG", quality=int(amount))
+    return F.pil_to_tensor(Image.open(file)).float() / 255
 
 
 def posterize(image: Tensor, amount: float, unit: float, random: Generator) -> Tensor:
@@ -133,7 +137,7 @@ CORRUPTIONS = {
     "low_resolution": Corruption(low_resolution, (0.5, 0.35, 0.25, 0.18, 0.12), "fraction of the side"),
     "jpeg": Corruption(jpeg, (25, 18, 15, 10, 7), "quality"),
     "posterize": Corruption(posterize, (5, 4, 3, 2, 1), "bits of each value"),
-    "rotation": Corruption(rotation, (5, 10, 17, 26, 40), "degrees, left or right"),
+    "rotation": Corruption(rotation, (4, 8, 14, 21, 30), "degrees, left or right"),
 }
 
 
@@ -178,6 +182,12 @@ def image_key(image: Tensor) -> int:
 def _to_bytes(image: Tensor) -> Tensor:
     """Return float32 values from 0 to 1, clipped, as uint8 from 0 to 255."""
     return (image * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _sides(image: Tensor, fraction: float) -> tuple[int, int]:
+    """Return a fraction of the height and of the width of (C, H, W), rounded, at least 1."""
+    height, width = (max(1, round(side * fraction)) for side in image.shape[1:])
+    return height, width
 
 
 def _smear(image: Tensor, radius: float, length: float, angle: float) -> Tensor:
