@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from materials import network_of
 from PIL import Image
+
+from reslab import Classifier
+from reslab.networks.registry import NetworkSpec
+from reslab.photos.loading.preprocess import Preprocess
 
 
 def test_a_clean_folder_gives_exit_code_0_and_the_next_command(
@@ -175,3 +180,35 @@ def test_unwritable_outputs_are_reported_before_the_check(
         assert (code, out) == (2, "")
         assert "do: " in err
     assert not list(own_cache.rglob("*.sqlite"))
+
+
+def test_a_model_ranks_the_labels(
+    photo_folder: Callable[..., Path], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder, model, ranked = photo_folder(train=40), tmp_path / "model.safetensors", tmp_path / "labels.csv"
+    preprocess, spec = Preprocess(size=16, resize=16), NetworkSpec("cifar_resnet20", 4, 3)
+    Classifier(network_of("cifar_resnet20"), tuple("abcd"), preprocess, spec).save(model)
+    wrong = folder / "train/blue/wrong.jpg"
+    shutil.move(folder / "train/red/001.jpg", wrong)
+    code, out, err = reslab_here("check", folder, "--model", model, "--labels", ranked)
+    assert (code, err) == (0, "")
+    assert "labels to look at: 1 of 40 photos resemble another class\n" in out
+    assert "train/blue/wrong.jpg blue red 0." in " ".join(out.split())
+    assert f"labels: {ranked}\n" in out
+    lines = ranked.read_text().splitlines()
+    assert lines[0] == '"path","label","suggested","probability"'
+    assert lines[1].startswith('"train/blue/wrong.jpg","blue","red",0.')
+    assert len(lines) == 41
+    (row,) = json.loads(reslab_here("check", folder, "--model", model, "--json").out)["labels_to_look_at"]
+    assert (row["path"], row["label"], row["suggested"]) == ("train/blue/wrong.jpg", "blue", "red")
+
+
+def test_a_ranking_that_cannot_be_written_is_refused(
+    photo_folder: Callable[..., Path], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = photo_folder(train=4)
+    assert "--labels without --model" in reslab_here("check", folder, "--labels", "labels.csv").err
+    nowhere = tmp_path / "none" / "labels.csv"
+    code, _, err = reslab_here("check", folder, "--model", "runs/first", "--labels", nowhere)
+    assert code == 2
+    assert f"--labels {nowhere} cannot be written" in err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from reslab.errors import UsageError
@@ -49,6 +50,18 @@ def tell(text: str) -> None:
     from reslab.text import printable
 
     write_line("\n".join(map(printable, text.split("\n"))), sys.stderr)
+
+
+def check_writable(flag: str, path: Path) -> None:
+    """Raise UsageError if the file that a flag names cannot be written."""
+    from reslab.files import is_writable_folder
+
+    if os.path.isdir(path) or not is_writable_folder(path.parent):
+        raise UsageError(
+            f"{flag} {path} cannot be written",
+            "it is a folder" if os.path.isdir(path) else f"the folder {path.parent} is not writable",
+            "give a file in a folder that exists",
+        )
 
 
 def announce(estimate: tuple[float, str], command: str, *, yes: bool, say: Callable[[str], Any]) -> None:
