@@ -1,4 +1,4 @@
-"""Heat maps by Grad-CAM: the parts of an image that raise the logit of a class, from the maps of one layer."""
+"""Heat maps by Grad-CAM: the parts of an image that raise the logit of a class."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ def heat_maps(
             or there is not enough memory.
         UsageError: `classes` does not have one index of the logits for each image.
     """
+    if classes is not None and classes.shape != images.shape[:1]:
+        raise UsageError(
+            f"classes of shape {tuple(classes.shape)} for {len(images)} images", "each image needs one", ""
+        )
     network = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
     device, dtype = device_and_dtype(network)
     what = f"there is not enough memory for the heat maps of images of {images.shape[-1]} pixels"
@@ -75,9 +79,10 @@ def heat_maps(
         network = _differentiable(network)
         layer = last_stage(network, images) if layer is None else _checked_layer(network, layer)
         module = network.get_submodule(layer)
-        parts, logits = [], []
+        parts, logits = list[Tensor](), list[Tensor]()
         for batch in images.split(batch_size_for(max(images.shape[2:]))):
-            wanted = None if classes is None else classes[sum(map(len, logits)) :][: len(batch)]
+            done = sum(len(part) for part in parts)
+            wanted = None if classes is None else classes[done : done + len(batch)]
             features, scores = _features_and_logits(network, module, layer, batch.to(device, dtype))
             parts.append(_grad_cam(features, scores, wanted, layer, batch))
             logits.append(scores.detach().float().cpu())
@@ -205,11 +210,10 @@ def _features_and_logits(
 def _grad_cam(features: Tensor, logits: Tensor, classes: Tensor | None, layer: str, images: Tensor) -> Tensor:
     """Return the maps (N, h, w), each divided by its largest value, on the CPU."""
     chosen = logits.argmax(1) if classes is None else classes.to(logits.device).long()
-    num_classes = logits.shape[1]
-    if chosen.shape != logits.shape[:1] or not ((chosen >= 0) & (chosen < num_classes)).all():
+    if not ((chosen >= 0) & (chosen < logits.shape[1])).all():
         raise UsageError(
-            f"classes {tuple(chosen.tolist())} for {len(logits)} images",
-            f"each image needs one, from 0 to {num_classes - 1}",
+            f"classes {tuple(chosen.unique().tolist())} of a network with {logits.shape[1]} logits",
+            f"a class is a number from 0 to {logits.shape[1] - 1}",
             "leave classes out for the predicted ones",
         )
     score = logits.gather(1, chosen[:, None]).sum()  # images do not depend on each other in eval mode

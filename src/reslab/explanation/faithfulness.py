@@ -1,0 +1,281 @@
+"""Worth of heat maps: does the network need the places that they show, more than random ones or the middle?
+
+Deletion and insertion (Petsiuk et al. 2018, section 3.2) remove the pixels of an image from the hottest on,
+and bring them back in the same order. Randomized weights (Adebayo et al. 2018) tell a map of the network from
+a map of the image alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from reslab.evaluation.inference import batch_size_for, evaluating
+from reslab.inspection.tracer import device_and_dtype
+from reslab.randomness import key, permutation, uniforms_of_each
+
+from .heat_map import HeatMaps, heat_maps, upsample
+
+STEPS = 10  # a tenth of the pixels each
+BLUR_FRACTION = 0.1  # standard deviation of the blur, of the image's side
+MIN_GAIN = 0.03  # smallest mean difference of scores that counts, see benchmarks/heat_maps.py
+MAX_P = 0.05  # of the sign test
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Worth of the heat maps of some photos, compared with random maps and with the middle of the photo.
+
+    A score is the area under the insertion curve minus the area under the deletion curve, -1 to 1: the mean
+    probability of the class with the hottest pixels only, minus that without them.
+
+    Attributes:
+        scores: of the heat maps, one for each photo.
+        random_scores: of a random map with the same number of cells, one for each photo.
+        center_scores: of a map that is hottest in the middle, one for each photo.
+        empty: True for each photo whose heat map is 0 everywhere. It does not count as better.
+        last_stage_correlation: rank correlation of the maps with those after the last stage and later layers
+            got random weights, mean over the photos; None if it was not measured.
+        all_weights_correlation: the same, after all layers got random weights.
+    """
+
+    scores: tuple[float, ...]
+    random_scores: tuple[float, ...]
+    center_scores: tuple[float, ...]
+    empty: tuple[bool, ...]
+    last_stage_correlation: float | None = None
+    all_weights_correlation: float | None = None
+
+    @property
+    def beats_random(self) -> tuple[bool, ...]:
+        """True for each photo whose map scores higher than the random one."""
+        return self._higher_than(self.random_scores)
+
+    @property
+    def beats_center(self) -> tuple[bool, ...]:
+        """True for each photo whose map scores higher than the middle."""
+        return self._higher_than(self.center_scores)
+
+    @property
+    def beats_both(self) -> tuple[bool, ...]:
+        """True for each photo whose map scores higher than both."""
+        return tuple(a and b for a, b in zip(self.beats_random, self.beats_center, strict=True))
+
+    @property
+    def verdict(self) -> str:
+        """One of "better than the middle", "no better than the middle", "no better than chance", "too few".
+
+        Better means a one-sided sign test over the photos with p under 5 %, and a mean difference of at least
+        0.03. It takes five photos.
+        """
+        if 0.5 ** len(self.scores) >= MAX_P:
+            return "too few"
+        if not self._is_better(self.beats_random, self.random_scores):
+            return "no better than chance"
+        if not self._is_better(self.beats_center, self.center_scores):
+            return "no better than the middle"
+        return "better than the middle"
+
+    def __str__(self) -> str:
+        photos, both = len(self.scores), sum(self.beats_both)
+        count = (
+            f"On {both} of {photos} {'photo' if photos == 1 else 'photos'} the heat map beats a random map "
+        )
+        return f"{count}and the middle of the photo. {SENTENCES[self.verdict]}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the number of photos, the counts, the mean scores, the correlations and the verdict."""
+        return {
+            "photos": len(self.scores),
+            "beats_random": sum(self.beats_random),
+            "beats_center": sum(self.beats_center),
+            "beats_both": sum(self.beats_both),
+            "empty": sum(self.empty),
+            "score": _mean(self.scores),
+            "random_score": _mean(self.random_scores),
+            "center_score": _mean(self.center_scores),
+            "last_stage_correlation": self.last_stage_correlation,
+            "all_weights_correlation": self.all_weights_correlation,
+            "verdict": self.verdict,
+        }
+
+    def _higher_than(self, others: tuple[float, ...]) -> tuple[bool, ...]:
+        rows = zip(self.scores, others, self.empty, strict=True)
+        return tuple(score > other and not empty for score, other, empty in rows)
+
+    def _is_better(self, wins: tuple[bool, ...], others: tuple[float, ...]) -> bool:
+        from scipy.stats import binomtest
+
+        p = binomtest(sum(wins), len(wins), alternative="greater").pvalue
+        return bool(p < MAX_P) and _mean(self.scores) - _mean(others) >= MIN_GAIN
+
+
+SENTENCES = {
+    "too few": "Five photos or more give a verdict on the maps.",
+    "no better than chance": "The maps are no better than chance: do not trust them.",
+    "no better than the middle": "The maps are no better than pointing at the middle.",
+    "better than the middle": "The maps show what the network looks at.",
+}
+
+
+def measure_worth(network: nn.Module, images: Tensor, found: HeatMaps, *, randomize: bool = True) -> Worth:
+    """Measure the worth of heat maps by deletion, insertion and randomized weights.
+
+    Every random number depends on the image alone, so a photo has the same scores in any company.
+
+    Args:
+        network: images -> logits (N, num_classes). It stays as it is.
+        images: (N, C, H, W), normalized, on any device.
+        found: their heat maps, from `heat_maps`.
+        randomize: measure the correlation with maps of randomized weights, which takes two more passes.
+
+    Raises:
+        NetworkError: there is not enough memory, or the logits are not finite.
+    """
+    scores, random, center = zip(*_scores(network, images.cpu(), found), strict=True)
+    worth = Worth(scores, random, center, tuple(found.empty.tolist()))
+    if not randomize:
+        return worth
+    last_stage, all_weights = randomized_correlations(network, images, found)
+    return replace(worth, last_stage_correlation=last_stage, all_weights_correlation=all_weights)
+
+
+def _scores(network: nn.Module, images: Tensor, found: HeatMaps) -> Iterator[tuple[float, ...]]:
+    """Yield the scores of the heat map, a random map and the middle for each image."""
+    things = np.stack([_digest(image) for image in images])  # (N, 1)
+    height, width = images.shape[2:]
+    h, w = found.maps.shape[1:]
+    noise = torch.from_numpy(uniforms_of_each(0, "random heat map", things=things, count=h * w))
+    random = upsample(noise.view(-1, h, w).float(), (height, width))
+    large = upsample(found.maps, (height, width))
+    blurred = blur(images)
+    for i, (image, removed, class_index) in enumerate(zip(images, blurred, found.classes, strict=True)):
+        ties = np.random.Generator(np.random.Philox(key(int(things[i, 0]), "ties"))).random((height, width))
+        order = torch.stack([rank(m, ties) for m in (large[i], random[i], _center(height, width))])
+        curves = curve_probabilities(network, image, removed, order, int(class_index))  # (2, 3, STEPS + 1)
+        deletion, insertion = areas(curves)
+        yield tuple((insertion - deletion).tolist())
+
+
+def curve_probabilities(
+    network: nn.Module, image: Tensor, removed: Tensor, ranks: Tensor, class_index: int
+) -> Tensor:
+    """Return the deletion and insertion curves of one image: float64 (2, R, STEPS + 1), deletion first.
+
+    Args:
+        image: (C, H, W), normalized.
+        removed: (C, H, W), the image that shows through where pixels are removed.
+        ranks: (R, H, W), 0 for the hottest pixel to 1 for the coldest, from R maps.
+        class_index: class whose probability is returned.
+    """
+    cuts = torch.linspace(0, 1, STEPS + 1)[1:-1].view(-1, 1, 1, 1)  # (STEPS - 1, 1, 1, 1)
+    hot = (ranks < cuts).flatten(0, 1)[:, None]  # (R * (STEPS - 1), 1, H, W)
+    mixed = torch.cat([torch.where(hot, removed, image), torch.where(hot, image, removed)])
+    p = probabilities(network, torch.cat([image[None], removed[None], mixed]))[:, class_index]
+    inner = p[2:].view(2, STEPS - 1, len(ranks)).transpose(1, 2)  # (2, R, STEPS - 1)
+    ends = p[:2, None, None].expand(2, len(ranks), 1)
+    return torch.cat([ends, inner, ends.flip(0)], 2)
+
+
+def areas(curves: Tensor) -> Tensor:
+    """Return the areas under curves (..., STEPS + 1) by the trapezoidal rule, in units of the mean height."""
+    return torch.trapezoid(curves, dim=-1) / (curves.shape[-1] - 1)
+
+
+def probabilities(network: nn.Module, images: Tensor) -> Tensor:
+    """Return softmax probabilities of images (N, C, H, W), in eval mode: float64 (N, num_classes)."""
+    device, dtype = device_and_dtype(network)
+    with evaluating(network):
+        batches = images.split(batch_size_for(max(images.shape[2:])))
+        logits = torch.cat([network(batch.to(device, dtype)).double().cpu() for batch in batches])
+    return logits.softmax(1)
+
+
+def blur(images: Tensor) -> Tensor:
+    """Return images (N, C, H, W) with a Gaussian blur that leaves colors and no shapes."""
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    sigma = BLUR_FRACTION * min(images.shape[2:])
+    radius = min(round(2 * sigma), min(images.shape[2:]) - 1)
+    return gaussian_blur(images, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
+
+
+def rank(heat: Tensor, ties: NDArray[np.float64]) -> Tensor:
+    """Return the rank of each pixel, 0 for the hottest, divided by the number of pixels: (H, W).
+
+    Args:
+        heat: (H, W).
+        ties: (H, W), decides between equal values.
+    """
+    order = np.lexsort((ties.ravel(), -heat.numpy().ravel()))
+    ranks = np.empty(order.size, np.float32)
+    ranks[order] = np.arange(order.size) / order.size
+    return torch.from_numpy(ranks.reshape(heat.shape))
+
+
+def _center(height: int, width: int) -> Tensor:
+    """Return a Gaussian at the middle, (height, width). Only the order of its values counts."""
+    rows, columns = (torch.linspace(-1, 1, side) for side in (height, width))
+    return torch.exp(-2 * (rows[:, None] ** 2 + columns**2))
+
+
+def _digest(image: Tensor) -> NDArray[np.uint64]:
+    import hashlib
+
+    content = image.contiguous().numpy().tobytes()
+    return np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), "<u8")
+
+
+def randomized_correlations(network: nn.Module, images: Tensor, found: HeatMaps) -> tuple[float, float]:
+    """Return how much the heat maps stay the same when weights become random: two mean rank correlations.
+
+    The first randomizes the layer of the maps and all later ones, the second all layers (Adebayo et al. 2018,
+    section 4). A weight tensor gets its own values in random order, so that the activations keep their
+    scale.
+
+    Returns:
+        Spearman correlations over the positions of a map, mean over the images. A map without differences
+        correlates 0.
+    """
+    modules = [name for name, _ in network.named_modules()]
+    later = set(modules[modules.index(found.layer) :])
+    names = [name for name, _ in network.named_parameters()]
+
+    def correlation(randomized: list[str]) -> float:
+        other = heat_maps(_shuffled(network, randomized), images, found.classes, found.layer)
+        return _mean(_rank_correlations(found.maps, other.maps))
+
+    return correlation([name for name in names if name.rpartition(".")[0] in later]), correlation(names)
+
+
+def _shuffled(network: nn.Module, names: list[str]) -> nn.Module:
+    """Return a copy of the network in which the weights of these names are permuted."""
+    copied = copy.deepcopy(network)
+    parameters = dict(copied.named_parameters())
+    with torch.no_grad():
+        for name in names:
+            weights = parameters[name]
+            order = torch.from_numpy(permutation(0, f"randomize {name}", count=weights.numel()))
+            weights.copy_(weights.flatten()[order.to(weights.device)].view_as(weights))
+    return copied
+
+
+def _rank_correlations(first: Tensor, second: Tensor) -> tuple[float, ...]:
+    """Return Spearman's correlation of each pair of maps (N, h, w); 0 where one is constant."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(maps.flatten(1).numpy(), axis=1) for maps in (first, second))  # (N, h * w)
+    a, b = (ranks - ranks.mean(1, keepdims=True) for ranks in (a, b))
+    norms = np.sqrt((a**2).sum(1) * (b**2).sum(1))  # (N,)
+    return tuple(np.divide((a * b).sum(1), norms, out=np.zeros(len(a)), where=norms > 0).tolist())
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return float(np.mean(values)) if values else float("nan")
