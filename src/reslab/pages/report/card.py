@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .texts import load_texts, percent
+from .texts import load_texts
 from .verdict import Verdict
 
 MAX_CLASSES = 50  # in the table of the card
@@ -20,19 +20,14 @@ def markdown(verdict: Verdict, licence: str | None) -> str:
     """
     texts = load_texts("en")
     per_class = verdict.evaluation["per_class"]
-    lines = [
-        "---",
-        *(
-            f"{key}: {json.dumps(value, ensure_ascii=True)}"
-            for key, value in _metadata(verdict, licence).items()
-        ),
-    ]
-    lines += ["---", "", f"# {_plain(verdict.name)}", "", *map(_plain, texts.sentences(verdict)), ""]
+    header = [f"{key}: {json.dumps(value)}" for key, value in _metadata(verdict, licence).items()]
+    lines = ["---", *header, "---", "", f"# {_plain(verdict.name)}", ""]
+    lines += [*map(_plain, texts.sentences(verdict)), ""]
     lines += [f"> {_plain(warning)}" for warning in texts.warnings(verdict)]
     lines += ["", "## Classes", "", "| class | photos | recall | precision |", "| --- | ---: | ---: | ---: |"]
     for name, figures in list(per_class.items())[:MAX_CLASSES]:
         recall, precision = (
-            "–" if figures[key] is None else percent(figures[key]) for key in ("recall", "precision")
+            "–" if figures[key] is None else texts.percent(figures[key]) for key in ("recall", "precision")
         )
         lines.append(f"| {_plain(name)} | {figures['photos']:,} | {recall} | {precision} |")
     if training := verdict.training:

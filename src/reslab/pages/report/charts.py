@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 46  # pixels around the axes
+LEFT, RIGHT, TOP, BOTTOM = 52, 26, 30, 46  # pixels around the axes
 Point = tuple[float, float]
 
 
@@ -40,7 +40,7 @@ def axis(
     low, high = min(values), max(values)
     rough = (high - low or abs(high) or 1.0) / 4
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     if tight:
         step = max(1.0, step)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -122,13 +122,13 @@ def chart(
 
 
 def grid(
-    label: str, values: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], marked: Point | None
+    label: str, values: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], marked: Point | None = None
 ) -> Markup:
-    """Return a square grid of cells as an SVG element, darker for larger values.
+    """Return a grid of cells as an SVG element, with a stronger color for larger values.
 
     Args:
         label: text alternative.
-        values: rows of values, 0 to 1, for the shade.
+        values: rows of values, 0 to 1, for the color.
         texts: rows of texts in the cells; "" for none.
         marked: row and column of a cell with a frame.
     """
@@ -136,23 +136,24 @@ def grid(
 
     rows, columns = len(values), len(values[0])
     side = 320 / max(rows, columns)
-    parts = [
-        f'<svg class="grid" viewBox="-1 -1 {columns * side + 2:g} {rows * side + 2:g}" role="img" aria-label="{escape(label)}">'
-    ]
+    box = f"-1 -1 {columns * side + 2:g} {rows * side + 2:g}"
+    parts = [f'<svg class="grid" viewBox="{box}" role="img" aria-label="{escape(label)}">']
     for row in range(rows):
         for column in range(columns):
             shade = round(8 * min(1.0, max(0.0, values[row][column])))
-            left, top = round(column * side, 1), round(row * side, 1)
-            parts.append(
-                f'<rect class="shade{shade}" x="{left}" y="{top}" width="{side:.1f}" height="{side:.1f}"/>'
-            )
+            parts.append(_cell(f"shade{shade}", row, column, side))
             if texts[row][column]:
-                parts.append(_text(left + side / 2, top + side / 2 + 4, texts[row][column], "middle"))
+                parts.append(
+                    _text((column + 0.5) * side, (row + 0.5) * side + 4, texts[row][column], "middle")
+                )
     if marked is not None:
-        parts.append(
-            f'<rect class="framed" x="{marked[1] * side:.1f}" y="{marked[0] * side:.1f}" width="{side:.1f}" height="{side:.1f}"/>'
-        )
+        parts.append(_cell("framed", marked[0], marked[1], side))
     return Markup("".join([*parts, "</svg>"]))
+
+
+def _cell(style: str, row: float, column: float, side: float) -> str:
+    corner = f'x="{column * side:.1f}" y="{row * side:.1f}"'
+    return f'<rect class="{style}" {corner} width="{side:.1f}" height="{side:.1f}"/>'
 
 
 def _grid_line(start: Point, end: Point, text: str, anchor: str) -> str:

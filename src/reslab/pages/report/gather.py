@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor
 from reslab.errors import ReslabError
 from reslab.evaluation.inference import predict_batch, read_photo, stack, without_errors
 from reslab.evaluation.intervals import WIDE_INTERVAL, photos_to_halve
+from reslab.evaluation.robustness import evaluate_corrupted
 from reslab.explanation.features import photo_features
 from reslab.explanation.heat_map import heat_maps
+from reslab.explanation.label_ranking import rank_photo_labels
 from reslab.explanation.neighbors import nearest
 from reslab.hardware import choose_device
 from reslab.photos.checking.check import check
@@ -33,6 +36,9 @@ from .verdict import Check, Example, Neighbor, Repeat, Summary, Training, Verdic
 NEIGHBORS = 3  # of each photo that the page shows
 QUICK_TRAIN_PHOTOS = 1000  # of which the nearest are found, without --thorough
 TIMED_PHOTOS = 8
+MAX_CORRUPTED_PHOTOS = 500  # each is predicted 45 times
+SHOWN_SEVERITIES = (1, 3, 5)
+MAX_LABELS = 24  # labels to look at that the page shows
 
 Say = Callable[[str], Any]
 
@@ -86,37 +92,35 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
         else:
             left_out["heat"] = "time"
         examples = _with_neighbors(subject, examples, effort, per_photo, left_out, say)
-    return Gathered(_verdict(subject, examples, effort, left_out, say), heat)
-
-
-def _verdict(
-    subject: Subject,
-    examples: dict[str, tuple[Example, ...]],
-    effort: Effort,
-    left_out: dict[str, str],
-    say: Say,
-) -> Verdict:
-    rows, run = subject.rows, subject.run
-    network = (
-        subject.classifier.spec.name if subject.classifier.spec else type(subject.classifier.network).__name__
-    )
-    source = subject.source.absolute()
-    return Verdict(
-        name=f"{network}, {source.name or source}",
+    corruptions = labels = None
+    if effort.thorough:
+        corruptions, labels = _corruptions(subject, left_out), _labels(subject, left_out)
+    else:
+        left_out |= dict.fromkeys(("corruptions", "labels"), "quick")
+    verdict = Verdict(
+        name=_name(subject),
         classes=rows.classes,
         summary=_summary(subject),
         evaluation=subject.evaluation.as_json(),
-        training=None if run is None else _training(subject, run),
+        training=None if subject.run is None else _training(subject, subject.run),
         confusions=tuple(map(asdict, subject.evaluation.confusions())),
         examples=examples,
         reliability=figures.reliability(rows),
         looks=None,
-        corruptions=None,
-        labels=None,
+        corruptions=corruptions,
+        labels=labels,
         check=_check(subject.photos, effort, left_out, say),
         repeat=_repeat(subject),
         left_out=left_out,
     )
+    return Gathered(verdict, heat)
+
+
+def _name(subject: Subject) -> str:
+    """Return the names of the network and of the folder of photos."""
+    spec, source = subject.classifier.spec, subject.source.absolute()
+    network = type(subject.classifier.network).__name__ if spec is None else spec.name
+    return f"{network}, {source.name or source}"
 
 
 def _summary(subject: Subject) -> Summary:
@@ -281,3 +285,30 @@ def _with_neighbors(
         for e, *pair in zip(shown, indices, similarities, strict=True)
     }
     return {name: tuple(replace(e, neighbors=near[e.row]) for e in group) for name, group in examples.items()}
+
+
+def _corruptions(subject: Subject, left_out: dict[str, str]) -> dict[str, Any] | None:
+    """Return the accuracy on corrupted photos, of at most MAX_CORRUPTED_PHOTOS of a run's own."""
+    photos: Photos | Path = subject.source
+    if subject.photos is not None and subject.kind != "other":
+        paths = subject.photos.splits[subject.kind].paths
+        kept = np.linspace(0, len(paths) - 1, min(MAX_CORRUPTED_PHOTOS, len(paths))).round().astype(int)
+        photos = subject.photos.without(set(paths) - {paths[index] for index in kept})
+    try:
+        return evaluate_corrupted(subject.classifier, photos, SHOWN_SEVERITIES).as_json()
+    except ReslabError:
+        left_out["corruptions"] = "photos"
+        return None
+
+
+def _labels(subject: Subject, left_out: dict[str, str]) -> dict[str, Any] | None:
+    """Return the labels that fit least to the photos of the run."""
+    if subject.photos is None:
+        return None
+    try:
+        ranking = rank_photo_labels(subject.classifier, subject.photos, progress=True)
+    except ReslabError:
+        left_out["labels"] = "photos"
+        return None
+    doubtful = ranking.as_json()
+    return {"photos": len(ranking.labels), "doubtful": len(doubtful), "first": doubtful[:MAX_LABELS]}

@@ -25,7 +25,7 @@ from .pictures import (
     views,
 )
 from .subject import Subject
-from .texts import Texts, percent
+from .texts import Texts, points
 from .verdict import Training, Verdict
 
 MAX_MATRIX_CLASSES = 20  # with more, the page lists the pairs that are confused most
@@ -68,7 +68,7 @@ def html(subject: Subject, found: Gathered, texts: Texts) -> str:
     values = {
         "verdict": verdict,
         "t": texts,
-        "percent": percent,
+        "percent": texts.percent,
         "sentences": texts.sentences(verdict),
         "warnings": texts.warnings(verdict),
         "sections": _sections(verdict),
@@ -81,10 +81,9 @@ def html(subject: Subject, found: Gathered, texts: Texts) -> str:
         "calibration": _calibration(verdict, texts),
         "charts": _charts(verdict, texts),
         "training_facts": _training_facts(verdict.training, texts) if verdict.training else (),
+        "accuracy_caption": _accuracy_caption(verdict.training),
         "looks": None,
-        "label_pictures": (),
-        "corruption_rows": (),
-        "corruption_severities": (),
+        "label_pictures": _label_pictures(subject, verdict),
         "unmade": [texts("unmade_thorough")] if verdict.corruptions is None else [],
         "data": _data(subject, listed, thumbnails, texts),
     }
@@ -99,8 +98,8 @@ def _sections(verdict: Verdict) -> list[str]:
         "photos-section": True,
         "sure": True,
         "looks": verdict.looks is not None,
-        "corruptions": bool(verdict.corruptions),
-        "labels": bool(verdict.labels),
+        "corruptions": verdict.corruptions is not None or verdict.left_out.get("corruptions") == "photos",
+        "labels": verdict.labels is not None or verdict.left_out.get("labels") == "photos",
         "check": verdict.check is not None or "check" in verdict.left_out,
         "repeat": True,
     }
@@ -127,6 +126,14 @@ def _example_pictures(subject: Subject, found: Gathered, texts: Texts) -> dict[i
             ),
         )
     return pictures
+
+
+def _label_pictures(subject: Subject, verdict: Verdict) -> list[bytes | None]:
+    """Return a picture for each label to look at."""
+    if subject.photos is None or verdict.labels is None:
+        return []
+    folder, truncated = subject.photos.folder, subject.classifier.preprocess.truncated
+    return [neighbor_file(folder / each["path"], truncated) for each in verdict.labels["first"]]
 
 
 def _place(heat: NDArray[np.float32]) -> str:
@@ -157,7 +164,7 @@ def _data(subject: Subject, listed: Sequence[int], thumbnails: Sprites, texts: T
     """Return the values that the script reads: every photo that it can open, surest first, and the sheets."""
     rows = subject.rows
     surest = sorted(listed, key=lambda row: -rows.confidence[row])
-    keys = ("more", "some", "no_picture", "picture")
+    keys = ("more", "some", "no_picture", "picture", "percent")
     return {
         "classes": rows.classes,
         "photos": [
@@ -192,11 +199,8 @@ def _matrix(verdict: Verdict) -> list[list[dict[str, int]]]:
 
 
 def _calibration(verdict: Verdict, texts: Texts) -> str:
-    error, noise = (verdict.evaluation.get(key) for key in ("calibration_error", "calibration_noise"))
-    if noise is None:
-        return texts("calibration_plain", error=percent(error or 0.0))
-    photos = verdict.summary.photos
-    return texts("calibration", error=percent(error or 0.0), noise=percent(noise), photos=photos)
+    error, noise = (points(verdict.evaluation[f"calibration_{key}"]) for key in ("error", "noise"))
+    return texts("calibration", error=error, noise=noise, photos=verdict.summary.photos)
 
 
 def _charts(verdict: Verdict, texts: Texts) -> dict[str, Any]:
@@ -249,14 +253,21 @@ def _charts(verdict: Verdict, texts: Texts) -> dict[str, Any]:
     }
 
 
+def _accuracy_caption(training: Training | None) -> str:
+    """Return the key of the text below the accuracies: with growing images, only the largest compete."""
+    sizes = {row["size"] for row in training.rows} if training else set()
+    return "accuracy_caption_sizes" if len(sizes) > 1 else "accuracy_caption"
+
+
 def _short_percent(value: float) -> str:
     return f"{100 * value:.3g}\N{NO-BREAK SPACE}%"
 
 
 def _training_facts(training: Training, texts: Texts) -> list[tuple[str, str]]:
-    splits = (
-        f"{sum(counts.values()):,} {texts(f'split_{split}')}" for split, counts in training.photos.items()
-    )
+    splits = [
+        texts("split_count", photos=sum(counts.values()), split=texts(f"split_{split}"))
+        for split, counts in training.photos.items()
+    ]
     return [
         (texts("network"), training.network),
         (texts("parameters"), short_number(training.parameters)),

@@ -21,7 +21,6 @@ from .gather import Effort, gather
 from .page import html
 from .subject import Subject, find_subject
 from .texts import LANGUAGES, load_texts
-from .verdict import Verdict
 
 PAGE = "report.html"
 

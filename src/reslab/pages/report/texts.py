@@ -28,6 +28,14 @@ class Texts:
         shown = {name: f"{v:,}" if isinstance(v, int) else v for name, v in values.items()}
         return self.texts[key].format(**shown)
 
+    def name(self, kind: str, word: str) -> str:
+        """Return the name of a thing, such as a corruption, in this language; without one, the word itself."""
+        return self.texts.get(f"{kind}_{word}", word.replace("_", " "))
+
+    def percent(self, fraction: float) -> str:
+        """Return 0.9153 as "91.5 %", with a space that does not break; without one in Chinese."""
+        return self("percent", value=f"{100 * fraction:.1f}")
+
     def sentences(self, verdict: Verdict) -> tuple[str, ...]:
         """Return the result in three sentences: accuracy, interval, most frequent mistake."""
         summary, worst = verdict.summary, next(iter(verdict.confusions), None)
@@ -35,9 +43,9 @@ class Texts:
             f"correct_{summary.kind}" + ("_one" if summary.photos == 1 else ""),
             photos=summary.photos,
             correct=summary.correct,
-            accuracy=percent(summary.accuracy),
+            accuracy=self.percent(summary.accuracy),
         )
-        second = self("interval_sentence", low=percent(summary.low), high=percent(summary.high))
+        second = self("interval_sentence", low=self.percent(summary.low), high=self.percent(summary.high))
         if worst is None:
             return first, second, self("no_mistake")
         names = {key: printable(worst[key]) for key in ("label", "predicted")}
@@ -69,6 +77,6 @@ def load_texts(language: str) -> Texts:
     return Texts(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
-def percent(fraction: float) -> str:
-    """Return 0.9153 as "91.5 %", with a space that does not break."""
-    return f"{100 * fraction:.1f}\N{NO-BREAK SPACE}%"
+def points(fraction: float) -> str:
+    """Return 0.0153 as "1.5"."""
+    return f"{100 * fraction:.1f}"

@@ -174,8 +174,8 @@ class Verdict:
         examples: photos by group: "surest_mistakes", "least_sure", "best".
         reliability: bins of the confidence, ascending.
         looks: where the network looks, see looks.py; None if left out.
-        corruptions: rows of accuracy under corruptions; None if left out.
-        labels: training photos whose label deserves a look; None if left out.
+        corruptions: accuracy on corrupted photos, as `Robustness.as_json` returns it; None if left out.
+        labels: labels to look at: {"photos", "doubtful", "first": [...]}; None if left out.
         check: findings in the photos; None without a run.
         repeat: how to repeat it.
         left_out: {part: reason} of the parts that this report lacks; a reason is "time", "quick",
@@ -191,8 +191,8 @@ class Verdict:
     examples: dict[str, tuple[Example, ...]]
     reliability: tuple[ReliabilityBin, ...]
     looks: dict[str, Any] | None
-    corruptions: tuple[dict[str, Any], ...] | None
-    labels: tuple[dict[str, Any], ...] | None
+    corruptions: dict[str, Any] | None
+    labels: dict[str, Any] | None
     check: Check | None
     repeat: Repeat
     left_out: dict[str, str]

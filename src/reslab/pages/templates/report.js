@@ -16,7 +16,7 @@
   }
 
   function percent(value) {
-    return `${(100 * value).toFixed(1)}\u00a0%`;
+    return fill(data.texts.percent, { value: (100 * value).toFixed(1) });
   }
 
   function paint(element, photo, scale) {
