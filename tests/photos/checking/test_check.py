@@ -233,9 +233,9 @@ def test_a_second_check_decodes_only_new_photos(
     (folder / "train" / "red" / "short.jpg").write_bytes(photo_bytes()[:-200])
     first, decoded, compute_stats = reslab.check(folder), list[str](), photo_stats.compute_stats
 
-    def recorded(path: Path, truncated: Literal["refuse", "keep"]) -> PhotoStats:
+    def recorded(path: Path, truncated: Literal["refuse", "keep"], with_pixels: bool) -> PhotoStats:
         decoded.append(path.name)
-        return compute_stats(path, truncated)
+        return compute_stats(path, truncated, with_pixels)
 
     monkeypatch.setattr(photo_stats, "compute_stats", recorded)
     assert reslab.check(folder) == first

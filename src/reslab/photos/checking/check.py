@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from reslab.photos.decoding.decode import Truncated
 from reslab.text import printable, table
 
+from .class_leaks import PlaceScores, find_class_leaks
 from .duplicate_findings import PlacedDuplicates, find_matches
 from .findings import KINDS, Finding, Tiny, explanation
 from .folder_findings import class_findings, name_findings
@@ -46,12 +47,14 @@ class Check:
         photos: number of photos checked.
         findings: all findings by kind, in the order of KINDS: those that spoil a training come first.
         inputs: what fix() needs; neither printed nor compared.
+        places: scores of the places of the photos, on a sample of them; None with too few photos.
     """
 
     folder: Path
     photos: int
     findings: tuple[Finding, ...]
     inputs: CheckInputs = field(repr=False, compare=False)
+    places: PlaceScores | None = field(default=None, repr=False, compare=False)
 
     @property
     def spoils_training(self) -> bool:
@@ -128,17 +131,20 @@ def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True
 
 
 def build_check(stats: FolderStats) -> Check:
-    """Return the Check of these photos: findings in single photos, duplicates, classes, names and sizes."""
+    """Return the Check of these photos: findings in single photos, duplicates, classes, class leaks."""
     files, duplicates = stats.files, stats.duplicates()
     found = [*stats.findings, *find_tiny(files, stats.sizes)]
     for match in find_matches(duplicates):
         other = files.paths[match.earlier]
         found.append(match.kind(*files[match.photo], match.why(other), other))
     found += [*class_findings(files.counts), *name_findings(files)]
+    split = "train" if "train" in files.counts else None
+    leaks, places = find_class_leaks(stats.samples, split)
+    found += leaks
     found.sort(key=lambda finding: KINDS.index(type(finding)))
     pixels = stats.sizes.astype(np.int64).prod(axis=1)
     inputs = CheckInputs(files, stats.digests, pixels, duplicates)
-    return Check(files.folder, len(files), tuple(found), inputs)
+    return Check(files.folder, len(files), tuple(found), inputs, places)
 
 
 def find_tiny(files: FolderPhotos, sizes: NDArray[np.int32]) -> Iterator[Finding]:

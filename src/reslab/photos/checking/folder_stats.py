@@ -1,4 +1,4 @@
-"""Statistics of all photos of a folder, computed on all cores: about 400 bytes a photo."""
+"""Statistics of all photos of a folder, computed on all cores: about 400 bytes a photo, and a sample."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from reslab.photos.folder.photo_list import DIGEST
 from reslab.photos.folder.photos import Photos
 
 from . import photo_stats
+from .class_leaks import Sample, is_sampled, sampled_share
 from .duplicate_findings import Place, PlacedDuplicates
 from .findings import Finding, Unreadable
 from .near_duplicates import find_duplicates
 from .photo_stats import THUMBNAIL_SIDE, PhotoStats
 from .stats_cache import StatsCache, cache_key
 
+TRAINED = (None, "train")  # splits of the photos to train on
 SPLITS = ("all", "train", "val", "test")  # of two duplicates, the one in the first split is the original
 
 
@@ -48,6 +50,7 @@ class FolderPhotos:
         names: (split, class) of each class in each split; split None in a folder without splits.
         places: (N,) the split and class of each photo, as an index into `names`.
         counts: {split: {class: number of photos}}, with 0 for empty classes; without splits, split is "all".
+        shares: share of the photos of each of `names` to sample: 0 for validation and test.
         listing: the list file that names the photos, or None.
     """
 
@@ -60,6 +63,12 @@ class FolderPhotos:
                 self.names.append((None if split == "all" else split, name))
                 self.paths += paths
                 sizes.append(len(paths))
+        trained = [size for size, (split, _) in zip(sizes, self.names, strict=True) if split in TRAINED]
+        num_classes = sum(size > 0 for size in trained)
+        self.shares = [
+            sampled_share(size, num_classes) if split in TRAINED and size else 0.0
+            for size, (split, _) in zip(sizes, self.names, strict=True)
+        ]
         self.places = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
     def __len__(self) -> int:
@@ -67,6 +76,10 @@ class FolderPhotos:
 
     def __getitem__(self, index: int) -> FoundPhoto:
         return FoundPhoto(self.paths[index], *self.names[self.places[index]])
+
+    def share(self, index: int) -> float:
+        """Return the share of the photos of this photo's split and class to sample, 0 to 1."""
+        return self.shares[self.places[index]]
 
 
 class FolderStats:
@@ -82,6 +95,7 @@ class FolderStats:
         hashes: (N,) uint64, perceptual hashes.
         thumbnails: (N, pixels) uint8, grey.
         sizes: (N, 2) int32, width and height in pixels.
+        samples: photos to train on, at most about SAMPLED_PHOTOS, with their small images.
     """
 
     def __init__(self, files: FolderPhotos) -> None:
@@ -91,6 +105,7 @@ class FolderStats:
         self.hashes = np.zeros(len(files), np.uint64)
         self.thumbnails = np.zeros((len(files), THUMBNAIL_SIDE**2), np.uint8)
         self.sizes = np.zeros((len(files), 2), np.int32)
+        self.samples = list[Sample]()
 
     def add(self, photo: int, content: str, stats: PhotoStats) -> None:
         """Store the statistics of a photo, and its findings.
@@ -110,6 +125,8 @@ class FolderStats:
             self.hashes[photo] = stats.phash
             self.thumbnails[photo] = np.frombuffer(stats.thumbnail, np.uint8)
             self.sizes[photo] = stats.width, stats.height
+        if stats.pixels and is_sampled(bytes.fromhex(content), self.files.share(photo)):
+            self.samples.append(Sample(file.class_name, bytes.fromhex(content), stats.pixels, stats))
 
     def duplicates(self) -> PlacedDuplicates:
         """Compare the readable photos with each other; the others are in no group."""
@@ -167,9 +184,9 @@ def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Ite
     Image.init()  # before the threads, each of which would do it
     cache = StatsCache()
     bar = tqdm(total=len(files), desc="checking photos", unit=" photos", disable=None if progress else True)
-    paths = (files.folder / path for path in files.paths)
+    photos = ((files.folder / path, files.share(index)) for index, path in enumerate(files.paths))
     try:
-        with bar, closing(on_all_cores(lambda path: _stats(path, truncated, cache), paths)) as results:
+        with bar, closing(on_all_cores(lambda photo: _stats(*photo, truncated, cache), photos)) as results:
             for result in results:
                 yield result
                 bar.update()
@@ -177,16 +194,20 @@ def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Ite
         cache.close()
 
 
-def _stats(path: Path, truncated: Truncated, cache: StatsCache) -> tuple[str, PhotoStats]:
-    """Return (digest, statistics) of one file; digest "" and the reason in the statistics if unreadable."""
+def _stats(path: Path, share: float, truncated: Truncated, cache: StatsCache) -> tuple[str, PhotoStats]:
+    """Return (digest, statistics) of one file; digest "" and the reason in the statistics if unreadable.
+
+    A photo in the sample of `share` has `pixels` in its statistics.
+    """
     try:
         content = digest(path)
     except PhotosError as error:
         return "", photo_stats.unreadable_stats(error.why)
     key = cache_key(content, truncated)
     stats = cache.get(key)
-    if stats is None:
-        stats = photo_stats.compute_stats(path, truncated)
+    sampled = is_sampled(bytes.fromhex(content), share)
+    if stats is None or (sampled and not stats.pixels and not stats.problem):
+        stats = photo_stats.compute_stats(path, truncated, sampled)
         if stats.problem != Unreadable.kind:  # too little memory or a missing disk may be temporary
             cache.put(key, stats)
     return content, stats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from PIL import Image
 
 from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import Truncated, decode, quiet_pillow, readable_formats
-from reslab.photos.decoding.metadata import oddities
+from reslab.photos.decoding.metadata import camera, oddities
 
 from . import findings
 from .findings import Finding
 
 THUMBNAIL_SIDE = 16  # pixels
+GRID = 8  # places of a photo in a row or column
+GRID_PIXELS = 32  # pixels of a row or column: 4 x 4 for each place
 HASH_SIDE = 32  # pixels, the input of imagehash.phash
 IGNORED_FRACTION = 1 / 50  # of the pixels: half of it the darkest, half the brightest
 DARK_LEVEL, BRIGHT_LEVEL = 40, 220  # grey levels: darker photos are under-exposed, brighter ones over-exposed
@@ -27,7 +29,24 @@ REDUCED_MARGIN = 40  # grey levels: nearer to a finding, a large JPEG is decoded
 MAX_ASPECT_RATIO = 4
 TRUNCATED_REASON = re.compile(r"truncat|unexpected end|not enough|premature", re.IGNORECASE)
 MULTI_FRAME_FORMATS = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # the frames of an MPO show the same photo
-Header = tuple[str, bool, str, tuple[int, int] | None]  # format, animated, oddities, size
+
+
+@dataclass(frozen=True)
+class Header:
+    """Header of a file. If it is damaged, all fields are the defaults.
+
+    Attributes:
+        size: width and height of a JPEG as stored, before the EXIF orientation; None for other formats.
+    The other attributes are those of PhotoStats.
+    """
+
+    format: str = ""
+    animated: bool = False
+    odd: str = ""
+    size: tuple[int, int] | None = None
+    mode: str = ""
+    quantization: int = 0
+    camera: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,12 @@ class PhotoStats:
         spread: brightest minus darkest level of red, green or blue, the largest of the three.
         phash: perceptual hash, 64 bits.
         odd: problems of the metadata, as text; "" for most photos.
+        mode: Pillow's name of how the file stores pixels, as "RGB" or "L".
+        quantization: sum of the first quantization table of a JPEG, greater for lower quality; else 0.
+        camera: maker and model of the camera from EXIF; "" if they are missing.
+        file_size: in bytes.
         thumbnail: THUMBNAIL_SIDE x THUMBNAIL_SIDE grey levels, a byte each.
+        pixels: GRID_PIXELS x GRID_PIXELS x RGB, a byte each: the photo as a square, or b"".
         problem: `Finding.kind` of the finding if the photo cannot be decoded, else "".
         reason: why it cannot be decoded, else "".
     """
@@ -58,32 +82,48 @@ class PhotoStats:
     spread: int = 255
     phash: int = 0
     odd: str = ""
+    mode: str = ""
+    quantization: int = 0
+    camera: str = ""
+    file_size: int = 0
     thumbnail: bytes = b""
+    pixels: bytes = b""
     problem: str = ""
     reason: str = ""
 
 
-def compute_stats(path: Path, truncated: Truncated = "refuse") -> PhotoStats:
+def compute_stats(path: Path, truncated: Truncated = "refuse", with_pixels: bool = False) -> PhotoStats:
     """Decode a photo as training does and measure it. A photo that cannot be decoded gets a `problem`.
 
     It does not raise for a missing or damaged file.
 
     A large JPEG is decoded at reduced scale. This averages noise away, so if its brightness is close to a
     finding, the photo is decoded again at full size.
+
+    Args:
+        path: the file.
+        truncated: "refuse" or "keep" a JPEG whose end is missing.
+        with_pixels: whether to keep `pixels`, 3 KB.
     """
     try:
-        if path.stat().st_size == 0:
+        file_size = path.stat().st_size
+        if file_size == 0:
             return PhotoStats(problem=findings.Empty.kind, reason="zero bytes")
         image = decode(path, truncated=truncated, shrunk_to=REDUCED_SIDE)
         header = _read_header(path)
         stats = _measure(header, image)
         if image.width < stats.width and _is_borderline(stats):
             stats = _measure(header, decode(path, truncated=truncated))
-        return stats
+        return replace(stats, file_size=file_size, pixels=square_pixels(image) if with_pixels else b"")
     except PhotosError as error:
         return PhotoStats(problem=_problem(error.why), reason=error.why or error.what)
     except OSError as error:
         return unreadable_stats(error.strerror or str(error))
+
+
+def square_pixels(image: Image.Image) -> bytes:
+    """Return the pixels of an RGB image, shrunk to a square: GRID_PIXELS x GRID_PIXELS x RGB."""
+    return image.resize((GRID_PIXELS, GRID_PIXELS), Image.Resampling.BOX).tobytes()
 
 
 def unreadable_stats(reason: str) -> PhotoStats:
@@ -92,15 +132,28 @@ def unreadable_stats(reason: str) -> PhotoStats:
 
 def _measure(header: Header, image: Image.Image) -> PhotoStats:
     """Return the statistics of an upright image, which may be reduced; the file's own size is in `header`."""
-    format_, animated, odd, size = header
-    shorter, longer = sorted(size or image.size)
+    shorter, longer = sorted(header.size or image.size)
     width, height = (longer, shorter) if image.width > image.height else (shorter, longer)
     grey = image.convert("L")
     darkest, brightest = _percentiles(grey.histogram())
     colors = np.array(image.histogram()).reshape(3, 256)
     spread = max(bright - dark for dark, bright in map(_percentiles, colors.tolist()))
     phash, thumbnail = _fingerprint(grey)
-    return PhotoStats(format_, width, height, animated, darkest, brightest, spread, phash, odd, thumbnail)
+    return PhotoStats(
+        format=header.format,
+        width=width,
+        height=height,
+        animated=header.animated,
+        darkest=darkest,
+        brightest=brightest,
+        spread=spread,
+        phash=phash,
+        odd=header.odd,
+        mode=header.mode,
+        quantization=header.quantization,
+        camera=header.camera,
+        thumbnail=thumbnail,
+    )
 
 
 def _is_borderline(stats: PhotoStats) -> bool:
@@ -149,18 +202,19 @@ def _problem(reason: str) -> str:
 
 
 def _read_header(path: Path) -> Header:
-    """Return (format, animated, oddities, size) of a file, ("", False, "", None) if its header is damaged.
-
-    The size (width, height) is as stored, before the EXIF orientation; None for other formats than JPEG.
-    """
+    """Return the header of a file, the default Header if it is damaged."""
     try:
         with quiet_pillow, Image.open(path, formats=readable_formats()) as file:
             name = file.format or ""
             size = file.size if name in ("JPEG", "MPO") else None
             animated = name in MULTI_FRAME_FORMATS and bool(getattr(file, "is_animated", False))
-            return "JPEG" if name == "MPO" else name, animated, "; ".join(oddities(file)), size
+            odd = "; ".join(oddities(file))
+            tables = getattr(file, "quantization", None) or {}
+            quantization = sum(tables.get(0, ()))
+            name = "JPEG" if name == "MPO" else name
+            return Header(name, animated, odd, size, file.mode, quantization, camera(file))
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
-        return "", False, "", None
+        return Header()
 
 
 @cache

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.folder.photo_list import DIGEST
 from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.pixel_store import PixelCache, Pixels
 from reslab.text import printable
 
 from .check import Check, build_check
+from .class_leaks import Sample, is_sampled, sampled_share
 from .findings import Contradiction, Finding, Leak
 from .folder_stats import FolderPhotos, FolderStats, files_of
+from .photo_stats import square_pixels
 from .stats_cache import StatsCache, cache_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLES = 3
 MEANINGS: dict[type[Finding], str] = {
@@ -27,10 +37,16 @@ MEANINGS: dict[type[Finding], str] = {
 }
 
 
-def quick_check(photos: Photos, truncated: Truncated = "refuse") -> Check:
-    """Check classes, names and equal files, without decoding a photo.
+def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels | None = None) -> Check:
+    """Check classes, names, equal files and, by cached pixels, places that betray a class.
 
-    If an earlier check cached the statistics of every photo, the result is that of a full check.
+    No photo is decoded. If an earlier check cached the statistics of every photo, the result is that of a
+    full check.
+
+    Args:
+        photos: the photos.
+        truncated: as in `check`.
+        pixels: pixels to train on. Only a cache is read, of a sample of the photos.
     """
     files, digests = files_of(photos)
     stats = _cached_stats(files, digests, truncated)
@@ -39,7 +55,26 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse") -> Check:
         stats.digests[:] = digests
         empty = np.frombuffer(hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8)
         stats.readable[:] = (digests != empty).any(axis=1)  # empty files are not duplicates of each other
+        stats.samples += _cached_samples(photos, pixels) if isinstance(pixels, PixelCache) else []
     return build_check(stats)
+
+
+def _cached_samples(photos: Photos, pixels: PixelCache) -> Iterator[Sample]:
+    """Yield a sample of the photos to train on, by cached pixels and without statistics."""
+    counts = np.bincount(photos.train.labels, minlength=len(photos.classes))
+    shares = [sampled_share(max(count, 1), np.count_nonzero(counts)) for count in counts.tolist()]
+    for row, label in enumerate(photos.train.labels.tolist()):
+        digest = photos.train.digests[row].tobytes()
+        if is_sampled(digest, shares[label]):
+            with suppress(PhotosError):
+                square = square_pixels(_image(pixels.read(photos.train[row])))
+                yield Sample(photos.classes[label], digest, square, None)
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    """Return uint8 (channels, H, W), 3 or 1 channels, as an RGB image."""
+    array = pixels.permute(1, 2, 0).numpy()  # (H, W, channels)
+    return Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).convert("RGB")
 
 
 def _cached_stats(

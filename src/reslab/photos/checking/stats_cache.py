@@ -17,7 +17,7 @@ from reslab.photos.decoding.decode import Truncated
 from .photo_stats import PhotoStats
 
 log = logging.getLogger("reslab")
-VERSION = 6  # of the fields of PhotoStats and of how they are measured
+VERSION = 7  # of the fields of PhotoStats and of how they are measured
 MAX_AGE_S = 60 * 24 * 3600  # after which the file of another version is removed
 PHOTOS_PER_WRITE = 500
 LOCK_TIMEOUT_S = 30.0  # while another process writes
@@ -55,9 +55,11 @@ class StatsCache:
             if self.closed:
                 return None
             try:
-                query = "SELECT stats, thumbnail FROM photos WHERE key = ?"
+                query = "SELECT stats, thumbnail, pixels FROM photos WHERE key = ?"
                 row = self.connection.execute(query, (key,)).fetchone()
-                return None if row is None else PhotoStats(**json.loads(row[0]), thumbnail=row[1])
+                if row is None:
+                    return None
+                return PhotoStats(**json.loads(row[0]), thumbnail=row[1], pixels=row[2])
             except (sqlite3.Error, ValueError, TypeError) as error:
                 self._recover(error)
                 return None
@@ -81,12 +83,12 @@ class StatsCache:
         rows = []
         for key, stats in self.waiting.items():
             values = asdict(stats)
-            thumbnail = values.pop("thumbnail")
-            rows.append((key, json.dumps(values), thumbnail))
+            thumbnail, pixels = values.pop("thumbnail"), values.pop("pixels")
+            rows.append((key, json.dumps(values), thumbnail, pixels))
         self.waiting.clear()
         try:
             with self.connection:
-                self.connection.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?)", rows)
+                self.connection.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
             self._recover(error)
 
@@ -140,7 +142,7 @@ def _connect(name: str) -> sqlite3.Connection:
     """Open a file, or ":memory:", and create its table. Raises sqlite3.Error or, if damaged, ValueError."""
     connection = sqlite3.connect(name, timeout=LOCK_TIMEOUT_S, check_same_thread=False)
     try:
-        columns = "key TEXT PRIMARY KEY, stats TEXT, thumbnail BLOB"
+        columns = "key TEXT PRIMARY KEY, stats TEXT, thumbnail BLOB, pixels BLOB"
         connection.execute(f"CREATE TABLE IF NOT EXISTS photos ({columns}) WITHOUT ROWID")
     except BaseException:
         connection.close()

@@ -1,4 +1,4 @@
-"""Find metadata of a photo that programs read differently: EXIF orientation and color profile."""
+"""Find metadata of a photo that programs read differently (orientation, color profile), and its camera."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, ImageCms
 
 EXIF_SIDES = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
 PROFILE_MODES = {"RGB": "RGB", "P": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}  # grey is grey by any profile
+MAX_CAMERA_PART = 40  # characters of maker and of model
 
 
 def oddities(file: Image.Image) -> list[str]:
@@ -18,6 +19,17 @@ def oddities(file: Image.Image) -> list[str]:
     The list is empty for most photos. Damaged metadata are a problem, not an error.
     """
     return [*_orientation(file), *_profile(file)]
+
+
+def camera(file: Image.Image) -> str:
+    """Return maker and model of the camera, by an opened file's EXIF; "" if they are missing or damaged."""
+    try:
+        exif = file.getexif()
+        parts = [exif.get(tag) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
+    except Exception:  # noqa: BLE001  damaged metadata make Pillow raise SyntaxError, struct.error ...
+        return ""
+    texts = [part.strip("\0 ")[:MAX_CAMERA_PART] for part in parts if isinstance(part, str)]
+    return " ".join(text for text in texts if text)
 
 
 def _orientation(file: Image.Image) -> Iterator[str]:

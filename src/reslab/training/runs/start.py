@@ -71,7 +71,7 @@ def start_run(
     shell_source = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
     if readable.skipped.total:
         say(readable.skipped.warning(photos, shell_source))
-    if text := warning(quick_check(photos, recipe.truncated), shell_source):
+    if text := warning(quick_check(photos, recipe.truncated, readable.pixels), shell_source):
         say(text)
     setup = prepare(module, readable, recipe, name=name, progress=progress, say=say)
     costs = estimate_epoch_seconds(setup, name, _loading_seconds(setup))
