@@ -7,11 +7,13 @@ import json as json_
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from reslab import files
 from reslab.errors import UsageError
 from reslab.text import table
 
@@ -19,7 +21,7 @@ from .arguments import Flag
 from .output import tell
 
 if TYPE_CHECKING:
-    from reslab.evaluation.classifier import Prediction
+    from reslab.evaluation.classifier import Classifier, Prediction
 
 
 def evaluate(
@@ -27,13 +29,17 @@ def evaluate(
     folder: Path,
     /,
     *,
+    rows: Path | None = None,
+    reject_below: float | None = None,
+    save_model: Path | None = None,
+    against: Path | None = None,
     network: str | None = None,
     json: Flag = False,
     device: str = "auto",
 ) -> None:
-    """Measure accuracy on a folder of classes: overall with a 95 % interval, and by class.
+    """Measure accuracy on a folder of classes: overall with a 95 % interval, by class, and where it is wrong.
 
-    Example: reslab evaluate runs/first photos/test
+    Example: reslab evaluate runs/first photos/test --rows rows.csv
 
     Photos that cannot be read are skipped, counted and named. For the folder that
     a run was trained on, this measures the run's own test split.
@@ -41,19 +47,51 @@ def evaluate(
     Args:
         model: a run folder (its best model) or a model file
         folder: a folder of classes, one with test/, or a list from reslab check --fix
+        rows: write a CSV file with a row per photo: path, label, predicted, loss, probabilities
+        reject_below: answer "not sure" where the best class has a lower probability, 0 to 1
+        save_model: write the model with this threshold to a file, so that predict uses it
+        against: a second run folder or model file, compared on the same photos
         network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object on standard output
         device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier
+    from reslab.evaluation.mcnemar import compare_rows
+    from reslab.evaluation.summary import mcnemar_summary, summary
     from reslab.training.runs.train_overlap import evaluation_photos
 
+    for flag, path in (("--rows", rows), ("--save-model", save_model)):
+        _check_writable(flag, path)
     classifier = Classifier.load(model, network=network, device=device)
+    rival = Classifier.load(against, network=network, device=device) if against else None
+    if reject_below is not None:
+        classifier = replace(classifier, reject_below=reject_below)
     photos, notes = evaluation_photos(model, folder)
     for note in notes:
         tell(f"note: {note}")
     evaluation = classifier.evaluate(photos)
-    print(json_.dumps(evaluation.as_json()) if json else f"{evaluation}\n\n{evaluation.table()}")
+    result, text = evaluation.as_json(), summary(evaluation)
+    if rows:
+        evaluation.rows.write(rows)
+        tell(f"a row for each of {evaluation.photos:,} photos: {rows}")
+    if save_model:
+        classifier.save(save_model)
+        tell(f"model that is not sure below {classifier.reject_below:g}: {save_model}")
+    if rival:
+        comparison = compare_rows(evaluation.rows, rival.evaluate(photos).rows)
+        result["against"] = {"model": str(against), **comparison.as_json()}
+        text += "\n\n" + mcnemar_summary(comparison, str(model), str(against))
+    print(json_.dumps(result) if json else text)
+
+
+def _check_writable(flag: str, path: Path | None) -> None:
+    """Raise UsageError if the file that a flag names cannot be written."""
+    if path is not None and (path.is_dir() or not files.is_writable_folder(path.parent)):
+        raise UsageError(
+            f"{flag} {path} cannot be written",
+            "it is a folder" if path.is_dir() else f"{path.parent} is not a folder that you can write to",
+            "give a file in a folder that exists",
+        )
 
 
 def predict(
@@ -61,6 +99,7 @@ def predict(
     photos: Annotated[list[str], Parameter(negative=(), allow_leading_hyphen=True)],
     /,
     *,
+    reject_below: float | None = None,
     network: str | None = None,
     json: Flag = False,
     csv: Flag = False,
@@ -79,9 +118,10 @@ def predict(
     Args:
         model: a run folder (its best model) or a model file
         photos: files, folders, globs, or -
+        reject_below: answer "not sure" where the best class has a lower probability, 0 to 1
         network: your file again, which is run, for a network of your own: my_block.py:MyBlock
-        json: one JSON object per photo
-        csv: comma-separated, with a column per class
+        json: one JSON object per photo, with "sure": true or false if there is a threshold
+        csv: comma-separated, with a column per class, and a column sure if there is a threshold
         device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier
@@ -97,6 +137,8 @@ def predict(
     if json and csv:
         raise UsageError("--json and --csv together", "the output has one format", "leave one of them out")
     classifier = Classifier.load(model, network=network, device=device)
+    if reject_below is not None:
+        classifier = replace(classifier, reject_below=reject_below)
     paths = expand_paths(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
@@ -104,7 +146,7 @@ def predict(
     if json:
         readable = _write_json(predictions)
     elif csv:
-        readable = _write_csv(predictions, classifier.classes)
+        readable = _write_csv(predictions, classifier)
     else:
         readable = _write_table(list(predictions))
     return 0 if readable else 2
@@ -130,16 +172,18 @@ def _write_json(predictions: Iterable[Prediction]) -> int:
     return readable
 
 
-def _write_csv(predictions: Iterable[Prediction], classes: tuple[str, ...]) -> int:
-    readable = 0
+def _write_csv(predictions: Iterable[Prediction], classifier: Classifier) -> int:
+    readable, has_threshold = 0, classifier.reject_below > 0
     plain = csv.writer(sys.stdout, lineterminator="\n")
     quoted = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    plain.writerow(["path", "label", "probability", *classes, "error"])
+    sure_column = ["sure"] if has_threshold else []
+    plain.writerow(["path", "label", "probability", *sure_column, *classifier.classes, "error"])
     for p in predictions:
-        by_class = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classes]
+        by_class = [f"{p.probabilities[name]:.6f}" if p.probabilities else "" for name in classifier.classes]
         probability = "" if p.probability is None else f"{p.probability:.6f}"
+        sure = ["" if p.sure is None else "true" if p.sure else "false"] if has_threshold else []
         writer = quoted if "\r" in p.path else plain  # with this lineterminator, \r alone is not quoted
-        writer.writerow([p.path, p.label or "", probability, *by_class, p.error or ""])
+        writer.writerow([p.path, p.label or "", probability, *sure, *by_class, p.error or ""])
         sys.stdout.flush()
         readable += p.error is None
     return readable
@@ -151,10 +195,10 @@ def _write_table(predictions: list[Prediction]) -> int:
         if p.error is not None:
             rows.append([p.path, "-", "", p.error])
         else:
-            others = sorted(p.probabilities.items(), key=lambda item: -item[1])[1:3]
-            rows.append(
-                [p.path, p.label or "", f"{p.probability:.3f}", ", ".join(f"{n} {s:.3f}" for n, s in others)]
-            )
+            ranked = sorted(p.probabilities.items(), key=lambda item: -item[1])
+            label, others = (p.label or "", ranked[1:3]) if p.sure is not False else ("not sure", ranked[:3])
+            then = ", ".join(f"{name} {probability:.3f}" for name, probability in others)
+            rows.append([p.path, label, f"{p.probability:.3f}", then])
     print(table(["photo", "label", "probability", "then"], rows, "llrl"), flush=True)
     failed = sum(p.error is not None for p in predictions)
     if failed:

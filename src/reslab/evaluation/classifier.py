@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from reslab.errors import ClassifierError, PhotosError
+from reslab.errors import ClassifierError, PhotosError, UsageError
 from reslab.evaluation.fast.parallel import is_worthwhile, predict_in_parallel
 from reslab.files import user_path
 from reslab.hardware import choose_device
@@ -22,6 +22,7 @@ from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
 
+from .coverage import coverage_at
 from .inference import predict_batch, predict_exactly
 from .metrics import Evaluation, evaluate_rows
 from .model_file import Header, find_model, read_model, save_model
@@ -70,6 +71,7 @@ def load(path: Path | str, *, network: nn.Module | str | None = None, device: st
         header.figures,
         header.licence,
         device,
+        header.reject_below,
     )
 
 
@@ -82,6 +84,8 @@ class Prediction:
         label: name of the most probable class; None if the photo could not be read.
         probability: of that class, 0 to 1; None if the photo could not be read.
         probabilities: of every class, by name; empty if the photo could not be read.
+        sure: False if the probability is under the classifier's `reject_below`, which stands for the answer
+            "not sure"; None if the classifier has no such threshold.
         error: why the photo could not be read; None if it could.
     """
 
@@ -89,13 +93,18 @@ class Prediction:
     label: str | None = None
     probability: float | None = None
     probabilities: Mapping[str, float] = field(default_factory=dict, repr=False)
+    sure: bool | None = None
     error: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return a dict of path, label, probability and probabilities; for an unread photo path and error."""
+        """Return a dict of path, label, probability and probabilities; for an unread photo path and error.
+
+        "sure" is in it if the classifier has a threshold.
+        """
         if self.error is not None:
             return {"path": self.path, "error": self.error}
-        return {name: value for name, value in vars(self).items() if name != "error"}
+        absent = ("error", "sure") if self.sure is None else ("error",)
+        return {name: value for name, value in vars(self).items() if name not in absent}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +123,11 @@ class Classifier:
         figures: measured when the classifier was trained, such as "val_accuracy" and "test_accuracy".
         licence: of the training data; None if unknown.
         device: auto, cpu, cuda, cuda:1 or mps; where `network` computes.
+        reject_below: photos whose best class has a lower probability are "not sure"; 0 for no threshold.
 
     Raises:
         RecipeError: the device does not exist.
+        UsageError: `reject_below` is not between 0 and 1.
     """
 
     network: nn.Module
@@ -127,8 +138,15 @@ class Classifier:
     figures: Mapping[str, Any] = field(default_factory=dict)
     licence: str | None = None
     device: str = "cpu"
+    reject_below: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.reject_below <= 1:
+            raise UsageError(
+                f"photos cannot be rejected below a probability of {self.reject_below}",
+                "a probability lies between 0 and 1",
+                "give one such as 0.9",
+            )
         device = choose_device(self.device)
         devices = {tensor.device for tensor in (*self.network.parameters(), *self.network.buffers())}
         if any(d.type != device.type or device.index not in (None, d.index) for d in devices):
@@ -164,6 +182,7 @@ class Classifier:
             temperature=self.temperature,
             figures=dict(self.figures),
             licence=self.licence,
+            reject_below=self.reject_below,
         )
         save_model(user_path(path), header, self.network)
 
@@ -200,9 +219,9 @@ class Classifier:
         else:
             rows = predict_exactly(self.network, photos, self.preprocess, device)
         for index, row in enumerate(rows):
-            yield index, row if isinstance(row, PhotosError) else self._checked(row[None])[0]
+            yield index, row if isinstance(row, PhotosError) else self.checked(row[None])[0]
 
-    def _checked(self, logits: torch.Tensor) -> np.ndarray:
+    def checked(self, logits: torch.Tensor) -> np.ndarray:
         """Return logits (N, num_classes) on the CPU as an array.
 
         Raises:
@@ -227,7 +246,7 @@ class Classifier:
 
         For a photo that cannot be read, it has `error` and no label. From 256 photos on, a CPU may compute
         in bf16: no label differs, and of 2,000 cats and dogs the probabilities differed by 0.0008 on average
-        and by at most 0.015.
+        and by at most 0.015. So `sure` may differ where a probability is that close to `reject_below`.
 
         Args:
             photos: paths, or contents of files as bytes.
@@ -257,7 +276,7 @@ class Classifier:
             pixels = self.preprocess.evaluation(self.preprocess.shrink(self._decoded(photo)))
             images = self.preprocess.normalize(pixels[None])  # (1, C, size, size)
             logits = predict_batch(self.network, images, choose_device(self.device))
-            return self._prediction("image", self._checked(logits)[0])
+            return self._prediction("image", self.checked(logits)[0])
         _, row = next(self.logits([photo]))
         if isinstance(row, PhotosError):
             raise row
@@ -266,8 +285,10 @@ class Classifier:
     def _prediction(self, name: str, logits: np.ndarray) -> Prediction:
         probabilities = softmax(logits[None] / self.temperature)[0]
         best = int(logits.argmax())
+        probability = float(probabilities[best])
         by_class = {c: float(p) for c, p in zip(self.classes, probabilities, strict=True)}
-        return Prediction(name, self.classes[best], float(probabilities[best]), by_class)
+        sure = probability >= self.reject_below if self.reject_below else None
+        return Prediction(name, self.classes[best], probability, by_class, sure)
 
     def _decoded(self, image: Image.Image) -> Image.Image:
         """Return a PIL image of any mode as `decode` returns its lossless file: upright, RGB or grey.
@@ -302,7 +323,8 @@ class Classifier:
                 counts if there is one, else val, else all photos.
 
         Returns:
-            Figures over the photos that were read. Loss and calibration error use the temperature.
+            Figures over the photos that were read, and a row for each of these. Probabilities and losses
+            use the temperature.
 
         Raises:
             PhotosError: there are no photos, none can be read, or one is of an unknown class.
@@ -329,4 +351,9 @@ class Classifier:
             folder=labeled.folder,
             paths=[labeled.paths[index] for index in read],
         )
-        return replace(evaluate_rows(rows), unread=total - len(rows), unread_first=tuple(unread))
+        return replace(
+            evaluate_rows(rows),
+            rejection=coverage_at(rows, self.reject_below) if self.reject_below else None,
+            unread=total - len(rows),
+            unread_first=tuple(unread),
+        )

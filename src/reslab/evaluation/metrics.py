@@ -1,8 +1,8 @@
-"""Accuracy with its interval, precision and recall per class, calibration, temperature."""
+"""Evaluation: every figure of a classifier on labeled photos, computed from one row per photo."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from reslab.text import printable, table
 
+from .calibration import calibration_error, calibration_noise
+from .coverage import Coverage, coverage_curve
+from .intervals import accuracy_interval
 from .rows import PhotoRows
+
+MIN_CLASSES_FOR_TOP5 = 6  # with five classes every answer is among the first five
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,31 @@ class ClassFigures:
     """Figures of one class.
 
     Attributes:
-        photos: number of photos whose true class it is.
+        photos: number of photos whose true class it is, also called support.
         precision: correct fraction of the photos with this prediction, 0 to 1; None if there are none.
         recall: correct fraction of the photos of this class, 0 to 1; None if there are none.
+        f1: harmonic mean of both, 0 to 1; None if the class has neither photos nor predictions.
     """
 
     photos: int
     precision: float | None
     recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Photos of one class that were taken for another.
+
+    Attributes:
+        label: name of the true class.
+        predicted: name of the class that was predicted.
+        photos: number of these photos, at least 1.
+    """
+
+    label: str
+    predicted: str
+    photos: int
 
 
 @dataclass(frozen=True)
@@ -40,28 +62,44 @@ class Evaluation:
         accuracy: fraction with the correct label, 0 to 1.
         accuracy_low: lower end of its 95 % interval (Wilson 1927, "Probable inference").
         accuracy_high: upper end of the interval.
+        balanced_accuracy: mean recall of the classes with photos, 0 to 1 (Brodersen et al. 2010).
+        top5_accuracy: fraction whose label is among the five most probable classes; None under six classes.
+        roc_auc: probability that a photo of the second class gets a higher probability of this class than
+            one of the first class (Hanley and McNeil 1982); None unless there are two classes with photos.
         loss: mean cross-entropy in nats.
         calibration_error: expected calibration error, 0 to 1 (Guo et al. 2017, section 2).
+        calibration_noise: mean calibration error of perfectly calibrated networks with these probabilities,
+            on as many photos; it is due to chance alone.
+        calibration_noise_high: value that 95 % of these networks stay under.
+        coverage: coverage and accuracy if the less sure answers are rejected, for rising thresholds.
+        rejection: the same for the classifier's own `reject_below`; None without one.
         classes: class names, in the order of the logits.
         per_class: figures by class name, in the same order.
         confusion: counts; row: index of the true class, column: index of the predicted class.
         unread: number of further photos that could not be read.
         unread_first: path and reason of the first 100 of them.
-        rows: one row per photo; all figures come from them.
+        rows: one row per photo, from which all figures are computed.
     """
 
     photos: int
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    balanced_accuracy: float
+    top5_accuracy: float | None
+    roc_auc: float | None
     loss: float
     calibration_error: float
+    calibration_noise: float
+    calibration_noise_high: float
+    coverage: tuple[Coverage, ...]
     classes: tuple[str, ...]
     per_class: dict[str, ClassFigures]
     confusion: tuple[tuple[int, ...], ...]
+    rows: PhotoRows = field(repr=False, compare=False)
+    rejection: Coverage | None = None
     unread: int = 0
     unread_first: tuple[tuple[str, str], ...] = ()
-    rows: PhotoRows = field(repr=False, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         interval = f"[{self.accuracy_low:.3f}, {self.accuracy_high:.3f}]"
@@ -73,113 +111,101 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return all attributes but `rows` as JSON values; "unread_first" holds {"path", "why"} objects."""
-        per_class = {name: vars(figures) for name, figures in self.per_class.items()}
+        plain = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "rows"}
         return {
-            **{name.name: getattr(self, name.name) for name in fields(self) if name.name != "rows"},
+            **plain,
+            "coverage": [asdict(point) for point in self.coverage],
+            "rejection": asdict(self.rejection) if self.rejection else None,
             "classes": list(self.classes),
-            "per_class": per_class,
+            "per_class": {name: asdict(figures) for name, figures in self.per_class.items()},
             "confusion": [*map(list, self.confusion)],
             "unread_first": [{"path": path, "why": why} for path, why in self.unread_first],
         }
 
     def table(self) -> str:
-        """Return a text table with a row per class: photos, precision, recall, most frequent confusion.
-
-        "-" stands for None. The last cell is the wrong class predicted most often for photos of this class,
-        with the number of these photos, or "" if none is wrong.
-        """
+        """Return a text table with a row per class: photos, precision, recall, F1; "-" stands for None."""
         rows = []
-        for i, (name, figures) in enumerate(self.per_class.items()):
-            wrong = [
-                (count, self.classes[j]) for j, count in enumerate(self.confusion[i]) if j != i and count
-            ]
-            confused = "{1} ({0})".format(*max(wrong)) if wrong else ""
-            fractions = ("-" if x is None else f"{x:.3f}" for x in (figures.precision, figures.recall))
-            rows.append([name, f"{figures.photos:,}", *fractions, confused])
-        return table(["class", "photos", "precision", "recall", "most often taken for"], rows, "lrrrl")
+        for name, figures in self.per_class.items():
+            fractions = (figures.precision, figures.recall, figures.f1)
+            cells = ("-" if x is None else f"{x:.3f}" for x in fractions)
+            rows.append([name, f"{figures.photos:,}", *cells])
+        return table(["class", "photos", "precision", "recall", "F1"], rows, "lrrrr")
+
+    def confusions(self) -> list[Confusion]:
+        """Return the pairs of classes that were confused, the most frequent first."""
+        counts = np.array(self.confusion)
+        np.fill_diagonal(counts, 0)
+        order = np.argsort(-counts, axis=None, kind="stable")[: np.count_nonzero(counts)]
+        pairs = zip(*np.unravel_index(order, counts.shape), strict=True)
+        return [Confusion(self.classes[i], self.classes[j], int(counts[i, j])) for i, j in pairs]
 
 
 def evaluate_rows(rows: PhotoRows) -> Evaluation:
-    """Return the figures of rows, at least one; `unread` is 0."""
-    from sklearn.metrics import confusion_matrix
-
-    classes = rows.classes
-    confusion = confusion_matrix(rows.labels, rows.predicted, labels=range(len(classes)))
+    """Return the figures of rows, at least one; `rejection` is None and `unread` is 0."""
+    confusion = confusion_counts(rows)
     correct, actual, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    low, high = accuracy_interval(int(correct.sum()), len(rows))
+    right = int(correct.sum())
+    low, high = accuracy_interval(right, len(rows))
+    noise, noise_high = calibration_noise(rows.probabilities)
     return Evaluation(
         photos=len(rows),
-        accuracy=float(correct.sum() / len(rows)),
+        accuracy=right / len(rows),
         accuracy_low=low,
         accuracy_high=high,
+        balanced_accuracy=float((correct[actual > 0] / actual[actual > 0]).mean()),
+        top5_accuracy=top_accuracy(rows, 5) if len(rows.classes) >= MIN_CLASSES_FOR_TOP5 else None,
+        roc_auc=roc_auc(rows),
         loss=float(rows.losses.mean()),
         calibration_error=calibration_error(rows.probabilities, rows.labels),
-        classes=classes,
+        calibration_noise=noise,
+        calibration_noise_high=noise_high,
+        coverage=coverage_curve(rows),
+        classes=rows.classes,
         per_class={
             name: ClassFigures(
                 int(actual[i]),
-                float(correct[i] / predicted[i]) if predicted[i] else None,
-                float(correct[i] / actual[i]) if actual[i] else None,
+                _fraction(correct[i], predicted[i]),
+                _fraction(correct[i], actual[i]),
+                _fraction(2 * correct[i], actual[i] + predicted[i]),
             )
-            for i, name in enumerate(classes)
+            for i, name in enumerate(rows.classes)
         },
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         rows=rows,
     )
 
 
-def accuracy_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the ends (low, high) of Wilson's score interval of correct / total, between 0 and 1.
+def _fraction(part: int, total: int) -> float | None:
+    return float(part / total) if total else None
 
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
 
-    Args:
-        correct: number of correct predictions.
-        total: number of predictions, at least 1.
-        confidence: probability that the interval covers the true accuracy.
+def confusion_counts(rows: PhotoRows) -> NDArray[np.int64]:
+    """Return the number of photos by true class (row) and predicted class (column)."""
+    classes = len(rows.classes)
+    pairs = rows.labels * classes + rows.predicted
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def top_accuracy(rows: PhotoRows, count: int) -> float:
+    """Return the fraction of photos whose label is among the `count` most probable classes."""
+    of_label = np.take_along_axis(rows.probabilities, rows.labels[:, None], axis=1)  # (N, 1)
+    return float(((rows.probabilities > of_label).sum(axis=1) < count).mean())
+
+
+def roc_auc(rows: PhotoRows) -> float | None:
+    """Return the area under the ROC curve for the second of two classes, as Mann and Whitney's U.
+
+    Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC)
+    curve". It is None if there are not two classes, or one of them has no photos.
     """
-    from scipy.stats import binomtest
+    if len(rows.classes) != 2:
+        return None
+    from scipy.stats import rankdata
 
-    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15) -> float:
-    """Return the expected calibration error, 0 to 1: the mean gap between confidence and accuracy.
-
-    Guo et al. 2017, "On calibration of modern neural networks", section 2.
-
-    Args:
-        probabilities: (N, num_classes).
-        labels: (N,), true classes as indices.
-        bins: number of equal intervals of confidence. Each gap counts by the number of its photos.
-    """
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs((correct[bin_of == b] - confidence[bin_of == b]).sum()) for b in range(bins)]
-    return float(sum(gaps) / len(labels))
-
-
-def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Return the temperature, 0.05 to 20, that minimizes the mean loss of logits / temperature.
-
-    Logits are (N, num_classes), labels (N,), N at least 1. The temperature changes the probabilities, not
-    the predicted labels (Guo et al. 2017, section 4.2). The target probability of the true class is
-    (N + 1) / (N + 2) instead of 1 (Platt 1999, "Probabilistic outputs for support vector machines", section
-    2.2). Otherwise a few photos that are all correct would make the classifier certain of everything.
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    photos, classes = logits.shape
-    exact, true_class = logits.astype(np.float64), (np.arange(photos), labels)
-    smoothing = classes / ((classes - 1) * (photos + 2)) if classes > 1 else 0.0
-
-    def loss(log_temperature: float) -> float:
-        log_probabilities = log_softmax(exact / np.exp(log_temperature), axis=1)
-        return float(
-            -(1 - smoothing) * log_probabilities[true_class].mean() - smoothing * log_probabilities.mean()
-        )
-
-    best = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
-    return float(np.exp(best.x))
+    positive = rows.labels == 1
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return None
+    ranks = rankdata(rows.probabilities[:, 1])
+    above = ranks[positive].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))

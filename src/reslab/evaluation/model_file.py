@@ -44,6 +44,7 @@ class Header(BaseModel):
         temperature: divides the logits before the softmax.
         figures: measured when the classifier was trained.
         licence: of the training data; None if unknown.
+        reject_below: photos whose best class has a lower probability are "not sure"; 0 for no threshold.
         checksum: of the weights and all other fields; "" before it is written.
 
     Raises:
@@ -61,6 +62,7 @@ class Header(BaseModel):
     temperature: float = Field(gt=0)
     figures: dict[str, Any]
     licence: str | None
+    reject_below: float = Field(default=0.0, ge=0, le=1)
     checksum: str = ""
 
     @field_validator("classes")

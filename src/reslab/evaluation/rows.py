@@ -19,6 +19,7 @@ from reslab.files import user_path
 
 from .probabilities import cross_entropies, softmax
 
+TEST_ROWS_NAME = "test.csv"  # in a run folder
 FIRST_COLUMNS = ("path", "label", "predicted", "loss")  # a column per class follows
 
 
@@ -95,6 +96,12 @@ class PhotoRows:
     def confidence(self) -> NDArray[np.float64]:
         """(N,), probability of the most probable class, 0 to 1."""
         return self.probabilities.max(axis=1)
+
+    @cached_property
+    def mistakes(self) -> NDArray[np.int64]:
+        """Indices of the photos with a wrong prediction, the surest first."""
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
     def file(self, index: int) -> Path:
         """Return the path of photo `index`, with `folder` in front of a relative one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,12 @@ from torch import nn
 
 from reslab import files, locks
 from reslab.errors import CodeNeededError, RunError, TrainingError
+from reslab.evaluation.calibration import fit_temperature
 from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.inference import predict_logits
-from reslab.evaluation.metrics import fit_temperature
+from reslab.evaluation.intervals import few_photos_note
 from reslab.evaluation.model_file import MODEL_NAME
+from reslab.evaluation.rows import TEST_ROWS_NAME
 from reslab.networks.registry import make_spec
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batch_checksums import ChecksummedBatches
@@ -35,6 +37,7 @@ from .reproducibility import check_photos, first_epoch_to_compare, notes_on_chan
 from .run import Run, best_epoch
 from .start import build_network
 from .stop_signals import StopRequest, stop_signals
+from .tracking import Tracking
 
 
 def train_epochs(
@@ -47,8 +50,8 @@ def train_epochs(
 ) -> Iterator[Epoch]:
     """Train a run from its checkpoint to its end, yield each new epoch, and write the result.
 
-    It writes metrics.jsonl, checkpoints, the best model and curves.png, then result.json. A finished run is
-    left as it is.
+    It writes metrics.jsonl, checkpoints, the best model and curves.png, then test.csv and result.json. A
+    finished run is left as it is.
 
     Args:
         network: a new module of the same class, if the run was started with a module; or a text that names
@@ -81,8 +84,12 @@ def train_epochs(
             for note in notes_on_changes(run, setup.state.recipe, setup.state.device):
                 say(note)
         first = first_epoch_to_compare(run, setup.state.recipe, len(epochs), say)
-        yield from _train(run, setup, epochs, first, progress)
-        _finish(run, setup, photos, network if isinstance(network, nn.Module) else None, say)
+        with Tracking(run, epochs, say) as tracking:
+            with closing(_train(run, setup, epochs, first, progress)) as trained:
+                for epoch in trained:
+                    tracking.log(epoch)
+                    yield epoch
+            _finish(run, setup, photos, network if isinstance(network, nn.Module) else None, say)
 
 
 @contextmanager
@@ -153,7 +160,7 @@ def _prepare(
 
 def _train(
     run: Run, setup: TrainingSetup, epochs: list[Epoch], first_to_compare: int, progress: bool
-) -> Iterator[Epoch]:
+) -> Generator[Epoch, None, None]:
     state = setup.state
     saved = time.monotonic()
     events = training_loop(state, setup.train, setup.validate(progress))
@@ -218,9 +225,10 @@ def _write_metrics(run: Run, rows: list[dict[str, Any]]) -> None:
 
 
 def _finish(run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module | None, say: Say) -> None:
-    """Calibrate the best model on val, evaluate it once on test, and write the model file and result.json.
+    """Calibrate the best model on val, evaluate it once on test, and write the results.
 
-    Without test photos there is no test, and its figures are None.
+    These are the model file, test.csv with a row per test photo, and result.json. Without test photos there
+    is no test.csv, and the test's figures are None.
 
     Args:
         network: takes the best weights, in place, if the run was started with a module.
@@ -235,9 +243,13 @@ def _finish(run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module |
     if photos.test:
         say(f"testing on {len(photos.test):,} photos that were not used in training")
         test = best.evaluate(photos)
+        test.rows.write(run.folder / TEST_ROWS_NAME)
         say(f"test {test} (epoch {figures['epoch']}, chosen by validation)")
+        if note := few_photos_note(test.accuracy, test.photos):
+            say(note)
         unread = test.unread  # photos that were removed or damaged since the start of the run
-        figures |= {"test_accuracy": test.accuracy, "test_interval": [test.accuracy_low, test.accuracy_high]}
+        interval = [test.accuracy_low, test.accuracy_high]
+        figures |= {"test_accuracy": test.accuracy, "test_interval": interval, "test_photos": test.photos}
     replace(best, figures=figures).save(run.folder / MODEL_NAME)
     skipped, replacements = run.skipped, setup.state.replacements
     if skipped.total:
@@ -253,6 +265,7 @@ def _finish(run: Run, setup: TrainingSetup, photos: Photos, network: nn.Module |
         "val_accuracy": figures["val_accuracy"],
         "test_accuracy": figures.get("test_accuracy"),
         "test_interval": figures.get("test_interval"),
+        "test_photos": figures.get("test_photos"),
         "test_unread": unread,
         "skipped": skipped.as_json(),
         "replaced": replacements.rows(),

@@ -1,0 +1,76 @@
+"""Wilson's interval of an accuracy, and a line of text where few photos make it wide."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import sqrt
+
+WIDE_INTERVAL = 0.2  # a wider interval of an accuracy gets a line about the number of photos
+
+
+def accuracy_interval(correct: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends (low, high) of Wilson's score interval of correct / total, between 0 and 1.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22.
+
+    Args:
+        correct: number of correct predictions, 0 to `total`.
+        total: number of predictions, at least 1.
+        confidence: probability that the interval covers the true accuracy.
+    """
+    share, z = correct / total, _normal_quantile((1 + confidence) / 2)
+    shrunk = 1 + z**2 / total
+    middle = (share + z**2 / (2 * total)) / shrunk
+    half = z * sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / shrunk
+    # rounding must not cut off the share itself at its limits 0 and 1
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+
+
+@cache
+def _normal_quantile(probability: float) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri(probability))
+
+
+def photos_to_halve(accuracy: float, photos: int) -> int:
+    """Return the number of photos that would halve the width of an accuracy's interval.
+
+    Args:
+        accuracy: fraction that is correct, 0 to 1; it is assumed to stay.
+        photos: number of photos that it was measured on, at least 1.
+    """
+    wanted = _width(accuracy, photos) / 2
+    low, high = photos, 4 * photos + 12  # always enough: 3 z ** 2 is 11.5
+    while low < high:
+        middle = (low + high) // 2
+        if _width(accuracy, middle) <= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _width(accuracy: float, photos: int) -> float:
+    low, high = accuracy_interval(accuracy * photos, photos)
+    return high - low
+
+
+def few_photos_note(accuracy: float, photos: int, name: str = "accuracy") -> str | None:
+    """Return a line that says how little an accuracy over few photos means.
+
+    Args:
+        accuracy: fraction that is correct, 0 to 1.
+        photos: number of photos that it was measured on, at least 1.
+        name: of the figure, for the text: "accuracy" or "recall of cat", say.
+
+    Returns:
+        One sentence, or None if the 95 % interval is at most 20 points wide.
+    """
+    if _width(accuracy, photos) <= WIDE_INTERVAL:
+        return None
+    low, high = accuracy_interval(accuracy * photos, photos)
+    return (
+        f"few photos: over {photos:,} of them, the {name} is only known to lie between "
+        f"{low:.0%} and {high:.0%}; {photos_to_halve(accuracy, photos):,} would halve this interval"
+    )
