@@ -1,11 +1,10 @@
-"""The verbs train, resume and runs, also in real processes that are stopped and killed."""
+"""The verbs train and resume, also in real processes that are stopped and killed."""
 
 import json
 import os
 import pty
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -232,44 +231,6 @@ def test_resume_gives_the_same_weights_after_a_stop_or_a_kill(
         [{k: v for k, v in r.items() if k not in times} for r in Run(path).rows] for path in (folder, calm)
     ]
     assert rows[0] == rows[1]
-
-
-def test_runs_lists_broken_runs_too(
-    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
-) -> None:
-    runs, photos = tmp_path / "runs", photo_folder(train=20, test=8)
-    runs.mkdir()
-    code, out, _ = reslab_here("runs", runs)
-    assert (code, out) == (0, f"no runs in {runs} yet; start one: reslab train FOLDER\n")
-    reslab_here("train", photos, *small, "--run", runs / "z-first")
-    for name in ("half", "later", "odd", "gone"):
-        shutil.copytree(runs / "z-first", runs / name)
-    with (runs / "half" / "metrics.jsonl").open("r+") as file:
-        file.truncate(200)
-    later = json.loads((runs / "later" / "recipe.json").read_text()) | {"new_setting": 1}
-    (runs / "later" / "recipe.json").write_text(json.dumps(later))
-    (runs / "odd" / "run.json").write_text("[1]")
-    (runs / "gone" / "result.json").unlink()
-    code, out, err = reslab_here("runs", runs)
-    assert code == 0
-    lines = {line.split()[0].rpartition("/")[2]: line for line in out.splitlines()[2:]}
-    assert set(lines) == {"z-first", "half", "later", "odd", "gone"}
-    assert [lines[name].split()[-1] for name in ("half", "later", "odd")] == ["broken"] * 3
-    assert lines["z-first"].split()[1:3] == ["cifar_resnet20", "2/2"]
-    assert lines["z-first"].endswith("finished")
-    assert lines["gone"].endswith("interrupted")
-    for words in ("half/metrics.jsonl cannot be read", "'new_setting'", "odd/run.json cannot be read"):
-        assert words in err
-    rows = {
-        Path(r["run"]).name: r for r in map(json.loads, reslab_here("runs", runs, "--json").out.splitlines())
-    }
-    assert rows["z-first"]["epochs_done"] == 2
-    assert rows["z-first"]["test_accuracy"] == Run(runs / "z-first").result["test_accuracy"]  # type: ignore[index]
-    assert "cannot be read" in rows["half"]["error"]
-    (runs / "later" / "result.json").unlink()
-    refused = reslab_here("resume", runs / "later")
-    assert refused.code == 2
-    assert "later/recipe.json is not a valid recipe" in refused.err
 
 
 def in_terminal(arguments: list[str], environment: dict[str, str]) -> str:

@@ -28,11 +28,12 @@ GROUPS = {
         "demo": ("demo:demo", "train, evaluate and predict on drawings, in a few minutes"),
         "train": ("train:train", "train a network on a folder of photos"),
         "resume": ("train:resume", "continue a stopped run, to the same weights"),
-        "runs": ("train:runs", "list all runs in a table"),
+        "runs": ("runs:runs", "list all runs in a table"),
     },
     "JUDGE": {
         "evaluate": ("evaluate:evaluate", "measure accuracy, with its interval, on a folder of classes"),
         "predict": ("evaluate:predict", "classify photos"),
+        "report": ("report:report", "how good, where wrong, where it looks: a page of a training"),
         "compare": ("compare:compare", "is an idea better, or was it luck? paired seeds and a verdict"),
         "experiment": ("experiment:experiment", "repeat an experiment of a paper in small"),
     },

@@ -1,9 +1,8 @@
-"""The verbs `train`, `resume` and `runs`."""
+"""The verbs `train` and `resume`."""
 
 from __future__ import annotations
 
 import json as json_
-import os
 import shlex
 import sys
 import time
@@ -11,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reslab.errors import ReslabError, UsageError
-from reslab.text import printable, table
+from reslab.text import printable
 from reslab.training.recipe import Recipe
 
 from .arguments import Flag
-from .output import show_curves, tell, write_line
+from .output import show_curves, write_line
 from .recipe_flags import recipe_flags
+from .report import write_quick_report
 
 if TYPE_CHECKING:
     from reslab.training.runs.run import Run
@@ -64,7 +63,9 @@ def train(
     from reslab.training.runs.start import start_run
 
     say = _printer(json)
-    new = start_run(folder, network, chosen, weights=weights, run=run, progress=True, say=say, started=start)
+    new = start_run(
+        folder, network, chosen, weights=weights, run=run, progress=True, say=say, started=start, report=True
+    )
     _train_to_the_end(new, json)
 
 
@@ -83,74 +84,10 @@ def resume(run: Path, /, *, network: str | None = None, json: Flag = False) -> N
     _train_to_the_end(Run(run), json, network)
 
 
-def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
-    """List all runs in a table: name, network, epochs, best accuracy, duration, state.
-
-    Example: reslab runs
-
-    A run with damaged files has the state broken. Its error goes to standard
-    error, or with --json into its object.
-
-    Args:
-        folder: the folder that holds the runs
-        json: one JSON object per run
-    """
-    from reslab.training.runs.run import find_runs
-
-    if not os.path.isdir(folder):  # Path.is_dir may raise for a closed folder
-        raise UsageError(
-            f"there is no readable folder {folder}", "runs go to runs/ by default", "reslab runs FOLDER"
-        )
-    rows = [_summary(run) for run in find_runs(folder)]
-    for row in rows:
-        if json:
-            print(json_.dumps(row))
-        elif "error" in row:
-            tell(f"note: {row['error']}")
-    if json:
-        return
-    if not rows:
-        print(f"no runs in {printable(str(folder))} yet; start one: reslab train FOLDER")
-        return
-    header = ["run", "network", "epochs", "val accuracy", "test accuracy", "minutes", "state"]
-    print(table(header, [_cells(row) for row in rows], "llrrrrl"))
-
-
-def _summary(run: Run) -> dict[str, Any]:
-    """Return the figures of a run, as `runs --json` prints them; accuracies are None before they exist.
-
-    For a run with damaged files they are "run", "state" ("broken") and "error".
-    """
-    try:
-        best, result = run.best, run.result
-        return {
-            "run": str(run.folder),
-            "network": run.about["network"],
-            "epochs_done": len(run.rows),
-            "epochs": run.epochs,
-            "val_accuracy": best and best["val_accuracy"],
-            "test_accuracy": result and result["test_accuracy"],
-            "seconds": run.seconds,
-            "state": run.state,
-        }
-    except ReslabError as error:
-        return {"run": str(run.folder), "state": "broken", "error": f"{error.what}: {error.why}"}
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    if "error" in row:
-        return [row["run"], "-", "-", "-", "-", "-", row["state"]]
-    epochs = f"{row['epochs_done']}/{row['epochs']}"
-    minutes = f"{row['seconds'] / 60:.1f}"
-    accuracies = (row["val_accuracy"], row["test_accuracy"])
-    cells = ["-" if value is None else f"{value:.3f}" for value in accuracies]
-    return [row["run"], row["network"], epochs, *cells, minutes, row["state"]]
-
-
 def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> None:
     """Train the remaining epochs of `run` and print each when it ends, then the files and next commands.
 
-    A terminal also shows the curves.
+    A terminal also shows the curves. A run that ends here gets its report; the last line names it.
 
     Args:
         run: a new or stopped run. Its folder is written.
@@ -159,13 +96,15 @@ def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> No
     """
     from reslab.training.runs.resume import train_epochs
 
-    say = _printer(as_json)
+    say, was_finished = _printer(as_json), run.state == "finished"
     for epoch in train_epochs(run, network=network, progress=True, say=say):
         say(str(epoch))
         if as_json:
             write_line(json_.dumps(epoch.as_json()), sys.stdout)
+    report = None if was_finished else write_quick_report(run, say=say, network=network)
     if as_json:
-        write_line(json_.dumps(run.result), sys.stdout)
+        written = {} if report is None else {"report": str(report)}
+        write_line(json_.dumps((run.result or {}) | written), sys.stdout)
         return
     show_curves(run)
     model, curves = (printable(str(run.folder / name)) for name in ("model.safetensors", "curves.png"))
@@ -174,6 +113,8 @@ def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> No
     spec = run.spec
     own = "" if spec is None or spec.code is None else f" --network {printable(shlex.quote(spec.name))}"
     say(f"next:   reslab predict {folder} PHOTO...{own}   reslab evaluate {folder} {photos}{own}")
+    if report is not None:
+        say(f"report: {printable(str(report))}, a page about this training; open it in a browser")
 
 
 def _printer(as_json: bool) -> Callable[[str], None]:
