@@ -16,6 +16,8 @@ from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import Prediction as Prediction
 from .evaluation.classifier import load as load
 from .evaluation.metrics import Evaluation as Evaluation
+from .explanation.label_ranking import LabelRanking as LabelRanking
+from .explanation.label_ranking import rank_photo_labels as rank_photo_labels
 from .inspection.arithmetic import ReceptiveField as ReceptiveField
 from .inspection.arithmetic import multiply_adds as multiply_adds
 from .inspection.arithmetic import output_size as output_size

@@ -189,15 +189,21 @@ class LabelRanking:
 def rank_photo_labels(classifier: Classifier, photos: Any, *, progress: bool = False) -> LabelRanking:
     """Rank the labels of a folder by how little they fit the photos, so that wrong labels come first.
 
-    Each photo is judged by logistic regression on the features of the other photos, which the network of
-    `classifier` computes. So its classes may differ from the folder's. A high rank is a reason to look at
-    a photo, and no proof: an unusual photo ranks high, too.
+    Each label is judged by logistic regression on the features of other photos (five folds, equal files in
+    one). The labels are sorted by their probability, the "self-confidence" of Northcutt et al. 2021,
+    "Confident learning", section 3. A low probability is a reason to look at a photo, and no proof: it is low
+    for unusual photos, too.
 
     Args:
-        classifier: trained on these photos, on others, or loaded with ImageNet weights.
+        classifier: its network computes the features, the input of its last layer. It may be trained on these
+            photos or on others, and on other classes.
         photos: a folder of classes, one with train/ (and val/, test/), a list from `reslab check --fix`,
             Photos, or a torchvision ImageFolder. All splits are ranked together.
         progress: True shows a bar on standard error if this is a terminal, or in a notebook.
+
+    Returns:
+        A ranking of all labels, the least probable first. `print` shows the first 20 that resemble another
+        class, and `write` a CSV file of all.
 
     Raises:
         PhotosError: the folder has no photos, or only one class, or no photo can be judged.
