@@ -122,14 +122,17 @@ def chart(
 
 
 def grid(
-    label: str, values: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], marked: Point | None = None
+    label: str,
+    values: Sequence[Sequence[float]],
+    texts: Sequence[Sequence[str]] | None = None,
+    marked: Point | None = None,
 ) -> Markup:
     """Return a grid of cells as an SVG element, with a stronger color for larger values.
 
     Args:
         label: text alternative.
         values: rows of values, 0 to 1, for the color.
-        texts: rows of texts in the cells; "" for none.
+        texts: rows of texts in the cells; None for none.
         marked: row and column of a cell with a frame.
     """
     from markupsafe import Markup
@@ -142,7 +145,7 @@ def grid(
         for column in range(columns):
             shade = round(8 * min(1.0, max(0.0, values[row][column])))
             parts.append(_cell(f"shade{shade}", row, column, side))
-            if texts[row][column]:
+            if texts is not None and texts[row][column]:
                 parts.append(
                     _text((column + 0.5) * side, (row + 0.5) * side + 4, texts[row][column], "middle")
                 )

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from reslab.errors import ReslabError
-from reslab.evaluation.inference import predict_batch, read_photo, stack, without_errors
+from reslab.evaluation.inference import predict_batch
 from reslab.evaluation.intervals import WIDE_INTERVAL, photos_to_halve
 from reslab.evaluation.robustness import evaluate_corrupted
 from reslab.explanation.features import photo_features
@@ -30,7 +29,9 @@ from reslab.training.runs.reproducibility import environment
 from reslab.training.runs.run import Run
 
 from . import figures
-from .subject import Subject
+from .effort import Effort
+from .looks import find_looks
+from .subject import Subject, read_images
 from .verdict import Check, Example, Neighbor, Repeat, Summary, Training, Verdict
 
 NEIGHBORS = 3  # of each photo that the page shows
@@ -41,27 +42,6 @@ SHOWN_SEVERITIES = (1, 3, 5)
 MAX_LABELS = 24  # labels to look at that the page shows
 
 Say = Callable[[str], Any]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Limits of the work for a report.
-
-    Attributes:
-        thorough: use all training photos, and add corruptions and suspicious labels.
-        seconds: time for the whole report; None without a limit. A part that would take longer is left out.
-        started: time.monotonic() at the start of the report.
-        progress: show bars on a terminal.
-    """
-
-    thorough: bool = False
-    seconds: float | None = None
-    started: float = 0.0
-    progress: bool = False
-
-    def allows(self, seconds: float) -> bool:
-        """Return True if a part of this estimated duration fits into the time."""
-        return self.seconds is None or time.monotonic() - self.started + seconds < self.seconds
 
 
 @dataclass(frozen=True)
@@ -81,6 +61,7 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
     rows, left_out = subject.rows, dict[str, str]()
     examples = figures.choose_examples(rows, subject.available)
     heat: dict[int, NDArray[np.float32]] = {}
+    looks = None
     if not subject.available.any():
         left_out |= dict.fromkeys(("heat", "neighbors", "looks"), "photos")
     else:
@@ -92,6 +73,7 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
         else:
             left_out["heat"] = "time"
         examples = _with_neighbors(subject, examples, effort, per_photo, left_out, say)
+        looks = find_looks(subject, effort, per_photo, left_out, say)
     corruptions = labels = None
     if effort.thorough:
         corruptions, labels = _corruptions(subject, left_out), _labels(subject, left_out)
@@ -106,7 +88,7 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
         confusions=tuple(map(asdict, subject.evaluation.confusions())),
         examples=examples,
         reliability=figures.reliability(rows),
-        looks=None,
+        looks=looks,
         corruptions=corruptions,
         labels=labels,
         check=_check(subject.photos, effort, left_out, say),
@@ -212,17 +194,9 @@ def _repeat(subject: Subject) -> Repeat:
     return Repeat(commands, versions, photos_digest)
 
 
-def _images(subject: Subject, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """Return normalized images (n, C, size, size) of rows, and the rows that could be read."""
-    preprocess = subject.classifier.preprocess
-    read = [read_photo(subject.rows.file(row), preprocess) for row in chosen]
-    rows = [row for row, image in zip(chosen, read, strict=True) if isinstance(image, Tensor)]
-    return (preprocess.normalize(stack(without_errors(read))) if rows else Tensor()), rows
-
-
 def _seconds_per_photo(subject: Subject) -> float:
     """Return the seconds that the network needs for a photo, measured on a few that exist; 0 without any."""
-    images, rows = _images(subject, np.flatnonzero(subject.available)[:TIMED_PHOTOS].tolist())
+    images, rows = read_images(subject, np.flatnonzero(subject.available)[:TIMED_PHOTOS].tolist())
     device, seconds = choose_device(subject.classifier.device), 0.0
     for _ in range(2 if rows else 0):  # the first call is slower
         began = time.monotonic()
@@ -235,7 +209,7 @@ def _heat(
     subject: Subject, chosen: Sequence[int], left_out: dict[str, str]
 ) -> dict[int, NDArray[np.float32]]:
     """Return the heat map of the predicted class by row, for the rows whose photo can be read."""
-    images, rows = _images(subject, chosen)
+    images, rows = read_images(subject, chosen)
     if not rows:
         return {}
     try:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reslab.pages.page import data_uri, render
-from reslab.text import short_number
+from reslab.text import printable, short_number
 
-from .charts import Line, axis, chart
+from .charts import Line, axis, chart, grid
 from .gather import Gathered
 from .pictures import (
     SHEET_COLUMNS,
@@ -25,13 +25,18 @@ from .pictures import (
     views,
 )
 from .subject import Subject
-from .texts import Texts, points
+from .texts import Texts, place_key, points
 from .verdict import Training, Verdict
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 MAX_MATRIX_CLASSES = 20  # with more, the page lists the pairs that are confused most
 MAX_PAIRS = 40
 MAX_LISTED_PHOTOS = 6000  # photos that the page can open; all wrong ones come first
 COVERAGE_BAR = ("coverage", "accuracy", "accuracy_low", "accuracy_high")
+MAX_PLACES = 5  # classes whose cells are drawn
+FULL_SHADE_FALL = 0.1  # of the probability, for the strongest color of a cell
 LEVELS = 8  # shades of the matrix
 
 
@@ -82,7 +87,7 @@ def html(subject: Subject, found: Gathered, texts: Texts) -> str:
         "charts": _charts(verdict, texts),
         "training_facts": _training_facts(verdict.training, texts) if verdict.training else (),
         "accuracy_caption": _accuracy_caption(verdict.training),
-        "looks": None,
+        "looks": None if verdict.looks is None else _looks(verdict, texts),
         "label_pictures": _label_pictures(subject, verdict),
         "unmade": [texts("unmade_thorough")] if verdict.corruptions is None else [],
         "data": _data(subject, listed, thumbnails, texts),
@@ -97,7 +102,7 @@ def _sections(verdict: Verdict) -> list[str]:
         "wrong": True,
         "photos-section": True,
         "sure": True,
-        "looks": verdict.looks is not None,
+        "looks": verdict.looks is not None or "looks" in verdict.left_out,
         "corruptions": verdict.corruptions is not None or verdict.left_out.get("corruptions") == "photos",
         "labels": verdict.labels is not None or verdict.left_out.get("labels") == "photos",
         "check": verdict.check is not None or "check" in verdict.left_out,
@@ -140,14 +145,39 @@ def _place(heat: NDArray[np.float32]) -> str:
     """Return the key of the text for the warmest place of a heat map (h, w)."""
     if not heat.any():
         return "alt_heat_empty"
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    vertical = ("top", "", "bottom")[int(3 * row // heat.shape[0])]
-    horizontal = ("left", "", "right")[int(3 * column // heat.shape[1])]
-    return (
-        "_".join(["place", *filter(None, (vertical, horizontal))])
-        if vertical or horizontal
-        else "place_middle"
-    )
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    return place_key(row, column, heat.shape)
+
+
+def _looks(verdict: Verdict, texts: Texts) -> dict[str, Any]:
+    """Return sentences and grids on where the network looks: {"warnings", "sentences", "grids"}."""
+    looks = verdict.looks or {}
+    places, worth, sentences = looks["places"], looks["worth"], []
+    betraying = texts.betraying(verdict)
+    if places and not betraying:
+        sentences.append(texts("no_place_betrays", photos=sum(place["photos"] for place in places)))
+    if worth is not None:
+        key = f"worth_{worth['verdict'].replace(' ', '_')}"
+        sentences.append(texts("worth", both=worth["beats_both"], photos=worth["photos"]) + " " + texts(key))
+    mean = np.array(looks["heat"], np.float32)
+    relative = mean / (mean.max() or 1.0)
+    label = texts("mean_heat_alt", place=texts(_place(mean)))
+    caption = texts("mean_heat", photos=looks["photos"], layer=looks["layer"])
+    grids = [(grid(label, relative.tolist()), caption)]
+    shown = sorted(places or [], key=lambda place: (not place["betrays"], -place["fall"]))[:MAX_PLACES]
+    grids += [_place_grid(place, texts) for place in shown]
+    return {"warnings": betraying, "sentences": sentences, "grids": grids}
+
+
+def _place_grid(place: dict[str, Any], texts: Texts) -> tuple[Markup, str]:
+    """Return the grid of a class's falls and its caption."""
+    falls, name = np.array(place["falls"]), printable(place["class"])
+    where = texts(place_key(place["row"], place["column"], falls.shape))
+    alt = texts("place_alt", label=name, place=where, fall=points(place["fall"]))
+    numbers = [[f"{100 * fall:.0f}" if fall >= 0.005 else "" for fall in row] for row in falls.tolist()]
+    shades = (falls / max(FULL_SHADE_FALL, falls.max())).tolist()
+    caption = texts("place_caption", label=name, photos=place["photos"], agreeing=place["agreeing"])
+    return grid(alt, shades, numbers, (place["row"], place["column"])), caption
 
 
 def _listed(subject: Subject) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from reslab.errors import UsageError
 from reslab.pages.page import page_path, write_page
 from reslab.training.progress import say as print_to_stderr
 from reslab.training.runs.run import Run
+from reslab.training.time_budget import MAX_REPORT_S
 
 from . import card as model_card
-from .gather import Effort, gather
+from .effort import Effort
+from .gather import gather
 from .page import html
 from .subject import Subject, find_subject
 from .texts import LANGUAGES, load_texts
@@ -82,7 +85,8 @@ def report(
         card: also write card.md, a model card with the metadata that model hubs read.
         network: names the file again, "my_block.py:MyBlock", for a network of your own; or a module.
         device: auto, cpu, cuda or mps.
-        seconds: time for the report. Parts that would take longer are left out, and the page names them.
+        seconds: time for the report, without the evaluation; by default a minute, and without a limit if
+            `thorough`. Parts that would take longer are made smaller or left out, and the page names them.
         progress: show progress bars on a terminal.
         say: called with each line of text for people; prints to standard error by default.
 
@@ -96,7 +100,7 @@ def report(
         NetworkError: the network is from a file of your own that `network` does not name.
         PhotosError: the photos cannot be used.
     """
-    started, say = time.monotonic(), say or print_to_stderr
+    say = say or print_to_stderr
     if language not in LANGUAGES:
         do = f"choose one of {', '.join(LANGUAGES)}"
         raise UsageError(f"there is no report in the language '{language}'", "", do)
@@ -106,7 +110,8 @@ def report(
     if output is None:
         folder = Path() if subject.run is None or subject.kind == "other" else subject.run.folder
         output = page_path(folder / PAGE, "-o report.html")
-    found = gather(subject, Effort(thorough, seconds, started, progress), say)
+    limit = seconds if seconds is not None else math.inf if thorough else MAX_REPORT_S
+    found = gather(subject, Effort(thorough, limit, time.monotonic(), progress), say)
     texts = load_texts(language)
     say("pictures")
     page = html(subject, found, texts)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from reslab.errors import ClassifierError, RunError, UsageError
 from reslab.evaluation.classifier import Classifier
+from reslab.evaluation.inference import read_photo, stack, without_errors
 from reslab.evaluation.metrics import Evaluation, evaluate_rows
 from reslab.evaluation.model_file import MODEL_NAME
 from reslab.evaluation.rows import TEST_ROWS_NAME, PhotoRows
@@ -154,3 +155,11 @@ def _unchanged(rows: PhotoRows, split: PhotoList) -> NDArray[np.bool_]:
     now = digest_all(rows.folder, rows.paths)
     known = [recorded.get(path) for path in rows.paths]
     return np.array([k is not None and bool((k == d).all()) for k, d in zip(known, now, strict=True)], bool)
+
+
+def read_images(subject: Subject, chosen: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Return normalized images (n, C, size, size) of rows, and the n rows whose photo could be read."""
+    preprocess = subject.classifier.preprocess
+    read = [read_photo(subject.rows.file(row), preprocess) for row in chosen]
+    rows = [row for row, image in zip(chosen, read, strict=True) if isinstance(image, Tensor)]
+    return (preprocess.normalize(stack(without_errors(read))) if rows else Tensor()), rows

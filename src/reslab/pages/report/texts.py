@@ -29,7 +29,7 @@ class Texts:
         return self.texts[key].format(**shown)
 
     def name(self, kind: str, word: str) -> str:
-        """Return the name of a thing, such as a corruption, in this language; without one, the word itself."""
+        """Return the name of a thing, such as a corruption, in this language, else the word."""
         return self.texts.get(f"{kind}_{word}", word.replace("_", " "))
 
     def percent(self, fraction: float) -> str:
@@ -67,7 +67,46 @@ class Texts:
             found.append(self("all_pictures_gone"))
         elif summary.without_picture:
             found.append(self("pictures_gone", count=summary.without_picture))
+        found += self.betraying(verdict)
+        if verdict.check is not None:
+            kinds = [
+                self.name("kind", each["kind"]) for each in verdict.check.findings if each["spoils_training"]
+            ]
+            found += [self("check_spoils", kinds=", ".join(kinds))] if kinds else []
         return (*found, *map(printable, summary.notes))
+
+    def betraying(self, verdict: Verdict) -> list[str]:
+        """Return a sentence for each place that betrays a class."""
+        places = (verdict.looks or {}).get("places") or []
+        return [
+            self(
+                "place_betrays",
+                label=printable(place["class"]),
+                place=self(place_key(place["row"], place["column"], (place["grid"],) * 2)),
+                row=place["row"] + 1,
+                column=place["column"] + 1,
+                grid=place["grid"],
+                fall=points(place["fall"]),
+                elsewhere=points(max(0.0, place["fall_elsewhere"])),
+            )
+            for place in places
+            if place["betrays"]
+        ]
+
+
+def place_key(row: int, column: int, shape: tuple[int, ...]) -> str:
+    """Return the key of the text for a ninth of the picture, "place_top_left" to "place_bottom_right".
+
+    Args:
+        row: of a cell, from 0 at the top.
+        column: of the cell, from 0 at the left.
+        shape: numbers of rows and columns.
+    """
+    vertical, horizontal = (
+        ("top", "", "bottom")[3 * row // shape[0]],
+        ("left", "", "right")[3 * column // shape[1]],
+    )
+    return "_".join(["place", *([word for word in (vertical, horizontal) if word] or ["middle"])])
 
 
 @cache
