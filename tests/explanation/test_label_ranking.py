@@ -117,7 +117,7 @@ def test_a_folder_is_ranked(tmp_path: Path) -> None:
     first = ranking.labels[0]
     assert (first.path, first.label, first.suggested) == ("red, or so/wrong\n.jpg", "red, or so", '"blue"')
     assert ranking.doubtful == (first,)
-    assert (len(ranking.labels), ranking.skipped) == (40, 1)
+    assert (len(ranking.labels), ranking.skipped, ranking.is_weak) == (40, 1, False)
     assert "1 of 40 photos resemble another class; 1 cannot be judged" in str(ranking)
     assert "red, or so/wrong\\n.jpg" in str(ranking)
     assert [row["path"] for row in ranking.as_json()] == [first.path]
@@ -127,6 +127,14 @@ def test_a_folder_is_ranked(tmp_path: Path) -> None:
     assert [row["path"] for row in rows] == [ranked.path for ranked in ranking.labels]
     assert float(rows[0]["probability"]) == first.probability
     assert rank_photo_labels(tiny_classifier(), folder) == ranking
+
+
+def test_a_network_that_cannot_tell_the_classes_apart_is_named(tmp_path: Path) -> None:
+    for i in range(24):
+        make_photo(tmp_path / "photos" / "ab"[i % 2] / f"{i}.jpg", i, (90, 90, 90))
+    ranking = rank_photo_labels(tiny_classifier(), tmp_path / "photos")
+    assert ranking.is_weak
+    assert "this ranking says little" in str(ranking)
 
 
 def test_folders_that_cannot_be_ranked_are_refused(tmp_path: Path, refuses: Refuses) -> None:

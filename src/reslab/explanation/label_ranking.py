@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from reslab import files
 from reslab.errors import PhotosError
 from reslab.evaluation.classifier import Classifier
+from reslab.evaluation.intervals import accuracy_interval
 from reslab.files import user_path
 from reslab.photos.checking.folder_stats import find_files
 from reslab.photos.folder.digests import digest_all
@@ -147,6 +149,13 @@ class LabelRanking:
         """The labels for which the features suggest another class."""
         return tuple(ranked for ranked in self.labels if ranked.suggested != ranked.label)
 
+    @property
+    def is_weak(self) -> bool:
+        """True if the features agree with no more labels than the largest class has, within chance (95 %)."""
+        agreeing = len(self.labels) - len(self.doubtful)
+        largest = max(Counter(ranked.label for ranked in self.labels).values())
+        return accuracy_interval(agreeing, len(self.labels))[0] <= largest / len(self.labels)
+
     def as_json(self) -> list[dict[str, Any]]:
         """Return [{"path", "label", "suggested", "probability"}, ...] of the doubtful labels, in order."""
         return [dict(vars(ranked)) for ranked in self.doubtful]
@@ -172,6 +181,10 @@ class LabelRanking:
         text = f"labels to look at: {len(doubtful):,} of {len(self.labels):,} photos resemble another class"
         if self.skipped:
             text += f"; {self.skipped:,} cannot be judged"
+        if self.is_weak:
+            text += (
+                "\nthe network hardly tells the classes apart, so this ranking says little: train longer"
+            )
         if not doubtful:
             return text
         rows = [
