@@ -13,6 +13,8 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs/course").glob("*.md"))
@@ -89,3 +91,66 @@ def test_a_notebook_runs_from_top_to_bottom(
     assert not [output for output in outputs if output.output_type == "error"]
     printed = "".join(output.text for output in outputs if output.output_type == "stream")
     assert "exercise 2, " in printed  # the verdict on the starter, by a `!` command
+
+
+# each cell, and what it shows: the mime type, words in it, words that are not
+CELLS = {
+    "import sys, reslab; sys.path.insert(0, TESTS)": (None, [], []),
+    "net = reslab.cifar_resnet20(); reslab.anatomy(net)": (
+        "text/html",
+        ["<table>", "layer3.2", "3x32x32", "269,722"],
+        ["Layer("],
+    ),
+    "reslab.walk('cifar_resnet20', PHOTO)": (
+        "text/html",
+        ["<iframe", "srcdoc=", "sandbox=", "layer3.2"],
+        ["Station("],
+    ),
+    "reslab.draw_network(net)": ("image/png", [], []),
+    "reslab.draw_block(reslab.SEBlock)": ("image/png", [], []),
+    "from pathlib import Path\nfrom made_up_comparisons import make_comparison, make_variants\n"
+    "made = make_comparison(Path(), make_variants({'basic': 0, '<b>.py:B': 0.02})); made": (
+        "text/html",
+        ["<table", "&lt;b&gt;", "better than basic"],
+        ["<b>", "VariantResult("],
+    ),
+    "made.plot()": ("image/png", [], []),
+    "import numpy as np\nfrom reslab.evaluation.metrics import evaluate_rows\n"
+    "from reslab.evaluation.rows import PhotoRows\n"
+    "probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])\n"
+    "labels = np.array([0, 1, 0])\n"
+    "evaluate_rows(PhotoRows(('<cat>', 'dog'), Path(), ('a', 'b', 'c'), labels, probabilities,\n"
+    "    -np.log(probabilities[range(3), labels])))": (
+        "text/html",
+        ["<table>", "accuracy 0.667", "&lt;cat&gt; taken for dog (1)"],
+        ["<cat>", "ClassFigures("],
+    ),
+}
+REFUSED = {
+    "reslab.Photos('/nowhere/at/all')": "PhotosError: there is no folder /nowhere/at/all",
+    "reslab.anatomy(net, (1, 28, 28))": "NetworkError: ResNet does not take an image of 1x28x28",
+}
+
+
+@pytest.mark.slow
+def test_values_and_errors_show_themselves_in_a_notebook(tmp_path: Path) -> None:
+    """One kernel for all cells, since its start takes longer than they do."""
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 48), (90, 160, 30)).save(photo)
+    names = {"TESTS": repr(str(Path(__file__).parent)), "PHOTO": repr(str(photo))}
+    sources = [re.sub("TESTS|PHOTO", lambda m: names[m[0]], source) for source in (*CELLS, *REFUSED)]
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=300, kernel_name="python3", allow_errors=True).execute()
+    for cell, (kind, words, absent) in zip(notebook.cells, CELLS.values(), strict=False):
+        if kind is None:
+            assert not cell.outputs
+            continue
+        data = cell.outputs[-1]["data"]
+        assert all(word in data[kind] for word in words), cell.source
+        assert not [word for word in absent if word in data[kind]], cell.source
+        assert len(data["text/plain"]) < 4000, "a table or a name, no dump of fields"
+    for cell, first in zip(notebook.cells[len(CELLS) :], REFUSED.values(), strict=True):
+        (error,) = cell.outputs
+        assert error.traceback[0] == first
+        assert len(error.traceback) <= 3
+        assert not [line for line in error.traceback if "Traceback" in line or "site-packages" in line]

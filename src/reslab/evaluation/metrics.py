@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reslab.text import printable, table
+from reslab.text import html_table, printable, table
 
 from .calibration import calibration_error, calibration_noise
 from .coverage import Coverage, coverage_curve
 from .intervals import accuracy_interval
 from .rows import PhotoRows
 
+PER_CLASS_TITLES, PER_CLASS_ALIGN = ("class", "photos", "precision", "recall", "F1"), "lrrrr"
 MIN_CLASSES_FOR_TOP5 = 6  # with five classes every answer is among the first five
 
 
@@ -122,14 +124,28 @@ class Evaluation:
             "unread_first": [{"path": path, "why": why} for path, why in self.unread_first],
         }
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        confused = [f"{c.label} taken for {c.predicted} ({c.photos:,})" for c in self.confusions()[:3]]
+        lines = [
+            str(self),
+            *([f"most frequent confusions: {printable(', '.join(confused))}"] * bool(confused)),
+        ]
+        texts = "".join(f"<p>{html.escape(line)}</p>\n" for line in lines)
+        return texts + html_table(PER_CLASS_TITLES, self._per_class_cells(), PER_CLASS_ALIGN)
+
     def table(self) -> str:
         """Return a text table with a row per class: photos, precision, recall, F1; "-" stands for None."""
+        return table(PER_CLASS_TITLES, self._per_class_cells(), PER_CLASS_ALIGN)
+
+    def _per_class_cells(self) -> list[list[str]]:
         rows = []
         for name, figures in self.per_class.items():
             fractions = (figures.precision, figures.recall, figures.f1)
             cells = ("-" if x is None else f"{x:.3f}" for x in fractions)
             rows.append([name, f"{figures.photos:,}", *cells])
-        return table(["class", "photos", "precision", "recall", "F1"], rows, "lrrrr")
+        return rows
 
     def confusions(self) -> list[Confusion]:
         """Return the pairs of classes that were confused, the most frequent first."""
