@@ -31,6 +31,7 @@ ELSEWHERE = {
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 CHINESE = {
     "Home": "首页",
+    "After the demo": "跑完 demo 之后",
     "Guide": "指南",
     "Course": "课程",
     "Pitfalls": "常见错误",

@@ -1,6 +1,7 @@
 """Docs: run every block of Python and every command of the README and the docs, page by page.
 
-A page runs from top to bottom in one folder, which holds a small drawn set `photos` and one `photo.jpg`.
+A page runs from top to bottom in one folder, which holds a small drawn set `photos` and one `photo.jpg`. A demo
+uses the same set.
 
     ```python    runs; the blocks of a page share their names
     ```console   each line after "$ " runs in a shell; the lines below it are its output
@@ -71,6 +72,7 @@ def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page_folder(drawn_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(drawn_set, tmp_path / "photos")
+    shutil.copytree(drawn_set, tmp_path / "reslab-demo/photos")  # a short `reslab demo`
     shutil.copy(next((tmp_path / "photos/test/cat").iterdir()), tmp_path / "photo.jpg")
     (tmp_path / ".venv").mkdir()  # the README calls .venv/bin/reslab
     (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)

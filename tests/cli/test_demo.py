@@ -1,6 +1,7 @@
 """The demo through the real command line, on a set that is small enough for a test."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import reslab
+from reslab.cli.demo import BLOCK_FILE, COMPARISON
 
 
 def reslab_demo(folder: Path) -> "subprocess.Popen[str]":
@@ -31,9 +33,23 @@ def test_the_demo_trains_evaluates_predicts_and_names_the_files(tmp_path: Path) 
         assert out.count(str(tmp_path / "photos" / "test" / "cat" / "000")) == 3
         for name in ("curves.png", "first_batch.jpg", "model.safetensors"):
             assert (run / name).is_file()
-            assert str(run / name) in out
-        assert f"predict {run} {tmp_path}/photos/test/dog" in out
+            assert name in out
         assert reslab.Run(run).state == "finished"
+    last_screen = out[out.index("12 test drawings are classified correctly") :]
+    assert last_screen.count("\n") < 25
+    pasted = [line[3:] for line in last_screen.splitlines() if line.startswith("   ")]
+    verbs = [words[words.index("reslab") + 1] for words in map(shlex.split, pasted)]
+    assert verbs == ["report", "walk", "explain", "exercise", "compare", "compare", "compare", "train"]
+    for command in pasted[:2]:  # tests/test_docs.py runs the others, which are on docs/next.md
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "walk.html").is_file()
+
+
+def test_the_page_shows_the_commands_of_the_last_screen() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/next.md").read_text(encoding="utf-8")
+    assert f"$ reslab compare reslab-demo/photos basic {BLOCK_FILE}:MyBlock {COMPARISON}\n" in page
+    assert f"$ reslab compare --new {BLOCK_FILE}\n" in page
 
 
 @pytest.mark.slow

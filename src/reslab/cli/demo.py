@@ -35,6 +35,11 @@ RECIPE = Recipe(
     min_crop_area=0.6,
 )
 
+FILES = ("model.safetensors", "curves.png", "first_batch.jpg")
+BLOCK_FILE = "my_block.py"
+# ten short trainings on the drawings
+COMPARISON = "--network cifar_resnet20 --size 32 --epochs 4 --seeds 5"
+
 
 def demo(*, folder: Path = Path("reslab-demo")) -> None:
     """Train a network on drawn cats and dogs, evaluate it and predict, in a few minutes.
@@ -101,29 +106,40 @@ def _predict_some(run: Run, folder: Path) -> None:
 
 
 def _say_what_next(run: Run, photos: Path) -> None:
-    result, command = run.result or {}, _command()
-    run_folder, drawings = shlex.quote(str(run.folder)), shlex.quote(str(photos))
-    _say(f"\n{result['test_accuracy']:.1%} of the test drawings are classified correctly. The files:\n")
-    rows = [
-        [str(photos), "the drawings, in train/cat, train/dog, test/cat, test/dog"],
-        [str(run.folder), "the run: settings, splits, metrics, checkpoint"],
-        [str(run.folder / "curves.png"), "loss and accuracy by epoch"],
-        [str(run.folder / "first_batch.jpg"), "the first batch, as the network receives it"],
-        [str(run.folder / "model.safetensors"), "the best network, with its classes and preprocessing"],
-    ]
-    _say(_columns(rows))
-    _say("\nWhat to do next:\n")
-    rows = [
-        [f"{command} predict {run_folder} {drawings}/test/dog", "classify these drawings"],
-        [f"{command} evaluate {run_folder} {drawings}", "accuracy by class"],
-        [f"{command} train FOLDER", "the same with your own photos, in one folder per class"],
-    ]
-    _say(_columns(rows))
-
-
-def _columns(rows: list[list[str]]) -> str:
-    width = max(len(row[0]) for row in rows)
-    return "\n".join(f"  {printable(left):{width}}  {right}" for left, right in rows)
+    """Print the result and the way from the demo to a thesis: one command a step, ready to paste."""
+    result = run.result or {}
+    low, high = result["test_interval"]
+    command, folder, drawings = _command(), shlex.quote(str(run.folder)), shlex.quote(str(photos))
+    drawing = shlex.quote(str(photos / "test" / "dog" / "0000.jpg"))
+    _say(
+        f"\n{result['test_accuracy']:.1%} of the {result['test_photos']:,} test drawings are classified "
+        f"correctly; 95 % interval {low:.1%} to {high:.1%}.\n"
+        f"Files: {printable(str(run.folder))} has {', '.join(FILES)}.\n\n"
+        "What now? From here to a thesis, one command a step:\n"
+    )
+    for title, commands in (
+        (
+            "1  look: how good is it, where is it wrong, what does it look at",
+            [
+                f"report {folder}",
+                f"walk {folder} {drawing} -o walk.html",
+                f"explain {folder} {drawings}/test/dog/000*.jpg -o heat.html",
+            ],
+        ),
+        ("2  understand every number of the network", ["exercise 1"]),
+        ("3  change: a block of your own, in one file", [f"compare --new {BLOCK_FILE}"]),
+        (
+            "4  compare: is it better, or was it luck? some minutes; it says first how many",
+            [f"compare {drawings} basic {BLOCK_FILE}:MyBlock {COMPARISON}"],
+        ),
+        (
+            "5  write up: report.html, forest.pdf, table.tex",
+            [f"compare compare/basic-vs-{BLOCK_FILE}-MyBlock"],
+        ),
+    ):
+        _say("\n".join([title, *(f"   {command} {printable(words)}" for words in commands)]))
+    _say("\ndocs/next.md explains the steps. Your own photos, in a folder for each class:")
+    _say(f"   {command} train FOLDER")
 
 
 def _command() -> str:
