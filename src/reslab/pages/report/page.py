@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MAX_MATRIX_CLASSES = 20  # with more, the page lists the pairs that are confused most
-MAX_PAIRS = 40
+MAX_PAIRS = 20
 MAX_LISTED_PHOTOS = 6000  # photos that the page can open; all wrong ones come first
 COVERAGE_BAR = ("coverage", "accuracy", "accuracy_low", "accuracy_high")
 MAX_PLACES = 5  # classes whose cells are drawn

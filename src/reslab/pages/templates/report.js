@@ -10,6 +10,7 @@
   data.sheets.forEach((uri, number) => sheet.insertRule(`.sheet${number} { background-image: url(${uri}); }`));
 
   let chosen = [];
+  let opener = null; // the button whose photos are shown
 
   function fill(text, values) {
     return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -78,6 +79,7 @@
   }
 
   function open(button) {
+    opener = button;
     const { true: label, predicted } = button.dataset;
     chosen = data.photos.filter((photo) =>
       (label === "any" || photo.label === Number(label)) &&
@@ -109,6 +111,8 @@
   });
   list.addEventListener("focusin", (event) => show(event.target));
   list.addEventListener("click", (event) => event.target !== list && show(event.target));
+  viewer.addEventListener("keydown", (event) => event.key === "Escape" && opener.focus());
+  document.getElementById("back").addEventListener("click", () => opener.focus());
   more.addEventListener("click", () => add().focus());
   for (const button of document.querySelectorAll(".open")) {
     button.setAttribute("aria-controls", "viewer");
