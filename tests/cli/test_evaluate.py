@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,113 @@ def test_evaluate_json_has_the_documented_fields(
     table = reslab_here("evaluate", model, photos / "test").out
     assert table.startswith(f"accuracy {result['accuracy']:.3f} [")
     assert "red" in table
+
+
+def test_evaluate_names_confusions_and_wrong_photos_and_writes_all_rows(
+    model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    photos, rows_file = photo_folder(test=40), tmp_path / "rows.csv"
+    code, out, err = reslab_here("evaluate", model, photos, "--rows", rows_file)
+    assert (code, err) == (0, "")
+    found = Classifier.load(model).evaluate(photos)
+    with open(rows_file, newline="") as file:
+        lines = list(csv.DictReader(file))
+    wrong = [line for line in lines if line["label"] != line["predicted"]]
+    assert len(lines) == found.photos == 40
+    assert f"wrong photos: {len(wrong)} of 40; {rows_file} has a row for every photo" in out
+    for confusion in found.confusions():
+        assert f"{confusion.photos} of 20 photos of {confusion.label} taken for {confusion.predicted}" in out
+    wrong.sort(key=lambda line: -float(line[line["predicted"]]))
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith("test/")]
+    assert listed == [line["path"] for line in wrong[:10]]
+    for words in ("balanced accuracy", "area under the ROC curve", "F1", "few photos: over 40", "than chance"):
+        assert words in out
+
+
+def test_reject_below_is_reported_kept_in_the_model_and_honoured_by_predict(
+    model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    photos, kept = photo_folder(test=40) / "test", tmp_path / "kept.safetensors"
+    confidence = Classifier.load(model).evaluate(photos).rows.confidence
+    threshold = float(np.median(confidence))
+    plain = json.loads(reslab_here("evaluate", model, photos, "--json").out)
+    assert plain["rejection"] is None
+    arguments = ("--reject-below", threshold, "--save-model", kept)
+    code, out, err = reslab_here("evaluate", model, photos, "--json", *arguments)
+    result = json.loads(out)
+    rejection = result.pop("rejection")
+    left = int((confidence >= threshold).sum())
+    assert (code, rejection["photos"], rejection["coverage"]) == (0, left, left / 40)
+    assert result == {name: value for name, value in plain.items() if name != "rejection"}
+    assert str(kept) in err
+    assert f"not sure below {threshold:g}: {left} photos are left" in (
+        reslab_here("evaluate", kept, photos).out
+    )
+    rows = [json.loads(line) for line in reslab_here("predict", kept, photos, "--json").out.splitlines()]
+    assert sum(row["sure"] for row in rows) == left
+    assert all(row["sure"] == (row["probability"] >= threshold) for row in rows)
+    assert {row["label"] for row in rows} <= {"blue", "red"}
+    table = reslab_here("predict", model, photos, "--reject-below", threshold).out
+    assert table.count("not sure") == 40 - left
+    header, *lines = csv.reader(io.StringIO(reslab_here("predict", kept, photos, "--csv").out))
+    assert header == ["path", "label", "probability", "sure", "blue", "red", "error"]
+    assert [line[3] for line in lines] == ["true" if row["sure"] else "false" for row in rows]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+@pytest.mark.parametrize("threshold", ["90", "-0.1", "nan"])
+def test_an_impossible_threshold_is_an_error(
+    verb: str, threshold: str, model: Path, tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    code, out, err = reslab_here(verb, model, tmp_path, f"--reject-below={threshold}")
+    assert (code, out) == (2, "")
+    assert "a probability lies between 0 and 1" in err
+
+
+def test_a_file_that_cannot_be_written_is_an_error_before_the_work(
+    tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    for flag, path, why in (
+        ("--rows", tmp_path / "no" / "rows.csv", "not a folder that you can write to"),
+        ("--save-model", tmp_path, "it is a folder"),
+    ):
+        code, out, err = reslab_here("evaluate", "no model", "no photos", flag, path)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {flag} {path} cannot be written\n")
+        assert why in err
+
+
+def test_against_compares_on_the_same_photos(
+    model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    photos, rival = photo_folder(test=40) / "test", tmp_path / "rival.safetensors"
+    torch.manual_seed(1)
+    spec = NetworkSpec("cifar_resnet20", 2, 3)
+    Classifier(spec.build().eval(), ("red", "blue"), Preprocess(size=16, resize=18), spec).save(rival)
+    first, second = (Classifier.load(path).evaluate(photos) for path in (model, rival))
+    code, out, _ = reslab_here("evaluate", model, photos, "--against", rival, "--json")
+    result = json.loads(out)["against"]
+    assert (code, result["model"]) == (0, str(rival))
+    assert result["difference"] == pytest.approx(first.accuracy - second.accuracy)
+    labels = [[rows.classes[i] for i in rows.predicted] for rows in (first.rows, second.rows)]
+    differing = [path for path, a, b in zip(first.rows.paths, *labels, strict=True) if a != b]
+    assert [row["path"] for row in result["differing"]] == differing
+    text = reslab_here("evaluate", model, photos, "--against", rival).out
+    assert f"they differ on {len(differing)} photos" in text
+    assert "McNemar's exact test" in text
+    same = reslab_here("evaluate", model, photos, "--against", model).out
+    assert "difference +0.000" in same
+    assert "they differ on" not in same
+
+
+def test_predict_says_if_the_accuracy_of_the_model_is_of_few_photos(
+    model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    figures = {"test_accuracy": 0.8, "test_photos": 5}
+    replace(Classifier.load(model), figures=figures).save(tmp_path / "few.safetensors")
+    code, _, err = reslab_here("predict", tmp_path / "few.safetensors", photo_folder(test=2))
+    assert code == 0
+    assert err.startswith("note: few photos: over 5 of them, the test accuracy of this model is only known")
 
 
 def test_predict_reads_files_folders_globs_and_a_list(

@@ -18,8 +18,9 @@ from torchvision import transforms
 
 import reslab.evaluation.classifier as module
 from reslab import Photos
-from reslab.errors import ClassifierError, PhotosError, RecipeError
+from reslab.errors import ClassifierError, PhotosError, RecipeError, UsageError
 from reslab.evaluation.classifier import Classifier
+from reslab.evaluation.coverage import Coverage
 from reslab.evaluation.photo_paths import expand_paths
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -162,6 +163,31 @@ def test_a_prediction_as_json(photo_folder: Callable[..., Path]) -> None:
     assert list(content) == ["path", "label", "probability", "probabilities"]
     assert content["probability"] == max(content["probabilities"].values())
     assert content["probabilities"][content["label"]] == content["probability"]
+
+
+def test_a_threshold_marks_photos_as_not_sure(photo_folder: Callable[..., Path]) -> None:
+    folder = photo_folder(test=20) / "test"
+    plain = list(red_or_blue().predict_all(photos_in(folder)))
+    assert {row.sure for row in plain} == {None}
+    assert "sure" not in plain[0].as_json()
+    threshold = sorted(row.probability or 0 for row in plain)[7]
+    strict = replace(red_or_blue(), reject_below=threshold)
+    rows = list(strict.predict_all(photos_in(folder)))
+    assert [row.sure for row in rows] == [(row.probability or 0) >= threshold for row in plain]
+    assert [row.as_json() for row in rows] == [row.as_json() | {"sure": row.sure} for row in rows]
+    assert [row.label for row in rows] == [row.label for row in plain]
+    rejection = strict.evaluate(folder).rejection
+    assert rejection is not None
+    assert (rejection.reject_below, rejection.photos, rejection.coverage) == (threshold, 13, 13 / 20)
+    assert replace(strict, reject_below=1.0).evaluate(folder).rejection == Coverage(
+        1.0, 0, 0.0, None, None, None
+    )
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_an_impossible_threshold_raises(threshold: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        replace(red_or_blue(), reject_below=threshold)
 
 
 def test_evaluate_and_predict_agree_on_the_accuracy(photo_folder: Callable[..., Path]) -> None:

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from reslab.evaluation.intervals import accuracy_interval, few_photos_note, photos_to_halve
+from reslab.evaluation.intervals import (
+    MAX_FEW_PHOTOS,
+    accuracy_interval,
+    few_photos_note,
+    few_test_photos_note,
+    photos_to_halve,
+)
 
 
 @given(st.data(), st.integers(1, 20_000), st.sampled_from([0.95, 0.99, 0.8]))
@@ -52,7 +58,7 @@ def test_the_number_of_photos_that_halves_the_interval(data: st.DataObject, phot
 
 def test_a_wide_interval_gets_a_line_and_a_narrow_one_none() -> None:
     assert few_photos_note(0.8, 5) == (
-        "few photos: over 5 of them, the accuracy is only known to lie between 38% and 96%; "
+        "few photos: over 5 of them, the accuracy is only known to lie between 38 and 96 %; "
         "27 would halve this interval"
     )
     assert "recall of cat" in str(few_photos_note(1.0, 3, "recall of cat"))
@@ -62,3 +68,13 @@ def test_a_wide_interval_gets_a_line_and_a_narrow_one_none() -> None:
             low, high = accuracy_interval(accuracy * photos, photos)
             widths[photos] = high - low
         assert all((few_photos_note(accuracy, n) is None) == (width <= 0.2) for n, width in widths.items())
+
+
+def test_the_figures_of_a_model_get_the_line_if_they_are_of_few_photos() -> None:
+    assert few_photos_note(0.5, MAX_FEW_PHOTOS) is None
+    note = few_test_photos_note({"test_accuracy": 0.8, "test_photos": 5})
+    assert note == few_photos_note(0.8, 5, "test accuracy of this model")
+    for odd in ({}, {"test_accuracy": 0.8}, {"test_accuracy": "high", "test_photos": 5}):
+        assert few_test_photos_note(odd) is None
+    for photos in (0, -1, 100, 10**400, "5", None):
+        assert few_test_photos_note({"test_accuracy": 0.8, "test_photos": photos}) is None

@@ -38,7 +38,14 @@ def classifier(seed: int = 0) -> Classifier:
             buffer.copy_(torch.rand(buffer.shape) * 100)
     preprocess = Preprocess(size=32, resize=36, mean=(0.1, 0.2, 0.3), std=(0.9, 0.8, 0.7), color_jitter=0.25)
     return Classifier(
-        network, ("狗", "b\udce4r\n"), preprocess, spec, 1.7000000000000002, FIGURES, "CC BY 4.0"
+        network,
+        ("狗", "b\udce4r\n"),
+        preprocess,
+        spec,
+        1.7000000000000002,
+        FIGURES,
+        "CC BY 4.0",
+        reject_below=0.1 + 0.7,
     )
 
 
@@ -57,6 +64,7 @@ def fields(value: Classifier) -> list[Any]:
         value.temperature,
         dict(value.figures),
         value.licence,
+        value.reject_below,
     ]
 
 
@@ -80,6 +88,13 @@ def test_load_restores_every_field_and_weight(model: Path) -> None:
     assert fields(loaded) == fields(saved)
     assert same_weights(loaded.network, saved.network)
     assert not any(part.training for part in loaded.network.modules())
+
+
+def test_a_file_from_before_thresholds_has_none(model: Path) -> None:
+    header, tensors = content_of(model)
+    del header["reject_below"]
+    forge(model, header, tensors)
+    assert Classifier.load(model, device="cpu").reject_below == 0
 
 
 def test_saving_again_gives_the_same_file(model: Path, tmp_path: Path) -> None:

@@ -70,10 +70,9 @@ def evaluate(
     for note in notes:
         tell(f"note: {note}")
     evaluation = classifier.evaluate(photos)
-    result, text = evaluation.as_json(), summary(evaluation)
+    result, text = evaluation.as_json(), summary(evaluation, rows)
     if rows:
         evaluation.rows.write(rows)
-        tell(f"a row for each of {evaluation.photos:,} photos: {rows}")
     if save_model:
         classifier.save(save_model)
         tell(f"model that is not sure below {classifier.reject_below:g}: {save_model}")
@@ -125,6 +124,7 @@ def predict(
         device: auto, cpu, cuda, mps
     """
     from reslab.evaluation.classifier import Classifier
+    from reslab.evaluation.intervals import few_test_photos_note
     from reslab.evaluation.photo_paths import expand_paths
 
     for pattern in photos:  # allow_leading_hyphen lets - through, and mistyped flags with it
@@ -142,6 +142,8 @@ def predict(
     paths = expand_paths(_listed(photos))
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
+    if note := few_test_photos_note(classifier.figures):
+        tell(f"note: {note}")
     predictions = classifier.predict_all(paths)
     if json:
         readable = _write_json(predictions)

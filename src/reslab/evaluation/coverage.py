@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .intervals import accuracy_interval
 from .rows import PhotoRows
 
-THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ def coverage_at(rows: PhotoRows, reject_below: float) -> Coverage:
 
 
 def coverage_curve(rows: PhotoRows) -> tuple[Coverage, ...]:
-    """Return coverage and accuracy for thresholds from 0 to 0.99, without those that reject no photo.
-
-    The first has the threshold 0, so that its coverage is 1.
-    """
-    lowest = rows.confidence.min()
-    return tuple(coverage_at(rows, threshold) for threshold in THRESHOLDS if not 0 < threshold <= lowest)
+    """Return coverage and accuracy for the threshold 0, and for those that reject some photos but not all."""
+    lowest, highest = rows.confidence.min(), rows.confidence.max()
+    between = [threshold for threshold in THRESHOLDS if lowest < threshold <= highest]
+    return tuple(coverage_at(rows, threshold) for threshold in (0.0, *between))

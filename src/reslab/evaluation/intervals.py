@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from math import sqrt
+from typing import Any
 
 WIDE_INTERVAL = 0.2  # a wider interval of an accuracy gets a line about the number of photos
+MAX_FEW_PHOTOS = 100  # more photos never give a wide interval
 
 
 def accuracy_interval(correct: float, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -71,6 +74,20 @@ def few_photos_note(accuracy: float, photos: int, name: str = "accuracy") -> str
         return None
     low, high = accuracy_interval(accuracy * photos, photos)
     return (
-        f"few photos: over {photos:,} of them, the {name} is only known to lie between "
-        f"{low:.0%} and {high:.0%}; {photos_to_halve(accuracy, photos):,} would halve this interval"
+        f"few photos: over {photos:,} of them, the {name} is only known to lie between {100 * low:.0f} and "
+        f"{100 * high:.0f} %; {photos_to_halve(accuracy, photos):,} would halve this interval"
     )
+
+
+def few_test_photos_note(figures: Mapping[str, Any]) -> str | None:
+    """Return the line of `few_photos_note` for the test accuracy in a model's figures; None without one.
+
+    Args:
+        figures: of a model file, which may hold anything.
+    """
+    accuracy, photos = figures.get("test_accuracy"), figures.get("test_photos")
+    if not (isinstance(accuracy, float) and 0 <= accuracy <= 1):
+        return None
+    if not (isinstance(photos, int) and 0 < photos < MAX_FEW_PHOTOS):
+        return None
+    return few_photos_note(accuracy, photos, "test accuracy of this model")

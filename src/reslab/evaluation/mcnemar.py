@@ -116,9 +116,9 @@ def _paired_interval(both: int, only_first: int, only_second: int, neither: int)
     first, second = (both + only_first) / photos, (both + only_second) / photos
     low, high = accuracy_interval(both + only_first, photos)
     other_low, other_high = accuracy_interval(both + only_second, photos)
-    product = both * neither - only_first * only_second
+    product = float(both * neither - only_first * only_second)
     if product > 0:
-        product = max(product - photos / 2, 0)  # the correction for continuity of the paper
+        product = max(product - photos / 2, 0.0)  # the correction for continuity of the paper
     margins = photos**4 * first * (1 - first) * second * (1 - second)
     correlation = product / sqrt(margins) if margins > 0 else 0.0
 

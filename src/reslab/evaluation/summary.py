@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from reslab.text import printable, table
 
 from .coverage import Coverage
@@ -14,17 +16,18 @@ MAX_CONFUSIONS = 5
 MAX_NAMED_PHOTOS = 10
 
 
-def summary(evaluation: Evaluation) -> str:
+def summary(evaluation: Evaluation, rows_file: Path | None = None) -> str:
     """Return the text of an evaluation: paragraphs, with the accuracy in the first line.
 
     Args:
         evaluation: figures of a classifier.
+        rows_file: file that has its rows; None if they are not written.
     """
     paragraphs = [
         _first_lines(evaluation),
         evaluation.table(),
         _confusions(evaluation),
-        _mistakes(evaluation.rows),
+        _mistakes(evaluation.rows, rows_file),
         _calibration(evaluation),
         _coverage(evaluation),
     ]
@@ -34,7 +37,7 @@ def summary(evaluation: Evaluation) -> str:
 def _first_lines(evaluation: Evaluation) -> str:
     parts = [f"balanced accuracy {evaluation.balanced_accuracy:.3f}"]
     if evaluation.top5_accuracy is not None:
-        parts.append(f"label among the first five {evaluation.top5_accuracy:.3f}")
+        parts.append(f"top-5 accuracy {evaluation.top5_accuracy:.3f}")
     if evaluation.roc_auc is not None:
         parts.append(f"area under the ROC curve {evaluation.roc_auc:.3f}")
     return "\n".join([str(evaluation), "; ".join(parts), *few_photos_notes(evaluation)])
@@ -58,8 +61,8 @@ def few_photos_notes(evaluation: Evaluation) -> list[str]:
     widest = max(wide, key=lambda name: widths[name])
     figures = evaluation.per_class[widest]
     note = few_photos_note(figures.recall or 0.0, figures.photos, f"recall of {printable(widest)}")
-    more = f" (and {len(wide) - 1} more classes)" if len(wide) > 2 else " (and one more class)"
-    return [f"{note}{more if len(wide) > 1 else ''}"]
+    others = {1: "", 2: "; one more class has as few"}
+    return [f"{note}{others.get(len(wide), f'; {len(wide) - 1} more classes have as few')}"]
 
 
 def _confusions(evaluation: Evaluation) -> str:
@@ -71,9 +74,12 @@ def _confusions(evaluation: Evaluation) -> str:
     return "\n".join(["most frequent confusions", *map(printable, lines)]) if lines else ""
 
 
-def _mistakes(rows: PhotoRows) -> str:
-    if not len(rows.mistakes):
-        return ""
+def _mistakes(rows: PhotoRows, rows_file: Path | None) -> str:
+    wrong = len(rows.mistakes)
+    where = f"{rows_file} has" if rows_file else "--rows FILE.csv writes"
+    last = f"wrong photos: {wrong:,} of {len(rows):,}; {where} a row for every photo"
+    if not wrong:
+        return last
     cells = [
         [
             rows.paths[i],
@@ -83,35 +89,27 @@ def _mistakes(rows: PhotoRows) -> str:
         ]
         for i in rows.mistakes[:MAX_NAMED_PHOTOS].tolist()
     ]
-    wrong = len(rows.mistakes)
-    last = f"{wrong:,} of {len(rows):,} photos are wrong"
-    if wrong > MAX_NAMED_PHOTOS:
-        last = f"the surest {MAX_NAMED_PHOTOS} of {wrong:,} wrong photos"
     header = ["wrong photo, the surest first", "label", "predicted", "probability"]
-    return f"{table(header, cells, 'lllr')}\n{last}; --rows FILE.csv writes a row for every photo"
+    return f"{table(header, cells, 'lllr')}\n{printable(last)}"
 
 
 def _calibration(evaluation: Evaluation) -> str:
-    error, rows = evaluation.calibration_error, evaluation.rows
-    gap = float(rows.confidence.mean()) - evaluation.accuracy
-    if error <= evaluation.calibration_noise_high:
-        verdict = "so the probabilities can be taken at their word"
-    elif abs(gap) < error / 2:
-        verdict = "so some probabilities are too high and others too low"
-    else:
-        verdict = f"so the probabilities are too {'high' if gap > 0 else 'low'}, by {abs(gap):.3f} on average"
-    return (
-        f"calibration error {error:.3f}; chance alone gives a perfect network "
-        f"{evaluation.calibration_noise:.3f} on as many photos, and up to "
-        f"{evaluation.calibration_noise_high:.3f}, {verdict}"
+    error, high = evaluation.calibration_error, evaluation.calibration_noise_high
+    chance = "no more than chance" if error <= high else "more than chance"
+    text = (
+        f"calibration error {error:.3f}, {chance}: a perfectly calibrated network would show about "
+        f"{evaluation.calibration_noise:.3f} here, and rarely over {high:.3f}"
     )
+    gap = float(evaluation.rows.confidence.mean()) - evaluation.accuracy
+    if error <= high or abs(gap) < error / 2:
+        return text
+    return f"{text}; the probabilities are too {'high' if gap > 0 else 'low'}, by {abs(gap):.3f} on average"
 
 
 def _coverage(evaluation: Evaluation) -> str:
     lines = list[str]()
     if evaluation.rejection:
         lines.append(rejection_line(evaluation.rejection))
-    shown = [point for point in evaluation.coverage if point.accuracy is not None]
     cells = [
         [
             f"{point.reject_below:g}",
@@ -120,10 +118,10 @@ def _coverage(evaluation: Evaluation) -> str:
             f"{point.accuracy:.3f}",
             f"[{point.accuracy_low:.3f}, {point.accuracy_high:.3f}]",
         ]
-        for point in shown
+        for point in evaluation.coverage[1:]
     ]
-    if len(cells) > 1:
-        header = ["not sure below", "photos left", "coverage", "accuracy", "interval"]
+    if cells:
+        header = ["--reject-below", "photos left", "coverage", "accuracy", "interval"]
         lines.append(table(header, cells, "rrrrl"))
     return "\n\n".join(lines)
 

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import reslab
 from reslab import Classifier, Recipe, Run, find_runs
 from reslab.errors import PhotosError, RecipeError, RunError
+from reslab.evaluation.metrics import evaluate_rows
+from reslab.evaluation.rows import PhotoRows
 from reslab.files import add_checksum, write_json
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.loading.pixel_store import PixelFiles
@@ -59,6 +62,15 @@ def test_the_test_accuracy_equals_that_of_evaluate(finished: Run) -> None:
     assert finished.classifier.figures["test_accuracy"] == evaluation.accuracy
 
 
+def test_a_run_has_a_row_for_every_test_photo(finished: Run) -> None:
+    evaluation = finished.classifier.evaluate(finished.photos)
+    rows = PhotoRows.read(finished.folder / "test.csv", finished.photos.folder)
+    assert rows.paths == evaluation.rows.paths
+    assert all(rows.file(index).is_file() for index in range(8))
+    assert np.array_equal(rows.probabilities, evaluation.rows.probabilities)
+    assert evaluate_rows(rows) == evaluation
+
+
 def test_the_printed_lines_describe_photos_network_and_result(finished: Run) -> None:
     lines = (finished.folder.parent / "lines").read_text()
     for words in (
@@ -68,6 +80,7 @@ def test_the_printed_lines_describe_photos_network_and_result(finished: Run) -> 
         f"run: {finished.folder}",
         "Epoch 2/2  train_loss",
         "testing on 8 photos that were not used in training",
+        "few photos: over 8 of them, the accuracy is only known to lie between",
     ):
         assert words in lines
 

@@ -3,7 +3,8 @@
 recipe.json       all settings                   metrics.jsonl           a row per epoch, during training
 environment.json  versions, device, git commit   checkpoint.safetensors  complete state, to resume from
 photos.jsonl      every file, label and split    model.safetensors       the best network, ready to use
-run.json          network, classes, precision    curves.png, first_batch.jpg, result.json
+run.json          network, classes, precision    test.csv                a row per test photo
+                                               curves.png, first_batch.jpg, result.json
 """
 
 from __future__ import annotations
