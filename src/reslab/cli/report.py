@@ -71,15 +71,15 @@ def report(
         return
     print(f"{made}\n")
     megabytes = os.path.getsize(made.path) / 1e6
-    print(f"page:    {printable(str(made.path))} ({megabytes:.1f} MB), one file; open it in a browser")
+    print(f"page: {printable(str(made.path))} ({megabytes:.1f} MB), one file; open it in a browser")
     print(f"figures: {printable(str(made.verdict_path))}")
-    print(f"photos:  {printable(str(made.rows_path))}, a row for each photo")
+    print(f"photos: {printable(str(made.rows_path))}, a row for each photo")
     if made.card_path is not None:
-        print(f"card:    {printable(str(made.card_path))}")
+        print(f"card: {printable(str(made.card_path))}")
     if not thorough:
         words = [str(word) for word in (model, folder) if word is not None]
         own = "" if network is None else f" --network {shlex.quote(network)}"
-        print(f"next:    reslab report {printable(shlex.join(words))}{own} --thorough")
+        print(f"next: reslab report {printable(shlex.join(words))}{own} --thorough")
 
 
 def write_quick_report(run: Run, *, say: Callable[[str], Any], network: str | None) -> Path | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from reslab.text import printable
+
 from .texts import load_texts
 from .verdict import Verdict
 
@@ -21,7 +23,7 @@ def markdown(verdict: Verdict, licence: str | None) -> str:
     texts = load_texts("en")
     per_class = verdict.evaluation["per_class"]
     header = [f"{key}: {json.dumps(value)}" for key, value in _metadata(verdict, licence).items()]
-    lines = ["---", *header, "---", "", f"# {_plain(verdict.name)}", ""]
+    lines = ["---", *header, "---", "", f"# {_plain(printable(verdict.name))}", ""]
     lines += [*map(_plain, texts.sentences(verdict)), ""]
     lines += [f"> {_plain(warning)}" for warning in texts.warnings(verdict)]
     lines += ["", "## Classes", "", "| class | photos | recall | precision |", "| --- | ---: | ---: | ---: |"]
@@ -29,12 +31,12 @@ def markdown(verdict: Verdict, licence: str | None) -> str:
         recall, precision = (
             "–" if figures[key] is None else texts.percent(figures[key]) for key in ("recall", "precision")
         )
-        lines.append(f"| {_plain(name)} | {figures['photos']:,} | {recall} | {precision} |")
+        lines.append(f"| {_plain(printable(name))} | {figures['photos']:,} | {recall} | {precision} |")
     if training := verdict.training:
         counts = ", ".join(f"{sum(each.values()):,} {split}" for split, each in training.photos.items())
         lines += ["", "## Training", ""]
-        lines += [f"- network: {_plain(training.network)}, {training.parameters:,} parameters"]
-        lines += [f"- initial weights: {_plain(training.weights or 'random')}"]
+        lines += [f"- network: {_plain(printable(training.network))}, {training.parameters:,} parameters"]
+        lines += [f"- initial weights: {_plain(printable(training.weights or 'random'))}"]
         lines += [f"- photos: {counts}; digest {verdict.repeat.photos_digest}"]
         lines += [f"- {training.epochs} epochs, the best is {training.best_epoch}; {training.size} pixels"]
     lines += [
@@ -75,6 +77,4 @@ def _metadata(verdict: Verdict, licence: str | None) -> dict[str, Any]:
 
 def _plain(text: str) -> str:
     """Return text for Markdown in which nothing is markup: in class and file names, too."""
-    return "".join(
-        f"\\{letter}" if letter in r"\`*_{}[]<>#|" else letter for letter in " ".join(text.split())
-    )
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>#|" else letter for letter in text)
