@@ -33,6 +33,7 @@ GROUPS = {
     "JUDGE": {
         "evaluate": ("evaluate:evaluate", "measure accuracy, with its interval, on a folder of classes"),
         "predict": ("evaluate:predict", "classify photos"),
+        "explain": ("explain:explain", "heat maps of photos, and whether they are worth anything"),
         "report": ("report:report", "how good, where wrong, where it looks: a page of a training"),
         "compare": ("compare:compare", "is an idea better, or was it luck? paired seeds and a verdict"),
         "experiment": ("experiment:experiment", "repeat an experiment of a paper in small"),

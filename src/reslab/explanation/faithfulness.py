@@ -155,11 +155,11 @@ def _scores(network: nn.Module, images: Tensor, found: HeatMaps) -> Iterator[tup
     noise = torch.from_numpy(uniforms_of_each(0, "random heat map", things=things, count=h * w))
     random = upsample(noise.view(-1, h, w).float(), (height, width))
     large = upsample(found.maps, (height, width))
-    blurred = blur(images)
-    for i, (image, removed, class_index) in enumerate(zip(images, blurred, found.classes, strict=True)):
+    removed = removed_images(network, images, found.classes)
+    for i, (image, background, class_index) in enumerate(zip(images, removed, found.classes, strict=True)):
         ties = np.random.Generator(np.random.Philox(key(int(things[i, 0]), "ties"))).random((height, width))
         order = torch.stack([rank(m, ties) for m in (large[i], random[i], _center(height, width))])
-        curves = curve_probabilities(network, image, removed, order, int(class_index))  # (2, 3, STEPS + 1)
+        curves = curve_probabilities(network, image, background, order, int(class_index))  # (2, 3, STEPS + 1)
         deletion, insertion = areas(curves)
         yield tuple((insertion - deletion).tolist())
 
@@ -196,6 +196,25 @@ def probabilities(network: nn.Module, images: Tensor) -> Tensor:
         batches = images.split(batch_size_for(max(images.shape[2:])))
         logits = torch.cat([network(batch.to(device, dtype)).double().cpu() for batch in batches])
     return logits.softmax(1)
+
+
+def removed_images(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """Return what shows through where pixels are removed: (N, C, H, W).
+
+    It is the blurred image or the mean color of the data, which normalized is 0: the one with the lower
+    probability of the class. A network takes a gray picture for some class, and a photo of that class has
+    nothing to lose to it.
+
+    Args:
+        images: (N, C, H, W), normalized.
+        classes: (N,), as indices of the logits.
+    """
+    blurred = blur(images)
+    gray = torch.zeros_like(images)
+    p_blurred, p_gray = (
+        probabilities(network, pictures).gather(1, classes[:, None]) for pictures in (blurred, gray)
+    )  # (N, 1)
+    return torch.where((p_blurred < p_gray)[..., None, None], blurred, gray)
 
 
 def blur(images: Tensor) -> Tensor:
