@@ -127,7 +127,7 @@ def _say_what_next(run: Run, photos: Path) -> None:
             ],
         ),
         ("2  understand every number of the network", ["exercise 1"]),
-        ("3  change: a block of your own, in one file", [f"compare --new {BLOCK_FILE}"]),
+        ("3  change: a block of your own; then edit the line marked in it", [f"compare --new {BLOCK_FILE}"]),
         (
             "4  compare: is it better, or was it luck? some minutes; it says first how many",
             [f"compare {drawings} basic {BLOCK_FILE}:MyBlock {COMPARISON}"],

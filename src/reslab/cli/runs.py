@@ -1,4 +1,4 @@
-"""The verb `runs`: a table of all runs that tells ideas apart by network, recipe, size and seed."""
+"""The verb `runs`: a table of runs with their network, recipe, size, seed and accuracy"""
 
 from __future__ import annotations
 

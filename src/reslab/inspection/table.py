@@ -1,4 +1,4 @@
-"""Table of a network's layers that fits the terminal, with totals and shares of stages; also as HTML."""
+"""Table of a network's layers that fits the terminal, with totals and shares of stages"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usual input of a network: channels and sides of the images that it is made for, read off its modules"""
+"""Usual input of a network: channels and sides of the images that it is made for"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matplotlib figure that shows itself in a notebook, large enough for the small letters of a print"""
+"""Matplotlib figure that shows itself in a notebook, with letters large enough to read"""
 
 from __future__ import annotations
 

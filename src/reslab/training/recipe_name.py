@@ -1,4 +1,4 @@
-"""Name of a recipe: the preset that it is nearest to, and the settings that differ from it"""
+"""Name of a recipe: the nearest preset, and the settings that differ from it"""
 
 from __future__ import annotations
 
