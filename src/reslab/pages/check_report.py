@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from reslab.errors import PhotosError
 from reslab.hardware import cores
 from reslab.photos.checking.check import Check
-from reslab.photos.checking.findings import KINDS, Finding, explanation
+from reslab.photos.checking.findings import KINDS, Finding, PlaceBetraysClass, explanation
 from reslab.photos.decoding.decode import decode
 
 from .page import render, write_page
@@ -43,6 +44,11 @@ class Group:
     listed: tuple[Finding, ...]
 
     @property
+    def is_of_places(self) -> bool:
+        """True for the kind that the picture of the places explains."""
+        return self.kind is PlaceBetraysClass
+
+    @property
     def explanation(self) -> dict[str, str]:
         """Texts by heading: What, Why it spoils, Example, Instead."""
         return explanation(self.kind)
@@ -56,6 +62,18 @@ class Group:
     def unlisted(self) -> int:
         """Number of findings that the page leaves out."""
         return self.count - len(self.examples) - len(self.listed)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Recall of a class from each place of the photos, for a picture of 8 x 8 squares.
+
+    `squares` has (row, column, recall) of each; `best` is the row and column of the place that betrays it.
+    """
+
+    class_name: str
+    squares: tuple[tuple[int, int, float], ...]
+    best: tuple[int, int]
 
 
 def write(check: Check, path: Path) -> None:
@@ -79,12 +97,23 @@ def html(check: Check) -> str:
         "spoiling": [group for group in groups if group.kind.spoils_training],
         "groups": groups,
         "not_found": [kind.kind for kind in KINDS if kind not in check.by_kind()],
+        "places": _places(check),
         "splits": splits,
         "classes": [(name, [counts[split].get(name, 0) for split in splits]) for name in names[:MAX_CLASSES]],
         "more_classes": max(0, len(names) - MAX_CLASSES),
         "largest_class": max((n for classes in counts.values() for n in classes.values()), default=1) or 1,
     }
     return render("check.html.jinja", values)
+
+
+def _places(check: Check) -> Places | None:
+    """Return the places of the class that one of them betrays; None with too few photos to measure them."""
+    if check.places is None:
+        return None
+    index, row, column = check.places.best
+    share = check.places.recall.share[index]
+    squares = tuple((i, j, float(share[i, j])) for i, j in np.ndindex(*share.shape))
+    return Places(check.places.classes[index], squares, (row, column))
 
 
 def _group(folder: Path, kind: type[Finding], found: Sequence[Finding]) -> Group:

@@ -63,8 +63,8 @@ class PlaceScores:
 
     @property
     def best(self) -> tuple[int, int, int]:
-        """Class, row and column of the place at the border that exceeds the middle most, as indices."""
-        excess = np.where(BORDER, self.recall.share - self.middle.share, -1)
+        """Class, row and column of the border place that exceeds the middle most: a betraying one, if any."""
+        excess = np.where(BORDER, self.recall.share - self.middle.share, -1) + self.betraying
         index, row, column = np.unravel_index(excess.argmax(), excess.shape)
         return int(index), int(row), int(column)
 
@@ -137,7 +137,7 @@ def place_scores(
     folds = folds_of(labels)
     share, error = np.empty((2, len(classes), GRID, GRID))
     for row, column in np.ndindex(GRID, GRID):
-        place = by_place[row, column].reshape(count, -1).astype(np.float32) / 255  # (N, 48)
+        place = by_place[row, column].reshape(count, -1).astype(np.float32) / np.float32(255)  # (N, 48)
         recall = recall_of(_discriminants(place, members, folds), members)
         share[:, row, column], error[:, row, column] = recall.share, recall.error
     return PlaceScores(classes, count, Recall(share, error))
@@ -221,9 +221,8 @@ def _property_findings(
         return
     best = max(excess, key=lambda name: excess[name].max())
     index = int(excess[best].argmax())
-    own, others = (
-        [stats[i] for i in np.flatnonzero(mask).tolist()] for mask in (labels == index, labels != index)
-    )
+    own = [one for one, label in zip(stats, labels, strict=True) if label == index]
+    others = [one for one, label in zip(stats, labels, strict=True) if label != index]
     name = places.classes[index]
     why = (
         f"{best}: {_recognized(recalls[best].share[index], name)}; from the best place in the middle "

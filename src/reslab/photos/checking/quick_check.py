@@ -62,7 +62,8 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels 
 def _cached_samples(photos: Photos, pixels: PixelCache) -> Iterator[Sample]:
     """Yield a sample of the photos to train on, by cached pixels and without statistics."""
     counts = np.bincount(photos.train.labels, minlength=len(photos.classes))
-    shares = [sampled_share(max(count, 1), np.count_nonzero(counts)) for count in counts.tolist()]
+    num_classes = sum(count > 0 for count in counts.tolist())
+    shares = [sampled_share(max(count, 1), num_classes) for count in counts.tolist()]
     for row, label in enumerate(photos.train.labels.tolist()):
         digest = photos.train.digests[row].tobytes()
         if is_sampled(digest, shares[label]):
