@@ -95,21 +95,18 @@ def _mistakes(rows: PhotoRows, rows_file: Path | None) -> str:
 
 def _calibration(evaluation: Evaluation) -> str:
     error, high = evaluation.calibration_error, evaluation.calibration_noise_high
-    chance = "no more than chance" if error <= high else "more than chance"
-    text = (
-        f"calibration error {error:.3f}, {chance}: a perfectly calibrated network would show about "
-        f"{evaluation.calibration_noise:.3f} here, and rarely over {high:.3f}"
-    )
     gap = float(evaluation.rows.confidence.mean()) - evaluation.accuracy
-    if error <= high or abs(gap) < error / 2:
-        return text
-    return f"{text}; the probabilities are too {'high' if gap > 0 else 'low'}, by {abs(gap):.3f} on average"
+    text = f"calibration error {error:.3f}, {'more' if error > high else 'no more'} than chance"
+    if error > high and abs(gap) > error / 2:
+        text += f"; the probabilities are too {'high' if gap > 0 else 'low'}, by {abs(gap):.3f} on average"
+    noise = f"{evaluation.calibration_noise:.3f} on as many photos, and rarely over {high:.3f}"
+    return f"{text}\na perfectly calibrated network would show about {noise}"
 
 
 def _coverage(evaluation: Evaluation) -> str:
     lines = list[str]()
     if evaluation.rejection:
-        lines.append(rejection_line(evaluation.rejection))
+        lines.append(_rejection_line(evaluation.rejection))
     cells = [
         [
             f"{point.reject_below:g}",
@@ -126,7 +123,7 @@ def _coverage(evaluation: Evaluation) -> str:
     return "\n\n".join(lines)
 
 
-def rejection_line(rejection: Coverage) -> str:
+def _rejection_line(rejection: Coverage) -> str:
     """Return what rejecting the less sure answers leaves: coverage, and accuracy with its interval."""
     if rejection.accuracy is None:
         return f"not sure below {rejection.reject_below:g}: no photo is left"
