@@ -195,10 +195,10 @@ def describe_randomized(worth: Worth) -> str:
     last, every = worth.last_stage_correlation, worth.all_weights_correlation
     if last is None or every is None:
         return ""
-    depends = "depend" if every < MAX_RANDOM_CORRELATION else "hardly depend"
+    note = "" if every < MAX_RANDOM_CORRELATION else " So they show the picture more than the network."
     return (
-        f"With random weights from the layer on, the maps correlate {last:.2f} with these; with all weights "
-        f"random {every:.2f}. So they {depends} on what the network learned."
+        f"With random weights from the layer on, the maps correlate {last:.2f} with these, with all weights "
+        f"random {every:.2f}.{note}"
     )
 
 
