@@ -21,6 +21,7 @@ RESULTS = ROOT / "docs/ideas"
 PAGES = {"en": ROOT / "docs/ideas.md", "zh": ROOT / "docs/ideas.zh.md"}
 DATA_SETS = ("fashion-mnist", "cats-dogs")
 NETWORK, SIZE = "cifar_resnet20", 32  # where nothing was measured yet
+EPOCHS = 8  # without the idea, as in benchmarks/ideas.py
 SIZE_OF_RESIZING = 64  # progressive resizing changes nothing below
 
 TEXTS: dict[str, dict[str, str]] = tomllib.loads((RESULTS / "texts.toml").read_text(encoding="utf-8"))
@@ -140,7 +141,9 @@ def section(
         f"- **{texts['measured']}**{texts['colon']}{line}"
         for line in figures(language, idea, found, measured)
     ]
-    lines += [f"- **{texts['run']}**{texts['colon']}`{command(idea)}`", "", f"**{texts['questions']}**", ""]
+    removes = " " + texts["removes"] if idea.removes else ""
+    lines.append(f"- **{texts['run']}**{texts['colon']}`{command(idea)}`{removes}")
+    lines += ["", f"**{texts['questions']}**", ""]
     lines += [f"- {question}" for question in (idea.questions if is_english else idea.questions_zh)]
     return "\n".join([*lines, ""])
 
@@ -150,8 +153,9 @@ def reported(language: str, idea: Idea) -> list[str]:
     for r in idea.reported:
         kind = "with" if r.baseline is None else "instead"
         what = texts[kind].format(
-            measure=in_words(language, r.measure), idea=r.idea, baseline=r.baseline, gain=r.gain
-        )
+            measure=in_words(language, r.measure), idea=r.idea, baseline=r.baseline,
+            kind=texts["lost" if (r.gain or 0) < 0 else "gained"], size=abs(r.gain or 0),
+        )  # fmt: skip
         lines.append(
             texts["on"].format(
                 data=r.data,
@@ -196,7 +200,7 @@ def command(idea: Idea) -> str:
     """Return the shell command that compares an idea alone."""
     settings = "".join(f" --{name.replace('_', '-')} {value}" for name, value in idea.settings.items())
     size = SIZE_OF_RESIZING if "progressive" in idea.variant else SIZE
-    flags = f"--network {NETWORK} --size {size}{settings} --budget time"
+    flags = f"--network {NETWORK} --size {size} --epochs {EPOCHS}{settings} --budget time"
     return f"reslab compare FOLDER {BASELINE} {idea.variant} {flags}"
 
 
