@@ -122,7 +122,7 @@ def place_scores(
 ) -> PlaceScores:
     """Measure the recall of each class from each place of the photos alone, cross-validated in five folds.
 
-    Each class is told from the others by Fisher's linear discriminant with a shrunk covariance (Hastie,
+    Each class is separated from the others by Fisher's linear discriminant with a shrunk covariance (Hastie,
     Tibshirani, Friedman, "The Elements of Statistical Learning", 2009, section 4.3). A logistic regression
     ranks the photos nearly alike and takes a hundred times as long.
 
@@ -191,7 +191,7 @@ def _place_findings(places: PlaceScores, split: str | None) -> Iterator[Finding]
 
 def _recognized(share: float, name: str) -> str:
     mistaken = f"{MISTAKEN_SHARE:.2f} of the others are mistaken for them"
-    return f"{share:.2f} of the {name} photos can be told from it alone, while {mistaken}"
+    return f"{share:.2f} of the {name} photos can be recognized from it alone, while {mistaken}"
 
 
 def _region(row: int, column: int) -> str:

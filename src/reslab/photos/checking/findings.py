@@ -139,7 +139,7 @@ class AlikeClasses(Finding):
 
 
 class PlaceBetraysClass(Finding):
-    """A place at the border of the photos from which a class can be told far better than from the
+    """A place at the border of the photos from which a class can be recognized far better than from the
     middle, where the object is. Why it spoils: the network learns this place instead of the object, and fails
     on photos without it. Example: a shop's logo in the corner of every cat. Instead: look at this place in
     photos of each class, and crop it off all of them."""
@@ -149,7 +149,7 @@ class PlaceBetraysClass(Finding):
 
 
 class FilePropertyBetraysClass(Finding):
-    """A property of the files from which a class can be told far better than from the middle of the
+    """A property of the files from which a class can be recognized far better than from the middle of the
     photos. Why it spoils: the classes come from different sources, and the network learns their traces, such
     as blur or JPEG blocks. Example: cats from a phone, dogs from the web at half the size. Instead: collect
     all classes from the same sources, or save all photos at one size in one format."""
