@@ -31,6 +31,7 @@ def train(
     recipe: str = "fast",
     weights: str | None = None,
     run: Path | None = None,
+    track: str | None = None,
     json: Flag = False,
     **settings: Any,
 ) -> None:
@@ -55,6 +56,7 @@ def train(
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
         weights: imagenet, or a .safetensors or .pth file
         run: a new folder for the run [runs/DATE-NETWORK]
+        track: tensorboard or mlflow: send the figures of each epoch there, also when the run is resumed
         json: one JSON object per epoch, then the result, on standard output
     """
     start = time.monotonic()  # --time includes the import of torch
@@ -63,9 +65,8 @@ def train(
     from reslab.training.runs.start import start_run
 
     say = _printer(json)
-    new = start_run(
-        folder, network, chosen, weights=weights, run=run, progress=True, say=say, started=start, report=True
-    )
+    options: dict[str, Any] = {"weights": weights, "run": run, "track": track}
+    new = start_run(folder, network, chosen, **options, progress=True, say=say, started=start, report=True)
     _train_to_the_end(new, json)
 
 

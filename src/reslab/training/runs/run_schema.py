@@ -103,6 +103,7 @@ class RunInfo(Checked):
     recipe: dict[InstanceOf[str], Any]
     measured: PrecisionFields
     started: Text
+    tracker: Text | None = None
 
     @model_validator(mode="after")
     def _spec_fits(self) -> RunInfo:

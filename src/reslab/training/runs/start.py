@@ -30,6 +30,7 @@ from reslab.training.progress import Say
 from reslab.training.recipe import Recipe
 from reslab.training.setup import TrainingSetup, check_device, open_photos, prepare
 from reslab.training.time_budget import estimate_epoch_seconds, planned_epochs, start_time_budget
+from reslab.training.trackers import check_tracker
 
 from . import checkpoint
 from .reproducibility import environment
@@ -47,6 +48,7 @@ def start_run(
     say: Say,
     started: float | None = None,
     report: bool = False,
+    track: str | None = None,
 ) -> Run:
     """Create a run folder with a first checkpoint, ready for the first step, and return the run.
 
@@ -56,7 +58,10 @@ def start_run(
     Args:
         started: time.monotonic() at which the recipe's time starts; now by default.
         report: keep some of the recipe's time for a report after the run, see `report_seconds`.
+        track: name of a tracker.
     """
+    if track is not None:
+        check_tracker(track)
     started = time.monotonic() if started is None else started
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
@@ -80,12 +85,12 @@ def start_run(
     first_size = min(image_sizes(recipe, setup.state.time_budget))
     first_batch = next(replace(setup.train, workers=0).epoch(0, size=first_size))
     try:
-        write_run(folder, setup, readable, first_batch, name, spec, weights)
+        write_run(folder, setup, readable, first_batch, name, spec, weights, track)
     except RunError:
         if run is not None or not os.path.lexists(folder):
             raise
         folder = new_run_folder(None, name)  # another run was started in the same second
-        write_run(folder, setup, readable, first_batch, name, spec, weights)
+        write_run(folder, setup, readable, first_batch, name, spec, weights, track)
     say(f"run: {folder}")
     return Run(folder)
 
@@ -184,6 +189,7 @@ def write_run(
     name: str,
     spec: NetworkSpec | None,
     weights: str | Path | None,
+    track: str | None = None,
 ) -> None:
     """Write the run folder, completely or not at all.
 
@@ -193,6 +199,7 @@ def write_run(
         name: of the network.
         spec: None for a module.
         weights: as given by the user, for run.json.
+        track: name of the tracker, for run.json.
 
     Raises:
         RunError: it cannot be written.
@@ -205,6 +212,7 @@ def write_run(
         "photos": os.path.abspath(photos.folder),
         "skipped": readable.skipped.as_json(),
         "weights": None if weights is None else str(weights),
+        "tracker": track,
         "measured": asdict(setup.measured),
         "recipe": setup.state.recipe.as_json(),  # recipe.json may be edited later
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -25,6 +25,7 @@ def train(
     *,
     weights: str | Path | None = None,
     run: Path | str | None = None,
+    track: str | None = None,
     progress: bool = True,
     say: Callable[[str], Any] | None = None,
 ) -> Run:
@@ -38,6 +39,8 @@ def train(
         recipe: a Recipe, the name of a preset, or a .json or .toml file.
         weights: "imagenet", or a .safetensors or .pth file with initial weights.
         run: folder to create; runs/<date>-<name> by default.
+        track: "tensorboard" or "mlflow", which gets the figures of each epoch. A resumed run continues
+            there. If it fails, a warning names the error, and the training continues without it.
         progress: show progress bars on a terminal.
         say: called with each line of text for people; prints to standard error by default.
 
@@ -51,12 +54,14 @@ def train(
         WeightsError: the weights cannot be loaded.
         RunError: the folder exists already or cannot be written.
         TrainingError: the loss is not finite, or the memory is too small for a batch.
+        UsageError: the tracker is unknown or not installed.
         KeyboardInterrupt: after Ctrl-C. The run is saved and can be resumed.
     """
     say = say or print_to_stderr
     module = None if isinstance(network, str) else network
     with restore_requires_grad(module):
-        started = start_run(photos, network, recipe, weights=weights, run=run, progress=progress, say=say)
+        options: dict[str, Any] = {"weights": weights, "run": run, "track": track}
+        started = start_run(photos, network, recipe, **options, progress=progress, say=say)
         return resume(started, network=module, progress=progress, say=say)
 
 
