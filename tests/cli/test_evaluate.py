@@ -120,6 +120,11 @@ def test_a_file_that_cannot_be_written_is_an_error_before_the_work(
         assert (code, out) == (2, "")
         assert err.startswith(f"error: {flag} {path} cannot be written\n")
         assert why in err
+    code, _, err = reslab_here(
+        "evaluate", "no model", "no photos", "--save-model", tmp_path / "kept.safetensors"
+    )
+    assert code == 2
+    assert "add --reject-below 0.9" in err
 
 
 def test_against_compares_on_the_same_photos(
@@ -143,6 +148,11 @@ def test_against_compares_on_the_same_photos(
     same = reslab_here("evaluate", model, photos, "--against", model).out
     assert "difference +0.000" in same
     assert "they differ on" not in same
+    others = replace(Classifier.load(rival), classes=("red", "gr\neen"))
+    others.save(rival)
+    code, _, err = reslab_here("evaluate", model, photos, "--against", rival)
+    assert code == 2
+    assert f"--against {rival} does not know the class blue" in err
 
 
 def test_predict_says_if_the_accuracy_of_the_model_is_of_few_photos(

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from reslab import files
 from reslab.errors import UsageError
-from reslab.text import table
+from reslab.text import printable, table
 
 from .arguments import Flag
-from .output import tell
+from .output import check_writable, tell
 
 if TYPE_CHECKING:
     from reslab.evaluation.classifier import Classifier, Prediction
@@ -61,9 +60,18 @@ def evaluate(
     from reslab.training.runs.train_overlap import evaluation_photos
 
     for flag, path in (("--rows", rows), ("--save-model", save_model)):
-        _check_writable(flag, path)
+        if path:
+            check_writable(flag, path)
+    if save_model and reject_below is None:
+        why = "the file is the model with a threshold"
+        raise UsageError("--save-model without a threshold", why, "add --reject-below 0.9")
     classifier = Classifier.load(model, network=network, device=device)
     rival = Classifier.load(against, network=network, device=device) if against else None
+    if rival and (missing := [name for name in classifier.classes if name not in rival.classes]):
+        what = f"--against {against} does not know the class {printable(missing[0])}"
+        raise UsageError(
+            what, printable(f"it knows {', '.join(rival.classes)}"), "give a model of the same classes"
+        )
     if reject_below is not None:
         classifier = replace(classifier, reject_below=reject_below)
     photos, notes = evaluation_photos(model, folder)
@@ -81,16 +89,6 @@ def evaluate(
         result["against"] = {"model": str(against), **comparison.as_json()}
         text += "\n\n" + mcnemar_summary(comparison, str(model), str(against))
     print(json_.dumps(result) if json else text)
-
-
-def _check_writable(flag: str, path: Path | None) -> None:
-    """Raise UsageError if the file that a flag names cannot be written."""
-    if path is not None and (path.is_dir() or not files.is_writable_folder(path.parent)):
-        raise UsageError(
-            f"{flag} {path} cannot be written",
-            "it is a folder" if path.is_dir() else f"{path.parent} is not a folder that you can write to",
-            "give a file in a folder that exists",
-        )
 
 
 def predict(

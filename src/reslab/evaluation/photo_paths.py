@@ -17,6 +17,7 @@ from reslab.files import user_path
 from reslab.photos.folder import list_file
 from reslab.photos.folder.layout import find_photos, find_splits, find_test_folder
 from reslab.photos.folder.photos import Photos
+from reslab.text import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,9 @@ class LabeledPaths:
         unknown = sorted(name for name, paths in by_class.items() if paths and name not in classes)
         if unknown:
             raise PhotosError(
-                f"{source} has photos of a class that this classifier does not know: {', '.join(unknown)}",
-                f"it was trained on {', '.join(classes)}, and labels are matched by name",
+                f"{source} has photos of a class that this classifier does not know: "
+                f"{printable(', '.join(unknown))}",
+                f"it was trained on {printable(', '.join(classes))}, and labels are matched by name",
                 "rename the folders to these names, or leave the class out",
             )
         labeled = [(path, classes.index(name)) for name, paths in by_class.items() for path in paths]
