@@ -25,20 +25,22 @@ def make_variants(
     spread: float = 0.007,
     failed: Mapping[str, Sequence[int]] | None = None,
     margin: float = 0.01,
+    accuracy: float = 0.9,
 ) -> tuple[VariantResult, ...]:
     """Return variants with true gains of accuracy; the first is the baseline.
 
     Args:
-        gains: true accuracy minus 0.9, by name.
+        gains: true accuracy minus `accuracy`, by name.
         spread: standard deviation of a training's true accuracy.
         failed: seeds that failed, by variant.
+        accuracy: of a variant without a gain.
     """
     random = np.random.default_rng(7)
     failed = failed or {}
     hardness = random.normal(0, 0.05, photos)
     answers = {
         name: {
-            seed: random.random(photos) < np.clip(0.9 + gain + random.normal(0, spread) + hardness, 0, 1)
+            seed: random.random(photos) < np.clip(accuracy + gain + random.normal(0, spread) + hardness, 0, 1)
             for seed in range(seeds)
         }
         for name, gain in gains.items()

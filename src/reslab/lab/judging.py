@@ -19,6 +19,7 @@ from .cells import Cell, read_cell
 from .plan import Plan
 from .results.comparison import Comparison
 from .results.variant_result import CellResult, VariantResult
+from .statistics.mean_squares import accuracy_interval
 from .statistics.verdicts import judge
 
 LOOKS, RESULTS = "looks.jsonl", "results.jsonl"
@@ -87,6 +88,8 @@ def judge_cells(
             "precision": plan.measured.precision,
             "threads": plan.measured.threads,
         },
+        counts=plan.counts,
+        baseline_interval=accuracy_interval([*right[baseline].values()]) if right[baseline] else None,
     )
 
 

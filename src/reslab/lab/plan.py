@@ -20,6 +20,7 @@ from reslab.untrusted import first_messages, read_text, validation_messages
 
 from .cells import Cell
 from .costs import CellCost
+from .results.photo_counts import PhotoCounts
 from .splits import TEST_LIST, seed_list
 from .variants import Variant
 
@@ -122,6 +123,9 @@ class Plan:
         given: settings of the recipe that were given. Others follow from these, as the learning rate follows
             from a variant's optimizer.
         first_seed: first of the seeds.
+        counts: numbers of photos, and their most frequent class.
+        processor: model of the processor that measured the steps.
+        busy: other programs used the processor while steps were measured.
     """
 
     photos: str
@@ -140,6 +144,9 @@ class Plan:
     variants: tuple[PlannedVariant, ...]
     given: tuple[str, ...] = ()
     first_seed: int = 0
+    counts: PhotoCounts | None = None
+    processor: str = ""
+    busy: bool = False
 
     @property
     def recipe(self) -> Recipe:

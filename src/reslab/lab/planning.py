@@ -39,6 +39,7 @@ from .block_checks.preflight import check_block
 from .costs import CellCost
 from .plan import NO_EFFECT, PHOTOS, PLAN, TUNING_SEED, Plan, PlannedVariant, with_epochs
 from .request import Request
+from .results.photo_counts import PhotoCounts
 from .splits import GIVEN_PHOTOS, check_test_photos, has_own_val, seed_list, write_photo_lists
 from .variants import Variant
 
@@ -96,6 +97,7 @@ def make_plan(
         environment=_environment(recipe),
         variants=tuple(planned),
         given=tuple(sorted(recipe.model_fields_set)),
+        counts=PhotoCounts.of(readable.photos),
     )
     if before is not None:
         _check_same(before, plan, folder)

@@ -6,10 +6,13 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from reslab.lab.statistics.mean_squares import Interval
 from reslab.lab.statistics.verdicts import Difference, Verdict
 
+from .photo_counts import PhotoCounts
 from .variant_result import CellResult, VariantResult
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ class Comparison:
         exploratory: seeds or margin were changed after a look at the result.
         also_run: variants that were run in this folder before and are not listed now.
         environment: versions, processor, precision and threads of the cells.
+        counts: numbers of photos, and their most frequent class; None if they are not known.
+        baseline_interval: 95 % interval of the baseline's mean accuracy, for new photos; None if it failed.
     """
 
     folder: Path
@@ -49,6 +54,8 @@ class Comparison:
     exploratory: bool = False
     also_run: int = 0
     environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    counts: PhotoCounts | None = field(default=None, repr=False)
+    baseline_interval: Interval | None = None
 
     @property
     def baseline(self) -> VariantResult:
@@ -85,6 +92,7 @@ class Comparison:
             "margin": self.margin,
             "exploratory": self.exploratory,
             "folder": str(self.folder),
+            "warning": self.warning,
             "variants": [variant.as_json() for variant in self.variants],
         }
 
@@ -97,7 +105,17 @@ class Comparison:
         """
         from .tables import comparison_table
 
-        return comparison_table(self.variants, self.margin, format, width=width)
+        return comparison_table(self.variants, self.margin, format, width=width, warning=self.warning)
+
+    @property
+    def warning(self) -> str | None:
+        """Sentence that the baseline is no better than always answering one class; None if it is better."""
+        from .sentences import chance_warning
+
+        accuracies = self.baseline.accuracies
+        if self.counts is None or self.baseline_interval is None or not accuracies:
+            return None
+        return chance_warning(mean(accuracies), self.baseline_interval, self.counts)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from .figures.cost import draw_cost
 from .figures.curves import draw_curves
 from .figures.forest import draw_forest
 from .sentences import VERDICT_WORDS, margin_text, sentences
-from .tables import breakable, caption, comparison_table, html_table
+from .tables import breakable, caption, html_table
 from .variant_result import CellResult
 
 PAGE = "report.html"
@@ -40,8 +40,8 @@ def write_outputs(comparison: Comparison) -> None:
     for name, content in figures.items():
         write_page(folder / f"{name}.svg", content.decode())
     save_figure(draw_forest(variants, margin), folder / "forest.pdf", _title(comparison))
-    write_page(folder / "table.tex", comparison_table(variants, margin, "latex") + "\n")
-    write_page(folder / "table.md", comparison_table(variants, margin, "markdown") + "\n")
+    write_page(folder / "table.tex", comparison.table("latex") + "\n")
+    write_page(folder / "table.md", comparison.table("markdown") + "\n")
     write_page(folder / PAGE, _html(comparison, figures))
 
 

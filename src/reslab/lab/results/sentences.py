@@ -9,6 +9,7 @@ from reslab.lab.statistics.mean_squares import Interval
 from reslab.lab.statistics.power import winners_curse
 from reslab.lab.statistics.verdicts import MAX_SEEDS_NEEDED, MIN_SEEDS_FOR_VERDICT, Difference, Verdict
 
+from .photo_counts import PhotoCounts
 from .variant_result import VariantResult
 
 MIN_EXAGGERATION = 1.25  # reported over expected difference; the winner's curse is stated from here
@@ -59,6 +60,28 @@ def notes(*, exploratory: bool, planned_seeds: int | None, also_run: int) -> tup
         were = "1 variant that was" if also_run == 1 else f"{also_run} variants that were"
         found.append(f"The p-values also count {were} run in this folder before.")
     return tuple(found)
+
+
+def chance_warning(accuracy: float, interval: Interval, counts: PhotoCounts) -> str | None:
+    """Return a warning if the baseline is not better than always answering the most frequent class.
+
+    Args:
+        accuracy: the baseline's, mean over its trainings, 0 to 1.
+        interval: of this accuracy, for new photos.
+        counts: of the photos.
+    """
+    if interval.low > counts.share:
+        return None
+    always = f"always answering '{counts.most_frequent}' gives {100 * counts.share:.1f} %"
+    if accuracy <= counts.share:
+        return (
+            f"The baseline has learned nothing yet: {100 * accuracy:.1f} %, and {always}; "
+            "train longer before you compare."
+        )
+    return (
+        f"The baseline may have learned nothing yet: {100 * accuracy:.1f} % of {counts.test:,} test photos, "
+        f"and {always}; train longer, or take more test photos, before you compare."
+    )
 
 
 def verdict_text(variant: VariantResult) -> str:

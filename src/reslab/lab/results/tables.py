@@ -68,6 +68,7 @@ def comparison_table(
     format: TableFormat = "text",  # noqa: A002
     *,
     width: int = 80,
+    warning: str | None = None,
 ) -> str:
     """Return the table of a comparison. All but "latex" add a sentence on each variant.
 
@@ -77,19 +78,26 @@ def comparison_table(
         format: "text" for terminals, "markdown", "latex" for a tabular with booktabs, or "html".
         width: columns of the terminal. Long names are shortened in the table, not in the sentences. Where
             "text" needs more, costs get a table of their own.
+        warning: sentence above the table; a comment in "latex".
     """
     rows = table_rows(variants)
     if format == "latex":
-        return _latex(rows, caption(variants, margin))
+        comment = f"% {printable(warning)}\n" if warning else ""
+        return comment + _latex(rows, caption(variants, margin))
     if format == "html":
         items = "".join(f"<li>{html.escape(printable(line))}</li>" for line in sentences(variants, margin))
         note = html.escape(printable(caption(variants, margin)))
-        return f"{html_table(variants)}\n<p>{note}</p>\n<ul>{items}</ul>"
+        first = f"<p><strong>{html.escape(printable(warning))}</strong></p>\n" if warning else ""
+        return f"{first}{html_table(variants)}\n<p>{note}</p>\n<ul>{items}</ul>"
     lines = [printable(line) for line in sentences(variants, margin)]
     if format == "markdown":
         bullets = "\n".join(f"- {_markdown(line)}" for line in lines)
-        return f"{_markdown_table(rows)}\n\n{_markdown(caption(variants, margin))}\n\n{bullets}"
-    return "\n\n".join((*_text_tables(rows, width), "\n".join(_wrapped(line, width) for line in lines)))
+        first = f"**{_markdown(printable(warning))}**\n\n" if warning else ""
+        return f"{first}{_markdown_table(rows)}\n\n{_markdown(caption(variants, margin))}\n\n{bullets}"
+    first = [_wrapped(printable(warning), width)] if warning else []
+    return "\n\n".join(
+        (*first, *_text_tables(rows, width), "\n".join(_wrapped(line, width) for line in lines))
+    )
 
 
 def table_rows(variants: Sequence[VariantResult]) -> tuple[Row, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isinf, sqrt
 
@@ -47,6 +48,20 @@ class Estimate:
         if self.standard_error == 0:
             return 0.0
         return 2 * float(stdtr(self.degrees_of_freedom, -abs(self.difference) / self.standard_error))
+
+
+def accuracy_interval(answers: Sequence[NDArray[np.bool_]]) -> Interval:
+    """Return the 95 % interval of the mean accuracy of some trainings, for new photos.
+
+    Args:
+        answers: right or wrong, (N,) for each of the trainings.
+    """
+    by_photo = np.mean(answers, axis=0)  # (N,), share of the trainings that are right
+    photos = len(by_photo)
+    if photos == 1:
+        return Interval(-1.0, 1.0)
+    error = float(by_photo.std(ddof=1)) / sqrt(photos)
+    return Estimate(float(by_photo.mean()), error, photos - 1).interval(0.95)
 
 
 @dataclass(frozen=True)
