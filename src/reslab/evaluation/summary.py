@@ -40,7 +40,19 @@ def _first_lines(evaluation: Evaluation) -> str:
         parts.append(f"top-5 accuracy {evaluation.top5_accuracy:.3f}")
     if evaluation.roc_auc is not None:
         parts.append(f"area under the ROC curve {evaluation.roc_auc:.3f}")
-    return "\n".join([str(evaluation), "; ".join(parts), *few_photos_notes(evaluation)])
+    notes = [*_guessing_note(evaluation), *few_photos_notes(evaluation)]
+    return "\n".join([str(evaluation), "; ".join(parts), *notes])
+
+
+def _guessing_note(evaluation: Evaluation) -> list[str]:
+    """Return a line if the accuracy may be that of always answering the largest class; else []."""
+    largest = max(evaluation.per_class, key=lambda name: evaluation.per_class[name].photos)
+    share = evaluation.per_class[largest].photos / evaluation.photos
+    if evaluation.accuracy_low > share or share == 1:
+        return []
+    return [
+        printable(f"not shown to be better than always answering {largest}, which is right for {share:.3f}")
+    ]
 
 
 def few_photos_notes(evaluation: Evaluation) -> list[str]:

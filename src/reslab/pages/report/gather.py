@@ -107,6 +107,8 @@ def _name(subject: Subject) -> str:
 
 def _summary(subject: Subject) -> Summary:
     evaluation, rows = subject.evaluation, subject.rows
+    counts = np.bincount(rows.labels, minlength=len(rows.classes))
+    largest = int(counts.argmax())
     is_wide = evaluation.accuracy_high - evaluation.accuracy_low > WIDE_INTERVAL
     return Summary(
         kind=subject.kind,
@@ -116,6 +118,8 @@ def _summary(subject: Subject) -> Summary:
         accuracy=evaluation.accuracy,
         low=evaluation.accuracy_low,
         high=evaluation.accuracy_high,
+        largest_class=rows.classes[largest],
+        largest_share=float(counts[largest] / evaluation.photos),
         photos_to_halve=photos_to_halve(evaluation.accuracy, evaluation.photos) if is_wide else None,
         unread=evaluation.unread,
         without_picture=int((~subject.available).sum()),
@@ -285,4 +289,9 @@ def _labels(subject: Subject, left_out: dict[str, str]) -> dict[str, Any] | None
         left_out["labels"] = "photos"
         return None
     doubtful = ranking.as_json()
-    return {"photos": len(ranking.labels), "doubtful": len(doubtful), "first": doubtful[:MAX_LABELS]}
+    return {
+        "photos": len(ranking.labels),
+        "doubtful": len(doubtful),
+        "weak": ranking.is_weak,
+        "first": doubtful[:MAX_LABELS],
+    }

@@ -32,7 +32,7 @@ PAGE = "report.html"
 class Report:
     """Report that was written.
 
-    `str` gives the three sentences at the top of the page.
+    `str` gives the sentences at the top of the page.
 
     Attributes:
         path: the page.
@@ -123,7 +123,7 @@ def report(
         write_page(card_path, model_card.markdown(found.verdict, subject.classifier.licence))
     rows_path = _rows(subject, output.with_name(f"{prefix}rows.csv"))
     write_page(output, page)
-    sentences = texts.sentences(found.verdict)
+    sentences = (*texts.sentences(found.verdict), *texts.warnings(found.verdict))
     return Report(output, found.verdict.as_json(), verdict_path, card_path, rows_path, sentences)
 
 

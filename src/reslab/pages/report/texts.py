@@ -56,6 +56,9 @@ class Texts:
     def warnings(self, verdict: Verdict) -> tuple[str, ...]:
         """Return the sentences that limit the result; () without any."""
         summary, found = verdict.summary, list[str]()
+        if summary.low <= summary.largest_share < 1:
+            share = self.percent(summary.largest_share)
+            found.append(self("no_better", label=printable(summary.largest_class), share=share))
         if summary.photos_to_halve is not None:
             points = round(100 * (summary.high - summary.low))
             found.append(self("few", points=points, halve=summary.photos_to_halve))

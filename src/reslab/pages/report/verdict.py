@@ -18,6 +18,8 @@ class Summary:
         accuracy: fraction with the correct label, 0 to 1.
         low: lower end of its 95 % interval (Wilson).
         high: upper end.
+        largest_class: class with the most photos.
+        largest_share: fraction of the photos that are of this class; always answering it is right so often.
         photos_to_halve: number of photos whose interval would be half as wide, if it is wider than 20
             points; else None.
         unread: further photos that could not be read.
@@ -32,6 +34,8 @@ class Summary:
     accuracy: float
     low: float
     high: float
+    largest_class: str
+    largest_share: float
     photos_to_halve: int | None
     unread: int
     without_picture: int
@@ -175,7 +179,8 @@ class Verdict:
         reliability: bins of the confidence, ascending.
         looks: where the network looks, see looks.py; None if left out.
         corruptions: accuracy on corrupted photos, as `Robustness.as_json` returns it; None if left out.
-        labels: labels to look at: {"photos", "doubtful", "first": [...]}; None if left out.
+        labels: labels to look at: {"photos", "doubtful", "weak", "first": [...]}, where "weak" means that the
+            features hardly tell the classes apart; None if left out.
         check: findings in the photos; None without a run.
         repeat: how to repeat it.
         left_out: {part: reason} of the parts that this report lacks; a reason is "time", "quick",
