@@ -1,7 +1,7 @@
 """Docs: run every block of Python and every command of the README and the docs, page by page.
 
-A page runs from top to bottom in one folder, which holds a small drawn set `photos` and one `photo.jpg`. A demo
-uses the same set.
+A page runs from top to bottom in one folder, which holds a small drawn set `photos` and one `photo.jpg`.
+A demo uses the same set.
 
     ```python    runs; the blocks of a page share their names
     ```console   each line after "$ " runs in a shell; the lines below it are its output

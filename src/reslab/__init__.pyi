@@ -17,11 +17,11 @@ from .evaluation.classifier import Prediction as Prediction
 from .evaluation.classifier import load as load
 from .evaluation.metrics import Evaluation as Evaluation
 from .evaluation.rows import PhotoRows as PhotoRows
-from .explanation.label_ranking import LabelRanking as LabelRanking
-from .explanation.label_ranking import rank_photo_labels as rank_photo_labels
 from .explanation.explain import ExplainedPhoto as ExplainedPhoto
 from .explanation.heat_map import HeatMaps as HeatMaps
 from .explanation.heat_map import heat_maps as heat_maps
+from .explanation.label_ranking import LabelRanking as LabelRanking
+from .explanation.label_ranking import rank_photo_labels as rank_photo_labels
 from .inspection.arithmetic import ReceptiveField as ReceptiveField
 from .inspection.arithmetic import multiply_adds as multiply_adds
 from .inspection.arithmetic import output_size as output_size
@@ -67,10 +67,10 @@ from .networks.resnet import resnet152 as resnet152
 from .networks.resnet import textbook_resnet18 as textbook_resnet18
 from .networks.weights.load import WeightsReport as WeightsReport
 from .networks.weights.load import load_pretrained as load_pretrained
-from .pages.report.report import Report as Report
-from .pages.report.report import report as report
 from .pages.explain_page import Explanation as Explanation
 from .pages.explain_page import explain as explain
+from .pages.report.report import Report as Report
+from .pages.report.report import report as report
 from .pages.walk.walk import Walk as Walk
 from .pages.walk.walk import walk as walk
 from .photos.checking.check import Check as Check

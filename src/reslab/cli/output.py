@@ -59,7 +59,9 @@ def check_writable(flag: str, path: Path) -> None:
     if os.path.isdir(path) or not is_writable_folder(path.parent):
         raise UsageError(
             f"{flag} {path} cannot be written",
-            "it is a folder" if os.path.isdir(path) else f"{path.parent} is not a folder that you can write to",
+            "it is a folder"
+            if os.path.isdir(path)
+            else f"{path.parent} is not a folder that you can write to",
             "give a file in a folder that exists",
         )
 

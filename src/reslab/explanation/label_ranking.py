@@ -182,9 +182,7 @@ class LabelRanking:
         if self.skipped:
             text += f"; {self.skipped:,} cannot be judged"
         if self.is_weak:
-            text += (
-                "\nthe network hardly tells the classes apart, so this ranking says little: train longer"
-            )
+            text += "\nthe network hardly tells the classes apart, so this ranking says little: train longer"
         if not doubtful:
             return text
         rows = [

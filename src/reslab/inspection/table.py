@@ -104,7 +104,8 @@ def network_html(title: str, input_shape: Shape, rows: Sequence[Layer], totals: 
     below = "\n".join([_totals_text(totals), LEGEND["sees"], *_notes(rows)])
     return (
         f"<p><b>{html.escape(printable(title))}</b>, a photo of {shape_text(input_shape)}</p>\n"
-        f'<div style="max-height:44em;overflow:auto">{lines}</div>\n<pre style="font-family:monospace">{html.escape(below)}</pre>'
+        f'<div style="max-height:44em;overflow:auto">{lines}</div>\n'
+        f'<pre style="font-family:monospace">{html.escape(below)}</pre>'
     )
 
 

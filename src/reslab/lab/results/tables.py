@@ -94,9 +94,9 @@ def comparison_table(
         bullets = "\n".join(f"- {_markdown(line)}" for line in lines)
         first = f"**{_markdown(printable(warning))}**\n\n" if warning else ""
         return f"{first}{_markdown_table(rows)}\n\n{_markdown(caption(variants, margin))}\n\n{bullets}"
-    first = [_wrapped(printable(warning), width)] if warning else []
+    warnings = [_wrapped(printable(warning), width)] if warning else []
     return "\n\n".join(
-        (*first, *_text_tables(rows, width), "\n".join(_wrapped(line, width) for line in lines))
+        (*warnings, *_text_tables(rows, width), "\n".join(_wrapped(line, width) for line in lines))
     )
 
 
