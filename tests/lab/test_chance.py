@@ -24,8 +24,8 @@ def test_a_baseline_at_chance_level_is_named_first() -> None:
     warning = comparison.warning
     assert warning is not None
     assert "always answering 'cat' gives 50.0 %" in warning
-    for format in ("text", "markdown", "latex", "html"):
-        first = comparison.table(format, width=1000)[: len(warning) + 20]  # type: ignore[arg-type]
+    for kind in ("text", "markdown", "latex", "html"):
+        first = comparison.table(kind, width=1000)[: len(warning) + 20]  # type: ignore[arg-type]
         assert "The baseline" in first
     page = report.html(comparison)
     assert page.index("always answering") < page.index("under 5 seeds: figures only")

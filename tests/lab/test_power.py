@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reslab.lab.statistics.power import detectable, equivalence_power, power, t_power, winners_curse
+from reslab.lab.statistics.power import (
+    detectable,
+    equivalence_power,
+    power,
+    spread_of_photos,
+    t_power,
+    winners_curse,
+)
 
 
 @given(st.integers(1, 40), st.floats(-6, 6), st.sampled_from([0.1, 0.05, 0.01]))
@@ -30,6 +37,19 @@ def test_power_of_one_spread_with_ten_seeds() -> None:
 
 def test_eight_seeds_show_about_eight_tenths_at_the_usual_spread() -> None:
     assert detectable(spread=0.7, seeds=8) == pytest.approx(0.81, abs=0.005)
+
+
+@pytest.mark.parametrize("photos", [160, 2000])
+def test_few_test_photos_alone_spread_the_differences_of_seeds(photos: int) -> None:
+    random = np.random.default_rng(3)
+    gains = random.choice([-1, 0, 1], p=[0.05, 0.9, 0.05], size=(4000, photos)).mean(axis=1)
+    assert spread_of_photos(photos, 0.1) == pytest.approx(gains.std(), rel=0.05)
+
+
+def test_seeds_show_less_on_few_photos() -> None:
+    shown = {photos: 100 * detectable(spread_of_photos(photos, 0.1), 5) for photos in (160, 2000)}
+    assert shown[2000] == pytest.approx(1.2, abs=0.05)
+    assert shown[160] == pytest.approx(4.2, abs=0.1)
 
 
 @given(st.integers(2, 60), st.sampled_from([0.05, 0.01, 1e-4]))

@@ -73,6 +73,20 @@ def detectable(spread: float, seeds: int, level: float = 0.05) -> float:
     return spread * float(noncentrality) / sqrt(seeds)
 
 
+def spread_of_photos(photos: int, disagreement: float) -> float:
+    """Return the spread of the differences of single seeds that the number of test photos causes alone.
+
+    Each photo that one of two trainings gets right, and the other one wrong, moves their difference by one
+    photo up or down, at random where the variants are equally good. A real spread is larger: seeds also
+    differ on all photos alike.
+
+    Args:
+        photos: number of test photos.
+        disagreement: fraction of the photos that exactly one of two trainings gets right.
+    """
+    return sqrt(disagreement / photos)
+
+
 def winners_curse(spread: float, seeds: int, difference: float, level: float = 0.05) -> float:
     """Return the mean difference that is reported when a true difference is significant.
 
