@@ -37,6 +37,32 @@ def test_what_cannot_be_compared_is_refused(
     assert all(part in err for part in parts), err
 
 
+def test_a_mistyped_folder_or_block_is_answered_with_the_right_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    photo_folder: Callable[..., Path],
+    reslab_here: Callable[..., Any],
+) -> None:
+    photos = photo_folder(train=12, test=4)
+    monkeypatch.chdir(tmp_path)
+    Path("wide.py").write_text("class Wide5:\n    pass\n")
+    Path("done/basic-vs-se").mkdir(parents=True)
+    Path("done/basic-vs-se/plan.json").touch()
+    for words, parts in {
+        ("basic", "wide.py:Wide5"): ["basic is a block, not a folder", "photos comes first"],
+        ("wide.py:Wide5", "basic"): ["wide.py:Wide5 is a block, not a folder"],
+        ("done/basic-vs-nothing",): ["no folder done/basic-vs-nothing", "there are: done/basic-vs-se"],
+        ("fotos", "basic", "se"): ["there is no folder fotos"],
+        (photos, "basic", "wide.py"): ["it has Wide5", "write wide.py:Wide5"],
+        (photos, "basic", "wide.py:wide5"): ["class or function 'wide5'", "write wide.py:Wide5"],
+    }.items():
+        code, _, err = reslab_here("compare", *words)
+        assert (code, [part for part in parts if part not in err]) == (2, []), err
+    (photos / "test").rename(photos / "other")
+    assert reslab_here("compare", photos, "basic", "se")[0] == 2
+    assert not Path("compare").exists()
+
+
 def test_photos_without_a_test_split_are_refused(
     photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
 ) -> None:
@@ -68,11 +94,14 @@ def test_a_template_is_written_once_and_passes_the_check(
     monkeypatch.chdir(tmp_path)
     code, out, _ = reslab_here("compare", "--new", "my_block.py")
     assert code == 0
-    assert out.endswith("reslab compare FOLDER basic my_block.py:MyBlock\n")
+    command = "reslab compare FOLDER basic my_block.py:MyBlock --network cifar_resnet20 --size 32\n"
+    assert out.endswith(command)
+    assert f"#     {command}" in Path("my_block.py").read_text()
     code, _, err = reslab_here("compare", "--new", "my_block.py")
     assert (code, "exists already" in err) == (2, True)
     code, out, _ = reslab_here("compare", "--check", "my_block.py:MyBlock", "--network", "cifar_resnet20")
     assert (code, "can be compared" in out) == (0, True), out
+    assert out.endswith(command)
     Path("my_block.py").write_text(Path("my_block.py").read_text().replace("3, stride,", "3, 1,"))
     code, out, _ = reslab_here("compare", "--check", "my_block.py:MyBlock", "--network", "cifar_resnet20")
     assert code == 1

@@ -23,6 +23,9 @@ from .recipe_flags import recipe_flags
 if TYPE_CHECKING:
     from reslab.training.recipe import Recipe
 
+FAST_NETWORK = "cifar_resnet20"  # trains in minutes on a CPU
+FAST_SIZE = 32  # pixels of the sides of its images
+
 
 @recipe_flags
 def compare(
@@ -204,7 +207,14 @@ def _write_template(path: Path) -> None:
     new_block_file(path)
     name = printable(str(path))
     print(f"block:  {name}, class MyBlock; change the line marked in it")
-    print(f"next:   reslab compare --check {name}:MyBlock   reslab compare FOLDER basic {name}:MyBlock")
+    print(f"check:  reslab compare --check {name}:MyBlock --network {FAST_NETWORK}")
+    print(f"next:   {_next_command(f'{name}:MyBlock', FAST_NETWORK)}")
+
+
+def _next_command(block: str, network: str) -> str:
+    """Return the command that compares a block in a network with its usual block."""
+    size = f" --size {FAST_SIZE}" if network.startswith("cifar_") else ""
+    return f"reslab compare FOLDER basic {shlex.quote(block)} --network {network}{size}"
 
 
 def _check(block: str, network: str, as_json: bool) -> int:
@@ -213,4 +223,6 @@ def _check(block: str, network: str, as_json: bool) -> int:
 
     result = check_block(block, network)
     print(json_.dumps(result.as_json()) if as_json else str(result))
+    if result.passed and not as_json:
+        print(f"  next:   {_next_command(block.removeprefix(f'{result.network}:'), result.network)}")
     return 0 if result.passed else 1

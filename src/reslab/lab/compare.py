@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from reslab import files, locks
-from reslab.errors import NetworkError, RunError, UsageError
+from reslab.errors import NetworkError, PhotosError, RunError, UsageError
 from reslab.networks.blocks import Block
+from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, FILE
+from reslab.networks.resnet import FAMILY
 from reslab.networks.user_code import MODULE_PREFIX
 from reslab.photos.folder.photos import Photos
 from reslab.text import printable
@@ -130,8 +132,11 @@ def plan_comparison(
 
     A folder that did not exist is removed if that fails.
     """
+    if not isinstance(photos, Photos):
+        _check_source(files.user_path(photos))
     variants = parse_variants(names, request.network)
     is_new = _check_folder(folder)
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
     try:
         with _disk_errors():
             folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +145,9 @@ def plan_comparison(
     except BaseException:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # another comparison may be there by now
+                for parent in new_parents:
+                    parent.rmdir()
         raise
 
 
@@ -173,6 +181,29 @@ def _has_changed(planned: PlannedVariant) -> bool:
         return code_digest(planned.variant.network) != planned.code
     except NetworkError:
         return False
+
+
+def _check_source(source: Path) -> None:
+    """Raise the error that helps most if photos, or a comparison to continue, do not exist.
+
+    Raises:
+        UsageError: a variant is in the place of the folder, or there are comparisons with other names.
+        PhotosError: there is no such folder.
+    """
+    text = printable(str(source))
+    if FILE.fullmatch(text) or (text in {*BLOCKS, *BLOCK_CLASSES, *FAMILY} and not os.path.lexists(source)):
+        kind = "a network" if text in FAMILY else "a block"
+        why = "the folder of photos comes first"
+        raise UsageError(
+            f"{text} is {kind}, not a folder", why, "reslab compare FOLDER basic my_block.py:MyBlock"
+        )
+    if os.path.lexists(source):
+        return
+    others = sorted(str(path.parent) for path in source.parent.glob(f"*/{PLAN}"))
+    if others:
+        raise UsageError(f"there is no folder {text}", "", f"there are: {printable(', '.join(others))}")
+    do = "give the folder that holds one folder per class, or train/ and test/"
+    raise PhotosError(f"there is no folder {text}", "", do)
 
 
 def _check_folder(folder: Path) -> bool:

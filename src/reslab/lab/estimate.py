@@ -22,7 +22,7 @@ from .tuning import tuned_settings, tuning_cells
 
 LEVEL = 0.05  # of significance, of all looks together
 # Fraction of the photos that exactly one of two trainings gets right, where nothing was measured yet. It is
-# 0.11 to 0.12 for the blocks of benchmarks/cells.npz, whose accuracy is 0.7, and smaller at higher accuracies.
+# 0.11 to 0.12 for the blocks of benchmarks/cells.npz, whose accuracy is 0.7, and less at higher accuracies.
 USUAL_DISAGREEMENT = 0.1
 MIN_SPREAD_FREEDOM = 3  # degrees of freedom; a spread with fewer says little
 

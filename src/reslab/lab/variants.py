@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
 from reslab.errors import NetworkError, UsageError, nearest
+from reslab.files import user_path
 from reslab.networks.blocks import Block
 from reslab.networks.from_text import BLOCK_CLASSES, BLOCKS, FILE, parse_name
 from reslab.networks.resnet import FAMILY
-from reslab.networks.user_code import loaded
+from reslab.networks.user_code import load_code, loaded
 from reslab.training.recipe import Recipe
 
 SAME_FOR_ALL = {  # settings that cannot be a variant, and the reason
@@ -119,6 +120,8 @@ def _whole_network(name: str, network: str) -> str:
     """
     if name in BLOCKS or name in BLOCK_CLASSES:
         return parse_name(f"{network}:{name}").text
+    if name.endswith(".py"):
+        load_code(user_path(name), "")  # its error names the classes in the file
     if ":" not in name and name not in FAMILY:
         do = f"{nearest(name, [*BLOCKS, *FAMILY])}, or my_block.py:MyBlock"
         raise NetworkError(f"there is no block or network '{name}'", "", do)

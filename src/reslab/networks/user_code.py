@@ -93,7 +93,11 @@ def load_code(path: Path, name: str) -> UserCode:
     own = [n for n, each in vars(module).items() if getattr(each, "__module__", "") == module_name]
     if not callable(value) or hasattr(type(value), "named_parameters"):  # a module that is built already
         there = f"it has {', '.join(own) or 'no classes or functions'}"
-        raise NetworkError(f"{path} has no class or function '{name}'", there, f"write {path}:NAME")
+        what = f"has no class or function '{name}'" if name else "is a file; name a class or function in it"
+        lower = {each.lower(): each for each in own}
+        close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+        meant = lower[close[0]] if close else own[0] if len(own) == 1 else "NAME"
+        raise NetworkError(f"{path} {what}", there, f"write {path}:{meant}")
     try:
         code = UserCode(path.name, name, digest_of(path.name, sources), sources)
     except ValueError as error:

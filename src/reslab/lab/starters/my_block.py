@@ -1,7 +1,8 @@
-# A residual block that you can change. These commands check it and compare it with the block of ResNet-18:
+# A residual block that you can change. These commands check it and compare it with the usual block,
+# in a network that is small enough for a CPU:
 #
-#     reslab compare --check my_block.py:MyBlock
-#     reslab compare FOLDER basic my_block.py:MyBlock
+#     reslab compare --check my_block.py:MyBlock --network cifar_resnet20
+#     reslab compare FOLDER basic my_block.py:MyBlock --network cifar_resnet20 --size 32
 #
 # A block turns images (N, in_channels, H, W) into (N, out_channels, H/stride, W/stride), sides rounded up.
 # N is the number of photos in a batch. The network calls MyBlock(in_channels, out_channels, stride).
