@@ -58,7 +58,7 @@ def test_random_weights_are_told_no_better_than_chance() -> None:
     images = bright_images()
     worth = measure_worth(network, images, heat_maps(network, images, layer="maps"), randomize=False)
     assert worth.verdict == "no better than chance"
-    assert "do not trust them" in str(worth)
+    assert "Do not trust them." in str(worth)
 
 
 def test_a_photo_has_the_same_scores_in_any_company() -> None:
@@ -108,6 +108,31 @@ def test_empty_maps_never_count_as_better() -> None:
 def test_verdicts(score: float, random: float, center: float, photos: int, verdict: str) -> None:
     worth = Worth((score,) * photos, (random,) * photos, (center,) * photos, (False,) * photos)
     assert worth.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("wins", "gain", "sentence"),
+    [
+        (3, 0.1, "no better than pointing at the middle: they win on only 3 of 10 photos."),
+        (7, 0.1, "no better than pointing at the middle: 7 of 10 photos are not enough to exclude luck."),
+        (9, 0.02, "no better than pointing at the middle: their mean score is 0.016 higher, and 0.03"),
+        (9, 0.1, "on 9 the middle of the photo, on 9 both. The maps show what the network looks at."),
+    ],
+)
+def test_the_verdict_agrees_with_the_counts(wins: int, gain: float, sentence: str) -> None:
+    center = tuple(0.3 - gain if i < wins else 0.3 + gain for i in range(10))
+    worth = Worth((0.3,) * 10, (0.0,) * 10, center, (False,) * 10)
+    assert f"On 10 of 10 photos the heat map beats a random map, on {wins} the middle" in str(worth)
+    assert sentence in str(worth)
+
+
+def test_a_photo_of_one_color_cannot_be_judged() -> None:
+    images = bright_images()
+    images[:2] = torch.tensor([0.5, 0.2, 1.0]).view(3, 1, 1)
+    worth = measure_worth(Corner(), images, maps_of(corner=True), randomize=False)
+    assert worth.judged == (False, False, True, True, True, True)
+    assert worth.beats_random[:2] == worth.beats_center[:2] == (False, False)
+    assert "2 cannot be judged" in str(worth)
 
 
 def test_areas_are_mean_heights() -> None:

@@ -47,8 +47,8 @@ class ExplainedPhoto:
         heat_map: float32 (h, w), 0 to 1, in the size of the layer's maps; None for an unread photo.
         picture: what the network gets, as JPEG or PNG; b"" if it could not be read or is not kept.
         overlay: the heat map in colors over the gray picture, as JPEG or PNG; b"" as for `picture`.
-        worth: {"score", "random_score", "center_score", "beats_random", "beats_center"} of its map; None if
-            it was not measured.
+        worth: {"score", "random_score", "center_score", "beats_random", "beats_center", "judged"} of its map;
+            None if it was not measured.
         error: why the photo could not be read; None if it could.
     """
 
@@ -75,6 +75,8 @@ class ExplainedPhoto:
             return "empty map: nothing in this layer speaks for the class"
         if self.worth is None:
             return ""
+        if not self.worth["judged"]:
+            return "cannot be judged: the order of the pixels hardly changes the prediction"
         if not self.worth["beats_random"]:
             return "no better than a random map"
         if not self.worth["beats_center"]:
@@ -126,6 +128,7 @@ def measure_sample(classifier: Classifier, photos: Sequence[Photo], layer: str |
         "center_score": worth.center_scores,
         "beats_random": worth.beats_random,
         "beats_center": worth.beats_center,
+        "judged": worth.judged,
     }
     by_index = {index: {name: row[i] for name, row in rows.items()} for i, index in enumerate(indices)}
     return Sample(found.layer, worth, by_index)

@@ -25,7 +25,9 @@ from .heat_map import HeatMaps, heat_maps, upsample
 
 STEPS = 10  # a tenth of the pixels each
 BLUR_FRACTION = 0.1  # standard deviation of the blur, of the image's side
-MIN_GAIN = 0.03  # smallest mean difference of scores that counts, see benchmarks/heat_maps.py
+MIN_GAIN = 0.03  # smallest mean difference of scores that counts, chosen by hand: scores go from -1 to 1
+MIN_SPAN = 0.01  # of a photo's three scores; below it the order of the pixels hardly matters
+MIN_DETAIL = 0.05  # range of a channel of a normalized image, about three of 256 gray levels
 MAX_P = 0.05  # of the sign test
 
 
@@ -69,26 +71,37 @@ class Worth:
         return tuple(a and b for a, b in zip(self.beats_random, self.beats_center, strict=True))
 
     @property
+    def judged(self) -> tuple[bool, ...]:
+        """False for each photo whose three scores differ by less than 0.01, such as a photo of one color.
+
+        The order of its pixels does not change the prediction. It does not count as better.
+        """
+        rows = zip(self.scores, self.random_scores, self.center_scores, strict=True)
+        return tuple(max(row) - min(row) >= MIN_SPAN for row in rows)
+
+    @property
     def verdict(self) -> str:
         """One of "better than the middle", "no better than the middle", "no better than chance", "too few".
 
         Better means a one-sided sign test over the photos with p under 5 %, and a mean difference of at least
         0.03. It takes five photos.
         """
-        if 0.5 ** len(self.scores) >= MAX_P:
-            return "too few"
-        if not self._is_better(self.beats_random, self.random_scores):
-            return "no better than chance"
-        if not self._is_better(self.beats_center, self.center_scores):
-            return "no better than the middle"
-        return "better than the middle"
+        return self._judge()[0]
 
     def __str__(self) -> str:
-        photos, both = len(self.scores), sum(self.beats_both)
+        verdict, shortfall = self._judge()
+        photos, unjudged = len(self.scores), self.judged.count(False)
+        random, center, both = map(sum, (self.beats_random, self.beats_center, self.beats_both))
+        noun = "photo" if photos == 1 else "photos"
         count = (
-            f"On {both} of {photos} {'photo' if photos == 1 else 'photos'} the heat map beats a random map "
+            f"On {random} of {photos} {noun} the heat map beats a random map, on {center} the middle of the "
+            f"photo, on {both} both."
         )
-        return f"{count}and the middle of the photo. {SENTENCES[self.verdict]}"
+        if unjudged:
+            count += f" {unjudged} cannot be judged: the order of the pixels hardly changes the prediction."
+        reason = f": {shortfall}" if shortfall else ""
+        advice = " Do not trust them." if verdict == "no better than chance" else ""
+        return f"{count} {SENTENCES[verdict]}{reason}.{advice}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the number of photos, the counts, the mean scores, the correlations and the verdict."""
@@ -97,6 +110,7 @@ class Worth:
             "beats_random": sum(self.beats_random),
             "beats_center": sum(self.beats_center),
             "beats_both": sum(self.beats_both),
+            "judged": sum(self.judged),
             "empty": sum(self.empty),
             "score": _mean(self.scores),
             "random_score": _mean(self.random_scores),
@@ -104,24 +118,72 @@ class Worth:
             "last_stage_correlation": self.last_stage_correlation,
             "all_weights_correlation": self.all_weights_correlation,
             "verdict": self.verdict,
+            "shortfall": vars(shortfall) if (shortfall := self._judge()[1]) else None,
         }
 
     def _higher_than(self, others: tuple[float, ...]) -> tuple[bool, ...]:
-        rows = zip(self.scores, others, self.empty, strict=True)
-        return tuple(score > other and not empty for score, other, empty in rows)
+        rows = zip(self.scores, others, self.empty, self.judged, strict=True)
+        return tuple(score > other and judged and not empty for score, other, empty, judged in rows)
 
-    def _is_better(self, wins: tuple[bool, ...], others: tuple[float, ...]) -> bool:
-        from scipy.stats import binomtest
+    def _judge(self) -> tuple[str, Shortfall | None]:
+        """Return the verdict, and what it takes to be better than chance or the middle."""
+        if 0.5 ** len(self.scores) >= MAX_P:
+            return "too few", None
+        for name, wins, others in (
+            ("chance", self.beats_random, self.random_scores),
+            ("the middle", self.beats_center, self.center_scores),
+        ):
+            if shortfall := _find_shortfall(wins, _mean(self.scores) - _mean(others)):
+                return f"no better than {name}", shortfall
+        return "better than the middle", None
 
-        p = binomtest(sum(wins), len(wins), alternative="greater").pvalue
-        return bool(p < MAX_P) and _mean(self.scores) - _mean(others) >= MIN_GAIN
+
+@dataclass(frozen=True)
+class Shortfall:
+    """Reason of a verdict "no better".
+
+    Attributes:
+        kind: "wins": the maps are better on at most half of the photos; "luck": the sign test has a p of 5 %
+            or more; "gain": the mean score is not 0.03 higher.
+        wins: number of photos on which the maps are better.
+        photos: number of photos.
+        gain: mean score of the maps minus that of the other maps.
+    """
+
+    kind: str
+    wins: int
+    photos: int
+    gain: float
+
+    def __str__(self) -> str:
+        if self.kind == "wins":
+            return f"they win on only {self.wins} of {self.photos} photos"
+        if self.kind == "luck":
+            return f"{self.wins} of {self.photos} photos are not enough to exclude luck"
+        direction = "higher" if self.gain >= 0 else "lower"
+        return f"their mean score is {abs(self.gain):.3f} {direction}, and {MIN_GAIN} higher is the least"
+
+
+def _find_shortfall(wins: tuple[bool, ...], gain: float) -> Shortfall | None:
+    from scipy.stats import binomtest
+
+    won, photos = sum(wins), len(wins)
+    if 2 * won <= photos:
+        kind = "wins"
+    elif binomtest(won, photos, alternative="greater").pvalue >= MAX_P:
+        kind = "luck"
+    elif gain < MIN_GAIN:
+        kind = "gain"
+    else:
+        return None
+    return Shortfall(kind, won, photos, gain)
 
 
 SENTENCES = {
-    "too few": "Five photos or more give a verdict on the maps.",
-    "no better than chance": "The maps are no better than chance: do not trust them.",
-    "no better than the middle": "The maps are no better than pointing at the middle.",
-    "better than the middle": "The maps show what the network looks at.",
+    "too few": "Five photos or more give a verdict on the maps",
+    "no better than chance": "The maps are no better than chance",
+    "no better than the middle": "The maps are no better than pointing at the middle",
+    "better than the middle": "The maps show what the network looks at",
 }
 
 
@@ -161,7 +223,13 @@ def _scores(network: nn.Module, images: Tensor, found: HeatMaps) -> Iterator[tup
         order = torch.stack([rank(m, ties) for m in (large[i], random[i], _center(height, width))])
         curves = curve_probabilities(network, image, background, order, int(class_index))  # (2, 3, STEPS + 1)
         deletion, insertion = areas(curves)
-        yield tuple((insertion - deletion).tolist())
+        scores = insertion - deletion
+        yield tuple((scores if _has_detail(image) else torch.zeros_like(scores)).tolist())
+
+
+def _has_detail(image: Tensor) -> bool:
+    """Return False for an image (C, H, W) of one color, where no place differs from another."""
+    return bool((image.amax((1, 2)) - image.amin((1, 2)) > MIN_DETAIL).any())
 
 
 def curve_probabilities(

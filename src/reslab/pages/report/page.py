@@ -35,6 +35,7 @@ MAX_MATRIX_CLASSES = 20  # with more, the page lists the pairs that are confused
 MAX_PAIRS = 20
 MAX_LISTED_PHOTOS = 6000  # photos that the page can open; all wrong ones come first
 COVERAGE_BAR = ("coverage", "accuracy", "accuracy_low", "accuracy_high")
+WORTH_COUNTS = ("photos", "beats_random", "beats_center", "beats_both")
 MAX_PLACES = 5  # classes whose cells are drawn
 FULL_SHADE_FALL = 0.1  # of the probability, for the strongest color of a cell
 LEVELS = 8  # shades of the matrix
@@ -158,7 +159,9 @@ def _looks(verdict: Verdict, texts: Texts) -> dict[str, Any]:
         sentences.append(texts("no_place_betrays", photos=sum(place["photos"] for place in places)))
     if worth is not None:
         key = f"worth_{worth['verdict'].replace(' ', '_')}"
-        sentences.append(texts("worth", both=worth["beats_both"], photos=worth["photos"]) + " " + texts(key))
+        sentences.append(texts("worth", **{name: worth[name] for name in WORTH_COUNTS}) + " " + texts(key))
+        if shortfall := worth["shortfall"]:
+            sentences[-1] += " " + texts(f"worth_{shortfall['kind']}", **shortfall)
     mean = np.array(looks["heat"], np.float32)
     relative = mean / (mean.max() or 1.0)
     label = texts("mean_heat_alt", place=texts(_place(mean)))
