@@ -32,6 +32,7 @@ def evaluate(
     reject_below: float | None = None,
     save_model: Path | None = None,
     against: Path | None = None,
+    corrupt: str | None = None,
     network: str | None = None,
     json: Flag = False,
     device: str = "auto",
@@ -50,6 +51,7 @@ def evaluate(
         reject_below: answer "not sure" where the best class has a lower probability, 0 to 1
         save_model: write the model with this threshold to a file, so that predict uses it
         against: a second run folder or model file, compared on the same photos
+        corrupt: severities from 1 to 5, such as 3 or 1,3,5: also measure on photos corrupted in 15 ways
         network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object on standard output
         device: auto, cpu, cuda, mps
@@ -65,6 +67,7 @@ def evaluate(
     if save_model and reject_below is None:
         why = "the file is the model with a threshold"
         raise UsageError("--save-model without a threshold", why, "add --reject-below 0.9")
+    severities = [] if corrupt is None else _severities(corrupt)
     classifier = Classifier.load(model, network=network, device=device)
     rival = Classifier.load(against, network=network, device=device) if against else None
     if rival and (missing := [name for name in classifier.classes if name not in rival.classes]):
@@ -88,7 +91,21 @@ def evaluate(
         comparison = compare_rows(evaluation.rows, rival.evaluate(photos).rows)
         result["against"] = {"model": str(against), **comparison.as_json()}
         text += "\n\n" + mcnemar_summary(comparison, str(model), str(against))
+    if severities:
+        from reslab.evaluation.robustness import evaluate_corrupted
+
+        robustness = evaluate_corrupted(classifier, photos, severities)
+        result["corruptions"] = robustness.as_json()
+        text += f"\n\n{robustness.table()}\n{robustness}"
     print(json_.dumps(result) if json else text)
+
+
+def _severities(text: str) -> list[int]:
+    """Return the severities in text such as "1,3,5". Raise UsageError if one is not a number from 1 to 5."""
+    numbers = text.split(",")
+    if not set(numbers) <= set("12345"):
+        raise UsageError(f"--corrupt {text}", "severities go from 1 to 5", "--corrupt 3, or --corrupt 1,3,5")
+    return [int(number) for number in numbers]
 
 
 def predict(

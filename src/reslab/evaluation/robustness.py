@@ -52,7 +52,7 @@ class CorruptedAccuracy:
 class Robustness:
     """Accuracy of a classifier on corrupted photos, next to that on the photos as they are.
 
-    `str` names the corruption that costs most. `table()` gives a row per corruption.
+    `str` names the corruption that costs most, and the mean. `table()` gives a row per corruption.
 
     Attributes:
         photos: number of photos that could be read.
@@ -82,19 +82,19 @@ class Robustness:
         worst = self.worst
         return (
             f"worst: {worst.corruption} at severity {worst.severity}, accuracy {worst.accuracy:.3f} "
-            f"[{worst.low:.3f}, {worst.high:.3f}], {_fall(worst.fall)}; "
-            f"mean over {len(CORRUPTIONS)} corruptions {self.mean:.3f}, {_fall(self.accuracy - self.mean)}"
+            f"[{worst.low:.3f}, {worst.high:.3f}], {_fall(worst.fall)}\n"
+            f"mean of {len(CORRUPTIONS)} corruptions: accuracy {self.mean:.3f}, {_fall(self.accuracy - self.mean)}"
         )
 
     def table(self) -> str:
-        """Return a text table: a row per corruption, and per severity the accuracy and its fall."""
+        """Return a text table: a row per corruption, and per severity the accuracy and its change."""
         header = ["corruption"]
         for severity in self.severities:
-            header += [f"severity {severity}", "fall"]
+            header += [f"severity {severity}", "change"]
         rows = []
         for name in CORRUPTIONS:
             cells = [figures for figures in self.corrupted if figures.corruption == name]
-            rows.append([name, *(text for c in cells for text in (f"{c.accuracy:.3f}", f"{c.fall:+.3f}"))])
+            rows.append([name, *(text for c in cells for text in (f"{c.accuracy:.3f}", f"{-c.fall:+.3f}"))])
         return table(header, rows, "l" + "rr" * len(self.severities))
 
     def as_json(self) -> dict[str, Any]:
