@@ -26,6 +26,8 @@ def make_variants(
     failed: Mapping[str, Sequence[int]] | None = None,
     margin: float = 0.01,
     accuracy: float = 0.9,
+    epochs: int = 30,
+    sources: Mapping[str, str] | None = None,
 ) -> tuple[VariantResult, ...]:
     """Return variants with true gains of accuracy; the first is the baseline.
 
@@ -34,6 +36,8 @@ def make_variants(
         spread: standard deviation of a training's true accuracy.
         failed: seeds that failed, by variant.
         accuracy: of a variant without a gain.
+        epochs: of each training.
+        sources: of all variants but the baseline.
     """
     random = np.random.default_rng(7)
     failed = failed or {}
@@ -63,17 +67,19 @@ def make_variants(
             multiply_adds=40_813_184 + 100_000 * i,
             seconds_per_step=0.0412 + 0.0031 * i,
             cells=tuple(
-                _cell(name, i, seed, float(right.mean()), seed in failed.get(name, ()))
+                _cell(name, i, seed, float(right.mean()), seed in failed.get(name, ()), epochs)
                 for seed, right in answers[name].items()
             ),
             difference=differences.get(name),
+            epochs=epochs,
+            sources=(sources or {}) if i else {},
         )
         for i, name in enumerate(gains)
     )
 
 
-def _cell(name: str, number: int, seed: int, accuracy: float, failed: bool) -> CellResult:
-    epochs = np.arange(1, 31)
+def _cell(name: str, number: int, seed: int, accuracy: float, failed: bool, length: int) -> CellResult:
+    epochs = np.arange(1, length + 1)
     random = np.random.default_rng((number, seed))
     curve = accuracy * (1 - 0.6 * np.exp(-epochs / 5)) + random.normal(0, 0.006, len(epochs))
     folder = f"cells/{number:02}{seed:02}"

@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 
 from reslab.errors import UsageError
 from reslab.lab.results import report
+from reslab.lab.results.photo_counts import PhotoCounts
 from reslab.lab.results.sentences import sentences
 from reslab.lab.results.variant_result import VariantResult
 
@@ -113,3 +114,27 @@ def test_a_missing_folder_is_an_error_with_advice(
 ) -> None:
     with refuses(UsageError, "could not be written"):  # type: ignore[attr-defined]
         report.write_outputs(make_comparison(tmp_path / "missing", variants))
+
+
+def test_the_page_says_what_is_needed_to_repeat_and_to_judge() -> None:
+    source = "class Wide(nn.Module):\n    pass  # <kept>\n"
+    made = make_variants({"basic": 0.0, "wide.py:Wide": 0.0}, epochs=1, sources={"wide.py": source})
+    comparison = make_comparison(
+        Path("c"),
+        made,
+        counts=PhotoCounts(1350, 150, 2000, ("cat", "dog"), "cat", 0.525),
+        command="reslab compare photos basic wide.py:Wide --epochs 1",
+        measured_busy=True,
+        recipe={"stem": None, "freeze": [], "cache": True, "milestones": [0.5, 0.75]},
+    )
+    html = report.html(comparison)
+    for part in (
+        "1,350, 150", "cat</bdi>, 52.5 %", "<dt>epochs</dt><dd>1</dd>", "<dt>all trainings took</dt>",
+        "reslab compare photos basic wide.py:Wide --epochs 1", "Source of <bdi>wide.py</bdi>",
+        "pass  # &lt;kept&gt;", "on a busy machine", "Every training has one epoch",
+        "<dt>stem</dt><dd>none</dd>", "<dt>freeze</dt><dd>none</dd>", "<dt>cache</dt><dd>yes</dd>",
+        "<dt>milestones</dt><dd>0.5, 0.75</dd>",
+    ):  # fmt: skip
+        assert part in html, part
+    assert html.index("<details") < html.index("Satterthwaite") < html.index("</details>")
+    assert "busy machine" in comparison.notes[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from contextlib import closing
@@ -48,6 +49,11 @@ class CellCost:
     def seconds(self, epochs: int) -> float:
         """Return the estimated seconds of a cell with this number of epochs."""
         return self.seconds_besides + epochs * self.seconds_per_epoch
+
+
+def is_busy() -> bool:
+    """Return True if more processes want to compute than the machine has cores, on average over a minute."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 def measure_cost(cell: Cell) -> CellCost:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from reslab import files
 from reslab.errors import RunError
 from reslab.text import printable
+from reslab.training.runs.run import Run
 
 from .cells import Cell, read_cell
+from .command import repeat_command
 from .plan import Plan
 from .results.comparison import Comparison
 from .results.variant_result import CellResult, VariantResult
@@ -75,6 +77,8 @@ def judge_cells(
                 seconds_per_step=v.cost.seconds_per_step,
                 cells=tuple(results[v.variant.name]),
                 difference=differences.get(v.variant.name),
+                epochs=v.recipe["epochs"],
+                sources=_sources(cells, v.variant.name),
             )
             for v in plan.variants
         ),
@@ -85,12 +89,24 @@ def judge_cells(
         also_run=run_before,
         environment={
             **plan.environment,
+            **({"processor": plan.processor} if plan.processor else {}),
             "precision": plan.measured.precision,
             "threads": plan.measured.threads,
         },
         counts=plan.counts,
         baseline_interval=accuracy_interval([*right[baseline].values()]) if right[baseline] else None,
+        command=repeat_command(plan),
+        measured_busy=plan.busy,
     )
+
+
+def _sources(cells: Sequence[Cell], variant: str) -> dict[str, str]:
+    """Return the text of the user's files by name, as the variant's first training kept it."""
+    for cell in cells:
+        if cell.variant == variant and (cell.path / "run.json").is_file():
+            spec = Run(cell.path).spec
+            return dict(spec.code.sources) if spec is not None and spec.code is not None else {}
+    return {}
 
 
 def also_run(plan: Plan, folder: Path) -> int:

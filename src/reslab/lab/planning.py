@@ -18,12 +18,13 @@ import torch
 
 from reslab import files
 from reslab.errors import NetworkError, RunError, UsageError
-from reslab.hardware import choose_device, threads
+from reslab.hardware import choose_device, processor_name, threads
 from reslab.inspection.summary import Anatomy, anatomy
 from reslab.networks.from_text import parse_name
 from reslab.networks.input_channels import input_channels
 from reslab.networks.libraries import TIMM
 from reslab.networks.resnet import FAMILY
+from reslab.pages.page import significant
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.unreadable import skip_unreadable
@@ -36,7 +37,7 @@ from reslab.version import __version__
 
 from .backends.choose import backend
 from .block_checks.preflight import check_block
-from .costs import CellCost
+from .costs import CellCost, is_busy
 from .plan import NO_EFFECT, PHOTOS, PLAN, TUNING_SEED, Plan, PlannedVariant, with_epochs
 from .request import Request
 from .results.photo_counts import PhotoCounts
@@ -70,7 +71,11 @@ def make_plan(
     check_test_photos(found)
     say(str(found))
     recipe = request.recipe.for_photos(len(found.train))
-    planned = [_plan_variant(variant, recipe, len(found.classes), before, say) for variant in variants]
+    environment = _environment(recipe)
+    if before is not None:
+        _check_same_settings(before, request, recipe, environment, folder)
+    seeds = request.until_sure or request.seeds
+    planned = [_plan_variant(variant, recipe, len(found.classes), before, seeds, say) for variant in variants]
     if request.budget == "parameters":
         wanted = planned[0].parameters
         planned = [_with_equal_parameters(variant, wanted, len(found.classes)) for variant in planned]
@@ -94,21 +99,23 @@ def make_plan(
         until_sure=request.until_sure,
         own_val=path is None or has_own_val(path),
         measured=before.measured if before else _measure(planned[0], readable.photos, say),
-        environment=_environment(recipe),
+        environment=environment,
         variants=tuple(planned),
         given=tuple(sorted(recipe.model_fields_set)),
         counts=PhotoCounts.of(readable.photos),
+        processor=before.processor if before else processor_name(),
+        busy=before is not None and before.busy,
     )
-    if before is not None:
-        _check_same(before, plan, folder)
+    if before is not None and (before.photos_digest, before.own_val) != (plan.photos_digest, plan.own_val):
+        raise _other(folder, "photos changed")
     lists.mkdir(parents=True, exist_ok=True)
     if before is None:
         for stale in lists.glob(seed_list("*")):  # of a plan that was interrupted, maybe of other photos
             stale.unlink()
     if path is None:
         found.save(lists / GIVEN_PHOTOS)
-    seeds = [*plan.first_seeds(plan.max_seeds), TUNING_SEED]
-    write_photo_lists(readable.photos, plan.own_val, recipe.val_fraction, seeds, lists)
+    listed = [*plan.first_seeds(plan.max_seeds), TUNING_SEED]
+    write_photo_lists(readable.photos, plan.own_val, recipe.val_fraction, listed, lists)
     every = readable.photos.train + readable.photos.val + readable.photos.test
     for preprocess in preprocesses[1:]:
         open_pixels(found.folder, every, preprocess, cache=recipe.cache, progress=request.progress)
@@ -119,13 +126,17 @@ def make_plan(
 
 
 def _plan_variant(
-    variant: Variant, recipe: Recipe, num_classes: int, before: Plan | None, say: Say
+    variant: Variant, recipe: Recipe, num_classes: int, before: Plan | None, seeds: int, say: Say
 ) -> PlannedVariant:
     """Build the variant's network once, and check its block if it comes from a user's file."""
     code = code_digest(variant.network)
     family, _, block = variant.network.partition(":")
     checked = {(v.variant.network, v.code) for v in before.variants} if before else set()
-    if code and family in FAMILY and (variant.network, code) not in checked:
+    is_new = (variant.network, code) not in checked
+    if is_new and variant.network in dict(checked) and not variant.network.startswith(TIMM):
+        file = printable(str(parse_name(variant.network).file))
+        say(f"{file} has changed since: {seeds} new training{'s' * (seeds != 1)}")
+    if code and family in FAMILY and is_new:
         say(f"checking {block}")
         check = check_block(block, family)
         if check.problem is not None:
@@ -225,20 +236,16 @@ def _photos_digest(photos: Photos) -> str:
     return content.hexdigest()
 
 
-def _check_same(before: Plan, now: Plan, folder: Path) -> None:
-    """Raise RunError if the folder holds a comparison of other photos, settings or versions."""
-    pairs = {
-        "photos": ((before.photos_digest, before.own_val), (now.photos_digest, now.own_val)),
-        "network": (before.network, now.network),
-        "budget": (before.budget, now.budget),
-        "tune": (before.tune, now.tune),
-        "first_seed": (before.first_seed, now.first_seed),
-    }
-    for name, (old, new) in pairs.items():
+def _check_same_settings(
+    before: Plan, request: Request, recipe: Recipe, environment: dict[str, Any], folder: Path
+) -> None:
+    """Raise RunError if the folder holds a comparison of other settings or versions."""
+    for name in ("network", "budget", "tune", "first_seed"):
+        old, new = getattr(before, name), getattr(request, name)
         if old != new:
-            raise _other(folder, f"{name} changed" + ("" if name == "photos" else f": {old} -> {new}"))
-    for name in ("base_recipe", "environment"):
-        old_values, new_values = getattr(before, name), getattr(now, name)
+            raise _other(folder, f"{name} changed: {old} -> {new}")
+    settings = recipe.as_json()
+    for old_values, new_values in ((before.base_recipe, settings), (before.environment, environment)):
         for key in sorted(new_values.keys() - NO_EFFECT):
             if old_values.get(key) != new_values[key]:
                 raise _other(folder, f"{key} changed: {old_values.get(key)} -> {new_values[key]}")
@@ -276,10 +283,17 @@ def _with_costs(plan: Plan, before: Plan | None, folder: Path, request: Request,
         jobs = min(request.workers, len(plan.variants) * plan.max_seeds)
         cells = [plan.cell(folder, v, plan.first_seed, {}) for v in todo.values() for _ in range(jobs)]
         by_name: dict[str, list[CellCost]] = defaultdict(list)
+        if is_busy():
+            plan = replace(plan, busy=True)
+            say("the machine is busy: step times may be off")
         with tempfile.TemporaryDirectory() as temporary:
             log = Path(temporary) / "log"
             for cell, result in backend(request.on).run_tasks("measure", cells, jobs, log):
                 by_name[cell.variant].append(CellCost(**result))
+                if len(by_name[cell.variant]) == jobs:
+                    done = sum(len(costs) == jobs for costs in by_name.values())
+                    step = significant(1000 * _mean_cost(by_name[cell.variant]).seconds_per_step)
+                    say(f"{printable(cell.variant)}: {step} ms a step, {done} of {len(todo)}")
         costs |= {name: _mean_cost(by_name[v.variant.name]) for name, v in todo.items()}
     return replace(plan, variants=tuple(replace(v, cost=costs[v.workload]) for v in plan.variants))
 

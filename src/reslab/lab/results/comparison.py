@@ -40,6 +40,8 @@ class Comparison:
         environment: versions, processor, precision and threads of the cells.
         counts: numbers of photos, and their most frequent class; None if they are not known.
         baseline_interval: 95 % interval of the baseline's mean accuracy, for new photos; None if it failed.
+        command: shell command that repeats the comparison; "" if it is not known.
+        measured_busy: other programs used the machine while the steps were measured.
     """
 
     folder: Path
@@ -56,6 +58,8 @@ class Comparison:
     environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
     counts: PhotoCounts | None = field(default=None, repr=False)
     baseline_interval: Interval | None = None
+    command: str = field(default="", repr=False)
+    measured_busy: bool = False
 
     @property
     def baseline(self) -> VariantResult:
@@ -122,7 +126,12 @@ class Comparison:
         """Sentences on how far to trust the verdicts: looks, and variants that were run before."""
         from .sentences import notes
 
-        return notes(exploratory=self.exploratory, planned_seeds=self.planned_seeds, also_run=self.also_run)
+        return notes(
+            exploratory=self.exploratory,
+            planned_seeds=self.planned_seeds,
+            also_run=self.also_run,
+            measured_busy=self.measured_busy,
+        )
 
     def plot(self) -> Figure:
         """Return the forest plot: each variant's difference with both intervals, seeds and the margin."""

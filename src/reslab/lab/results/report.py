@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from reslab.pages.page import render, write_page
 from reslab.plots.figure_file import figure_bytes, save_figure
+from reslab.training.runs.start import duration
 
 from .comparison import Comparison
 from .figures.cost import draw_cost
 from .figures.curves import draw_curves
 from .figures.forest import draw_forest
 from .sentences import VERDICT_WORDS, margin_text, sentences
-from .tables import breakable, caption, html_table
-from .variant_result import CellResult
+from .tables import breakable, caption, html_table, short_caption
+from .variant_result import CellResult, VariantResult
 
 PAGE = "report.html"
 BUDGETS = {
@@ -29,8 +32,8 @@ BUDGETS = {
 def write_outputs(comparison: Comparison) -> None:
     """Write report, figures and tables into the comparison's folder. Existing files are replaced.
 
-    The files are report.html, forest.svg, forest.pdf, curves.svg, cost.svg, table.tex and table.md. The page
-    is written last.
+    The files are report.html, forest.svg, forest.pdf, curves.svg, cost.svg, table.tex and table.md. Trainings
+    of one epoch have no curves. The page is written last.
 
     Raises:
         UsageError: a file cannot be written.
@@ -50,13 +53,36 @@ def html(comparison: Comparison) -> str:
     return _html(comparison, _figures(comparison))
 
 
+def in_words(value: Any) -> str:
+    """Return the value of a setting in words: "none" for None and an empty list, "yes" and "no" for bools."""
+    if value is None or value == "" or value == [] or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(in_words, value)) if isinstance(value, list | tuple) else f"{value}"
+
+
+def _epochs(variants: Sequence[VariantResult]) -> str:
+    """Return the number of epochs, or each variant's if they differ; "" if it is not known."""
+    counts = {variant.epochs for variant in variants}
+    if len(counts) == 1:
+        return str(*counts) if counts != {0} else ""
+    return ", ".join(f"{variant.name} {variant.epochs}" for variant in variants)
+
+
+def _sources(variants: Sequence[VariantResult]) -> list[tuple[str, str]]:
+    """Return name and text of each of the users' files once."""
+    return [*dict.fromkeys(file for variant in variants for file in variant.sources.items())]
+
+
 def _figures(comparison: Comparison) -> dict[str, bytes]:
     """Return the figures by name, as SVG."""
     drawn = {
         "forest": draw_forest(comparison.variants, comparison.margin),
-        "curves": draw_curves(comparison.variants),
         "cost": draw_cost(comparison.variants),
     }
+    if any(len(cell.val_accuracies) > 1 for cell in comparison.cells):
+        drawn["curves"] = draw_curves(comparison.variants)
     return {name: figure_bytes(figure, "svg", _title(comparison)) for name, figure in drawn.items()}
 
 
@@ -77,7 +103,12 @@ def _html(comparison: Comparison, figures: dict[str, bytes]) -> str:
         "margin": margin_text(margin),
         "budget": BUDGETS.get(comparison.budget, comparison.budget),
         "table": Markup(html_table(variants)),
-        "caption": caption(variants, margin),
+        "caption": short_caption(variants),
+        "method": caption(variants, margin) if comparison.differences else "",
+        "epochs": _epochs(variants),
+        "training_time": duration(sum(cell.seconds for cell in comparison.cells)),
+        "settings": {name: in_words(value) for name, value in comparison.recipe.items()},
+        "sources": _sources(variants),
         "figures": figures,
         "any_finished": any(variant.accuracies for variant in variants),
         "seeds": (seeds := sorted({cell.seed for cell in comparison.cells})),

@@ -37,13 +37,16 @@ def sentences(variants: Sequence[VariantResult], margin: float) -> tuple[str, ..
     return (*found, *(line for variant in variants for line in _failures(variant)))
 
 
-def notes(*, exploratory: bool, planned_seeds: int | None, also_run: int) -> tuple[str, ...]:
+def notes(
+    *, exploratory: bool, planned_seeds: int | None, also_run: int, measured_busy: bool = False
+) -> tuple[str, ...]:
     """Return what else decides how far the verdicts can be trusted.
 
     Args:
         exploratory: seeds or margin were changed after a look at the result.
         planned_seeds: largest number of seeds if the looks were planned, else None.
         also_run: number of variants that were run before and are not listed now.
+        measured_busy: other programs used the machine while the steps were measured.
     """
     found = []
     if exploratory:
@@ -59,6 +62,8 @@ def notes(*, exploratory: bool, planned_seeds: int | None, also_run: int) -> tup
     if also_run:
         were = "1 variant that was" if also_run == 1 else f"{also_run} variants that were"
         found.append(f"The p-values also count {were} run in this folder before.")
+    if measured_busy:
+        found.append("The steps were measured on a busy machine: their times may be off.")
     return tuple(found)
 
 

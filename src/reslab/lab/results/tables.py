@@ -126,6 +126,15 @@ def caption(variants: Sequence[VariantResult], margin: float) -> str:
     )
 
 
+def short_caption(variants: Sequence[VariantResult]) -> str:
+    """Return what the figures of the table are, without the methods."""
+    text = caption(variants, 0.0)
+    if all(variant.difference is None for variant in variants):
+        return text
+    first = text.partition(". Difference: ")[0]
+    return f"{first}. Difference: points gained on {variants[0].name}, with its 95 % interval."
+
+
 def html_table(variants: Sequence[VariantResult]) -> str:
     """Return the table as HTML, without its caption and the sentences."""
     head = "".join(f'<th scope="col"{_number(i)}>{title}</th>' for i, title in enumerate(TITLES))

@@ -46,6 +46,8 @@ class VariantResult:
         seconds_per_step: of a training step, measured before the first cell.
         cells: its cells, by seed.
         difference: from the baseline; None for the baseline, and without two finished cells of one seed.
+        epochs: of each training.
+        sources: text by name of the user's files that its network is built from.
     """
 
     name: str
@@ -56,6 +58,8 @@ class VariantResult:
     seconds_per_step: float
     cells: tuple[CellResult, ...] = field(repr=False)
     difference: Difference | None = None
+    epochs: int = 0
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def accuracies(self) -> tuple[float, ...]:
