@@ -237,6 +237,36 @@ def test_a_diverged_network_has_no_scores(photo: Path, tmp_path: Path) -> None:
     assert "not a number" in (tmp_path / "walk.html").read_text()
 
 
+# ---- the heat map
+
+
+def test_the_page_ends_with_the_heat_map_of_the_predicted_class(
+    classifier: reslab.Classifier, photo: Path
+) -> None:
+    walked = reslab.walk(classifier, photo)
+    heat_map = walked.heat_map
+    assert heat_map is not None
+    assert (heat_map.layer, heat_map.size) == ("layer3", (8, 8))
+    assert heat_map.class_name == walked.scores[0].name
+    found = reslab.heat_maps(classifier.network, image_of(photo, classifier.preprocess))
+    large = nn.functional.interpolate(found.maps[:, None], (32, 32), mode="bilinear")[0, 0]
+    shown = np.asarray(decode(heat_map.picture, "RGB")).astype(int)  # 32 pixels are stored without loss
+    assert shown.shape == (32, 32, 3)
+    order = large.flatten().argsort().numpy()
+    color = shown.reshape(-1, 3) @ [-1, 1, -1]  # viridis: purple to yellow and green
+    assert color[order[-100:]].mean() > color[order[:100]].mean()
+    assert "which features do so" in walked.html()
+
+
+def test_a_network_without_maps_at_its_end_says_so_in_one_line(photo: Path) -> None:
+    torch.manual_seed(0)
+    network = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 16, num_classes=3)
+    walked = reslab.walk(network, photo, preprocess=Preprocess(size=32, resize=32))
+    assert walked.heat_map is None
+    assert "There is no heat map: " in walked.html()
+    assert "Grad-CAM needs maps of channels" in walked.heat_map_note
+
+
 # ---- the weights
 
 

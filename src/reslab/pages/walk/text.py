@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from reslab.inspection.arithmetic import ReceptiveField, as_pair
 from reslab.pages.page import sides, significant
+from reslab.text import printable
 
 from .input_picture import InputPhoto
+from .prediction_map import PredictionMap
 from .stations import Station, Sum
 
 Size = tuple[int, int]  # height, width
@@ -76,6 +78,17 @@ def describe_sum(total: Sum) -> str:
         else "more than the shortcut"
     )
     return f"{shortcut}; the block adds {significant(total.ratio, 2)} times its norm, {amount}."
+
+
+def describe_prediction_map(heat_map: PredictionMap) -> str:
+    """Return sentences on what a heat map shows and what it does not show."""
+    layer, name, size = printable(heat_map.layer), printable(heat_map.class_name), sides(heat_map.size)
+    if heat_map.empty:
+        return f"The heat map of {layer} is 0 everywhere: nothing in its maps raises the logit of {name}."
+    return (
+        f"In bright places the {size} maps of {layer} raise the logit of {name}. The heat map does not show "
+        "which features do so, nor whether the network needs these places: reslab explain measures that."
+    )
 
 
 def field_size(station: Station) -> str:

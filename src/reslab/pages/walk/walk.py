@@ -21,6 +21,7 @@ from reslab.text import table
 
 from . import text
 from .input_picture import InputPhoto, read_photo
+from .prediction_map import PredictionMap, find_prediction_map
 from .stations import Station, find_stations
 from .subject import Subject, load_subject
 
@@ -51,6 +52,9 @@ class Walk:
         weights: sentences on where the weights come from.
         meaningful: True if no weight is known to be random, and there are scores.
         refused: a sentence why `scores` is (); "" with scores.
+        heat_map: of the predicted class, from the last stage; None if it would mean nothing or cannot be
+            computed.
+        heat_map_note: a sentence why a network with meaningful scores has no heat map; else "".
     """
 
     network: str
@@ -60,6 +64,8 @@ class Walk:
     weights: str
     meaningful: bool
     refused: str = ""
+    heat_map: PredictionMap | None = None
+    heat_map_note: str = ""
 
     @property
     def stages(self) -> dict[str, tuple[Station, ...]]:
@@ -100,6 +106,9 @@ def walk(
 ) -> Walk:
     """Run one photo through a network and show what every stage makes of it.
 
+    The page ends with the heat map of the predicted class from the last stage, by Grad-CAM (Selvaraju et al.
+    2017). A network with random weights has none.
+
     Args:
         model: a Classifier, a network, a run folder (its best model), a model file, or a network's name such
             as "resnet18", "timm:resnet18" or "cifar_resnet20:my_block.py:MyBlock". A network keeps its modes,
@@ -137,18 +146,30 @@ def walk(
             "choose a convolutional network",
         )
     scores, refused = _scores(output, subject)
+    meaningful = subject.meaningful and not refused
+    heat_map, note = None, ""
+    if meaningful:
+        names = _class_names(subject, len(scores))
+        heat_map, note = find_prediction_map(subject.network, images, input_photo, names)
     walked = Walk(
         network=subject.name,
         photo=input_photo,
         stations=stations,
         scores=scores,
         weights=subject.weights,
-        meaningful=subject.meaningful and not refused,
+        meaningful=meaningful,
         refused=refused,
+        heat_map=heat_map,
+        heat_map_note=note,
     )
     if page is not None:
         write_page(page, walked.html())
     return walked
+
+
+def _class_names(subject: Subject, count: int) -> tuple[str, ...]:
+    """Return the names of the classes; "class 0" and so on if they are unknown."""
+    return subject.classes or tuple(f"class {i}" for i in range(count))
 
 
 def _scores(output: object, subject: Subject) -> tuple[tuple[Score, ...], str]:
@@ -158,7 +179,7 @@ def _scores(output: object, subject: Subject) -> tuple[tuple[Score, ...], str]:
     if not torch.isfinite(output).all():
         return (), "The logits are not finite: the training diverged. Train again with a lower learning rate."
     probabilities = softmax(output.float().cpu().numpy() / subject.temperature)[0]  # (num_classes,)
-    names = subject.classes or tuple(f"class {i}" for i in range(len(probabilities)))
+    names = _class_names(subject, len(probabilities))
     if len(names) != len(probabilities):
         return (), f"The network gives {len(probabilities)} logits for {len(names)} classes."
     order = np.argsort(-probabilities, kind="stable")
