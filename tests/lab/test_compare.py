@@ -161,6 +161,7 @@ def test_ctrl_c_ends_with_130_and_the_folder_alone_continues(few: Path, tmp_path
     process.send_signal(signal.SIGINT)
     printed, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "interrupted\n")
+    assert "stopping: finishing the current steps ..." in printed
     assert f"to continue: reslab compare {out}" in printed
     process = start(out, "--json")
     result = json.loads(process.communicate()[0])

@@ -41,6 +41,7 @@ from .variants import notation, parse_variants
 
 LOG = "log.txt"  # what the workers print
 MAX_NAME_LENGTH = 80
+STOPPING = "stopping: finishing the current steps ..."
 FIRST_FILES = {PHOTOS, LABELS}  # what an interrupted planning leaves
 
 Say = Callable[[str], Any]
@@ -303,7 +304,9 @@ def _train(plan: Plan, folder: Path, request: Request, say: Say, cells: Sequence
     def tick() -> None:
         bar.update(sum(min(cell.steps_done, steps[cell.variant]) for cell in cells) - bar.n)
 
-    tasks = backend(request.on).run_tasks("train", cells, request.workers, folder / LOG, tick)
+    tasks = backend(request.on).run_tasks(
+        "train", cells, request.workers, folder / LOG, tick, partial(say, STOPPING)
+    )
     with bar, closing(tasks) as finished:
         for cell, _ in finished:
             done += 1

@@ -22,7 +22,13 @@ class Backend(Protocol):
         """Return the number of cells to train at a time on a device of a recipe."""
 
     def run_tasks(
-        self, kind: str, cells: Sequence[Cell], jobs: int, log: Path, tick: Callable[[], None] = ...
+        self,
+        kind: str,
+        cells: Sequence[Cell],
+        jobs: int,
+        log: Path,
+        tick: Callable[[], None] = ...,
+        stopping: Callable[[], None] = ...,
     ) -> Generator[tuple[Cell, Any], None, None]:
         """Perform a task on every cell, and yield each cell with its result when it is done."""
 

@@ -31,7 +31,12 @@ def default_jobs(device: str) -> int:
 
 
 def run_tasks(
-    kind: str, cells: Sequence[Cell], jobs: int, log: Path, tick: Callable[[], None] = lambda: None
+    kind: str,
+    cells: Sequence[Cell],
+    jobs: int,
+    log: Path,
+    tick: Callable[[], None] = lambda: None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[Cell, Any], None, None]:
     """Perform a task on every cell in worker processes, and yield each cell with its result when it is done.
 
@@ -44,18 +49,18 @@ def run_tasks(
         jobs: number of worker processes.
         log: file that gets what the workers print.
         tick: called several times a second.
+        stopping: called once before the workers finish their steps, unless all cells are done.
 
     Raises:
         ReslabError: of a worker; or RunError if workers keep dying.
     """
     waiting: queue.SimpleQueue[tuple[Cell, dict[str, Any]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[Cell, Any]] = queue.SimpleQueue()
-    describe, workers = describer(kind), list[_Worker]()
+    describe, workers, left = describer(kind), list[_Worker](), len(cells)
     for cell in cells:
         waiting.put((cell, describe(cell)))
     try:
         workers += (_Worker(waiting, done, log) for _ in range(min(jobs, len(cells))))
-        left = len(cells)
         while left:
             try:
                 cell, result = done.get(timeout=PAUSE_S)
@@ -69,6 +74,8 @@ def run_tasks(
     finally:
         for worker in workers:
             worker.stop()
+        if left:
+            stopping()
         for worker in workers:
             worker.join(STOPPING_S)
             worker.kill()

@@ -30,7 +30,12 @@ def default_jobs(device: str) -> int:
 
 
 def run_tasks(
-    kind: str, cells: Sequence[Cell], jobs: int, log: Path, tick: Callable[[], None] = lambda: None
+    kind: str,
+    cells: Sequence[Cell],
+    jobs: int,
+    log: Path,
+    tick: Callable[[], None] = lambda: None,
+    stopping: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[Cell, Any], None, None]:
     """Perform a task on every cell as a Ray task, and yield each cell with its result when it is done.
 
@@ -43,6 +48,7 @@ def run_tasks(
         jobs: number of tasks at a time.
         log: file that gets what the workers print, on nodes that have its folder.
         tick: called several times a second.
+        stopping: called once before the workers finish their steps, unless all cells are done.
 
     Raises:
         UsageError: no node has what a cell needs.
@@ -64,6 +70,8 @@ def run_tasks(
                 yield cell, _result(ray, ref, cell)
             tick()
     finally:
+        if running:
+            stopping()
         _cancel(ray, list(running))
 
 
