@@ -83,7 +83,8 @@ class Robustness:
         return (
             f"worst: {worst.corruption} at severity {worst.severity}, accuracy {worst.accuracy:.3f} "
             f"[{worst.low:.3f}, {worst.high:.3f}], {_fall(worst.fall)}\n"
-            f"mean of {len(CORRUPTIONS)} corruptions: accuracy {self.mean:.3f}, {_fall(self.accuracy - self.mean)}"
+            f"mean of {len(CORRUPTIONS)} corruptions: accuracy {self.mean:.3f}, "
+            f"{_fall(self.accuracy - self.mean)}"
         )
 
     def table(self) -> str:
