@@ -96,6 +96,7 @@ def pasted(words: list[str], error: str) -> list[str]:
         "predict runs/a/model.safetensors photos/test --json",
         "evaluate runs/a photos",
         "walk runs/a photos/test/cat/0000.jpg -o page.html",
+        "explain runs/a photos/test/cat/0000.jpg -o heat.html",
         "show runs/a",
         "resume runs/a",
     ],

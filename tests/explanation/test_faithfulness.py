@@ -114,7 +114,7 @@ def test_verdicts(score: float, random: float, center: float, photos: int, verdi
     ("wins", "gain", "sentence"),
     [
         (3, 0.1, "no better than pointing at the middle: they win on only 3 of 10 photos."),
-        (7, 0.1, "no better than pointing at the middle: 7 of 10 photos are not enough to exclude luck."),
+        (7, 0.1, "not certain that the maps are better than pointing at the middle: 7 of 10 photos are not"),
         (9, 0.02, "no better than pointing at the middle: their mean score is 0.016 higher, and 0.03"),
         (9, 0.1, "on 9 the middle of the photo, on 9 both. The maps show what the network looks at."),
     ],

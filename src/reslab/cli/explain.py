@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from reslab.errors import UsageError
 from reslab.text import printable, table
 
 from .arguments import Flag
+from .output import tell
 
 
 def explain(
@@ -45,22 +47,35 @@ def explain(
         device: auto, cpu, cuda, mps
     """
     from reslab.pages.explain_page import explain as explain_photos
+    from reslab.pages.explain_page import is_page
 
     for pattern in photos:  # allow_leading_hyphen lets mistyped flags through
         if pattern.startswith("-") and not os.path.lexists(pattern):
             raise UsageError(f"there is no flag and no photo {pattern}", "", "see reslab explain --help")
+    if "" in photos:
+        raise UsageError(
+            "an empty name among the photos", "it would mean this whole folder", "give . for this folder"
+        )
     explanation = explain_photos(model, photos, output, layer=layer, network=network, device=device)
     if json:
         for row in explanation.as_json():
             print(json_.dumps(row))
         return 0 if explanation.readable else 2
     rows = [
-        [photo.path, "-", "", photo.error]
+        [photo.path, "-", "", photo.problem]
         if photo.error is not None
         else [photo.path, photo.label or "", f"{photo.probability:.3f}", photo.judgment or "-"]
         for photo in explanation.photos
     ]
     print(table(["photo", "label", "probability", "heat map"], rows, "llrl"))
-    print(f"\n{explanation}" if explanation.readable else "\nno photo could be read")
-    print(f"heat maps: {printable(str(output))}; open it in a browser")
-    return 0 if explanation.readable else 2
+    if explanation.unread:
+        tell(f"{len(explanation.unread)} of {len(rows)} could not be read")
+    if not explanation.readable:
+        return 2
+    page = output if is_page(output) else output / "index.html"
+    print(f"\n{explanation}")
+    print(f"heat maps: {printable(str(page))}; open it in a browser")
+    words = printable(shlex.join([str(model), explanation.readable[0].path]))
+    own = "" if network is None else f" --network {printable(shlex.quote(network))}"
+    print(f"next: reslab walk {words}{own}   one photo through the network, stage by stage")
+    return 0

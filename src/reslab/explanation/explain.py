@@ -69,6 +69,11 @@ class ExplainedPhoto:
         return self.heat_map is not None and not self.heat_map.any()
 
     @property
+    def problem(self) -> str:
+        """The error without the path, for a line that begins with the path; "" if the photo could be read."""
+        return (self.error or "").removeprefix(self.path).strip()
+
+    @property
     def judgment(self) -> str:
         """What the map is worth, in a few words; "" if it was not measured."""
         if self.empty:

@@ -99,9 +99,12 @@ class Worth:
         )
         if unjudged:
             count += f" {unjudged} cannot be judged: the order of the pixels hardly changes the prediction."
-        reason = f": {shortfall}" if shortfall else ""
+        if shortfall is None:
+            return f"{count} {SENTENCES[verdict]}."
+        if shortfall.kind == "luck":
+            return f"{count} {SENTENCES[verdict].replace('The maps are no', UNCERTAIN)}: {shortfall}."
         advice = " Do not trust them." if verdict == "no better than chance" else ""
-        return f"{count} {SENTENCES[verdict]}{reason}.{advice}"
+        return f"{count} {SENTENCES[verdict]}: {shortfall}.{advice}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the number of photos, the counts, the mean scores, the correlations and the verdict."""
@@ -179,6 +182,7 @@ def _find_shortfall(wins: tuple[bool, ...], gain: float) -> Shortfall | None:
     return Shortfall(kind, won, photos, gain)
 
 
+UNCERTAIN = "It is not certain that the maps are"
 SENTENCES = {
     "too few": "Five photos or more give a verdict on the maps",
     "no better than chance": "The maps are no better than chance",
