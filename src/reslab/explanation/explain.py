@@ -75,7 +75,7 @@ class ExplainedPhoto:
 
     @property
     def judgment(self) -> str:
-        """What the map is worth, in a few words; "" if it was not measured."""
+        """Worth of the map in a few words; "" if it was not measured."""
         if self.empty:
             return "empty map: nothing in this layer speaks for the class"
         if self.worth is None:
