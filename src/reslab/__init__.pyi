@@ -16,6 +16,9 @@ from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import Prediction as Prediction
 from .evaluation.classifier import load as load
 from .evaluation.metrics import Evaluation as Evaluation
+from .evaluation.robustness import CorruptedAccuracy as CorruptedAccuracy
+from .evaluation.robustness import Robustness as Robustness
+from .evaluation.robustness import evaluate_corrupted as evaluate_corrupted
 from .evaluation.rows import PhotoRows as PhotoRows
 from .explanation.explain import ExplainedPhoto as ExplainedPhoto
 from .explanation.heat_map import HeatMaps as HeatMaps
