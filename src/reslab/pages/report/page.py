@@ -158,10 +158,7 @@ def _looks(verdict: Verdict, texts: Texts) -> dict[str, Any]:
     if places and not betraying:
         sentences.append(texts("no_place_betrays", photos=sum(place["photos"] for place in places)))
     if worth is not None:
-        key = f"worth_{worth['verdict'].replace(' ', '_')}"
-        sentences.append(texts("worth", **{name: worth[name] for name in WORTH_COUNTS}) + " " + texts(key))
-        if shortfall := worth["shortfall"]:
-            sentences[-1] += " " + texts(f"worth_{shortfall['kind']}", **shortfall)
+        sentences.append(_worth(worth, texts))
     mean = np.array(looks["heat"], np.float32)
     relative = mean / (mean.max() or 1.0)
     label = texts("mean_heat_alt", place=texts(_place(mean)))
@@ -170,6 +167,17 @@ def _looks(verdict: Verdict, texts: Texts) -> dict[str, Any]:
     shown = sorted(places or [], key=lambda place: (not place["betrays"], -place["fall"]))[:MAX_PLACES]
     grids += [_place_grid(place, texts) for place in shown]
     return {"warnings": betraying, "sentences": sentences, "grids": grids}
+
+
+def _worth(worth: dict[str, Any], texts: Texts) -> str:
+    """Return the counts of the heat maps, the verdict on them, and its reason."""
+    counts = texts("worth", **{name: worth[name] for name in WORTH_COUNTS})
+    key, shortfall = f"worth_{worth['verdict'].replace(' ', '_')}", worth["shortfall"]
+    if shortfall is None:
+        return f"{counts} {texts(key)}"
+    if shortfall["kind"] == "luck":
+        return f"{counts} {texts(f'{key}_luck', **shortfall)}"
+    return f"{counts} {texts(key)} {texts('worth_' + shortfall['kind'], **shortfall)}"
 
 
 def _place_grid(place: dict[str, Any], texts: Texts) -> tuple[Markup, str]:
