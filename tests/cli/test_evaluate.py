@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reslab import Classifier, Preprocess, Run
+from reslab import Classifier, Preprocess, Run, evaluate_corrupted
 from reslab.networks.registry import NetworkSpec
 
 
@@ -295,3 +295,22 @@ def test_a_closed_standard_input_has_no_photos(model: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no photos in -\n")
+
+
+@pytest.mark.slow
+def test_evaluate_measures_corrupted_photos(
+    model: Path, photo_folder: Callable[..., Path], reslab_here: Callable[..., Any]
+) -> None:
+    photos = photo_folder(test=6)
+    code, out, err = reslab_here("evaluate", model, photos, "--corrupt", "3,1", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)["corruptions"]
+    assert found == evaluate_corrupted(Classifier.load(model), photos, (1, 3), progress=False).as_json()
+    out = reslab_here("evaluate", model, photos, "--corrupt", "1,3").out
+    worst = found["worst"]
+    assert f"worst: {worst['corruption']} at severity {worst['severity']}, accuracy" in out
+    assert "corruption      severity 1  change  severity 3  change" in out
+    for text in ("6", "0", "1,,3", "all"):
+        code, out, err = reslab_here("evaluate", model, photos, "--corrupt", text)
+        assert (code, out) == (2, "")
+        assert "severities go from 1 to 5" in err

@@ -363,3 +363,27 @@ def test_the_next_commands_can_be_pasted(
     assert shlex.split(*predict) == ["reslab", "predict", str(folder), "PHOTO..."]
     assert shlex.split(last) == ["reslab", "evaluate", str(folder), str(photos)]
     assert reslab_here(*shlex.split(last)[1:]).code == 0
+
+
+def test_train_refuses_an_unknown_tracker_before_the_photos_are_read(
+    tmp_path: Path, reslab_here: Callable[..., Any]
+) -> None:
+    code, out, err = reslab_here("train", tmp_path / "missing", "--track", "tensorbord")
+    assert (code, out) == (2, "")
+    assert "there is no tracker 'tensorbord'" in err
+    assert "did you mean 'tensorboard'" in err
+
+
+@pytest.mark.slow
+def test_train_keeps_the_tracker_in_the_run(
+    photo_folder: Callable[..., Path], tmp_path: Path, reslab_here: Callable[..., Any], small: list[str]
+) -> None:
+    pytest.importorskip("tensorboard", reason='needs "reslab[tensorboard]"')
+    folder = tmp_path / "run"
+    code, _, err = reslab_here(
+        "train", photo_folder(train=20, test=8), *small, "--run", folder, "--track", "tensorboard"
+    )
+    assert code == 0, err
+    assert "WARNING: tensorboard" not in err
+    assert Run(folder).about["tracker"] == "tensorboard"
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
