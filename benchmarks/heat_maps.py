@@ -14,7 +14,7 @@ import torch
 
 import reslab
 from reslab.evaluation.inference import decode_ahead, stack, without_errors
-from reslab.evaluation.photo_paths import labeled_paths
+from reslab.evaluation.photo_paths import LabeledPaths
 from reslab.explanation.faithfulness import measure_worth
 from reslab.explanation.heat_map import heat_maps
 from reslab.randomness import torch_seeded
@@ -39,7 +39,8 @@ def main() -> None:
     if arguments.random and classifier.spec:
         with torch_seeded(0, "benchmark"):
             network = reslab.create_network(classifier.spec.name, num_classes=len(classifier.classes))
-    paths, labels = labeled_paths(arguments.folder, classifier.classes)
+    found = LabeledPaths.of(arguments.folder, classifier.classes)
+    paths, labels = [found.folder / path for path in found.paths], found.labels.tolist()
     chosen = [
         path
         for label in range(len(classifier.classes))

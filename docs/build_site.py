@@ -53,6 +53,7 @@ API = {  # heading -> start of the modules whose public names stand below it
     "Training": "training.",
     "Curves": "plots.",
     "Evaluation": "evaluation.",
+    "Explanation": "explanation.",
     "Comparison": "lab.",
     "Pages": "pages.",
     "Errors": "errors",

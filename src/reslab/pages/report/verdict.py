@@ -151,7 +151,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Repeat:
-    """What is needed to repeat the training and the report.
+    """Commands and versions that repeat the training and the report.
 
     Attributes:
         commands: shell commands in order.
