@@ -88,7 +88,7 @@ def resume(run: Path, /, *, network: str | None = None, json: Flag = False) -> N
 def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> None:
     """Train the remaining epochs of `run` and print each when it ends, then the files and next commands.
 
-    A terminal also shows the curves. A run that ends here gets its report; the last line names it.
+    A terminal also shows the curves. A run that ends here gets its report.
 
     Args:
         run: a new or stopped run. Its folder is written.
@@ -102,7 +102,11 @@ def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> No
         say(str(epoch))
         if as_json:
             write_line(json_.dumps(epoch.as_json()), sys.stdout)
-    report = None if was_finished else write_quick_report(run, say=say, network=network)
+    if was_finished:
+        page = run.folder / "report.html"
+        report = page if page.is_file() else None
+    else:
+        report = write_quick_report(run, say=say, network=network)
     if as_json:
         written = {} if report is None else {"report": str(report)}
         write_line(json_.dumps((run.result or {}) | written), sys.stdout)
@@ -110,12 +114,12 @@ def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> No
     show_curves(run)
     model, curves = (printable(str(run.folder / name)) for name in ("model.safetensors", "curves.png"))
     say(f"model:  {model}\ncurves: {curves}")
+    if report is not None:
+        say(f"report: {printable(str(report))}, a page about this training; open it in a browser")
     folder, photos = (printable(shlex.quote(str(path))) for path in (run.folder, run.about["photos"]))
     spec = run.spec
     own = "" if spec is None or spec.code is None else f" --network {printable(shlex.quote(spec.name))}"
     say(f"next:   reslab predict {folder} PHOTO...{own}   reslab evaluate {folder} {photos}{own}")
-    if report is not None:
-        say(f"report: {printable(str(report))}, a page about this training; open it in a browser")
 
 
 def _printer(as_json: bool) -> Callable[[str], None]:
