@@ -172,12 +172,12 @@ def test_letters_that_the_terminal_cannot_print_are_escaped(tmp_path: Path) -> N
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, reslab_here: Callable[..., Any]) -> None:
-    import reslab.cli.train
+    import reslab.cli.runs
 
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(reslab.cli.train, "runs", broken)
+    monkeypatch.setattr(reslab.cli.runs, "runs", broken)
     with pytest.raises(ZeroDivisionError):
         reslab_here("runs")
 

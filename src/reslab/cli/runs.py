@@ -70,10 +70,8 @@ def runs(folder: Path = Path("runs"), /, *, json: Flag = False) -> None:
 
 
 def _nothing(folder: Path) -> str:
-    from reslab.lab.plan import PLAN
-
     shown = shlex.quote(str(folder))
-    if (folder / PLAN).is_file():
+    if (folder / "plan.json").is_file():  # its name in reslab.lab.plan, which imports torch
         return printable(f"{folder} is a comparison; see it: reslab compare {shown}")
     return printable(f"no runs in {folder} yet; start one: reslab train FOLDER")
 
