@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import secrets
@@ -93,6 +95,17 @@ def write_json(path: Path, value: Any) -> None:
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Replace `path` by one JSON object per line, without holding all rows in memory. See `write`."""
     write(path, ((json.dumps(row) + "\n").encode() for row in rows))
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Replace `path` by rows as CSV. Texts are in quotes, and file names that are not UTF-8 keep their bytes.
+
+    Numbers are written with all their digits. See `write`.
+    """
+    buffer = io.StringIO(newline="")
+    # a line break in a file name needs the quotes that this style sets around every text
+    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(rows)
+    write(path, buffer.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def add_checksum(value: dict[str, Any]) -> dict[str, Any]:

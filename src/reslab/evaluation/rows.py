@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,6 @@ class PhotoRows:
         Raises:
             OSError: the file cannot be written.
         """
-        buffer = io.StringIO(newline="")
-        # a line break in a file name needs the quotes that this style sets around every text
-        writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerow([*FIRST_COLUMNS, *self.classes])
         columns = zip(
             self.paths,
             self.labels.tolist(),
@@ -131,10 +127,11 @@ class PhotoRows:
             self.probabilities.tolist(),
             strict=True,
         )
-        for name, label, predicted, loss, probabilities in columns:
-            writer.writerow([name, self.classes[label], self.classes[predicted], loss, *probabilities])
-        # file names that are not UTF-8 keep their bytes
-        files.write(user_path(path), buffer.getvalue().encode("utf-8", "surrogateescape"))
+        lines = (
+            [name, self.classes[label], self.classes[predicted], loss, *probabilities]
+            for name, label, predicted, loss, probabilities in columns
+        )
+        files.write_csv(user_path(path), chain([[*FIRST_COLUMNS, *self.classes]], lines))
 
     @classmethod
     def read(cls, path: Path | str, folder: Path | str = ".") -> PhotoRows:

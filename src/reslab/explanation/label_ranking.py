@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +168,8 @@ class LabelRanking:
         Raises:
             OSError: the file cannot be written.
         """
-        buffer = io.StringIO(newline="")
-        writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerow(RankedLabel.__dataclass_fields__)
-        writer.writerows(vars(ranked).values() for ranked in self.labels)
-        # file names that are not UTF-8 keep their bytes
-        files.write(user_path(path), buffer.getvalue().encode("utf-8", "surrogateescape"))
+        rows = (vars(ranked).values() for ranked in self.labels)
+        files.write_csv(user_path(path), chain([RankedLabel.__dataclass_fields__], rows))
 
     def __str__(self) -> str:
         doubtful = self.doubtful
