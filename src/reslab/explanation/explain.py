@@ -176,8 +176,8 @@ def _explain_batch(
     pixels = stack(images)  # (N, C, size, size)
     found = heat_maps(classifier.network, classifier.preprocess.normalize(pixels), layer=layer)
     probabilities = softmax(classifier.checked(found.logits) / classifier.temperature)
-    large = upsample(found.maps, (pixels.shape[2], pixels.shape[3]))
-    for image, heat, p, big in zip(pixels, found.maps, probabilities, large, strict=True):
+    for image, heat, p in zip(pixels, found.maps, probabilities, strict=True):
+        picture = as_picture(image)
         order = np.argsort(-p, kind="stable")
         names = [classifier.classes[i] for i in order[:2]] + [None]
         values = [float(p[i]) for i in order[:2]] + [None]
@@ -187,8 +187,8 @@ def _explain_batch(
             "runner_up": names[1],
             "runner_up_probability": values[1],
             "heat_map": heat.numpy().copy(),
-            "picture": encode(as_picture(image)),
-            "overlay": encode(overlay(image, big)),
+            "picture": encode(picture),
+            "overlay": encode(overlay(picture, heat)),
         }
 
 
@@ -202,15 +202,16 @@ def as_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).squeeze(2).contiguous().numpy())
 
 
-def overlay(image: Tensor, heat: Tensor) -> Image.Image:
-    """Return the colors of a heat map over the gray image.
+def overlay(picture: Image.Image, heat: Tensor) -> Image.Image:
+    """Return the colors of a heat map over the picture in gray.
 
     Args:
-        image: uint8 (C, H, W).
-        heat: (H, W), 0 to 1.
+        picture: of any mode and size.
+        heat: (h, w), 0 to 1, which is enlarged to the picture.
     """
-    gray = np.asarray(as_picture(image).convert("L"), np.float32)[..., None]  # (H, W, 1)
-    steps = (heat.clamp(0, 1) * (COLOR_STEPS - 1)).round().to(torch.int64).numpy()
+    gray = np.asarray(picture.convert("L"), np.float32)[..., None]  # (H, W, 1)
+    large = upsample(heat[None], (picture.height, picture.width))[0]  # (H, W)
+    steps = (large.clamp(0, 1) * (COLOR_STEPS - 1)).round().to(torch.int64).numpy()
     mixed = (1 - MAP_OPACITY) * gray + MAP_OPACITY * _colors()[steps]  # (H, W, 3)
     return Image.fromarray(mixed.round().astype(np.uint8))
 

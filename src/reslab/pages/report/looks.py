@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,9 @@ def find_looks(
         looks["worth"] = None
         if count:
             spread = np.unique(np.linspace(0, len(read) - 1, count).round().astype(int))
-            part = heat_maps(network, images[spread])
+            part = replace(
+                found, maps=found.maps[spread], classes=found.classes[spread], logits=found.logits[spread]
+            )
             looks["worth"] = measure_worth(network, images[spread], part).as_json()
         else:
             left_out["worth"] = "time"

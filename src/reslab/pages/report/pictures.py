@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from reslab.errors import PhotosError
+from reslab.explanation.explain import overlay
 from reslab.hardware import cores
 from reslab.photos.decoding.decode import Truncated, decode
 from reslab.photos.loading.preprocess import Preprocess
@@ -23,7 +25,6 @@ SHEET_PHOTOS = SHEET_COLUMNS**2  # a sheet of 2048 x 2048 pixels takes 16 MB in 
 MAX_THUMBNAILS = 3072
 VIEW_SIDE = 224  # pixels of a photo that is shown by itself
 NEIGHBOR_SIDE = 96  # pixels
-HEAT_SHARE = 0.55  # of the heat map's color over the photo in gray
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,5 @@ def neighbor_file(path: Path, truncated: Truncated) -> bytes | None:
 
 
 def heat_file(view: Image.Image, heat: NDArray[np.float32]) -> bytes:
-    """Return a heat map (h, w), 0 to 1, over the gray photo, as WebP. Colors are matplotlib's viridis."""
-    from matplotlib import colormaps
-
-    gray = np.asarray(view.convert("L"), np.float32)[..., None]
-    levels = Image.fromarray(np.uint8(255 * heat.clip(0, 1))).resize(view.size, Image.Resampling.BICUBIC)
-    colors = 255 * colormaps["viridis"](np.asarray(levels))[..., :3]
-    mixed = (1 - HEAT_SHARE) * gray + HEAT_SHARE * colors
-    return _webp(Image.fromarray(np.uint8(mixed.round())))
+    """Return a heat map (h, w), 0 to 1, over the gray photo, as WebP."""
+    return _webp(overlay(view, torch.from_numpy(heat)))

@@ -6,14 +6,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from reslab.errors import NetworkError
 from reslab.explanation.explain import encode, overlay
-from reslab.explanation.heat_map import heat_maps, upsample
+from reslab.explanation.heat_map import heat_maps
 
 from .input_picture import InputPhoto
 
@@ -54,8 +52,7 @@ def find_prediction_map(
         found = heat_maps(network, images)
     except NetworkError as error:  # tokens as in a vision transformer, maps of 1x1, too little memory
         return None, f"There is no heat map: {error.why or error.what}."
-    pixels = np.array(Image.open(io.BytesIO(photo.image)).convert("RGB"))
-    picture = overlay(torch.from_numpy(pixels).permute(2, 0, 1), upsample(found.maps, photo.size)[0])
+    picture = overlay(Image.open(io.BytesIO(photo.image)), found.maps[0])
     height, width = found.maps.shape[1:]
     name = class_names[int(found.classes)]
     return PredictionMap(found.layer, name, (height, width), bool(found.empty), encode(picture)), ""

@@ -21,7 +21,7 @@ from reslab.photos.loading.pixel_store import PixelCache, Pixels
 from reslab.text import printable
 
 from .check import Check, build_check
-from .class_leaks import Sample, is_sampled, sampled_share
+from .class_leaks import Sample, is_sampled
 from .findings import Contradiction, Finding, Leak
 from .folder_stats import FolderPhotos, FolderStats, files_of
 from .photo_stats import square_pixels
@@ -55,21 +55,18 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels 
         stats.digests[:] = digests
         empty = np.frombuffer(hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8)
         stats.readable[:] = (digests != empty).any(axis=1)  # empty files are not duplicates of each other
-        stats.samples += _cached_samples(photos, pixels) if isinstance(pixels, PixelCache) else []
+        stats.samples += _cached_samples(photos, files, pixels) if isinstance(pixels, PixelCache) else []
     return build_check(stats)
 
 
-def _cached_samples(photos: Photos, pixels: PixelCache) -> Iterator[Sample]:
+def _cached_samples(photos: Photos, files: FolderPhotos, pixels: PixelCache) -> Iterator[Sample]:
     """Yield a sample of the photos to train on, by cached pixels and without statistics."""
-    counts = np.bincount(photos.train.labels, minlength=len(photos.classes))
-    num_classes = sum(count > 0 for count in counts.tolist())
-    shares = [sampled_share(max(count, 1), num_classes) for count in counts.tolist()]
+    shares = {name: share for (_, name), share in zip(files.names, files.shares, strict=True) if share}
     for row, label in enumerate(photos.train.labels.tolist()):
-        digest = photos.train.digests[row].tobytes()
-        if is_sampled(digest, shares[label]):
+        digest, name = photos.train.digests[row].tobytes(), photos.classes[label]
+        if is_sampled(digest, shares[name]):
             with suppress(PhotosError):
-                square = square_pixels(_image(pixels.read(photos.train[row])))
-                yield Sample(photos.classes[label], digest, square, None)
+                yield Sample(name, digest, square_pixels(_image(pixels.read(photos.train[row]))), None)
 
 
 def _image(pixels: Tensor) -> Image.Image:
