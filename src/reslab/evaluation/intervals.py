@@ -43,18 +43,19 @@ def photos_to_halve(accuracy: float, photos: int) -> int:
         accuracy: fraction that is correct, 0 to 1; it is assumed to stay.
         photos: number of photos that it was measured on, at least 1.
     """
-    wanted = _width(accuracy, photos) / 2
+    wanted = interval_width(accuracy, photos) / 2
     low, high = photos, 4 * photos + 12  # always enough: 3 z ** 2 is 11.5
     while low < high:
         middle = (low + high) // 2
-        if _width(accuracy, middle) <= wanted:
+        if interval_width(accuracy, middle) <= wanted:
             high = middle
         else:
             low = middle + 1
     return high
 
 
-def _width(accuracy: float, photos: int) -> float:
+def interval_width(accuracy: float, photos: int) -> float:
+    """Return the width of the 95 % interval of an accuracy, 0 to 1, over a number of photos."""
     low, high = accuracy_interval(accuracy * photos, photos)
     return high - low
 
@@ -70,7 +71,7 @@ def few_photos_note(accuracy: float, photos: int, name: str = "accuracy") -> str
     Returns:
         One sentence, or None if the 95 % interval is at most 20 points wide.
     """
-    if _width(accuracy, photos) <= WIDE_INTERVAL:
+    if interval_width(accuracy, photos) <= WIDE_INTERVAL:
         return None
     low, high = accuracy_interval(accuracy * photos, photos)
     return (

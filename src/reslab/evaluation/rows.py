@@ -97,6 +97,12 @@ class PhotoRows:
         """(N,), probability of the most probable class, 0 to 1."""
         return self.probabilities.max(axis=1)
 
+    @property
+    def most_frequent(self) -> tuple[str, float]:
+        """The class with most photos, and its share: the accuracy of always answering it."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return self.classes[int(counts.argmax())], float(counts.max() / len(self))
+
     @cached_property
     def mistakes(self) -> NDArray[np.int64]:
         """Indices of the photos with a wrong prediction, the surest first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from reslab.text import printable, table
 
 from .coverage import Coverage
-from .intervals import WIDE_INTERVAL, accuracy_interval, few_photos_note
+from .intervals import WIDE_INTERVAL, few_photos_note, interval_width
 from .mcnemar import McNemar
 from .metrics import Evaluation
 from .rows import PhotoRows
@@ -46,8 +46,7 @@ def _first_lines(evaluation: Evaluation) -> str:
 
 def _guessing_note(evaluation: Evaluation) -> list[str]:
     """Return a line if the accuracy may be that of always answering the largest class; else []."""
-    largest = max(evaluation.per_class, key=lambda name: evaluation.per_class[name].photos)
-    share = evaluation.per_class[largest].photos / evaluation.photos
+    largest, share = evaluation.rows.most_frequent
     if evaluation.accuracy_low > share or share == 1:
         return []
     return [
@@ -62,11 +61,11 @@ def few_photos_notes(evaluation: Evaluation) -> list[str]:
     """
     if note := few_photos_note(evaluation.accuracy, evaluation.photos):
         return [note]
-    widths = dict[str, float]()
-    for name, figures in evaluation.per_class.items():
-        if figures.recall is not None:
-            low, high = accuracy_interval(figures.recall * figures.photos, figures.photos)
-            widths[name] = high - low
+    widths = {
+        name: interval_width(figures.recall, figures.photos)
+        for name, figures in evaluation.per_class.items()
+        if figures.recall is not None
+    }
     wide = [name for name, width in widths.items() if width > WIDE_INTERVAL]
     if not wide:
         return []

@@ -53,7 +53,8 @@ class CellCost:
 
 def is_busy() -> bool:
     """Return True if more processes want to compute than the machine has cores, on average over a minute."""
-    return os.getloadavg()[0] > (os.cpu_count() or 1)
+    has_load = hasattr(os, "getloadavg")  # Windows has none
+    return has_load and os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 def measure_cost(cell: Cell) -> CellCost:

@@ -108,12 +108,7 @@ def table_rows(variants: Sequence[VariantResult]) -> tuple[Row, ...]:
 
 def caption(variants: Sequence[VariantResult], margin: float) -> str:
     """Return how the figures of the table were made: seeds, photos, interval, p and margin."""
-    counts = sorted({len(variant.accuracies) for variant in variants})
-    if not any(counts):
-        failed = any(variant.failures for variant in variants)
-        return "All trainings failed so far." if failed else "No training is finished yet."
-    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else _count(counts[0], "seed")
-    text = f"Accuracy: mean ± standard deviation over {seeds}."
+    text = _accuracy_caption(variants)
     found = [variant.difference for variant in variants if variant.difference is not None]
     if not found:
         return text
@@ -128,11 +123,19 @@ def caption(variants: Sequence[VariantResult], margin: float) -> str:
 
 def short_caption(variants: Sequence[VariantResult]) -> str:
     """Return what the figures of the table are, without the methods."""
-    text = caption(variants, 0.0)
+    text = _accuracy_caption(variants)
     if all(variant.difference is None for variant in variants):
         return text
-    first = text.partition(". Difference: ")[0]
-    return f"{first}. Difference: points gained on {variants[0].name}, with its 95 % interval."
+    return f"{text} Difference: points gained on {variants[0].name}, with its 95 % interval."
+
+
+def _accuracy_caption(variants: Sequence[VariantResult]) -> str:
+    counts = sorted({len(variant.accuracies) for variant in variants})
+    if not any(counts):
+        failed = any(variant.failures for variant in variants)
+        return "All trainings failed so far." if failed else "No training is finished yet."
+    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else _count(counts[0], "seed")
+    return f"Accuracy: mean ± standard deviation over {seeds}."
 
 
 def html_table(variants: Sequence[VariantResult]) -> str:

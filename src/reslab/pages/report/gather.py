@@ -107,8 +107,7 @@ def _name(subject: Subject) -> str:
 
 def _summary(subject: Subject) -> Summary:
     evaluation, rows = subject.evaluation, subject.rows
-    counts = np.bincount(rows.labels, minlength=len(rows.classes))
-    largest = int(counts.argmax())
+    largest_class, largest_share = rows.most_frequent
     is_wide = evaluation.accuracy_high - evaluation.accuracy_low > WIDE_INTERVAL
     return Summary(
         kind=subject.kind,
@@ -118,8 +117,8 @@ def _summary(subject: Subject) -> Summary:
         accuracy=evaluation.accuracy,
         low=evaluation.accuracy_low,
         high=evaluation.accuracy_high,
-        largest_class=rows.classes[largest],
-        largest_share=float(counts[largest] / evaluation.photos),
+        largest_class=largest_class,
+        largest_share=largest_share,
         photos_to_halve=photos_to_halve(evaluation.accuracy, evaluation.photos) if is_wide else None,
         unread=evaluation.unread,
         without_picture=int((~subject.available).sum()),

@@ -100,10 +100,12 @@ def find_subject(
         raise RunError(f"{run.folder} is not finished", f"it is {run.state}, and {done}", do)
     classifier = Classifier.load(path, network=network, device=device)
     own = None if run is None else run.photos
-    if run is not None and own is not None and (photos is None or _is_own(run, path, user_path(photos))):
+    if run is not None and own is not None and photos is None:
         return _own_split(classifier, run, own, say)
     source = user_path(photos or "")
     found, notes = evaluation_photos(path, source)
+    if run is not None and own is not None and isinstance(found, Photos):
+        return _own_split(classifier, run, own, say)
     say(f"evaluating on {source}")
     evaluation = classifier.evaluate(found)
     there = np.ones(evaluation.photos, bool)
@@ -115,12 +117,6 @@ def _run_of(path: Path) -> Run | None:
     folder = path.parent if path.name == MODEL_NAME else path
     is_run = os.path.isfile(folder / "run.json")
     return Run(folder) if is_run or os.path.isdir(path) else None
-
-
-def _is_own(run: Run, path: Path, source: Path) -> bool:
-    """Return True if `source` is the folder or list that the run was trained on."""
-    found, _ = evaluation_photos(path, source)
-    return isinstance(found, Photos)
 
 
 def _own_split(classifier: Classifier, run: Run, photos: Photos, say: Callable[[str], Any]) -> Subject:
