@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -26,6 +27,26 @@ def check_size(name: str, text: str, *numbers: int) -> None:
             f"{name} {text} is too large",
             f"sizes, channels and classes go up to {MAX_SIZE:,}",
             "give a smaller number",
+        )
+
+
+def check_photo_names(verb: str, photos: Sequence[str], *allowed: str) -> None:
+    """Check photos of a verb that takes names with a leading hyphen, and mistyped flags with them.
+
+    Args:
+        verb: for the message.
+        photos: files, folders and globs, as the user gave them.
+        allowed: words with a hyphen that are no file.
+
+    Raises:
+        UsageError: a name is empty, or begins with a hyphen and there is no such file.
+    """
+    for name in photos:
+        if name.startswith("-") and name not in allowed and not os.path.lexists(name):
+            raise UsageError(f"there is no flag and no photo {name}", "", f"see reslab {verb} --help")
+    if "" in photos:
+        raise UsageError(
+            "an empty name among the photos", "it would mean this whole folder", "give . for this folder"
         )
 
 

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from reslab.errors import UsageError
 from reslab.text import printable, table
 
-from .arguments import Flag
+from .arguments import Flag, check_photo_names
 from .output import check_writable, tell
 
 if TYPE_CHECKING:
@@ -142,13 +142,7 @@ def predict(
     from reslab.evaluation.intervals import few_test_photos_note
     from reslab.evaluation.photo_paths import expand_paths
 
-    for pattern in photos:  # allow_leading_hyphen lets - through, and mistyped flags with it
-        if pattern.startswith("-") and pattern != "-" and not os.path.lexists(pattern):
-            raise UsageError(f"there is no flag and no photo {pattern}", "", "see reslab predict --help")
-    if "" in photos:
-        raise UsageError(
-            "an empty name among the photos", "it would mean this whole folder", "give . for this folder"
-        )
+    check_photo_names("predict", photos, "-")
     if json and csv:
         raise UsageError("--json and --csv together", "the output has one format", "leave one of them out")
     classifier = Classifier.load(model, network=network, device=device)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json as json_
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from reslab.errors import UsageError
 from reslab.text import printable, table
 
-from .arguments import Flag
+from .arguments import Flag, check_photo_names
 from .output import tell
 
 
@@ -49,13 +47,7 @@ def explain(
     from reslab.pages.explain_page import explain as explain_photos
     from reslab.pages.explain_page import is_page
 
-    for pattern in photos:  # allow_leading_hyphen lets mistyped flags through
-        if pattern.startswith("-") and not os.path.lexists(pattern):
-            raise UsageError(f"there is no flag and no photo {pattern}", "", "see reslab explain --help")
-    if "" in photos:
-        raise UsageError(
-            "an empty name among the photos", "it would mean this whole folder", "give . for this folder"
-        )
+    check_photo_names("explain", photos)
     explanation = explain_photos(model, photos, output, layer=layer, network=network, device=device)
     if json:
         for row in explanation.as_json():

@@ -27,6 +27,7 @@ from reslab.evaluation.probabilities import softmax
 
 from .faithfulness import Worth, measure_worth
 from .heat_map import heat_maps, upsample
+from .sampling import spread_evenly
 
 MAX_MEASURED = 24  # photos whose maps are measured; each takes 54 passes
 MAP_OPACITY = 0.6  # of the heat map over the gray photo
@@ -116,7 +117,7 @@ def measure_sample(classifier: Classifier, photos: Sequence[Photo], layer: str |
     Raises:
         NetworkError: the layer is unknown or has no maps, or there is not enough memory.
     """
-    chosen = sorted({int(i) for i in np.linspace(0, len(photos) - 1, min(len(photos), MAX_MEASURED))})
+    chosen = spread_evenly(len(photos), MAX_MEASURED).tolist()
     images, indices = list[Tensor](), list[int]()
     for index, decoded in zip(chosen, _decode(classifier, [photos[i] for i in chosen]), strict=True):
         if not isinstance(decoded, PhotosError):

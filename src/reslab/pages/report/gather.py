@@ -20,6 +20,7 @@ from reslab.explanation.features import photo_features
 from reslab.explanation.heat_map import heat_maps
 from reslab.explanation.label_ranking import rank_photo_labels
 from reslab.explanation.neighbors import nearest
+from reslab.explanation.sampling import spread_evenly
 from reslab.hardware import choose_device
 from reslab.photos.checking.check import check
 from reslab.photos.checking.quick_check import quick_check
@@ -236,8 +237,7 @@ def _with_neighbors(
     if photos is None:
         return examples
     paths, labels = photos.train.paths, photos.train.labels
-    count = len(paths) if effort.thorough else min(QUICK_TRAIN_PHOTOS, len(paths))
-    chosen = np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))
+    chosen = spread_evenly(len(paths), len(paths) if effort.thorough else QUICK_TRAIN_PHOTOS)
     shown = [e for group in examples.values() for e in group]
     if not effort.allows(per_photo * (len(chosen) + len(shown))):
         left_out["neighbors"] = "time"
@@ -269,7 +269,7 @@ def _corruptions(subject: Subject, left_out: dict[str, str]) -> dict[str, Any] |
     photos: Photos | Path = subject.source
     if subject.photos is not None and subject.kind != "other":
         paths = subject.photos.splits[subject.kind].paths
-        kept = np.linspace(0, len(paths) - 1, min(MAX_CORRUPTED_PHOTOS, len(paths))).round().astype(int)
+        kept = spread_evenly(len(paths), MAX_CORRUPTED_PHOTOS)
         photos = subject.photos.without(set(paths) - {paths[index] for index in kept})
     try:
         return evaluate_corrupted(subject.classifier, photos, SHOWN_SEVERITIES).as_json()

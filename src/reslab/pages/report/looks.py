@@ -14,6 +14,7 @@ from reslab.evaluation.rows import PhotoRows
 from reslab.explanation.faithfulness import STEPS, measure_worth
 from reslab.explanation.heat_map import heat_maps
 from reslab.explanation.occlusion import GRID, MAX_PHOTOS, MIN_PHOTOS, find_places
+from reslab.explanation.sampling import spread_evenly
 
 from .effort import Effort
 from .subject import Subject, read_images
@@ -52,7 +53,7 @@ def find_looks(
         count = effort.affordable(FORWARDS_OF_WORTH * per_photo, WORTH_PHOTOS, 5)
         looks["worth"] = None
         if count:
-            spread = np.unique(np.linspace(0, len(read) - 1, count).round().astype(int))
+            spread = spread_evenly(len(read), count)
             part = replace(
                 found, maps=found.maps[spread], classes=found.classes[spread], logits=found.logits[spread]
             )
@@ -75,8 +76,7 @@ def _choose(rows: PhotoRows, available: Any, effort: Effort) -> list[int]:
     chosen: list[int] = []
     for label in sorted(classes.tolist()):
         own = available[rows.labels[available] == label]
-        take = min(each, MAX_PHOTOS, len(own))
-        chosen += own[np.linspace(0, len(own) - 1, take).round().astype(int)].tolist()
+        chosen += own[spread_evenly(len(own), min(each, MAX_PHOTOS))].tolist()
     return chosen
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reslab.explanation.sampling import spread_evenly
 from reslab.pages.page import data_uri, render
 from reslab.text import printable, short_number
 
@@ -196,8 +197,8 @@ def _listed(subject: Subject) -> list[int]:
     surest = np.argsort(-subject.rows.confidence, kind="stable")
     is_wrong = ~subject.rows.correct[surest]
     wrong, right = surest[is_wrong], surest[~is_wrong]
-    room = min(len(right), max(0, MAX_LISTED_PHOTOS - len(wrong)))
-    chosen = right[np.linspace(0, len(right) - 1, room).round().astype(int)] if room else right[:0]
+    room = max(0, MAX_LISTED_PHOTOS - len(wrong))
+    chosen = right[spread_evenly(len(right), room)]
     return [*wrong.tolist(), *chosen.tolist()]
 
 
