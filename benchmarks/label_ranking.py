@@ -1,4 +1,4 @@
-"""How many wrong labels come first when a folder's labels are ranked, if 2 % of them were flipped.
+"""Share of wrong labels among the first of a ranking, after 2 % of the labels of a folder were flipped.
 
     python benchmarks/label_ranking.py ../shared/data/cats-dogs --weights FILE --folder /tmp/labels
 

@@ -85,7 +85,7 @@ def report(
 def write_quick_report(run: Run, *, say: Callable[[str], Any], network: str | None) -> Path | None:
     """Write the quick report of a run that has just ended, and return its path.
 
-    An error becomes one line of warning, and the result is None. A run is never lost to its report.
+    An error becomes one line of warning, and the result is None. The run stays finished.
 
     Args:
         say: called with each line of text for people.
