@@ -103,6 +103,7 @@ class RunInfo(Checked):
     recipe: dict[InstanceOf[str], Any]
     measured: PrecisionFields
     started: Text
+    weights: Text | None = None
     tracker: Text | None = None
 
     @model_validator(mode="after")
