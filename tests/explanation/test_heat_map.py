@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import reslab
 from reslab.errors import NetworkError, UsageError
-from reslab.explanation.heat_map import heat_maps, last_stage, upsample
+from reslab.explanation.heat_map import heat_maps, default_layer, upsample
 from reslab.networks.blocks import BasicBlock, PreActivationBlock
 from reslab.networks.resnet import ResNet
 from reslab.randomness import torch_seeded
@@ -55,11 +55,19 @@ def test_maps_equal_captum(block: type[nn.Module], layer: str | None) -> None:
     ],
 )
 def test_the_last_stage_of_any_network_is_found(name: str, layer: str) -> None:
-    network, batch = reslab.create_network(name), images(2)
+    side = 32 if name.startswith("cifar") else 224
+    network, batch = reslab.create_network(name), images(2, side, side)
     found = heat_maps(network, batch)
-    assert found.layer == layer == last_stage(network, batch)
+    assert found.layer == layer == default_layer(network, batch)
     expected = captum_maps(network, batch, found.classes, layer)
     torch.testing.assert_close(found.maps, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "layer"), [(224, "layer4"), (193, "layer4"), (192, "layer3"), (64, "layer3"), (32, "layer2")]
+)
+def test_maps_of_less_than_seven_positions_a_side_are_those_of_the_stage_before(size: int, layer: str) -> None:
+    assert default_layer(small(), images(1, size, size)) == layer
 
 
 def test_classes_are_the_predicted_ones_by_default() -> None:
@@ -141,8 +149,8 @@ def test_upsampling_keeps_the_range() -> None:
     ("layer", "size", "words"),
     [
         ("layr3", 64, "did you mean 'layer3'"),
-        ("fc", 64, "name an earlier layer, such as layer4"),
-        ("layer4", 32, "name an earlier layer, such as layer3"),
+        ("fc", 224, "name an earlier layer, such as layer4"),
+        ("layer4", 32, "name an earlier layer, such as layer2"),
     ],
 )
 def test_a_layer_that_does_not_fit_is_answered(layer: str, size: int, words: str) -> None:

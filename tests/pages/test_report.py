@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from huggingface_hub import ModelCard
 from playwright.sync_api import Page
 
@@ -25,6 +26,7 @@ from reslab.pages.report.texts import LANGUAGES, load_texts
 from reslab.training.runs.start import start_run
 
 Visit = Callable[..., Page]
+SERIOUS = ("serious", "critical")  # impacts of axe-core's rules
 NASTY = "<script>alert(1)<b> & 'q\".jpg"
 
 
@@ -90,6 +92,19 @@ def test_every_wrong_photo_opens_by_click_and_by_keyboard(
     assert seen == wrong
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.predicted") == "wrong"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(scheme: str, report: reslab.Report, visit: Visit) -> None:
+    """Once with the page as it opens, and once with a photo opened."""
+    page = visit(report.path, color_scheme=scheme)
+    found = [Axe().run(page)]
+    page.locator("td.wrong button.open").first.click()
+    found.append(Axe().run(page))
+    violations = [v for results in found for v in results.response["violations"]]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in violations if v["impact"] in SERIOUS] == []
+    assert len(found[0].response["passes"]) > 20
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from reslab.hardware import catch_out_of_memory
 from reslab.inspection.tracer import device_and_dtype
 from reslab.randomness import preserve_rng_state
 
+MIN_MAP_SIDE = 7  # positions, as in layer4 of a ResNet at ImageNet's 224 pixels
+
 
 @dataclass(frozen=True, eq=False)
 class HeatMaps:
@@ -57,7 +59,7 @@ def heat_maps(
         images: (N, C, H, W), normalized, on any device.
         classes: (N,) class to explain, as an index of the logits; None: the predicted one of each image.
         layer: name of a module with an output (N, C, h, w) or (N, h, w, C), such as "layer3"; None: the last
-            one, see `last_stage`.
+            one, see `default_layer`.
 
     Raises:
         NetworkError: the layer is unknown or has no maps; the output is not (N, num_classes) or not finite;
@@ -77,7 +79,7 @@ def heat_maps(
         catch_out_of_memory(lambda why: NetworkError(what, why, "name a later layer, or use smaller images")),
     ):
         network = _differentiable(network)
-        layer = last_stage(network, images) if layer is None else _checked_layer(network, layer)
+        layer = default_layer(network, images) if layer is None else _checked_layer(network, layer)
         module = network.get_submodule(layer)
         parts, logits = list[Tensor](), list[Tensor]()
         for batch in images.split(batch_size_for(max(images.shape[2:]))):
@@ -96,25 +98,28 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return interpolate(maps[:, None], size, mode="bilinear")[:, 0]
 
 
-def last_stage(network: nn.Module, images: Tensor) -> str:
-    """Return the name of the last module whose output has maps of more than one position: "layer4".
+def default_layer(network: nn.Module, images: Tensor) -> str:
+    """Return the name of the last module with maps: "layer4" at 224 pixels.
 
-    Of modules that end with the same maps it is the outermost. The network itself does not count.
+    Where these have fewer than 7 positions a side, it is the last module with larger ones: "layer3" at 128
+    pixels. Maps of one position do not count. Of modules that end with the same maps it is the outermost. The
+    network itself does not count.
 
     Args:
         network: images -> logits.
-        images: (N, C, H, W), normalized. One of them is run: with small images, maps shrink to one position.
+        images: (N, C, H, W), normalized. One of them is run: with smaller images, maps are smaller.
 
     Raises:
         NetworkError: there is no such module; or tokens follow it, as in a vision transformer.
     """
     device, dtype = device_and_dtype(network)
-    last, tokens = "", ""
+    last_of, tokens = dict[int, str](), ""  # {shorter side of the maps: last module with them}, in order
 
     def note(name: str, output: Any) -> None:
-        nonlocal last, tokens
-        if isinstance(output, Tensor) and output.dim() == 4 and min(_map_size(output, images)) > 1:
-            last, tokens = name, ""
+        nonlocal tokens
+        if isinstance(output, Tensor) and output.dim() == 4 and (side := min(_map_size(output, images))) > 1:
+            last_of.pop(side, None)
+            last_of[side], tokens = name, ""
         elif isinstance(output, Tensor) and output.dim() == 3 and min(output.shape[1:]) > 1:
             tokens = name
 
@@ -129,7 +134,7 @@ def last_stage(network: nn.Module, images: Tensor) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    if not last or tokens:
+    if not last_of or tokens:
         sides = " x ".join(map(str, images.shape[2:]))
         why = (
             f"{tokens} and later layers have tokens, and Grad-CAM needs maps of channels"
@@ -137,11 +142,13 @@ def last_stage(network: nn.Module, images: Tensor) -> str:
             else f"with images of {sides} pixels none of its layers has maps of more than one position"
         )
         raise NetworkError(
-            f"{type(network).__name__} has no last stage for a heat map",
+            f"{type(network).__name__} has no layer for a heat map",
             why,
             "choose a convolutional network",
         )
-    return last
+    side, last = last_of.popitem()
+    larger = [name for larger_side, name in last_of.items() if larger_side > side]
+    return larger[-1] if larger and side < MIN_MAP_SIDE else last
 
 
 def _differentiable(network: nn.Module) -> nn.Module:
@@ -196,7 +203,7 @@ def _features_and_logits(
         raise NetworkError(
             f"layer '{layer}' gives {got} for an image of {' x '.join(map(str, images.shape[2:]))} pixels",
             "a heat map needs maps of more than one position",
-            f"name an earlier layer, such as {last_stage(network, images)}",
+            f"name an earlier layer, such as {default_layer(network, images)}",
         )
     if not logits.requires_grad:
         raise NetworkError(
