@@ -18,7 +18,7 @@ from reslab.hardware import catch_out_of_memory
 from reslab.inspection.tracer import device_and_dtype
 from reslab.randomness import preserve_rng_state
 
-MIN_MAP_SIDE = 7  # positions, as in layer4 of a ResNet at ImageNet's 224 pixels
+MIN_MAP_SIDE = 5  # positions; measured, see benchmarks/RESULTS.md
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def default_layer(network: nn.Module, images: Tensor) -> str:
     """Return the name of the last module with maps: "layer4" at 224 pixels.
 
-    Where these have fewer than 7 positions a side, it is the last module with larger ones: "layer3" at 128
+    Where these have fewer than 5 positions a side, it is the last module with larger ones: "layer3" at 128
     pixels. Maps of one position do not count. Of modules that end with the same maps it is the outermost. The
     network itself does not count.
 
