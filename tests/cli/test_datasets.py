@@ -71,7 +71,7 @@ def test_errors_give_exit_code_2(pets: Path, tmp_path: Path) -> None:
         (("oxford-pet", tmp_path / "new"), "there is no public data set 'oxford-pet'"),
         (("oxford-pets", pets, "--source", pets), f"{pets} exists already"),
         (("flowers102", tmp_path / "new", "--source", pets), f"{pets} does not hold all files of flowers102"),
-        (("flowers102",), "FOLDER requires an argument"),
+        (("flowers102",), "reslab get needs FOLDER"),
     ):
         done = get(*arguments)
         assert (done.returncode, done.stdout) == (2, "")

@@ -59,7 +59,7 @@ def test_every_field_of_the_recipe_is_a_flag_with_its_explanation(reslab_here: C
 GOOD = "PHOTOS"  # stands for a valid folder of photos
 BAD = {
     "no verb": (["trian"], ["there is no verb 'trian'", "did you mean 'train'"]),
-    "no folder": (["train"], ["FOLDER", "see reslab train --help"]),
+    "no folder": (["train"], ["reslab train needs FOLDER", "see reslab train --help"]),
     "a folder that is missing": (["train", "nowhere"], ["there is no folder nowhere"]),
     "an empty folder": (["train", "empty"], ["empty has no photos", "one folder per class"]),
     "a folder without images": (["train", "texts"], ["texts has no photos", ".jpg"]),
@@ -67,7 +67,10 @@ BAD = {
     "an unknown network": (["train", GOOD, "--network", "resnet19"], ["no network 'resnet19'", "'resnet18'"]),
     "an unknown torchvision network": (["train", GOOD, "--network", "torchvision:resnet19"], ["resnet19'"]),
     "an unknown recipe": (["train", GOOD, "--recipe", "fats"], ["no recipe 'fats'", "did you mean 'fast'"]),
-    "an unknown flag": (["train", GOOD, "--epoch", "3"], ["--epoch", "Did you mean --epochs?"]),
+    "an unknown flag": (["train", GOOD, "--epochz", "3"], ["--epochz", "Did you mean --epochs?"]),
+    "the flag of another tool": (["train", GOOD, "--lr=0.1"], ["has no flag --lr", "write --learning-rate"]),
+    "a missing flag": (["conv", "32"], ["reslab conv needs --kernel", "as in: reslab conv 224"]),
+    "a network of torchvision": (["show", "vgg16"], ["torchvision has it", "torchvision:vgg16"]),
     "no number": (["train", GOOD, "--epochs", "many"], ["many", "--epochs"]),
     "out of range": (["train", GOOD, "--epochs", "0"], ["epochs: 0 is less than 1"]),
     "a contradiction": (
@@ -185,7 +188,8 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, reslab_here:
 def test_the_version(reslab_here: Callable[..., Any]) -> None:
     import reslab
 
-    assert reslab_here("--version") == (0, f"reslab {reslab.__version__}\n", "")
+    for word in ("--version", "version"):
+        assert reslab_here(word) == (0, f"reslab {reslab.__version__}\n", "")
 
 
 @pytest.mark.slow

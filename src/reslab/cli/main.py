@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -38,6 +39,20 @@ GROUPS = {
         "compare": ("compare:compare", "is an idea better, or was it luck? paired seeds and a verdict"),
         "experiment": ("experiment:experiment", "repeat an experiment of a paper in small"),
     },
+}
+OTHER_TOOLS_FLAGS = {  # of torchvision's references, timm, ultralytics and Lightning
+    **dict.fromkeys(("--lr", "--lr0", "--base-lr", "-lr"), "--learning-rate"),
+    **dict.fromkeys(("--wd", "--decay"), "--weight-decay"),
+    **dict.fromkeys(("--bs", "--batch", "-b"), "--batch-size"),
+    **dict.fromkeys(("--imgsz", "--img-size", "--image-size", "--input-size"), "--size"),
+    **dict.fromkeys(("--epoch", "--max-epochs", "--num-epochs"), "--epochs"),
+    **dict.fromkeys(("--arch", "--model", "--backbone"), "--network"),
+    **dict.fromkeys(("--output-dir", "--save-dir", "--project"), "--run"),
+    **dict.fromkeys(("--num-workers", "-j"), "--workers"),
+    **dict.fromkeys(("--pretrained", "--checkpoint"), "--weights"),
+    **dict.fromkeys(("--opt", "--optim"), "--optimizer"),
+    "--label-smoothing-factor": "--label-smoothing",
+    "--random-seed": "--seed",
 }
 VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
 
@@ -117,7 +132,7 @@ def _call(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(help_text())
         return 0
-    if arguments[0] in ("--version", "-V"):
+    if arguments[0] in ("--version", "-V", "version"):
         from reslab.version import __version__
 
         print(f"reslab {__version__}")
@@ -155,7 +170,23 @@ def _parse_and_call(verb: str, command: Callable[..., int | None], arguments: li
     app.default(command)
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.UnknownOptionError as error:
+        flag = (error.token.keyword or error.token.value).partition("=")[0]
+        ours = OTHER_TOOLS_FLAGS.get(flag, flag)
+        if ours == flag or not any(ours in known.names for known in error.argument_collection):
+            raise _usage_error(verb, error) from None
+        what = f"reslab {verb} has no flag {flag}"
+        raise UsageError(what, "", f"write {ours}; see reslab {verb} --help") from None
+    except cyclopts.MissingArgumentError as error:
+        missing, example = error.argument, re.search(r"Example: (reslab .*)", command.__doc__ or "")
+        if missing is None or missing.tokens or error.keyword or not example:
+            raise _usage_error(verb, error) from None
+        do = f"add it, as in: {example[1]}; see reslab {verb} --help"
+        raise UsageError(f"reslab {verb} needs {missing.name}", "", do) from None
     except cyclopts.CycloptsError as error:
-        what = " ".join(str(error).split())
-        raise UsageError(what, "", f"see reslab {verb} --help") from None
+        raise _usage_error(verb, error) from None
     return result if isinstance(result, int) else 0
+
+
+def _usage_error(verb: str, error: Exception) -> UsageError:
+    return UsageError(" ".join(str(error).split()), "", f"see reslab {verb} --help")

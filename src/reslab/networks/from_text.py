@@ -35,7 +35,13 @@ from .block_variants import (
     StochasticDepthBlock,
 )
 from .blocks import BasicBlock, Block, Bottleneck, PlainBlock, PreActivationBlock, TextbookBlock
-from .libraries import build_from_library, check_library_name, is_library_name, own_definition
+from .libraries import (
+    build_from_library,
+    check_library_name,
+    is_library_name,
+    library_with,
+    own_definition,
+)
 from .resnet import FAMILY, Stem, create_resnet
 from .user_code import UserCode, errors_of_code, load_code, loaded
 from .usual_input import usual_input
@@ -163,11 +169,11 @@ def parse_name(text: str) -> NetworkName:
         path = user_path(file["path"])
         return NetworkName(text, base if base in FAMILY else "", None, path, file["attribute"] or "")
     if base not in FAMILY:
-        raise NetworkError(
-            f"there is no network '{text}'",
-            "it is not in the family, not a block, and not a model file or run folder that can be read",
-            f"{nearest(base, [*FAMILY, *BLOCK_CLASSES])}, torchvision:NAME, timm:NAME, my_block.py:MyBlock",
-        )
+        why = "it is not in the family, not a block, and not a model file or run folder that can be read"
+        do = f"{nearest(base, [*FAMILY, *BLOCK_CLASSES])}, torchvision:NAME, timm:NAME, my_block.py:MyBlock"
+        if library := library_with(text):
+            why, do = f"{library} has it", f"name the library: {library}:{text}"
+        raise NetworkError(f"there is no network '{text}'", why, do)
     if rest and rest not in BLOCKS | BLOCK_CLASSES:
         do = f"{nearest(rest, BLOCKS)}, or a file: {base}:my_block.py:MyBlock"
         raise NetworkError(f"there is no block '{rest}'", "reslab has no block of this name", do)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -31,6 +32,15 @@ def library_networks(prefix: str) -> tuple[str, ...]:
     import torchvision
 
     return tuple(f"{prefix}{name}" for name in torchvision.models.list_models(module=torchvision.models))
+
+
+def library_with(name: str) -> str:
+    """Return "torchvision" or "timm" if this library has a classifier `name`; else ""."""
+    for prefix in (TORCHVISION, TIMM):
+        with suppress(NetworkError):  # timm is not installed
+            if f"{prefix}{name}" in library_networks(prefix):
+                return prefix[:-1]
+    return ""
 
 
 def _timm() -> Any:
