@@ -116,6 +116,15 @@ def test_photos_and_text_are_there_without_script(report: reslab.Report, visit: 
 
 
 @pytest.mark.slow
+def test_heat_maps_of_a_network_at_chance_are_not_trusted(report: reslab.Report) -> None:
+    summary, worth = report.verdict["summary"], report.verdict["looks"]["worth"]
+    assert summary["low"] <= summary["largest_share"]  # one epoch on 24 drawings
+    html = report.path.read_text()
+    assert "so its heat maps say nothing about the classes" in html
+    assert f"On {worth['beats_random']} of {worth['photos']} photos the heat map beats" not in html
+
+
+@pytest.mark.slow
 def test_the_card_loads(report: reslab.Report) -> None:
     card = ModelCard.load(report.card_path)
     assert card.data.library_name == "reslab"

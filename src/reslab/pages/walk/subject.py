@@ -15,7 +15,8 @@ from reslab.files import user_path
 from reslab.networks.from_text import BLOCK_CLASSES, network_from_text, parse_name
 from reslab.networks.input_channels import check_photo_channels
 from reslab.networks.usual_input import usual_input
-from reslab.networks.weights.load import WeightsReport, load_pretrained
+from reslab.networks.weights.load import load_pretrained
+from reslab.networks.weights.report import WeightsReport
 from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from reslab.randomness import torch_seeded
 
