@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 UNFINISHED = ".reslab-tmp"  # suffix of hidden files and folders that are still being written
+BLOCK_BYTES = 4096  # of a file system, usually
 UNFINISHED_MAX_AGE_S = 86_400.0  # older ones belong to a process that was killed
 
 
@@ -77,9 +78,8 @@ def write_error(error: OSError, path: Path, needed: int) -> OSError:
     why = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         with suppress(OSError):
-            disk = os.statvfs(path.parent)
-            free = disk.f_bavail * disk.f_frsize
-            missing = -(-needed // disk.f_frsize) * disk.f_frsize - free  # a file occupies whole blocks
+            free = shutil.disk_usage(path.parent).free
+            missing = -(-needed // BLOCK_BYTES) * BLOCK_BYTES - free  # a file occupies whole blocks
             why += f": {needed:,} bytes are needed and {free:,} are free, "
             why += (
                 f"{missing:,} are missing" if missing > 0 else "so a quota or the limit of files is reached"
@@ -191,7 +191,12 @@ def is_writable_folder(folder: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of `folder` to disk, so that a rename in it survives a power cut. Raise OSError."""
+    """Flush the entries of `folder` to disk, so that a rename in it survives a power cut. Raise OSError.
+
+    Windows opens no folder, and NTFS keeps a journal of renames.
+    """
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

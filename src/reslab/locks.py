@@ -79,8 +79,11 @@ def is_locked(folder: Path) -> bool:
 
 
 def process_exists(owner: str) -> bool:
-    """Return True if the process in a text such as "process 123" exists, or if the text has no number."""
-    number = re.search(r"\d+", owner)
+    """Return True if the process in a text such as "process 123" exists, or if the text has no number.
+
+    Always True on Windows, where os.kill(number, 0) ends the process instead of asking for it.
+    """
+    number = re.search(r"\d+", owner) if os.name != "nt" else None
     try:
         if number:
             os.kill(int(number[0]), 0)
