@@ -59,7 +59,7 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
     Args:
         say: called with a line of text before each part that takes long.
     """
-    rows, left_out = subject.rows, dict[str, str]()
+    rows, summary, left_out = subject.rows, _summary(subject), dict[str, str]()
     examples = figures.choose_examples(rows, subject.available)
     heat: dict[int, NDArray[np.float32]] = {}
     looks = None
@@ -68,13 +68,16 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
     else:
         per_photo = _seconds_per_photo(subject)
         shown = [e.row for group in examples.values() for e in group if subject.available[e.row]]
-        if effort.allows(4 * per_photo * len(shown)):
+        if summary.is_at_chance:
+            left_out |= dict.fromkeys(("heat", "looks"), "chance")
+        elif effort.allows(4 * per_photo * len(shown)):
             say(f"heat maps of {len(shown)} photos")
             heat = _heat(subject, shown, left_out)
         else:
             left_out["heat"] = "time"
         examples = _with_neighbors(subject, examples, effort, per_photo, left_out, say)
-        looks = find_looks(subject, effort, per_photo, left_out, say)
+        if not summary.is_at_chance:
+            looks = find_looks(subject, effort, per_photo, left_out, say)
     corruptions = labels = None
     if effort.thorough:
         corruptions, labels = _corruptions(subject, left_out), _labels(subject, left_out)
@@ -83,7 +86,7 @@ def gather(subject: Subject, effort: Effort, say: Say) -> Gathered:
     verdict = Verdict(
         name=_name(subject),
         classes=rows.classes,
-        summary=_summary(subject),
+        summary=summary,
         evaluation=subject.evaluation.as_json(),
         training=None if subject.run is None else _training(subject, subject.run),
         confusions=tuple(map(asdict, subject.evaluation.confusions())),

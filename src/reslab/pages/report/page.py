@@ -158,9 +158,7 @@ def _looks(verdict: Verdict, texts: Texts) -> dict[str, Any]:
     betraying = texts.betraying(verdict)
     if places and not betraying:
         sentences.append(texts("no_place_betrays", photos=sum(place["photos"] for place in places)))
-    if verdict.summary.low <= verdict.summary.largest_share:
-        sentences.append(texts("network_no_better_than_chance"))
-    elif worth is not None:
+    if worth is not None:
         sentences.append(_worth(worth, texts))
     mean = np.array(looks["heat"], np.float32)
     relative = mean / (mean.max() or 1.0)

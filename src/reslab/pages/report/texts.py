@@ -56,7 +56,7 @@ class Texts:
     def warnings(self, verdict: Verdict) -> tuple[str, ...]:
         """Return the sentences that limit the result; () without any."""
         summary, found = verdict.summary, list[str]()
-        if summary.low <= summary.largest_share < 1:
+        if summary.is_at_chance:
             share = self.percent(summary.largest_share)
             found.append(self("no_better", label=printable(summary.largest_class), share=share))
         if summary.photos_to_halve is not None:

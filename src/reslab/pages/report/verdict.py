@@ -41,6 +41,11 @@ class Summary:
     without_picture: int
     notes: tuple[str, ...]
 
+    @property
+    def is_at_chance(self) -> bool:
+        """True unless the accuracy is shown to be higher than always answering the most frequent class."""
+        return self.low <= self.largest_share < 1
+
 
 @dataclass(frozen=True)
 class Training:
@@ -184,7 +189,8 @@ class Verdict:
         check: findings in the photos; None without a run.
         repeat: how to repeat it.
         left_out: {part: reason} of the parts that this report lacks; a reason is "time", "quick",
-            "photos" (they are missing) or "network" (it has no such layer).
+            "photos" (they are missing), "network" (it has no such layer) or "chance" (it is not shown to be
+            better than the most frequent class, so its heat maps mean nothing).
     """
 
     name: str
