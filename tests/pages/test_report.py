@@ -133,7 +133,7 @@ def test_a_network_at_chance_has_no_heat_maps(run: reslab.Run, tmp_path: Path) -
     with torch_seeded(0, "test"):
         network = reslab.create_network("cifar_resnet20", num_classes=2)
     dataclasses.replace(classifier, network=network).save(model)
-    made = reslab.report(model, run.photos.folder, progress=False, say=str)
+    made = reslab.report(model, run.photos.folder, output=tmp_path / "r.html", progress=False, say=str)
     assert made.verdict["left_out"]["looks"] == "chance"
     assert "not shown to be better than chance" in made.path.read_text()
 
