@@ -17,8 +17,9 @@ from reslab.text import printable
 
 from . import list_file
 from .digests import digest_all
-from .layout import FoundPaths, find_splits, from_image_folder, unused_notes
+from .layout import FoundPaths, from_image_folder
 from .photo_list import DIGEST, Photo, PhotoList
+from .sources.find import FoundPhotos, find_labeled
 from .split import split_off
 
 SPLITS = ("train", "val", "test")
@@ -33,8 +34,10 @@ class Photos:
     until a training skips them. Two Photos with the same folder, classes and splits are equal.
 
     Args:
-        source: a folder with train/ (and val/, test/), a folder of classes, a list from `reslab check
-            --fix` or `save`, a torchvision ImageFolder, or Photos, which are copied as they are.
+        source: a folder with train/ (and val/, test/), a folder of classes, or a folder whose labels are in a
+            table next to the photos or in the names of the photos; the table itself, a CSV or TSV file; a .zip or
+            .tar file, or Parquet files, which are unpacked into the user's cache folder; a list from `reslab
+            check --fix` or `save`; a torchvision ImageFolder; or Photos, which are copied as they are.
         val_fraction: fraction of train that becomes val if there is none, between 0 and 1.
         test_fraction: fraction of a folder of classes that becomes test, between 0 and 1. A folder with
             train/ but without test/ gets an empty test split.
@@ -71,13 +74,8 @@ class Photos:
             if not 0 < fraction < 1:
                 do = "give a fraction between 0 and 1, such as 0.1"
                 raise UsageError(f"a split cannot be {fraction} of the photos", "", do)
-        notes = list[str]()
-        listed = list_file.read(source) if list_file.is_list(source) else None
-        if listed:
-            listed.check_exist()
-            folder, found = listed.folder, listed.found
-        else:
-            folder, found, notes = _find(source)
+        sought = find_photos_of(source)
+        folder, found, notes, listed = sought.folder, sought.found, sought.notes, sought.listed
         classes, class_notes = _find_classes(folder, found)
         splits = {split: _digest(folder, found.pop(split), classes) for split in tuple(found)}
         if listed:
@@ -182,23 +180,22 @@ class Photos:
     __repr__ = __str__
 
 
-def _find(source: Any) -> tuple[Path, FoundPaths, list[str]]:
-    """Return the folder, its photos as find_splits returns them, and notes on what is not used.
+def find_photos_of(source: Any) -> FoundPhotos:
+    """Find the photos of a path or of a torchvision ImageFolder, by names and places alone.
 
     Raises:
-        PhotosError: see find_splits.
-        UsageError: `source` is neither a path nor a torchvision ImageFolder.
+        PhotosError: see find_labeled.
+        UsageError: `source` is neither.
     """
     if hasattr(source, "samples") and hasattr(source, "classes"):
-        return *from_image_folder(source), []
+        return FoundPhotos(*from_image_folder(source))
     if not isinstance(source, str | os.PathLike):
         raise UsageError(
             f"not a folder of photos: {type(source).__name__}",
             "expected a path or a torchvision ImageFolder",
             'give the folder that holds one folder per class: Photos("data")',
         )
-    folder = user_path(source)
-    return folder, find_splits(folder), unused_notes(folder)
+    return find_labeled(os.fspath(source))
 
 
 def _find_classes(folder: Path, found: FoundPaths) -> tuple[tuple[str, ...], list[str]]:
@@ -207,6 +204,12 @@ def _find_classes(folder: Path, found: FoundPaths) -> tuple[tuple[str, ...], lis
     Raises PhotosError if val or test has photos of a class that train lacks.
     """
     train = found.get("train") or found.get("all") or {}
+    if not train and any(found.values()):
+        raise PhotosError(
+            f"{folder} has photos to test or validate on, but none to train on",
+            f"its splits are {', '.join(found)}",
+            "give some photos the split train",
+        )
     classes = tuple(sorted(name for name, paths in train.items() if paths))
     notes = [
         f"skipping a class without photos in train: {name}" for name in sorted(set(train) - set(classes))
