@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from reslab import Epoch, Photos, Recipe, Step, cifar_resnet20, fit, prepare, training_loop
 from reslab.errors import NetworkError, RecipeError, TrainingError
 from reslab.photos.loading.batches import Batch
+from reslab.randomness import torch_seeded
 from reslab.training.runs import checkpoint
 from reslab.training.setup import TrainingSetup
 from reslab.training.state import CHECK_EVERY
@@ -95,6 +96,39 @@ def test_a_step_with_sgd_equals_the_same_step_in_plain_torch(
     next(training_loop(setup.state, setup.train, setup.validate(False)))
     for ours, theirs in zip(setup.state.network.parameters(), expected, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"cutmix": 1.0}], ids=["mixup", "cutmix"])
+def test_a_step_with_mixed_images_has_the_loss_of_both_labels(
+    settings: dict[str, float], photo_folder: Callable[..., Path]
+) -> None:
+    recipe = SMALL.with_settings(**settings, label_smoothing=0.1)
+    setup = small(photo_folder(train=30), recipe)
+    network = copy.deepcopy(setup.state.network).train()
+    batch = next(setup.train.epoch(0))
+    with torch_seeded(recipe.seed, "step", 0, 0):
+        assert setup.state.mixing is not None
+        images, shares = setup.state.mixing(batch.images, batch.labels)
+        logits = network(images)
+    other_labels = batch.labels.roll(1)
+    own = cross_entropy(logits, batch.labels, label_smoothing=0.1, reduction="none")
+    other = cross_entropy(logits, other_labels, label_smoothing=0.1, reduction="none")
+    share = shares.gather(1, batch.labels[:, None])[:, 0]
+    mixed = torch.where(batch.labels == other_labels, own, share * own + (1 - share) * other)
+    assert not torch.equal(images, batch.images)
+    step = next(training_loop(setup.state, setup.train, setup.validate(False)))
+    assert step.train_loss == pytest.approx(mixed.mean().item(), rel=1e-5)
+
+
+def test_gradients_are_clipped_to_the_norm(photo_folder: Callable[..., Path]) -> None:
+    recipe = SMALL.with_settings(
+        optimizer="sgd", momentum=0, weight_decay=0, schedule="constant", learning_rate=1.0, clip_grad=1e-3
+    )
+    setup = small(photo_folder(train=30), recipe)
+    before = [p.detach().clone() for p in setup.state.network.parameters()]
+    next(training_loop(setup.state, setup.train, setup.validate(False)))
+    moved = [(p - old).norm() for p, old in zip(setup.state.network.parameters(), before, strict=True)]
+    assert torch.stack(moved).norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_training_does_not_change_the_global_random_state(photo_folder: Callable[..., Path]) -> None:

@@ -32,7 +32,8 @@ TUNING_SEED = 1_000_000  # its split and weights are not among those that judge
 NOT_SHOWN = {
     "optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
     "warmup_epochs", "label_smoothing", "weight_averaging", "zero_init_residual", "freeze", "stem",
-    "width_mult", "precision", "device", "cache", "workers", "checkpoint_minutes",
+    "width_mult", "precision", "device", "cache", "workers", "checkpoint_minutes", "mixup", "cutmix",
+    "clip_grad",
 }  # fmt: skip
 NO_EFFECT = {"cache", "workers", "checkpoint_minutes"}
 # fields that do not change how long a step takes

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 from reslab.hardware import threads
 from reslab.photos.loading.batches import Batches
@@ -163,11 +164,16 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor, learning_rate:
         images = state.precision.place_images(images, state.device)
         labels = labels.to(state.device, non_blocking=True)
         set_learning_rate(state.optimizer, learning_rate)
+        targets = labels  # (N,), or (N, num_classes) of mixed images
+        if state.mixing is not None:
+            images, targets = state.mixing(images, labels)
         with state.precision.autocast(state.device):
             logits = state.forward(images)  # (N, num_classes)
-        loss = cross_entropy(logits.float(), labels, label_smoothing=state.recipe.label_smoothing)
+        loss = cross_entropy(logits.float(), targets, label_smoothing=state.recipe.label_smoothing)
         state.optimizer.zero_grad()
         loss.backward()
+        if state.recipe.clip_grad is not None:
+            clip_grad_norm_(state.network.parameters(), state.recipe.clip_grad)
         state.optimizer.step()
         if state.average is not None:
             state.average.update_parameters(state.network)

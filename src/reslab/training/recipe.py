@@ -94,6 +94,15 @@ class Recipe(BaseModel):
         lt=1,
         description="probability spread over all classes in the loss (Szegedy 2015, section 7)",
     )
+    mixup: float = Field(
+        0, ge=0, le=100, description="alpha of mixup (Zhang 2018): train on sums of two images; 0: off"
+    )
+    cutmix: float = Field(
+        0, ge=0, le=100, description="alpha of CutMix (Yun 2019): paste a part of another image; 0: off"
+    )
+    clip_grad: float | None = Field(
+        None, gt=0, le=1e6, description="largest norm of the gradients of all weights (Pascanu 2013)"
+    )
     weight_averaging: float = Field(
         0,
         ge=0,

@@ -29,6 +29,7 @@ from reslab.training.timing.precision_cache import MeasuredPrecision
 
 from .epoch_plan import image_sizes
 from .loop import Validate
+from .mixing import make_mixing
 from .optimizer import freeze, make_average, make_optimizer
 from .progress import bar
 from .recipe import Recipe
@@ -122,7 +123,8 @@ def prepare(
     precision.place(network, device)
     average = make_average(network, recipe.weight_averaging)
     optimizer = make_optimizer(network, recipe, precision)
-    state = TrainState(network, optimizer, average, recipe, device, precision, measured.threads)
+    mixing = make_mixing(recipe, len(readable.classes))
+    state = TrainState(network, optimizer, average, recipe, device, precision, measured.threads, mixing)
     return TrainingSetup(state, train, val, preprocess, measured)
 
 

@@ -17,6 +17,7 @@ from reslab.randomness import torch_seeded
 
 from .epoch_plan import EpochPlan, TimeBudget
 from .failures import check_finite, translate_out_of_memory
+from .mixing import Mixing
 from .recipe import Recipe
 from .stopwatch import Stopwatch
 
@@ -34,6 +35,7 @@ class TrainState:
         recipe: settings of the training.
         device: device of the network.
         precision: number format, memory format, and whether a step is compiled.
+        mixing: mixup or CutMix of the batches; None without.
         threads: CPU threads of a step and of the validation; 0 leaves torch's own number.
         epoch: finished epochs.
         step: finished updates of the current epoch.
@@ -54,6 +56,7 @@ class TrainState:
     device: torch.device
     precision: Precision
     threads: int = 0
+    mixing: Mixing | None = None
     epoch: int = 0
     step: int = 0
     images: int = 0

@@ -38,10 +38,18 @@ def go_on(run: Run | Path, say: Callable[[str], Any] = str, **options: Any) -> R
     "settings",
     [
         {},
-        {"weight_averaging": 0.9, "optimizer": "adam", "learning_rate": 1e-3, "cache": False},
+        {
+            "weight_averaging": 0.9,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "cache": False,
+            "mixup": 0.2,
+            "cutmix": 1.0,
+            "clip_grad": 1.0,
+        },
         {"schedule": "steps", "milestones": (0.5,), "workers": 2, "precision": "bf16+channels_last"},
-    ],
-    ids=["one_cycle", "averaged-adam-uncached", "steps-workers-bf16"],
+    ],  # fmt: skip
+    ids=["one_cycle", "averaged-adam-uncached-mixed", "steps-workers-bf16"],
 )
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(
     settings: dict[str, Any],
