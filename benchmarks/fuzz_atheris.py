@@ -60,7 +60,7 @@ def safetensors(content: bytes) -> None:
     path = SCRATCH / "file.safetensors"
     path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(DATA))
     with contextlib.suppress(WeightsError):
-        assert all(type(tensor) is torch.Tensor for tensor in read_weights(path).values())
+        assert all(type(tensor) is torch.Tensor for tensor in read_weights(path).tensors.values())
 
 
 def pickled(content: bytes) -> None:
@@ -68,7 +68,7 @@ def pickled(content: bytes) -> None:
     path = SCRATCH / "file.pth"
     path.write_bytes(content if content[:4] == b"\x80\x02\x8a\n" else _archive(content))
     with contextlib.suppress(WeightsError):
-        assert all(type(tensor) is torch.Tensor for tensor in read_weights(path).values())
+        assert all(type(tensor) is torch.Tensor for tensor in read_weights(path).tensors.values())
 
 
 def model(content: bytes) -> None:

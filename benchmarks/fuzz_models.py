@@ -132,7 +132,7 @@ def _whole(folder: Path) -> tuple[bytes, bytes]:
 def _content(path: Path) -> tuple[Any, ...]:
     """Return the content of a file as it is used."""
     if path.suffix == ".pth":
-        return (read_weights(path),)
+        return (dict(read_weights(path).tensors),)
     made = reslab.Classifier.load(path, device="cpu")
     fields = (made.classes, made.preprocess, made.spec, made.temperature, made.figures)
     return made.network.state_dict(), *fields

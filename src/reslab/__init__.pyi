@@ -68,8 +68,8 @@ from .networks.resnet import resnet50 as resnet50
 from .networks.resnet import resnet101 as resnet101
 from .networks.resnet import resnet152 as resnet152
 from .networks.resnet import textbook_resnet18 as textbook_resnet18
-from .networks.weights.load import WeightsReport as WeightsReport
 from .networks.weights.load import load_pretrained as load_pretrained
+from .networks.weights.report import WeightsReport as WeightsReport
 from .pages.explain_page import Explanation as Explanation
 from .pages.explain_page import explain as explain
 from .pages.report.report import Report as Report

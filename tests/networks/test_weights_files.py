@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import hashlib
 import os
 import pickle
@@ -11,13 +13,15 @@ import ssl
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -36,7 +40,7 @@ def state() -> dict[str, Tensor]:
     return dict(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict())
 
 
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return list(a) == list(b) and all(map(torch.equal, a.values(), b.values()))
 
 
@@ -128,7 +132,7 @@ def test_a_file_put_into_the_cache_by_hand_is_used_offline(server: Server, file:
     report = reslab.load_pretrained(network, "resnet18", "imagenet")
     assert report.complete
     assert report.source == str(cached)
-    assert same(dict(network.state_dict()), read_weights(cached))
+    assert same(dict(network.state_dict()), read_weights(cached).tensors)
 
 
 @pytest.mark.parametrize("name", ["", "cut-resnet18-{digest}.pth"])
@@ -246,7 +250,7 @@ def test_safetensors_and_pth_give_the_same_tensors(tmp_path: Path, file: Callabl
     tensors = state()
     save_file(tensors, tmp_path / "weights.safetensors")
     for read in (read_weights(tmp_path / "weights.safetensors"), read_weights(file(tensors))):
-        assert same(dict(sorted(read.items())), dict(sorted(tensors.items())))
+        assert same(dict(sorted(read.tensors.items())), dict(sorted(tensors.items())))
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -265,7 +269,7 @@ def test_wrappers_are_removed(wrap: Callable[[Any], Any], legacy: bool, tmp_path
     tensors = state()
     path = tmp_path / "checkpoint.pth"
     torch.save(wrap(tensors), path, _use_new_zipfile_serialization=not legacy)
-    assert same(read_weights(path), tensors)
+    assert same(read_weights(path).tensors, tensors)
 
 
 class MakesFolder:
@@ -299,6 +303,155 @@ def test_a_pickled_network_is_refused_and_its_class_named(file: Callable[..., Pa
         read_weights(file(nn.Linear(2, 2)))
 
 
+class Settings(dict[str, Any]):
+    """Entries by attribute, as the configurations of many training scripts have them."""
+
+
+OTHER_CONTENT = {
+    "arguments of a script": argparse.Namespace(lr=0.1, data=Path("/photos"), device=torch.device("cpu")),
+    "a figure of NumPy": np.float64(0.93),
+    "an array of NumPy": np.arange(3),
+    "a settings dict": Settings(lr=0.1),
+    "a default dict": defaultdict(list, {"loss": [0.5]}),
+    "a time": datetime.datetime(2026, 1, 1),
+    "a scheduler": torch.optim.lr_scheduler.StepLR(torch.optim.SGD(nn.Linear(2, 2).parameters()), 3),
+    "a network": nn.Linear(2, 2),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("other", OTHER_CONTENT)
+def test_what_lies_next_to_the_tensors_is_left_out_and_named(
+    other: str, legacy: bool, tmp_path: Path, refuses: Any
+) -> None:
+    path = tmp_path / "checkpoint.pth"
+    content = {"other": OTHER_CONTENT[other], "model": state(), "epoch": 3}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    if legacy and other == "a network":  # the format keeps its source
+        with refuses(WeightsError, "was not loaded", "torch.nn.modules.linear.Linear"):
+            read_weights(path)
+        return
+    read = read_weights(path)
+    assert same(read.tensors, content["model"])
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    text = str(reslab.load_pretrained(network, "", path))
+    assert f"not read, and not run, as they are not tensors: {read.left_out[0]}" in text
+
+
+def test_a_function_next_to_the_tensors_never_runs(tmp_path: Path, file: Callable[..., Path]) -> None:
+    mark = tmp_path / "it ran"
+
+    class Writes:
+        def __reduce__(self) -> Any:
+            return exec, (f"open({str(mark)!r}, 'w').close()",)
+
+    read = read_weights(file({"state_dict": state(), "extra": Writes()}))
+    assert read.left_out == ("builtins.exec",)
+    assert not mark.exists()
+    torch.load(tmp_path / "weights.pth", weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "content", "taken"),
+    [
+        ("", {"model": 1, "model_ema": 2}, "model_ema"),  # torchvision's reference scripts
+        ("", {"state_dict": 1, "state_dict_ema": 2}, "state_dict_ema"),  # timm's
+        ("", {"model": 1, "ema": {"module": 2, "updates": 3}}, "ema.module"),
+        ("", {"model": 1, "ema": {"decay": 0.9}}, "model"),
+        ("model", {"model": 1, "model_ema": 2}, "model"),
+        ("state_dict", {"state_dict": 1, "state_dict_ema": 2}, "state_dict"),
+        ("teacher", {"student": 1, "teacher": 2}, "teacher"),
+        ("ema.module", {"model": 1, "ema": {"module": 2}}, "ema.module"),
+        ("discriminator", {"generator": 1, "discriminator": {"state_dict": 2}}, "discriminator.state_dict"),
+    ],
+)
+def test_averaged_weights_are_taken_and_another_entry_can_be_chosen(
+    entry: str, content: dict[str, Any], taken: str, file: Callable[..., Path]
+) -> None:
+    def with_tensors(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: with_tensors(inner) for name, inner in value.items()}
+        return {name: torch.full_like(t, value) for name, t in state().items()} if value in (1, 2) else value
+
+    path = file(with_tensors(content))
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    report = reslab.load_pretrained(network, "", f"{path}#{entry}" if entry else path)
+    assert report.entry == taken
+    value: Any = content
+    for name in taken.split("."):
+        value = value[name]
+    assert bool((network[0].weight == value).all())
+    assert report.is_averaged == ("ema" in taken)
+    text = f"averaged weights, from the file's entry '{taken}'; choose another: {path}#ENTRY"
+    assert (text in str(report)) == (report.is_averaged and not entry)
+
+
+def test_a_missing_entry_is_refused_and_the_others_are_listed(
+    file: Callable[..., Path], refuses: Any
+) -> None:
+    path = file({"student": state(), "teacher": state(), "epoch": 3})
+    with refuses(
+        WeightsError, "no tensors that can be chosen for you", "student, teacher", f"{path}#student"
+    ):
+        read_weights(path)
+    with refuses(WeightsError, "no tensors in best", "student, teacher", f"{path}#student"):
+        read_weights(f"{path}#best")
+
+
+def test_a_sign_in_the_name_of_a_file_is_no_entry(file: Callable[..., Path], refuses: Any) -> None:
+    path = file(state(), "a#1.pth")
+    assert read_weights(path).tensors.keys() == state().keys()
+    with refuses(WeightsError, "there is no weights file", "b.pth"):
+        read_weights(f"{path.parent}/b.pth#model")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "kind", "do"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 46830571\n",
+            "Git LFS",
+            "git lfs pull",
+        ),
+        (b"<!DOCTYPE html>\n<html>Log in</html>\n", "a web page", "download the file itself"),
+        (b"\xef\xbb\xbf\n <HTML><head>", "a web page", "download the file itself"),
+        (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "XML", "download the file itself"),
+        (
+            b'{"weight_map": {"fc.weight": "model-00001-of-00002.safetensors"}}',
+            "JSON",
+            ".safetensors or .pth",
+        ),
+        (b"\x89HDF\r\n\x1a\n\0\0", "HDF5 file, as Keras saves it", "PyTorch"),
+    ],
+)
+def test_files_of_other_kinds_are_called_by_name(
+    name: str, content: bytes, kind: str, do: str, tmp_path: Path, refuses: Any
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with refuses(WeightsError, f"{name} holds no weights", kind, do):
+        read_weights(tmp_path / name)
+
+
+def test_one_of_several_files_is_refused(tmp_path: Path, refuses: Any) -> None:
+    save_file(state(), tmp_path / "model-00001-of-00002.safetensors")
+    with refuses(WeightsError, "holds a part of the weights", "file 1 of 2"):
+        read_weights(tmp_path / "model-00001-of-00002.safetensors")
+    save_file(state(), tmp_path / "model-00001-of-00001.safetensors")
+    assert read_weights(tmp_path / "model-00001-of-00001.safetensors").tensors
+
+
+def test_the_content_counts_not_the_suffix(tmp_path: Path) -> None:
+    tensors = state()
+    save_file(tensors, tmp_path / "weights.bin")
+    torch.save(tensors, tmp_path / "checkpoint.ckpt")
+    for name in ("weights.bin", "checkpoint.ckpt"):
+        assert same(
+            dict(sorted(read_weights(tmp_path / name).tensors.items())), dict(sorted(tensors.items()))
+        )
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="torch.jit has no scripts there")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 def test_a_torchscript_archive_is_refused(tmp_path: Path, refuses: Any) -> None:
@@ -323,7 +476,7 @@ def test_a_file_that_is_not_a_weights_file_is_refused(
         "random": torch.randint(0, 256, (5000,), generator=torch.Generator().manual_seed(1))
         .numpy()
         .tobytes(),
-        "text": b"<!DOCTYPE html>\n<html>Not found</html>\n" * 20,
+        "text": b"epoch 1: accuracy 0.5\n" * 20,
         "truncated": whole[: len(whole) // 2],
     }[harm]
     path.write_bytes(content)
@@ -389,14 +542,14 @@ def test_a_name_that_is_not_utf8_is_read(legacy: bool, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pth"))
     with path.open("wb") as out:
         torch.save(state(), out, _use_new_zipfile_serialization=not legacy)
-    assert read_weights(path).keys() == state().keys()
+    assert read_weights(path).tensors.keys() == state().keys()
 
 
 def test_sparse_and_meta_tensors_are_not_loaded(file: Callable[..., Path]) -> None:
     odd = {"sparse": torch.eye(3).to_sparse(), "meta": torch.empty(3, device="meta")}
-    assert list(read_weights(file(state() | odd))) == list(state())
+    assert list(read_weights(file(state() | odd)).tensors) == list(state())
 
 
 def test_parameters_are_loaded_as_tensors(file: Callable[..., Path]) -> None:
     tensors = read_weights(file(dict(nn.Linear(2, 2).named_parameters())))
-    assert {type(tensor) for tensor in tensors.values()} == {Tensor}
+    assert {type(tensor) for tensor in tensors.tensors.values()} == {Tensor}

@@ -30,6 +30,7 @@ def train(
     network: str = "resnet18",
     recipe: str = "fast",
     weights: str | None = None,
+    partial: Flag = False,
     run: Path | None = None,
     track: str | None = None,
     json: Flag = False,
@@ -54,7 +55,8 @@ def train(
         folder: one folder per class, or train/ and test/ (and val/) of these, or a list from check --fix
         network: resnet18, cifar_resnet20 or another of the family, torchvision:NAME, timm:NAME
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
-        weights: imagenet, or a .safetensors or .pth file
+        weights: imagenet, or a .safetensors or .pth file; FILE#ENTRY takes one entry of a checkpoint
+        partial: load what fits, also from weights of another network
         run: a new folder for the run [runs/DATE-NETWORK]
         track: tensorboard or mlflow: send the figures of each epoch there, also when the run is resumed
         json: one JSON object per epoch, then the result, on standard output
@@ -65,7 +67,7 @@ def train(
     from reslab.training.runs.start import start_run
 
     say = _printer(json)
-    options: dict[str, Any] = {"weights": weights, "run": run, "track": track}
+    options: dict[str, Any] = {"weights": weights, "partial": partial, "run": run, "track": track}
     new = start_run(folder, network, chosen, **options, progress=True, say=say, started=start, report=True)
     _train_to_the_end(new, json)
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
 import stat
-import warnings
-import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +15,11 @@ from reslab.errors import DownloadError, WeightsError
 from reslab.text import printable
 from reslab.untrusted import server_timeout
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
+from .entries import WRAPPERS, entries, find_tensors
+from .not_weights import START_BYTES, check_kind
+from .pickled import NeedsCodeError, load_pickle
+
+MAX_LISTED_ENTRIES = 8
 
 
 def imagenet_url(name: str) -> str:
@@ -72,34 +72,61 @@ def fetch_imagenet(name: str) -> Path:
     return path
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors or .pth file by name, on the CPU and without gradients.
+@dataclass(frozen=True)
+class WeightsFile:
+    """Tensors of a weights file.
+
+    Attributes:
+        source: path of the file, with its entry if one was chosen.
+        tensors: by name, on the CPU and without gradients.
+        entry: entry of the file that they are from, "" for the file itself.
+        is_averaged: True if this is an entry of averaged weights.
+        left_out: classes and functions that the file names. They were not run, and what they stand for was
+            not read.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    entry: str = ""
+    is_averaged: bool = False
+    left_out: tuple[str, ...] = ()
+
+
+def read_weights(weights: Path | str) -> WeightsFile:
+    """Read the tensors of a .safetensors or .pth file. Nothing in it is executed.
 
     Wrappers such as {"state_dict": ...} are removed. Other entries are left out, and so are sparse and
-    quantized tensors.
+    quantized tensors. Objects next to the tensors, such as the arguments of a training script, are replaced
+    by empty ones.
+
+    Args:
+        weights: path of the file. After it "#model" chooses the entry `model`, "#model.encoder" an entry
+            inside it, or the tensors whose names start with `encoder.`.
 
     Raises:
-        WeightsError: the file is missing or not a weights file, needs code to be executed, or has no tensor
-            to return.
+        WeightsError: the file is missing or not a weights file, needs code to be executed, has no tensor
+            to return, or lacks the entry.
     """
-    from safetensors.torch import load_file
-
+    path, entry = split_entry(weights)
     if not os.path.isfile(path):
         raise WeightsError(
             f"there is no weights file {path}",
             _why_not_a_file(path),
             "give a .safetensors or .pth file, or 'imagenet'",
         )
+    left_out: tuple[str, ...] = ()
     try:
-        with path.open("rb"):  # load_file calls a file without read permission missing
-            content = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
-    except _NeedsCodeError as error:
-        raise WeightsError(
-            f"{path} was not loaded",
-            f"it holds more than tensors ({printable(str(error))}), and loading that could execute code",
-            "if you trust its source, load it there and save only the state dict: "
-            "torch.save(network.state_dict(), path)",
-        ) from error
+        with path.open("rb") as file:
+            start = file.read(START_BYTES)
+            check_kind(path, start)
+            if start[8:9] == b"{" or path.suffix == ".safetensors":
+                content = _load_safetensors(path)
+            else:
+                content, left_out = load_pickle(file)
+    except WeightsError:
+        raise
+    except NeedsCodeError as error:
+        raise _needs_code(path, str(error)) from error
     except Exception as error:  # a damaged file raises many types
         reason = printable(next(iter(str(error).splitlines()), "")) or type(error).__name__
         raise WeightsError(
@@ -107,16 +134,42 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"it is empty, damaged, truncated or of another format ({reason[:300]})",
             "fetch or save it again as .safetensors, or with torch.save",
         ) from error
-    content = _unwrap(content)
-    entries = content.items() if isinstance(content, Mapping) else ()
-    tensors = {name: value.detach() for name, value in entries if isinstance(name, str) and _is_dense(value)}
-    if not tensors:
-        raise WeightsError(
-            f"{path} holds no tensors by name",
-            f"they are expected at the top level or under {', '.join(WRAPPERS)}",
-            "save the state dict: torch.save(network.state_dict(), path)",
-        )
-    return tensors
+    found = find_tensors(content, entry)
+    if found is not None:
+        source = f"{path}#{entry}" if entry else str(path)
+        return WeightsFile(source, found.tensors, found.entry, found.is_averaged, left_out)
+    if listed := [printable(name) for name in entries(content)[:MAX_LISTED_ENTRIES]]:
+        asked = f"no tensors in {printable(entry)}" if entry else "no tensors that can be chosen for you"
+        why, do = f"it has tensors in {', '.join(listed)}", f"choose one: {path}#{listed[0]}"
+        raise WeightsError(f"{path} holds {asked}", why, do)
+    if left_out:
+        raise _needs_code(path, ", ".join(left_out[:MAX_LISTED_ENTRIES]))
+    raise WeightsError(
+        f"{path} holds no tensors by name",
+        f"they are expected at the top level or under {', '.join(WRAPPERS)}",
+        "save the state dict: torch.save(network.state_dict(), path)",
+    )
+
+
+def split_entry(weights: Path | str) -> tuple[Path, str]:
+    """Return the path of a weights file, and the entry after the last # unless a file has this name."""
+    path, sign, entry = str(weights).rpartition("#")
+    return (Path(weights), "") if not sign or os.path.exists(weights) else (Path(path), entry)
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _needs_code(path: Path, name: str) -> WeightsError:
+    return WeightsError(
+        f"{path} was not loaded",
+        f"it holds more than tensors ({printable(name)}), and loading that could execute code",
+        "if you trust its source, load it there and save only the state dict: "
+        "torch.save(network.state_dict(), path)",
+    )
 
 
 def _why_not_a_file(path: Path) -> str:
@@ -126,48 +179,3 @@ def _why_not_a_file(path: Path) -> str:
         return "nothing is there"
     except (OSError, ValueError) as error:  # a parent folder is not readable, or the name is invalid
         return f"it cannot be opened: {getattr(error, 'strerror', None) or error}"
-
-
-class _NeedsCodeError(Exception):
-    """A .pth file names a class or function that torch does not load; the argument is its name."""
-
-
-def _load_pth(path: Path) -> Any:
-    # not mapped into memory: torch would take compressed bytes for tensors, and the name has to be UTF-8
-    with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-        if file.read(4) == b"PK\3\4":  # otherwise the format before torch 1.6
-            _check_archive(file)
-        file.seek(0)
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, LookupError) as error:
-            if wanted := re.search(r"GLOBAL (\S+)", str(error)):
-                raise _NeedsCodeError(wanted[1]) from error
-            raise ValueError("it is not a pickle of tensors") from error
-
-
-def _check_archive(file: IO[bytes]) -> None:
-    with zipfile.ZipFile(file) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            raise _NeedsCodeError("TorchScript")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it is compressed, unlike the files of torch.save")
-        if damaged := archive.testzip():  # torch does not compare checksums
-            raise ValueError(f"the checksum of {damaged} is wrong")
-
-
-def _unwrap(content: Any) -> Any:
-    for _ in range(4):  # a wrapper can contain itself
-        inside = content if isinstance(content, Mapping) else {}
-        found = [inside[name] for name in WRAPPERS if isinstance(inside.get(name), Mapping)]
-        content = found[0] if found else content
-    return content
-
-
-def _is_dense(value: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.device.type == "cpu"
-        and value.layout == torch.strided
-        and not value.is_quantized
-    )

@@ -1,10 +1,9 @@
-"""Load pretrained weights into a network and report on every tensor."""
+"""Load pretrained weights into a network, whole parts only, and report on every tensor."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,106 +14,50 @@ from reslab.networks.input_channels import adapt_input_channels, first_convoluti
 from reslab.text import printable
 
 from .files import fetch_imagenet, read_weights
+from .identify import likely_network
+from .names import BATCH_COUNTER, Reading, best_reading, body_names, last_layer, match_last_layer
+from .report import WeightsReport
 
-BATCH_COUNTER = ".num_batches_tracked"
-
-
-@dataclass(frozen=True)
-class WeightsReport:
-    """Report on every tensor of a network and of a weights file; `print(report)` shows a summary.
-
-    Names are the network's, in its order, unless noted.
-
-    Attributes:
-        source: path of the file.
-        prefix: removed from the start of the names in the file, such as "module.".
-        loaded: tensors that were copied into the network.
-        adapted: those of `loaded` that were converted to another number of input channels.
-        renamed: (name, name in the file) of those of `loaded` that have another name in the file.
-        missing: tensors that are not in the file; they stay as initialized. Batch counters count as missing
-            only if the file has some.
-        other_shape: (name, shape in the file, shape in the network); these stay as initialized.
-        unused: tensors of the file that the network lacks, by their names in the file.
-    """
-
-    source: str
-    prefix: str
-    loaded: tuple[str, ...]
-    adapted: tuple[str, ...]
-    renamed: tuple[tuple[str, str], ...]
-    missing: tuple[str, ...]
-    other_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-    unused: tuple[str, ...]
-
-    @property
-    def complete(self) -> bool:
-        """True if no tensor is missing or of another shape."""
-        return not self.missing and not self.other_shape
-
-    def __str__(self) -> str:
-        total = len(self.loaded) + len(self.missing) + len(self.other_shape)
-        lines = [f"{self.source}: {len(self.loaded)} of {total} tensors loaded"]
-        if self.prefix:
-            lines.append(f"  removed '{self.prefix}' from the start of the names in the file")
-        if self.adapted:
-            lines.append(f"  adapted to the number of input channels: {', '.join(self.adapted)}")
-        for ours, theirs in self.renamed:
-            lines.append(f"  '{theirs}' in the file was loaded as '{ours}' (same place, same shape)")
-        if self.missing:
-            lines.append(f"  not in the file, left as initialized: {_by_module(self.missing)}")
-        other = [f"{name}, file {theirs}, network {ours}" for name, theirs, ours in self.other_shape]
-        if len(other) > 3:
-            other = [_by_module(name for name, _, _ in self.other_shape)]
-        lines += [f"  another shape, left as initialized: {shapes}" for shapes in other]
-        if self.unused:
-            lines.append(f"  in the file, but not used: {_by_module(self.unused)}")
-        return "\n".join(map(printable, lines))  # the names come from an untrusted file
-
-    def table(self) -> str:
-        """Return a line for each tensor: its name, and loaded, adapted, missing, other shape or unused.
-
-        The order is that of the lists `loaded`, `missing`, `other_shape`, `unused`.
-        """
-        source = {ours: f"loaded from {theirs}" for ours, theirs in self.renamed}
-        rows = [
-            (name, "adapted" if name in self.adapted else source.get(name, "loaded")) for name in self.loaded
-        ]
-        rows += [(name, "missing: left as initialized") for name in self.missing]
-        rows += [
-            (name, f"other shape: file {a}, network {b}; left as initialized")
-            for name, a, b in self.other_shape
-        ]
-        rows += [(name, "unused") for name in self.unused]
-        rows = [(printable(name), printable(outcome)) for name, outcome in rows]
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:{width}}  {outcome}" for name, outcome in rows)
+MIN_USED = 0.5  # of the tensors of the file, and of the network; a network without its last stage has 0.75
 
 
-def load_pretrained(network: nn.Module, name: str, weights: str | Path) -> WeightsReport:
+def load_pretrained(
+    network: nn.Module, name: str, weights: str | Path, *, partial: bool = False
+) -> WeightsReport:
     """Load weights into a network: all tensors that fit, by name and shape.
 
     Names are matched without prefixes such as "module." (DataParallel) or "_orig_mod." (torch.compile), a
-    last linear layer of the same shape also under another name. A first convolution for another number of
-    channels is converted.
+    last linear layer of the same shape also under another name. The names of fastai, of Hugging Face
+    transformers and of timm for a ResNet are translated. A first convolution for another number of channels
+    is converted.
+
+    Each part of the network, such as conv1 or layer3, is loaded whole or not at all. A file that fits a part
+    only in part, or leaves more than half of itself or of the network unused, is from another network.
 
     Args:
         network: changed in place.
         name: torchvision's name of the network, such as "resnet18", for weights="imagenet".
         weights: "imagenet" for torchvision's default weights, or a .safetensors or .pth file. Nothing in
-            the file is executed.
+            the file is executed. "FILE#model" takes the entry `model` of a checkpoint, and
+            "FILE#module.encoder_q" the tensors under this name. Without it, averaged weights (model_ema,
+            state_dict_ema) are taken if the file has them.
+        partial: load what fits also from a file of another network.
 
     Returns:
         A report on every tensor. Tensors that are missing or do not fit stay as initialized.
 
     Raises:
-        WeightsError: the file cannot be read, or no weight in it fits the network.
+        WeightsError: the file cannot be read, is from another network, or no weight in it fits.
         DownloadError: the ImageNet weights cannot be downloaded.
     """
-    path = fetch_imagenet(name) if str(weights) == "imagenet" else Path(weights)
-    return load_into(network, read_weights(path), str(path))
+    file = read_weights(fetch_imagenet(name) if str(weights) == "imagenet" else weights)
+    report = load_into(network, file.tensors, file.source, partial=partial)
+    return replace(report, entry=file.entry, is_averaged=file.is_averaged, left_out=file.left_out)
 
 
-def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "weights") -> WeightsReport:
+def load_into(
+    network: nn.Module, tensors: Mapping[str, Tensor], source: str = "weights", *, partial: bool = False
+) -> WeightsReport:
     """Copy the tensors that fit into `network` and report on every tensor; the rest stays as initialized.
 
     Names are matched as `load_pretrained` describes it.
@@ -122,13 +65,15 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "
     Args:
         tensors: by name; the mapping is not changed.
         source: their origin, for the report and for errors.
+        partial: load what fits also from a file of another network.
 
     Raises:
-        WeightsError: no tensor of two or more dimensions fits, so the file belongs to another network.
+        WeightsError: the file is from another network, or no tensor of two or more dimensions fits.
     """
     ours = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-    prefix, tensors = _without_prefix(ours, tensors)
-    renamed = _match_head(ours, tensors)
+    reading = best_reading(ours, tensors, source)
+    renamed = match_last_layer(ours, reading)
+    tensors = reading.tensors
     adapted = _adapt_first_layer(network, ours, tensors)
     loaded = [name for name in ours if name in tensors and tensors[name].shape == ours[name].shape]
     other_shape = [
@@ -136,15 +81,6 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "
         for name in ours
         if name in tensors and name not in loaded
     ]
-    if not any(ours[name].dim() > 1 for name in loaded):
-        raise WeightsError(
-            f"nothing in {source} fits this network",
-            f"the file has {_first_three(tensors)}; the network has {_first_three(ours)}",
-            "check that the file belongs to this network",
-        )
-    with torch.no_grad():
-        for name in loaded:
-            ours[name].copy_(tensors[name])
     # files older than torch 0.4.1 have no batch counters; inference does not use them
     has_no_counters = not any(name.endswith(BATCH_COUNTER) for name in tensors)
     missing = [
@@ -153,29 +89,87 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], source: str = "
         if name not in tensors and not (has_no_counters and name.endswith(BATCH_COUNTER))
     ]
     unused = [name for name in tensors if name not in ours]
+    if problem := _find_problem(ours, loaded, unused, reading, partial):
+        raise _other_network(ours, loaded, reading, source, problem)
+    with torch.no_grad():
+        for name in loaded:
+            ours[name].copy_(tensors[name])
+    if reading.library:
+        inner = {name: theirs.removeprefix(reading.prefix) for name, theirs in reading.file_names.items()}
+        renamed = tuple((name, inner[name]) for name in loaded if inner[name] != name)
     return WeightsReport(
-        source, prefix, tuple(loaded), adapted, renamed, tuple(missing), tuple(other_shape), tuple(unused)
+        source,
+        reading.prefix,
+        tuple(loaded),
+        adapted,
+        renamed,
+        tuple(missing),
+        tuple(other_shape),
+        tuple(reading.file_names[name] for name in unused),
+        reading.library,
     )
 
 
-def _without_prefix(
-    ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
-) -> tuple[str, dict[str, Tensor]]:
-    """Return the prefix under which most of the network's names are found, and the tensors without it.
+def _find_problem(
+    ours: Mapping[str, Tensor], loaded: list[str], unused: list[str], reading: Reading, partial: bool
+) -> str:
+    """Return why a file is from another network; "" for the network's own.
 
-    The prefix is "" if the names fit as they are. Tensors outside it keep their names, or are left out if
-    one inside has the same name.
+    No weights fit; or, unless `partial`, a part of the network fits only in part, or most of the network or
+    of the file is unused. A part is a module of the network, such as conv1 or layer3. The last layer does not
+    count, nor do integers such as batch counters, nor tensors of the file without its prefix.
+
+    Args:
+        ours: the network's tensors by name.
+        loaded: names of tensors that fit.
+        unused: names of the file's tensors without a place in the network, as `reading` has them.
     """
-    hits = Counter({"": 0})
-    for name in tensors:
-        parts = name.split(".")
-        for i in range(len(parts)):
-            if ".".join(parts[i:]) in ours:
-                hits["".join(f"{part}." for part in parts[:i])] += 1
-    prefix = max(hits, key=lambda p: hits[p])  # of equal counts the first, which is ""
-    inside = {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
-    outside = {n: tensor for n, tensor in tensors.items() if not n.startswith(prefix) and n not in inside}
-    return prefix, inside | outside
+    if not _has_weights(ours, loaded):
+        return f"the file has {_first_three(reading.tensors)}; the network has {_first_three(ours)}"
+    if partial:
+        return ""
+    head, body = last_layer(ours), body_names(ours)
+    fits = [name for name in body if name in loaded]
+    extra = [
+        name
+        for name in unused
+        if reading.file_names[name].startswith(reading.prefix)
+        and reading.tensors[name].is_floating_point()
+        and not (head and name.startswith(head))  # layers that replace the last one
+    ]
+    filled = {_part(name) for name in fits}
+    torn = {_part(name) for name in body if name not in fits and _part(name) in filled}
+    torn |= {_part(name) for name in extra}.intersection(map(_part, body))
+    if torn:
+        return f"only in part: {', '.join(sorted(torn))}"
+    if len(fits) < MIN_USED * len(body):
+        return "most of the network would stay as initialized"
+    return "most of the file would be unused" if len(fits) < MIN_USED * (len(fits) + len(extra)) else ""
+
+
+def _other_network(
+    ours: Mapping[str, Tensor], loaded: list[str], reading: Reading, source: str, problem: str
+) -> WeightsError:
+    likely = likely_network(reading.tensors)
+    looks = f"it looks like {likely}: " if likely else ""
+    do = f"name its network: {likely}" if likely else "check that the file belongs to this network"
+    if not _has_weights(ours, loaded):
+        return WeightsError(f"nothing in {source} fits this network", printable(looks + problem), do)
+    counts = f"{len(loaded)} of its {len(reading.tensors)} tensors fit the network's {len(ours)}"
+    return WeightsError(
+        f"{source} is from another network",
+        printable(f"{looks}{counts}; {problem}"),
+        f"{do}; or load only what fits: train --partial, in Python load_pretrained(..., partial=True)",
+    )
+
+
+def _has_weights(ours: Mapping[str, Tensor], loaded: list[str]) -> bool:
+    """Return True if a tensor of two or more dimensions was loaded, not only batch norms and biases."""
+    return any(ours[name].dim() > 1 for name in loaded)
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _adapt_first_layer(
@@ -203,35 +197,6 @@ def _adapt_first_layer(
     return (name,)
 
 
-def _match_head(ours: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> tuple[tuple[str, str], ...]:
-    """Give the network's name of the last linear layer to the file's last matrix of its shape, and its bias.
-
-    Only if `tensors`, which is changed, lacks that name.
-
-    Returns:
-        (new name, old name) of each renamed tensor; () if nothing is renamed.
-    """
-    matrices = [name for name, tensor in ours.items() if tensor.dim() == 2]
-    if not matrices or matrices[-1] in tensors:
-        return ()
-    head = matrices[-1]
-    theirs = [n for n, tensor in tensors.items() if n not in ours and tensor.shape == ours[head].shape]
-    if not theirs:
-        return ()
-    renamed = []
-    for kind in ("weight", "bias"):
-        new, old = (f"{name.rpartition('.')[0]}.{kind}" for name in (head, theirs[-1]))
-        if new in ours and old in tensors and tensors[old].shape == ours[new].shape:
-            tensors[new] = tensors.pop(old)
-            renamed.append((new, old))
-    return tuple(renamed)
-
-
 def _first_three(tensors: Mapping[str, Tensor]) -> str:
     shown = [f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3]]
     return ", ".join(shown) + (f" and {len(tensors) - 3} more" if len(tensors) > 3 else "")
-
-
-def _by_module(names: Iterable[str]) -> str:
-    counts = Counter(name.split(".")[0] for name in names)
-    return ", ".join(f"{top} ({count} tensor{'s' * (count > 1)})" for top, count in counts.items())

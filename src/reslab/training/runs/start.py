@@ -43,6 +43,7 @@ def start_run(
     recipe: Recipe | Path | str,
     *,
     weights: str | Path | None,
+    partial: bool = False,
     run: Path | str | None,
     progress: bool,
     say: Say,
@@ -70,7 +71,7 @@ def start_run(
     folder = new_run_folder(run, name)
     source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
     say(str(photos))
-    module, spec = _make_network(made, len(photos.classes), recipe, weights, say)
+    module, spec = _make_network(made, len(photos.classes), recipe, weights, partial, say)
     readable = open_photos(module, photos, recipe, name=name, progress=progress)
     photos = readable.photos
     shell_source = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
@@ -106,7 +107,12 @@ def build_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
 
 
 def _make_network(
-    network: NetworkSpec | nn.Module, num_classes: int, recipe: Recipe, weights: str | Path | None, say: Say
+    network: NetworkSpec | nn.Module,
+    num_classes: int,
+    recipe: Recipe,
+    weights: str | Path | None,
+    partial: bool,
+    say: Say,
 ) -> tuple[nn.Module, NetworkSpec | None]:
     """Return the network with its first weights, and its spec; None for a module, which gets `weights`.
 
@@ -128,7 +134,7 @@ def _make_network(
             say(f"WARNING: {ignored}, as the network was not given by name")
     loaded: tuple[str, ...] = ()
     if weights is not None:
-        report = load_pretrained(module, pretrained, weights)
+        report = load_pretrained(module, pretrained, weights, partial=partial)
         say(str(report))
         loaded = report.loaded
     if spec is not None and (parts := _frozen_at_random(module, recipe.freeze, loaded)):

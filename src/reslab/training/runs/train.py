@@ -24,6 +24,7 @@ def train(
     recipe: Recipe | Path | str = "fast",
     *,
     weights: str | Path | None = None,
+    partial: bool = False,
     run: Path | str | None = None,
     track: str | None = None,
     progress: bool = True,
@@ -37,7 +38,8 @@ def train(
             "cifar_resnet20:my_block.py:MyBlock", whose file is run and kept with the run for reading; or a
             module, which is trained in place.
         recipe: a Recipe, the name of a preset, or a .json or .toml file.
-        weights: "imagenet", or a .safetensors or .pth file with initial weights.
+        weights: "imagenet", or a .safetensors or .pth file with initial weights, see `load_pretrained`.
+        partial: load what fits, also from weights of another network.
         run: folder to create; runs/<date>-<name> by default.
         track: "tensorboard" or "mlflow", which gets the figures of each epoch. A resumed run continues
             there. If it fails, a warning names the error, and the training continues without it.
@@ -60,7 +62,7 @@ def train(
     say = say or print_to_stderr
     module = None if isinstance(network, str) else network
     with restore_requires_grad(module):
-        options: dict[str, Any] = {"weights": weights, "run": run, "track": track}
+        options: dict[str, Any] = {"weights": weights, "partial": partial, "run": run, "track": track}
         started = start_run(photos, network, recipe, **options, progress=progress, say=say)
         return resume(started, network=module, progress=progress, say=say)
 
