@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -118,6 +119,26 @@ def test_a_step_with_mixed_images_has_the_loss_of_both_labels(
     assert not torch.equal(images, batch.images)
     step = next(training_loop(setup.state, setup.train, setup.validate(False)))
     assert step.train_loss == pytest.approx(mixed.mean().item(), rel=1e-5)
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn(photo_folder: Callable[..., Path]) -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    folder = photo_folder(train=30)
+    for path in sorted((folder / "train/blue").iterdir())[:9]:
+        path.unlink()
+    recipe = SMALL.with_settings(class_weights="balanced", val_fraction=0.2)
+    setup = small(folder, recipe)
+    labels = setup.train.photos.labels
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    assert expected[0] > 1.5 > 1 > expected[1]
+    assert setup.state.class_weights is not None
+    assert setup.state.class_weights.tolist() == pytest.approx(expected)
+    network = copy.deepcopy(setup.state.network).train()
+    batch = next(setup.train.epoch(0))
+    wanted = cross_entropy(network(batch.images), batch.labels, torch.tensor(expected, dtype=torch.float32))
+    step = next(training_loop(setup.state, setup.train, setup.validate(False)))
+    assert step.train_loss == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_gradients_are_clipped_to_the_norm(photo_folder: Callable[..., Path]) -> None:

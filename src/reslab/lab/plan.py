@@ -33,13 +33,13 @@ NOT_SHOWN = {
     "optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
     "warmup_epochs", "label_smoothing", "weight_averaging", "zero_init_residual", "freeze", "stem",
     "width_mult", "precision", "device", "cache", "workers", "checkpoint_minutes", "mixup", "cutmix",
-    "clip_grad",
+    "clip_grad", "class_weights",
 }  # fmt: skip
 NO_EFFECT = {"cache", "workers", "checkpoint_minutes"}
 # fields that do not change how long a step takes
 NO_COST = NO_EFFECT | {
     "epochs", "learning_rate", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
-    "warmup_epochs", "label_smoothing", "zero_init_residual",
+    "warmup_epochs", "label_smoothing", "zero_init_residual", "class_weights",
 }  # fmt: skip
 
 Budget = Literal["epochs", "time", "flops", "parameters"]

@@ -169,7 +169,9 @@ def train_step(state: TrainState, images: Tensor, labels: Tensor, learning_rate:
             images, targets = state.mixing(images, labels)
         with state.precision.autocast(state.device):
             logits = state.forward(images)  # (N, num_classes)
-        loss = cross_entropy(logits.float(), targets, label_smoothing=state.recipe.label_smoothing)
+        loss = cross_entropy(
+            logits.float(), targets, state.class_weights, label_smoothing=state.recipe.label_smoothing
+        )
         state.optimizer.zero_grad()
         loss.backward()
         if state.recipe.clip_grad is not None:

@@ -94,6 +94,9 @@ class Recipe(BaseModel):
         lt=1,
         description="probability spread over all classes in the loss (Szegedy 2015, section 7)",
     )
+    class_weights: Literal["equal", "balanced"] = Field(
+        "equal", description="balanced: an image of a rare class counts more in the loss (King 2001)"
+    )
     mixup: float = Field(
         0, ge=0, le=100, description="alpha of mixup (Zhang 2018): train on sums of two images; 0: off"
     )

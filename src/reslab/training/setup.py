@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from reslab.evaluation.inference import predict_logits
@@ -123,9 +124,36 @@ def prepare(
     precision.place(network, device)
     average = make_average(network, recipe.weight_averaging)
     optimizer = make_optimizer(network, recipe, precision)
-    mixing = make_mixing(recipe, len(readable.classes))
-    state = TrainState(network, optimizer, average, recipe, device, precision, measured.threads, mixing)
+    num_classes = len(readable.classes)
+    weights = None
+    if recipe.class_weights == "balanced":
+        weights = balanced_class_weights(readable.train.labels, num_classes).to(device)
+    state = TrainState(
+        network,
+        optimizer,
+        average,
+        recipe,
+        device,
+        precision,
+        measured.threads,
+        make_mixing(recipe, num_classes),
+        weights,
+    )
     return TrainingSetup(state, train, val, preprocess, measured)
+
+
+def balanced_class_weights(labels: NDArray[np.int32], num_classes: int) -> torch.Tensor:
+    """Return the weight of each class in the loss: float32 (num_classes,).
+
+    It is the mean number of photos of a class over the number of this class, as scikit-learn's "balanced"
+    (King and Zeng 2001, "Logistic Regression in Rare Events Data", section 4.2).
+
+    Args:
+        labels: (N,), with photos of every class.
+        num_classes: number of classes.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return torch.from_numpy((len(labels) / (num_classes * counts)).astype(np.float32))
 
 
 def open_photos(

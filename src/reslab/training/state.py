@@ -36,6 +36,7 @@ class TrainState:
         device: device of the network.
         precision: number format, memory format, and whether a step is compiled.
         mixing: mixup or CutMix of the batches; None without.
+        class_weights: (num_classes,), of each class in the loss, on the device; None for equal ones.
         threads: CPU threads of a step and of the validation; 0 leaves torch's own number.
         epoch: finished epochs.
         step: finished updates of the current epoch.
@@ -57,6 +58,7 @@ class TrainState:
     precision: Precision
     threads: int = 0
     mixing: Mixing | None = None
+    class_weights: Tensor | None = None
     epoch: int = 0
     step: int = 0
     images: int = 0
