@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from reslab.errors import PhotosError
 from reslab.files import user_path
 from reslab.photos.folder import list_file
-from reslab.photos.folder.layout import find_photos, find_splits, find_test_folder
+from reslab.photos.folder.layout import find_photos
 from reslab.photos.folder.photos import Photos
+from reslab.photos.folder.sources.find import find_to_evaluate
 from reslab.text import printable
 
 
@@ -39,7 +40,7 @@ class LabeledPaths:
         """Return the photos of the test split, else those of val, else all.
 
         Args:
-            photos: Photos (test, else val), or the path of a folder or of a list of photos.
+            photos: Photos (test, else val), or the path of a source that `Photos` takes.
             classes: class names of the classifier; a label is found by the class's name.
 
         Raises:
@@ -51,8 +52,7 @@ class LabeledPaths:
             by_class = list_file.by_class(photos.test or photos.val, photos.classes)
         else:
             source = user_path(photos)
-            by_class = evaluation_paths(source)
-            folder = list_file.read(source).folder if list_file.is_list(source) else source
+            folder, by_class = evaluation_paths(source)
         unknown = sorted(name for name, paths in by_class.items() if paths and name not in classes)
         if unknown:
             raise PhotosError(
@@ -76,27 +76,24 @@ class LabeledPaths:
         return [self.folder / path for path in self.paths]
 
 
-def evaluation_paths(folder: Path) -> dict[str, list[str]]:
-    """Return {class: paths} of the test split, else of val, else of all photos.
+def evaluation_paths(source: Path) -> tuple[Path, dict[str, list[str]]]:
+    """Return the folder of photos, and {class: paths} of the test split, else of val, else of all photos.
 
     Args:
-        folder: a folder, or a list of photos as a file.
+        source: a folder, list, table, archive or Parquet file of photos, as `Photos` takes it.
 
     Returns:
-        Paths relative to `folder`; those of a list are absolute. A class may have no paths.
+        The folder and paths relative to it; those of a list are absolute. A class may have no paths.
 
     Raises:
-        PhotosError: the folder has no photos or cannot be read; or the list is invalid, or its photos are
-            missing or have changed.
+        PhotosError: the source has no labeled photos or cannot be read; or the list is invalid, or its photos
+            are missing or have changed.
     """
-    if list_file.is_list(folder):
-        return list_file.read(folder).evaluation_paths()
-    if split := find_test_folder(folder):
-        by_class = evaluation_paths(split)
-        return {name: [f"{split.name}/{path}" for path in paths] for name, paths in by_class.items()}
-    found = find_splits(folder)
-    split_name = next(name for name in ("test", "val", "all", "train") if name in found)
-    return {name: list(paths) for name, paths in found[split_name].items()}
+    sought = find_to_evaluate(source)
+    if sought.listed:
+        return sought.folder, sought.listed.evaluation_paths()
+    split = next(name for name in ("test", "val", "all", "train") if name in sought.found)
+    return sought.folder, sought.found[split]
 
 
 def expand_paths(patterns: Sequence[str]) -> list[Path]:

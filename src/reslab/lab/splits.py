@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from reslab.errors import PhotosError
 from reslab.photos.folder import list_file
-from reslab.photos.folder.layout import find_splits
 from reslab.photos.folder.photo_list import PhotoList
 from reslab.photos.folder.photos import Photos
+from reslab.photos.folder.sources.find import find_labeled
 from reslab.photos.folder.split import split_off
 
 from .arrays import read_array, write_array
@@ -24,10 +24,8 @@ LABELS = "test_labels.npy"  # in the comparison's folder; the cells do not read 
 
 
 def has_own_val(source: Path) -> bool:
-    """Return True if a folder or list brings its own validation split, which all seeds then share."""
-    if list_file.is_list(source):
-        return "val" in list_file.read(source).splits
-    return bool(find_splits(source).get("val"))
+    """Return True if the source brings its own validation split, which all seeds then share."""
+    return bool(find_labeled(source).found.get("val"))
 
 
 def check_test_photos(photos: Photos) -> None:

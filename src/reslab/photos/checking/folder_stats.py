@@ -11,15 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reslab.errors import PhotosError, UsageError
-from reslab.files import user_path
+from reslab.errors import PhotosError
 from reslab.parallel import on_all_cores
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.folder.digests import digest
-from reslab.photos.folder.layout import FoundPaths, find_splits, from_image_folder
-from reslab.photos.folder.list_file import ListedPhotos, by_class, is_list, read
+from reslab.photos.folder.layout import FoundPaths
+from reslab.photos.folder.list_file import ListedPhotos, by_class
 from reslab.photos.folder.photo_list import DIGEST
-from reslab.photos.folder.photos import Photos
+from reslab.photos.folder.photos import Photos, find_photos_of
 
 from . import photo_stats
 from .class_leaks import Sample, is_sampled, sampled_share
@@ -136,7 +135,7 @@ class FolderStats:
 
 
 def find_files(source: Any) -> FolderPhotos:
-    """Find the photos of a folder, a list, Photos or a torchvision ImageFolder, by their names.
+    """Find the photos of a source that `Photos` takes, by their names and labels.
 
     Raises:
         PhotosError: the folder is missing or has no photos, it has val or test but no train, the list is
@@ -145,20 +144,8 @@ def find_files(source: Any) -> FolderPhotos:
     """
     if isinstance(source, Photos):
         return files_of(source)[0]
-    if hasattr(source, "samples") and hasattr(source, "classes"):
-        return FolderPhotos(*from_image_folder(source))
-    if is_list(source):
-        listing = read(source)
-        listing.check_exist()
-        return FolderPhotos(listing.folder, listing.found, listing)
-    if isinstance(source, str | os.PathLike):
-        folder = user_path(source)
-        return FolderPhotos(folder, find_splits(folder))
-    raise UsageError(
-        f"not a folder of photos: {type(source).__name__}",
-        "expected a path, Photos or a torchvision ImageFolder",
-        'give the folder that holds one folder per class: check("data")',
-    )
+    sought = find_photos_of(source)
+    return FolderPhotos(sought.folder, sought.found, sought.listed)
 
 
 def files_of(photos: Photos) -> tuple[FolderPhotos, NDArray[np.uint8]]:

@@ -34,10 +34,10 @@ class Photos:
     until a training skips them. Two Photos with the same folder, classes and splits are equal.
 
     Args:
-        source: a folder with train/ (and val/, test/), a folder of classes, or a folder whose labels are in a
-            table next to the photos or in the names of the photos; the table itself, a CSV or TSV file; a .zip or
-            .tar file, or Parquet files, which are unpacked into the user's cache folder; a list from `reslab
-            check --fix` or `save`; a torchvision ImageFolder; or Photos, which are copied as they are.
+        source: a folder with train/ (and val/, test/), or a folder of classes; a folder whose labels are in a
+            table next to the photos or in their names, or the table itself, a CSV or TSV file; a .zip or .tar
+            file, or Parquet files, which are unpacked into the user's cache folder; a list from `reslab check
+            --fix` or `save`; a torchvision ImageFolder; or Photos, which are copied as they are.
         val_fraction: fraction of train that becomes val if there is none, between 0 and 1.
         test_fraction: fraction of a folder of classes that becomes test, between 0 and 1. A folder with
             train/ but without test/ gets an empty test split.

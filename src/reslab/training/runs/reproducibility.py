@@ -21,9 +21,9 @@ from reslab.errors import ClassifierError, PhotosError, RunError
 from reslab.evaluation.model_file import MODEL_NAME, read_model
 from reslab.hardware import cores, processor_name
 from reslab.photos.folder.digests import digest
-from reslab.photos.folder.layout import find_splits
 from reslab.photos.folder.photo_list import Photo
 from reslab.photos.folder.photos import Photos
+from reslab.photos.folder.sources.find import find_labeled
 from reslab.text import printable
 from reslab.training.recipe import Recipe
 
@@ -219,6 +219,7 @@ def _is_unchanged(path: Path, photo: Photo) -> bool:
 def _paths_in(folder: Path) -> Iterable[str]:
     """Return the paths of all photos in the folder, relative to it; () if `Photos` refuses the folder."""
     try:
-        return [path for split in find_splits(folder).values() for paths in split.values() for path in paths]
+        found = find_labeled(folder).found
+        return [path for split in found.values() for paths in split.values() for path in paths]
     except PhotosError:  # the run may have been started from a list in a folder that Photos refuses
         return ()

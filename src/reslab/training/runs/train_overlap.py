@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from reslab.errors import PhotosError
 from reslab.evaluation.model_file import MODEL_NAME
 from reslab.evaluation.photo_paths import evaluation_paths
 from reslab.files import user_path
-from reslab.photos.folder import list_file
 from reslab.photos.folder.digests import try_digest
 from reslab.photos.folder.photos import Photos
+from reslab.photos.folder.sources.find import find_labeled
 
 from .run import Run
 
@@ -42,7 +43,8 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
             return photos, [f"the run's own test split: {len(photos.test):,} photos{more}"]
         return photos, ["the run has no test split; val chose the epoch, so expect slightly less"]
     trained = {content.tobytes() for content in (photos.train + photos.val).digests}
-    paths = [folder / path for paths in evaluation_paths(folder).values() for path in paths]
+    place, by_class = evaluation_paths(folder)
+    paths = [place / path for paths in by_class.values() for path in paths]
     overlap = sum(try_digest(path) in trained for path in paths)
     if not overlap:
         return folder, []
@@ -53,16 +55,20 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
 
 
 def _is_source_of(photos: Photos, source: Path, skipped: int) -> bool:
-    """Return True if a run's photos came from the folder or list `source`.
+    """Return True if a run's photos came from the folder, list, table, archive or Parquet file `source`.
 
     Args:
         photos: of the run, without the skipped ones.
         skipped: number of photos that the run skipped.
     """
-    if not list_file.is_list(source):
-        return source.is_dir() and source.resolve() == photos.folder.resolve()
-    listed = list_file.read(source)
+    if source.is_dir() and source.resolve() == photos.folder.resolve():
+        return True
+    try:
+        sought = find_labeled(source)
+    except PhotosError:  # a folder to evaluate on need not be one to train on
+        return False
+    if sought.folder.resolve() != photos.folder.resolve():
+        return False
     paths = {path for split in photos.splits.values() for path in split.paths}
-    listed_paths = {path for split in listed.splits.values() for path in split.paths}
-    has_all = paths <= listed_paths and len(listed_paths) == len(paths) + skipped
-    return has_all and listed.folder.resolve() == photos.folder.resolve()
+    found = {path for of in sought.found.values() for paths in of.values() for path in paths}
+    return paths <= found and len(found) == len(paths) + skipped

@@ -16,6 +16,7 @@ from reslab.photos.folder.layout import (
     SPLIT_NAMES,
     FoundPaths,
     find_splits,
+    find_test_folder,
     is_photo,
     unused_notes,
 )
@@ -75,10 +76,7 @@ def find_labeled(source: Path | str, *, progress: bool = True) -> FoundPhotos:
         PhotosError: the source is missing, cannot be read, has no labels, or can be read in several ways.
     """
     path, column = _split_column(user_path(source))
-    notes = list[str]()
-    if os.path.isfile(path) and is_archive(path):
-        archive, path = path, unpack(path, progress=progress)
-        notes = [f"unpacked {archive.name} into {path}"]
+    path, notes = _unpacked(path, progress)
     if shards := parquet.find_shards(path):
         table = parquet.unpack(path, shards, column=column, progress=progress)
         notes.append(f"unpacked {len(shards)} Parquet files into {table.parent}")
@@ -91,6 +89,32 @@ def find_labeled(source: Path | str, *, progress: bool = True) -> FoundPhotos:
         return FoundPhotos(listed.folder, listed.found, [], listed)
     found = _in_folder(path)
     return FoundPhotos(found.folder, found.found, notes + found.notes)
+
+
+def find_to_evaluate(source: Path | str) -> FoundPhotos:
+    """Find the photos of a source as find_labeled does, but also those of a folder with test/ alone, or val/.
+
+    Raises:
+        PhotosError: see find_labeled.
+    """
+    path, notes = _unpacked(user_path(source), progress=True)
+    if not os.path.isdir(path) or (split := find_test_folder(path)) is None:
+        found = find_labeled(path)
+        return FoundPhotos(found.folder, found.found, notes + found.notes, found.listed)
+    inside = find_to_evaluate(split)
+    renamed = {
+        name: {label: [f"{split.name}/{path}" for path in paths] for label, paths in of.items()}
+        for name, of in inside.found.items()
+    }
+    return FoundPhotos(path, renamed, notes + inside.notes)
+
+
+def _unpacked(path: Path, progress: bool) -> tuple[Path, list[str]]:
+    """Return the folder of an archive's photos and a note; a path of anything else, and []."""
+    if not os.path.isfile(path) or not is_archive(path):
+        return path, []
+    folder = unpack(path, progress=progress)
+    return folder, [f"unpacked {path.name} into {folder}"]
 
 
 def _split_column(path: Path) -> tuple[Path, str | None]:
