@@ -15,14 +15,7 @@ from reslab.randomness import permutation
 
 from .faithfulness import probabilities
 
-# Trial on drawings of 40 pixels, cifar_resnet20, 14 epochs, one seed; a red cell in a corner of every cat.
-# Fall there and largest fall elsewhere, of cats; of dogs:
-#   top left      0.078, 0.054;  0.157, 0.050, 6 of 12 agree: the only alarm, and of the right cell
-#   top right     0.040, 0.027;  0.090, 0.065: the right cell, too weak for an alarm
-#   bottom right  another cell: p(cat) of cats is 0.92 with the mark and 0.89 without, so it is hardly used
-#   bottom left   another cell: 0.031, 0.025;  0.055, 0.043
-#   no mark       0.062, 0.040;  0.025, 0.025
-# The alarm is for a place that the network uses. `reslab check` judges the photos without a network.
+# chosen by hand; benchmarks/RESULTS.md has the figures of planted marks
 GRID = 8  # cells along a side
 MAX_PHOTOS = 12  # of a class
 MIN_PHOTOS = 5  # of a class; fewer agree by chance
