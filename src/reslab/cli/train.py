@@ -43,6 +43,11 @@ def train(
     Photos that cannot be read are named and skipped. The flags from --epochs
     on change settings of the recipe; in brackets are those of the recipe fast.
 
+    FOLDER has one folder per class, or train/ and test/ (and val/) of these. It may
+    also be a folder with names such as cat.0.jpg or with a table labels.csv, the
+    table itself (file, label, perhaps split), a .zip or .tar file of all these, a
+    Parquet file, or a list from check --fix. FILE#COLUMN names a column of labels.
+
     Networks: cifar_resnet20 and its family; resnet18:preactivation with another
     block of reslab's; cifar_resnet20:my_block.py:MyBlock with a block of your own;
     my_net.py:build for a whole network of your own, from a function with a
@@ -52,7 +57,7 @@ def train(
     evaluate or predict, name it again: --network my_block.py:MyBlock
 
     Args:
-        folder: one folder per class, or train/ and test/ (and val/) of these, or a list from check --fix
+        folder: photos with their classes, see below
         network: resnet18, cifar_resnet20 or another of the family, torchvision:NAME, timm:NAME
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
         weights: imagenet, or a .safetensors or .pth file; FILE#ENTRY takes one entry of a checkpoint
@@ -72,19 +77,31 @@ def train(
     _train_to_the_end(new, json)
 
 
-def resume(run: Path, /, *, network: str | None = None, json: Flag = False) -> None:
+def resume(
+    run: Path, /, *, photos: Path | None = None, network: str | None = None, json: Flag = False
+) -> None:
     """Continue a run that was stopped or killed. The weights are the same as without the interruption.
 
     Example: reslab resume runs/first
 
+    Example: reslab resume runs/first --photos /mnt/new/photos
+
+    Photos that have moved, also to another computer, are matched by their content.
+    The run records the new place, for evaluate and report, too.
+
     Args:
         run: the run folder
+        photos: folder or archive that the photos have moved to
         network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object per epoch, then the result, on standard output
     """
+    from reslab.training.runs.moved_photos import move_photos
     from reslab.training.runs.run import Run
 
-    _train_to_the_end(Run(run), json, network)
+    moved = Run(run)
+    if photos is not None:
+        move_photos(moved, photos, _printer(json))
+    _train_to_the_end(moved, json, network)
 
 
 def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> None:
@@ -118,7 +135,8 @@ def _train_to_the_end(run: Run, as_json: bool, network: str | None = None) -> No
     say(f"model:  {model}\ncurves: {curves}")
     if report is not None:
         say(f"report: {printable(str(report))}, a page about this training; open it in a browser")
-    folder, photos = (printable(shlex.quote(str(path))) for path in (run.folder, run.about["photos"]))
+    source = run.about.get("source") or run.about["photos"]
+    folder, photos = (printable(shlex.quote(str(path))) for path in (run.folder, source))
     spec = run.spec
     own = "" if spec is None or spec.code is None else f" --network {printable(shlex.quote(spec.name))}"
     say(f"next:   reslab predict {folder} PHOTO...{own}   reslab evaluate {folder} {photos}{own}")

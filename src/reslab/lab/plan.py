@@ -33,7 +33,7 @@ NOT_SHOWN = {
     "optimizer", "learning_rate", "momentum", "nesterov", "weight_decay", "schedule", "milestones",
     "warmup_epochs", "label_smoothing", "weight_averaging", "zero_init_residual", "freeze", "stem",
     "width_mult", "precision", "device", "cache", "workers", "checkpoint_minutes", "mixup", "cutmix",
-    "clip_grad", "class_weights",
+    "clip_grad", "class_weights", "group_by",
 }  # fmt: skip
 NO_EFFECT = {"cache", "workers", "checkpoint_minutes"}
 # fields that do not change how long a step takes

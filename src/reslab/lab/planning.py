@@ -67,7 +67,8 @@ def make_plan(
         what, why = f"tune {request.tune} with the variant {varied[0]}", "tuning chooses the learning rate"
         raise UsageError(what, why, "leave one of them out")
     before = Plan.load(folder) if (folder / PLAN).is_file() else None
-    found = Photos(photos, val_fraction=request.recipe.val_fraction)
+    given = request.recipe
+    found = Photos(photos, val_fraction=given.val_fraction, group_by=given.group_by)
     check_test_photos(found)
     say(str(found))
     recipe = request.recipe.for_photos(len(found.train))
@@ -115,7 +116,7 @@ def make_plan(
     if path is None:
         found.save(lists / GIVEN_PHOTOS)
     listed = [*plan.first_seeds(plan.max_seeds), TUNING_SEED]
-    write_photo_lists(readable.photos, plan.own_val, recipe.val_fraction, listed, lists)
+    write_photo_lists(readable.photos, plan.own_val, recipe.val_fraction, recipe.group_by, listed, lists)
     every = readable.photos.train + readable.photos.val + readable.photos.test
     for preprocess in preprocesses[1:]:
         open_pixels(found.folder, every, preprocess, cache=recipe.cache, progress=request.progress)

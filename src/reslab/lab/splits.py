@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reslab.errors import PhotosError
 from reslab.photos.folder import list_file
+from reslab.photos.folder.groups import group_numbers
 from reslab.photos.folder.photo_list import PhotoList
 from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.sources.find import find_labeled
@@ -48,7 +49,12 @@ def read_labels(folder: Path) -> NDArray[np.int64]:
 
 
 def write_photo_lists(
-    photos: Photos, own_val: bool, val_fraction: float, seeds: Iterable[int], folder: Path
+    photos: Photos,
+    own_val: bool,
+    val_fraction: float,
+    group_by: str | None,
+    seeds: Iterable[int],
+    folder: Path,
 ) -> None:
     """Write a list of photos to train and to validate on for each seed, and one of the test photos.
 
@@ -59,6 +65,7 @@ def write_photo_lists(
         photos: readable photos, with a test split.
         own_val: all seeds share the validation split of `photos`.
         val_fraction: fraction of the other photos that becomes the validation split.
+        group_by: photos that stay in one split, as `Photos` takes it.
         seeds: seeds to write a list for; a list that exists is left as it is.
         folder: folder of the lists, in that of the comparison; it is created.
     """
@@ -67,13 +74,14 @@ def write_photo_lists(
     write_array(folder.parent / LABELS, photos.test.labels.astype(np.int64))
     list_file.write(folder / TEST_LIST, photos.folder, photos.classes, {"test": test})
     merged = _in_order(photos.train + photos.val)
+    groups = None if group_by is None else group_numbers(merged, photos.classes, group_by)
     for seed in seeds:
         path = folder / seed_list(seed)
         if path.is_file():
             continue
         train, val = photos.train, photos.val
         if not own_val:
-            train, val = split_off(merged, val_fraction, seed, "val split")
+            train, val = split_off(merged, val_fraction, seed, "val split", groups)
         list_file.write(path, photos.folder, photos.classes, {"train": train, "val": val})
 
 

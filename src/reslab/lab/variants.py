@@ -21,6 +21,7 @@ SAME_FOR_ALL = {  # settings that cannot be a variant, and the reason
     "seed": "the seeds are what a comparison repeats; use --seeds 8",
     "time": "the cells of a comparison have a number of epochs; use --budget time",
     "val_fraction": "all variants of a seed share their validation photos",
+    "group_by": "all variants of a seed share their validation photos",
     "device": "all cells compute on one device",
     "precision": "all cells compute in one precision",
     "workers": "it does not change the result",

@@ -142,6 +142,10 @@ class Recipe(BaseModel):
     val_fraction: float = Field(
         0.1, gt=0, lt=1, description="fraction of train that becomes val, if there is no val/"
     )
+    group_by: str | None = Field(
+        None,
+        description="photos that stay in one split: folder, or a pattern in their path: '(patient[0-9]+)'",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: str = Field(
         "auto",

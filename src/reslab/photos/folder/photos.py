@@ -17,6 +17,7 @@ from reslab.text import printable
 
 from . import list_file
 from .digests import digest_all
+from .groups import group_note, group_numbers
 from .layout import FoundPaths, from_image_folder
 from .photo_list import DIGEST, Photo, PhotoList
 from .sources.find import FoundPhotos, find_labeled
@@ -42,6 +43,9 @@ class Photos:
         test_fraction: fraction of a folder of classes that becomes test, between 0 and 1. A folder with
             train/ but without test/ gets an empty test split.
         seed: another seed cuts other photos off.
+        group_by: keep photos that belong together in one split. "folder": those in a folder of the same name
+            below split and class; or a regular expression with one group, searched in each path relative to
+            the folder: r"(patient\\d+)". None splits single photos.
 
     Attributes:
         folder: the folder that the photos' paths are relative to.
@@ -53,8 +57,9 @@ class Photos:
 
     Raises:
         PhotosError: the folder or list is missing or damaged, has fewer than two classes or too few photos,
-            val or test has a class that train lacks, or photos of a list are missing or have changed.
-        UsageError: `source` has another type, or a fraction is out of range.
+            val or test has a class that train lacks, or photos of a list are missing or have changed; or a
+            group is in two splits, or is all that a class has.
+        UsageError: `source` has another type, a fraction is out of range, or the pattern is not valid.
     """
 
     folder: Path
@@ -65,7 +70,13 @@ class Photos:
     notes: tuple[str, ...] = field(compare=False)
 
     def __init__(
-        self, source: Any, *, val_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0
+        self,
+        source: Any,
+        *,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        seed: int = 0,
+        group_by: str | None = None,
     ) -> None:
         if isinstance(source, Photos):
             self._set(source.folder, source.classes, source.splits, source.notes)
@@ -83,12 +94,19 @@ class Photos:
         for photos in splits.values():
             _fill_digests(photos)
         notes = class_notes + notes
+        if group_by is not None:
+            notes.append(group_note(folder, splits, classes, group_by))
+
+        def cut(photos: PhotoList, fraction: float, purpose: str) -> tuple[PhotoList, PhotoList]:
+            groups = None if group_by is None else group_numbers(photos, classes, group_by)
+            return split_off(photos, fraction, seed, purpose, groups)
+
         if "all" in splits:
-            rest, test = split_off(splits.pop("all"), test_fraction, seed, "test split")
+            rest, test = cut(splits.pop("all"), test_fraction, "test split")
             splits = {"train": rest, "test": test}
             notes.append("split one folder into train, val and test")
         if not splits.get("val"):
-            splits["train"], splits["val"] = split_off(splits["train"], val_fraction, seed, "val split")
+            splits["train"], splits["val"] = cut(splits["train"], val_fraction, "val split")
         if not splits.get("test"):
             notes.append("no test split: the final figures come from val, which also chose the epoch")
         self._set(folder, classes, splits, notes)
@@ -140,6 +158,15 @@ class Photos:
             for name, split in self.splits.items()
         }
         return self._make(self.folder, self.classes, splits, self.notes)
+
+    def moved(self, folder: Path, splits: Mapping[str, PhotoList]) -> Photos:
+        """Return the same photos under other paths, with the same classes and notes.
+
+        Args:
+            folder: folder that the new paths are relative to.
+            splits: {split: photos} in the order of the present ones.
+        """
+        return self._make(folder, self.classes, splits, self.notes)
 
     def save(self, path: Path | str) -> None:
         """Write a list of the photos, with classes, splits and digests, replacing `path` if it exists.

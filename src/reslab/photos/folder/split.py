@@ -10,7 +10,9 @@ from reslab.randomness import key
 from .photo_list import PhotoList, as_words
 
 
-def split_off(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tuple[PhotoList, PhotoList]:
+def split_off(
+    photos: PhotoList, fraction: float, seed: int, purpose: str, groups: NDArray[np.int64] | None = None
+) -> tuple[PhotoList, PhotoList]:
     """Split photos into (kept, split off).
 
     The second list gets about `fraction` of every class, and at least one photo of it where possible. The
@@ -23,16 +25,21 @@ def split_off(photos: PhotoList, fraction: float, seed: int, purpose: str) -> tu
         fraction: fraction of each class's photos to split off, between 0 and 1.
         seed: another seed chooses other photos.
         purpose: name of the split in the random key, "val split" say.
+        groups: (N,) number of each photo's group; photos of one group stay together. None without groups.
     """
     if not photos:
         return photos, photos
-    chosen = _choose(photos, fraction, seed, purpose)
+    chosen = _choose(photos, fraction, seed, purpose, groups)
     return photos.take(~chosen), photos.take(chosen)
 
 
-def _choose(photos: PhotoList, fraction: float, seed: int, purpose: str) -> NDArray[np.bool_]:
+def _choose(
+    photos: PhotoList, fraction: float, seed: int, purpose: str, groups: NDArray[np.int64] | None
+) -> NDArray[np.bool_]:
     """Mask of the photos to split off, (N,); the arguments are those of split_off."""
     contents, content_of = np.unique(as_words(photos.digests), return_inverse=True)
+    if groups is not None:
+        contents, content_of = _join(contents, content_of, groups)
     classes = _ContentsByClass(content_of, photos.labels)
     chosen = np.zeros(len(contents), bool)  # (contents,)
     for label in range(len(classes.left)):
@@ -54,6 +61,30 @@ def _choose(photos: PhotoList, fraction: float, seed: int, purpose: str) -> NDAr
                 classes.lose(inside[min(possible, key=copies.__getitem__)], chosen)
     mask: NDArray[np.bool_] = chosen[content_of]
     return mask
+
+
+def _join(
+    contents: NDArray[np.void], content_of: NDArray[np.int64], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """Return one content for all that stay together, and (N,) its number for each photo.
+
+    Contents stay together that share a group, or that are connected by others which do. The first one stands
+    for all of them, so the names of groups do not matter.
+
+    Args:
+        contents: different contents, sorted.
+        content_of: (N,) number of each photo's content.
+        groups: (N,) number of each photo's group.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = len(contents) + int(groups.max()) + 1
+    links = coo_array((np.ones(len(groups), bool), (content_of, len(contents) + groups)), (size, size))
+    together = connected_components(links, directed=False)[1][: len(contents)]  # (contents,)
+    _, first, place = np.unique(together, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return contents[first[order]], np.argsort(order)[place][content_of]
 
 
 class _ContentsByClass:

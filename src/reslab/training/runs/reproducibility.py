@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import zlib
@@ -195,7 +196,8 @@ def _photos_changed(run: Run, photos: Photos, paths: list[str], how: str) -> Run
         f"{len(paths):,} of {total:,} photos of {run.folder} are {how} {photos.folder}, "
         f"the first is {printable(paths[0])}",
         "the run would continue with different data",
-        "restore the photos, or start a new run",
+        "restore the photos, or name the place that they have moved to: "
+        f"reslab resume {shlex.quote(str(run.folder))} --photos FOLDER",
     )
 
 

@@ -33,6 +33,7 @@ from reslab.training.timing.precision_cache import MeasuredPrecision
 
 from . import checkpoint
 from .live_curves import LiveCurves
+from .moved_photos import unpack_again
 from .reproducibility import check_photos, first_epoch_to_compare, notes_on_changes
 from .run import Run, best_epoch
 from .start import build_network
@@ -71,6 +72,7 @@ def train_epochs(
     started = time.monotonic()
     with locks.only_process(run.folder), _advice_to_resume(run, say):
         files.remove_leftovers(run.folder)
+        unpack_again(run)
         photos = run.photos
         if isinstance(network, str) and run.spec is None:
             network = make_spec(network, len(photos.classes)).build()

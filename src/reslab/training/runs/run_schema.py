@@ -103,6 +103,7 @@ class RunInfo(Checked):
     recipe: dict[InstanceOf[str], Any]
     measured: PrecisionFields
     started: Text
+    source: Text | None = None
     weights: Text | None = None
     tracker: Text | None = None
 

@@ -69,7 +69,7 @@ def start_run(
     check_device(recipe)  # before a million photos are listed
     made = spec_of(network, 0, recipe) if isinstance(network, str) else network
     folder = new_run_folder(run, name)
-    source, photos = photos, Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed)
+    source, photos = photos, _split_photos(photos, recipe)
     say(str(photos))
     module, spec = _make_network(made, len(photos.classes), recipe, weights, partial, say)
     readable = open_photos(module, photos, recipe, name=name, progress=progress)
@@ -86,14 +86,25 @@ def start_run(
     first_size = min(image_sizes(recipe, setup.state.time_budget))
     first_batch = next(replace(setup.train, workers=0).epoch(0, size=first_size))
     try:
-        write_run(folder, setup, readable, first_batch, name, spec, weights, track)
+        write_run(folder, setup, readable, first_batch, name, spec, weights, track, _file(source))
     except RunError:
         if run is not None or not os.path.lexists(folder):
             raise
         folder = new_run_folder(None, name)  # another run was started in the same second
-        write_run(folder, setup, readable, first_batch, name, spec, weights, track)
+        write_run(folder, setup, readable, first_batch, name, spec, weights, track, _file(source))
     say(f"run: {folder}")
     return Run(folder)
+
+
+def _split_photos(source: Photos | Path | str, recipe: Recipe) -> Photos:
+    return Photos(source, val_fraction=recipe.val_fraction, seed=recipe.seed, group_by=recipe.group_by)
+
+
+def _file(source: Photos | Path | str) -> str | None:
+    """Return the absolute path of an archive, table or list; None for a folder and for Photos."""
+    if isinstance(source, Photos) or os.path.isdir(files.user_path(source)):
+        return None
+    return os.path.abspath(files.user_path(source))
 
 
 def spec_of(network: str, num_classes: int, recipe: Recipe) -> NetworkSpec:
@@ -196,6 +207,7 @@ def write_run(
     spec: NetworkSpec | None,
     weights: str | Path | None,
     track: str | None = None,
+    source: str | None = None,
 ) -> None:
     """Write the run folder, completely or not at all.
 
@@ -206,6 +218,7 @@ def write_run(
         spec: None for a module.
         weights: as given by the user, for run.json.
         track: name of the tracker, for run.json.
+        source: archive, table or list of the photos, for run.json; None for a folder.
 
     Raises:
         RunError: it cannot be written.
@@ -216,6 +229,7 @@ def write_run(
         "spec": None if spec is None else asdict(spec),
         "classes": photos.classes,
         "photos": os.path.abspath(photos.folder),
+        "source": source,
         "skipped": readable.skipped.as_json(),
         "weights": None if weights is None else str(weights),
         "tracker": track,

@@ -13,6 +13,7 @@ from reslab.training.optimizer import restore_requires_grad
 from reslab.training.progress import say as print_to_stderr
 from reslab.training.recipe import Recipe
 
+from .moved_photos import move_photos
 from .resume import train_epochs
 from .run import Run
 from .start import start_run
@@ -71,6 +72,7 @@ def resume(
     run: Run | Path | str,
     *,
     network: nn.Module | str | None = None,
+    photos: Path | str | None = None,
     progress: bool = True,
     say: Callable[[str], Any] | None = None,
 ) -> Run:
@@ -81,6 +83,8 @@ def resume(
         network: a new module of the same class, if the run was started with a module instead of a name; or
             a text that names the file again, "my_block.py:MyBlock", if the network is from a file of your
             own. It is run, and has to be unchanged.
+        photos: folder, table, list, archive or Parquet file with the same photos, if they have moved. They
+            are matched by content and recorded in the run.
         progress: show progress bars on a terminal.
         say: called with each line of text for people; prints to standard error by default.
 
@@ -88,7 +92,8 @@ def resume(
         The finished run.
 
     Raises:
-        RunError: the run is damaged or in use, its photos have changed, or a file cannot be written.
+        RunError: the run is damaged or in use, its photos have changed or are not in `photos`, or a file
+            cannot be written.
         NetworkError: the network is from a file of your own, which `network` does not name, or which has
             changed; the error shows how.
         TrainingError: the loss is not finite, or the memory is too small for a batch.
@@ -96,6 +101,8 @@ def resume(
     """
     say = say or print_to_stderr
     run = run if isinstance(run, Run) else Run(Path(run))
+    if photos is not None:
+        move_photos(run, photos, say)
     with restore_requires_grad(network if isinstance(network, nn.Module) else None):
         for epoch in train_epochs(run, network=network, progress=progress, say=say):
             say(str(epoch))

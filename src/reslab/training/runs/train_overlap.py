@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from reslab.errors import PhotosError
@@ -13,6 +14,7 @@ from reslab.photos.folder.digests import try_digest
 from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.sources.find import find_labeled
 
+from .moved_photos import advice, are_missing, find_moved, unpack_again
 from .run import Run
 
 
@@ -35,6 +37,7 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
     if not os.path.isfile(run_folder / "run.json"):
         return folder, []
     run, folder = Run(run_folder), user_path(folder)
+    unpack_again(run)
     photos, skipped = run.photos, run.skipped
     if _is_source_of(photos, folder, skipped.total):
         if photos.test:
@@ -42,6 +45,9 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
             more = f"; {unread:,} more could not be read at the start of the run" if unread else ""
             return photos, [f"the run's own test split: {len(photos.test):,} photos{more}"]
         return photos, ["the run has no test split; val chose the epoch, so expect slightly less"]
+    if are_missing(photos):
+        with suppress(PhotosError):
+            return find_moved(photos, folder, ("test",) if photos.test else ("val",)), [advice(run, folder)]
     trained = {content.tobytes() for content in (photos.train + photos.val).digests}
     place, by_class = evaluation_paths(folder)
     paths = [place / path for paths in by_class.values() for path in paths]

@@ -109,6 +109,19 @@ def find_to_evaluate(source: Path | str) -> FoundPhotos:
     return FoundPhotos(path, renamed, notes + inside.notes)
 
 
+def local_folder(source: Path | str) -> Path:
+    """Return the folder on the disk that holds the photos of a source, whatever their labels are.
+
+    Raises:
+        PhotosError: the source is missing or cannot be unpacked.
+    """
+    path, _ = _split_column(user_path(source))
+    path, _ = _unpacked(path, progress=True)
+    if os.path.isdir(path) and not parquet.find_shards(path):
+        return path
+    return find_labeled(source).folder
+
+
 def _unpacked(path: Path, progress: bool) -> tuple[Path, list[str]]:
     """Return the folder of an archive's photos and a note; a path of anything else, and []."""
     if not os.path.isfile(path) or not is_archive(path):
