@@ -69,7 +69,8 @@ def _why_not(classes: Mapping[str, list[str]], longer: set[str], named: int, oth
         others: number of photos without a class in their name.
     """
     if named <= others:
-        return f"{others:,} of {named + others:,} names have no number after a class, as in cat.0.jpg"
+        names = f"{others:,} of {named + others:,} names" if others else "no names"
+        return f"{names} have no number after a class, as in cat.0.jpg"
     first = next(iter(classes))
     if len(classes) == 1:
         return f"every name begins with the same word, {first}"

@@ -135,6 +135,7 @@ def _read_rows(path: Path) -> _Rows:
         raise PhotosError(f"{path} cannot be read", why, "save it as CSV UTF-8") from error
     lines = list(io.StringIO(text, newline=""))
     delimiters = [each for each in DELIMITERS if _columns(lines[:SAMPLED_ROWS], each) > 1]
+    delimiters = delimiters or [each for each in DELIMITERS if _columns(lines[:1], each) > 1]
     if not delimiters:
         first = printable(reprlib.repr(lines[0].strip())) if lines else "nothing"
         why = f"its lines are not cells between commas, semicolons or tabs; the first is {first}"
