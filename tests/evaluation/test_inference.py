@@ -164,12 +164,12 @@ pages = int(open("/proc/self/statm").read().split()[0])
 most = pages * resource.getpagesize() + 700 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 try:
-    predict(4096)
+    predict(2048)
 except reslab.ReslabError as error:
     print(type(error).__name__, error)
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.stdout.startswith("ClassifierError there is not enough memory for 1 photos of 4096 pixels"), (
+    assert done.stdout.startswith("ClassifierError there is not enough memory for 1 photos of 2048 pixels"), (
         done.stderr
     )

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 from materials import without_permission
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reslab import files
-from reslab.errors import ClassifierError, CodeNeededError
+from reslab.errors import ClassifierError, CodeNeededError, UsageError
 from reslab.evaluation.classifier import Classifier
 from reslab.evaluation.model_file import VERSION, checksum, read_model
-from reslab.networks.registry import NetworkSpec
+from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.networks.user_code import UserCode, digest_of
 from reslab.photos.loading.preprocess import Preprocess
 
@@ -254,6 +255,75 @@ def test_an_invalid_header_field_is_refused(change: dict[str, Any], says: str, m
     forge(model, header | change, tensors)
     with pytest.raises(ClassifierError, match=says):
         Classifier.load(model)
+
+
+NUMBERS = (-1, 1e-320, 1e-40, 1e40, 1e308, float("nan"), float("inf"), 2**31, 2**63, 10**30)
+
+
+@pytest.mark.parametrize(
+    ("field", "refused"),
+    [
+        ("temperature", (*NUMBERS, 0, 0.001, 1000)),
+        ("reject_below", (-1, 1e40, float("nan"), 1.5)),
+        ("version", (-1, 1e40, 2**63)),
+        ("preprocess size", (*NUMBERS, 0, 2049, 4096)),
+        ("preprocess resize", (*NUMBERS, 0, 31, 4097)),
+        ("preprocess channels", (*NUMBERS, 0, 1, 2, 4)),
+        ("preprocess mean", (1e40, 1e308, float("nan"), 2**31, -101)),
+        ("preprocess std", (*NUMBERS, 0, 1e-5, 101)),
+        ("preprocess min_crop_area", (-1, 0, 1.5, 1e40, float("nan"))),
+        ("preprocess color_jitter", (-1, 1.5, 1e40, float("nan"))),
+        ("network num_classes", (*NUMBERS, 0, 1, 3)),
+        ("network in_channels", (*NUMBERS, 0, 1, 4)),
+        ("network width_mult", (*NUMBERS, 0, 2)),
+    ],
+)
+def test_numbers_of_a_header_have_bounds_and_fit_each_other(
+    field: str, refused: tuple[float, ...], model: Path
+) -> None:
+    header, tensors = content_of(model)
+    part, _, name = field.rpartition(" ")
+    for number in refused:
+        changed = json.loads(json.dumps(header))
+        value = [0.5, number, 0.5] if name in ("mean", "std") else number
+        (changed[part] if part else changed)[name] = value
+        forge(model, changed, tensors)
+        with pytest.raises(ClassifierError, match=r"header of .* is damaged|do not fit|later reslab"):
+            Classifier.load(model, device="cpu")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-40, float("nan"), 1e40])
+def test_a_temperature_that_a_file_cannot_have_is_refused(temperature: float) -> None:
+    with pytest.raises(UsageError, match="a temperature of"):
+        replace(classifier(), temperature=temperature)
+
+
+def test_one_channel_for_a_network_of_three_is_refused(tmp_path: Path, refuses: Any) -> None:
+    made = classifier()
+    grey = Preprocess(size=32, resize=36, channels=1, mean=(0.5,), std=(0.2,))
+    replace(made, spec=None, preprocess=grey).save(tmp_path / "model")  # a network of one's own
+    loaded = Classifier.load(tmp_path / "model", network=made.network, device="cpu")
+    with refuses(ClassifierError, "does not take images of shape (1, 32, 32)", "preprocessing"):
+        loaded.predict(Image.new("L", (40, 40)))
+    code = tmp_path / "net.py"
+    code.write_text(
+        "from torch import nn\n"
+        "def build(num_classes):\n"
+        "    layers = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)\n"
+        "    return nn.Sequential(*layers)\n"
+    )
+    spec = replace(make_spec(f"{code}:build", 2), in_channels=1)  # which the function does not ask for
+    replace(made, network=spec.build(), spec=spec, preprocess=grey).save(tmp_path / "model")
+    with refuses(ClassifierError, "photos of 1 channels for a network that takes 3"):
+        Classifier.load(tmp_path / "model", network=f"{code}:build", device="cpu")
+
+
+def test_logits_that_overflow_are_refused(model: Path, refuses: Any) -> None:
+    header, tensors = content_of(model)
+    tensors["fc.bias"] = torch.tensor([3e38, -3e38])
+    forge(model, header | {"temperature": 0.01}, tensors)
+    with refuses(ClassifierError, "logits that are not finite"):
+        Classifier.load(model, device="cpu").predict(Image.new("RGB", (40, 40)))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "[" * 100_000, '{"version": 1}', "NaN"])

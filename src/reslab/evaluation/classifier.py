@@ -25,7 +25,7 @@ from reslab.text import printable
 from .coverage import coverage_at
 from .inference import predict_batch, predict_exactly
 from .metrics import Evaluation, evaluate_rows
-from .model_file import Header, find_model, read_model, save_model
+from .model_file import MAX_TEMPERATURE, MIN_TEMPERATURE, Header, find_model, read_model, save_model
 from .model_network import load_network
 from .photo_paths import LabeledPaths
 from .probabilities import softmax
@@ -34,6 +34,7 @@ from .rows import PhotoRows
 if TYPE_CHECKING:
     from PIL import Image
 
+MAX_LOGIT = 1e30  # divided by the smallest temperature it is still finite
 MAX_NAMED_UNREAD = 100  # photos that an Evaluation names because they could not be read
 
 
@@ -119,7 +120,7 @@ class Classifier:
         classes: class names, in the order of the logits.
         preprocess: from a photo to the network's input.
         spec: how to build the network again; None for a network of your own.
-        temperature: divides the logits before the softmax (Guo et al. 2017, section 4.2).
+        temperature: divides the logits before the softmax (Guo et al. 2017, section 4.2); 0.01 to 100.
         figures: measured when the classifier was trained, such as "val_accuracy" and "test_accuracy".
         licence: of the training data; None if unknown.
         device: auto, cpu, cuda, cuda:1 or mps; where `network` computes.
@@ -127,7 +128,7 @@ class Classifier:
 
     Raises:
         RecipeError: the device does not exist.
-        UsageError: `reject_below` is not between 0 and 1.
+        UsageError: `reject_below` is not between 0 and 1, or `temperature` not between 0.01 and 100.
     """
 
     network: nn.Module
@@ -146,6 +147,12 @@ class Classifier:
                 f"photos cannot be rejected below a probability of {self.reject_below}",
                 "a probability lies between 0 and 1",
                 "give one such as 0.9",
+            )
+        if not MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE:
+            raise UsageError(
+                f"logits cannot be divided by a temperature of {self.temperature}",
+                f"it lies between {MIN_TEMPERATURE} and {MAX_TEMPERATURE}; 1 leaves the logits as they are",
+                "give one such as 1.5, or leave it out",
             )
         device = choose_device(self.device)
         devices = {tensor.device for tensor in (*self.network.parameters(), *self.network.buffers())}
@@ -225,7 +232,7 @@ class Classifier:
         """Return logits (N, num_classes) on the CPU as an array.
 
         Raises:
-            ClassifierError: there is not one for each class, or one is not finite.
+            ClassifierError: there is not one for each class, or one is not finite or above MAX_LOGIT.
         """
         if logits.shape[1:] != (len(self.classes),):
             raise ClassifierError(
@@ -233,7 +240,7 @@ class Classifier:
                 "every class needs one logit",
                 "name as many classes as the network has outputs",
             )
-        if not logits.isfinite().all():
+        if not (logits.abs() <= MAX_LOGIT).all():
             raise ClassifierError(
                 "the network gives logits that are not finite",
                 "its training diverged, and NaN has no most probable class",

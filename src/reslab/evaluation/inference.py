@@ -64,12 +64,19 @@ def predict_batch(network: nn.Module, images: Tensor, device: torch.device) -> T
         device: where the network computes.
 
     Raises:
-        ClassifierError: there is not enough memory.
+        ClassifierError: there is not enough memory, or the network does not take these images.
     """
     what = f"there is not enough memory for {len(images)} photos of {images.shape[-1]} pixels at once"
     do = "end other programs" + ("" if device.type == "cpu" else ", or compute on the CPU: --device cpu")
-    with catch_out_of_memory(lambda why: ClassifierError(what, why, do)):
-        return next(predict_logits(network, [images], device))
+    try:
+        with catch_out_of_memory(lambda why: ClassifierError(what, why, do)):
+            return next(predict_logits(network, [images], device))
+    except RuntimeError as error:
+        raise ClassifierError(
+            f"the network does not take images of shape {tuple(images.shape[1:])}",
+            next(iter(str(error).splitlines()), "RuntimeError"),
+            "give the preprocessing that it was trained with: its channels and its size",
+        ) from error
 
 
 def batch_size_for(size: int, largest: int = BATCH_SIZE) -> int:

@@ -29,6 +29,8 @@ from reslab.untrusted import first_messages, read_json, validation_messages
 
 VERSION = 1
 MODEL_NAME = "model.safetensors"
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0  # a calibration gives 0.05 to 20
+MAX_WIDTH_MULT = 16.0  # as in a recipe
 MAX_FIELD_CHARACTERS = 10_000  # of "network" without its code, and of "preprocess"
 
 
@@ -41,7 +43,7 @@ class Header(BaseModel):
         network_class: its class name, for error messages.
         classes: unique class names, in the order of the logits; at least one.
         preprocess: from a photo to the network's input.
-        temperature: divides the logits before the softmax.
+        temperature: divides the logits before the softmax; MIN_TEMPERATURE to MAX_TEMPERATURE.
         figures: measured when the classifier was trained.
         licence: of the training data; None if unknown.
         reject_below: photos whose best class has a lower probability are "not sure"; 0 for no threshold.
@@ -53,17 +55,24 @@ class Header(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
-    version: int = VERSION
+    version: int = Field(default=VERSION, ge=0)
     network: NetworkSpec | None
     network_class: str
     # InstanceOf since pydantic's str refuses folder names that are not UTF-8
     classes: Annotated[tuple[InstanceOf[str], ...], FailFast()] = Field(min_length=1)
     preprocess: Preprocess
-    temperature: float = Field(gt=0)
+    temperature: float = Field(ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     figures: dict[str, Any]
     licence: str | None
     reject_below: float = Field(default=0.0, ge=0, le=1)
     checksum: str = ""
+
+    @field_validator("network")
+    @classmethod
+    def _has_a_width(cls, network: NetworkSpec | None) -> NetworkSpec | None:
+        if network is not None and not 0 < network.width_mult <= MAX_WIDTH_MULT:
+            raise ValueError(f"width_mult: {network.width_mult} is not above 0 and up to {MAX_WIDTH_MULT}")
+        return network
 
     @field_validator("classes")
     @classmethod

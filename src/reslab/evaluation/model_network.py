@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reslab.errors import ClassifierError, CodeNeededError, ReslabError
+from reslab.networks.input_channels import input_channels
 from reslab.networks.registry import NetworkSpec, make_spec
 from reslab.networks.without_weights import build_without_weights
 from reslab.text import printable
@@ -41,6 +42,9 @@ def load_network(path: Path, model: ModelFile, network: nn.Module | str | None) 
     """
     if not isinstance(network, nn.Module):
         network = _build(path, model, network)
+        channels = model.header.preprocess.channels
+        if (needed := input_channels(network, channels)) != channels:  # code of the user's own ignored it
+            raise _misfit(path, f"photos of {channels} channels for a network that takes {needed}")
     try:
         network.load_state_dict(model.tensors)
     except RuntimeError as error:

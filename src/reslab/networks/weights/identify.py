@@ -10,6 +10,7 @@ from torch import Tensor
 from .conventions import CONVENTIONS
 
 FAMILY_DEPTHS = (18, 34, 50, 101, 152)  # layers of resnet18 and its relatives
+CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 TORCHVISION = (
     "wide_resnet50_2",
     "wide_resnet101_2",
@@ -61,9 +62,9 @@ def _name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     is_bottleneck = "conv3.weight" in first
     depth = 2 + len(blocks) * (3 if is_bottleneck else 2)
     if len({stage for stage, _ in blocks}) == 3:
-        return f"cifar_resnet{depth}" if not is_bottleneck else None
+        return f"cifar_resnet{depth}" if depth in CIFAR_DEPTHS and not is_bottleneck else None
     if "conv1.bias" in first:
-        return f"textbook_resnet{depth}"
+        return "textbook_resnet18" if depth == 18 else None
     groups = width // inputs
     gate = next((GATES[name] for name in GATES if name in first), "")
     stem = _deep_stem(shapes)
@@ -88,7 +89,7 @@ def _name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
 
 def _deep_stem(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Return timm's letter for a stem of three convolutions; "" for another stem."""
-    channels, *_ = shapes.get("conv1.0.weight", (0,))
+    channels = next(iter(shapes.get("conv1.0.weight", ())), 0)
     if len(shapes.get("layer2.0.downsample.1.weight", ())) == 4:  # after pooling
         return {24: "t", 32: "d", 64: "e"}.get(channels, "")
     return {32: "c", 64: "s"}.get(channels, "")

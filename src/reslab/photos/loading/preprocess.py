@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
+
+# far beyond those of photos, and small enough that normalized pixels stay finite
+Mean = Annotated[float, Field(ge=-100, le=100)]
+Std = Annotated[float, Field(ge=1e-4, le=100)]
 
 
 class Preprocess(BaseModel):
@@ -29,8 +33,8 @@ class Preprocess(BaseModel):
         resize: shorter side before the center crop, in pixels; at least `size`.
         channels: 3 for sRGB, 1 for grey.
         truncated: "refuse" a JPEG whose end is missing, or "keep" what is there of it.
-        mean: mean of each channel, of pixels from 0 to 1. ImageNet's by default.
-        std: standard deviation of each channel.
+        mean: mean of each channel, of pixels from 0 to 1; -100 to 100. ImageNet's by default.
+        std: standard deviation of each channel, 0.0001 to 100.
         random_crop: train on a random crop, else on the center crop.
         min_crop_area: smallest random crop, as a fraction of the photo's area.
         horizontal_flip: mirror half of the photos in training.
@@ -42,12 +46,12 @@ class Preprocess(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size: int = Field(ge=1, le=4096, description="side of the network's input in pixels")
-    resize: int = Field(ge=1, le=8192, description="shorter side before the center crop")
+    size: int = Field(ge=1, le=2048, description="side of the network's input in pixels")
+    resize: int = Field(ge=1, le=4096, description="shorter side before the center crop")
     channels: Literal[1, 3] = Field(3, description="3: sRGB, 1: grey")
     truncated: Truncated = Field("refuse", description="keep: what is there of a JPEG whose end is missing")
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[Mean, ...] = IMAGENET_MEAN
+    std: tuple[Std, ...] = IMAGENET_STD
     random_crop: bool = Field(True, description="training: a random crop, else the center crop")
     min_crop_area: float = Field(
         0.35, gt=0, le=1, description="training: smallest crop, fraction of the area"
@@ -57,8 +61,8 @@ class Preprocess(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
-            raise ValueError(f"mean and std: one number for each of {self.channels} channels, std positive")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std: one number for each of {self.channels} channels")
         if self.resize < self.size:
             raise ValueError(f"resize: {self.resize} is less than size, which is {self.size}")
         return self

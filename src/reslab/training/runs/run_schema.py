@@ -27,6 +27,7 @@ from reslab.untrusted import first_messages, read_json, read_text, validation_me
 
 MAX_LINE_LENGTH = 2**16  # characters
 MAX_IMAGE_SIZE = 2048  # pixels, as in a recipe
+MAX_WIDTH_MULT = 16
 
 
 def _without_null(text: str) -> str:
@@ -44,6 +45,7 @@ def _unique(names: list[str]) -> list[str]:
 # InstanceOf: pydantic's own str refuses the name of a file that is not UTF-8
 Text = Annotated[InstanceOf[str], AfterValidator(_without_null)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 ImageSize = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIZE)]
 
 
@@ -78,7 +80,7 @@ class SpecFields(Checked):
     num_classes: Count
     in_channels: Literal[1, 3]
     stem: Text | None = None
-    width_mult: float = 1.0
+    width_mult: Annotated[float, Field(gt=0, le=MAX_WIDTH_MULT)] = 1.0
     code: CodeFields | None = None
 
 
@@ -88,7 +90,7 @@ class PrecisionFields(Checked):
     model_config = ConfigDict(extra="forbid")
 
     precision: Text
-    seconds_per_step: float
+    seconds_per_step: Annotated[float, Field(ge=0)]
     images_per_second: dict[InstanceOf[str], float] = {}
     threads: Annotated[int, Field(ge=0, le=MAX_THREADS)] = 0
 
@@ -126,8 +128,8 @@ class EpochRow(Checked):
     size: ImageSize
     train_loss: float
     val_loss: float
-    val_accuracy: float
-    seconds: float
+    val_accuracy: Fraction
+    seconds: Annotated[float, Field(ge=0)]
 
 
 class ResultFields(Checked):
@@ -136,7 +138,7 @@ class ResultFields(Checked):
     model: Text
     epochs: Count
     best_epoch: Count
-    test_accuracy: float | None
+    test_accuracy: Fraction | None
 
 
 def read_object(path: Path, model: type[Checked]) -> dict[str, Any]:
