@@ -38,7 +38,7 @@ class NamedClasses:
 def classes_by_name(paths: Iterable[str]) -> NamedClasses:
     """Return the classes in the names of photos: the part before the number at the end.
 
-    There are none where two readings are possible: names of a camera, dates, numbered subjects, a class in
+    It is empty where two readings are possible: names of a camera, dates, numbered subjects, a class in
     which nearly every photo would be alone, or two numbers that may both belong to the class.
 
     Args:
