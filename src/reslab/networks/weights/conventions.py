@@ -1,4 +1,4 @@
-"""Names that fastai, transformers and timm give to a ResNet's tensors, and torchvision's for the same."""
+"""Names that other libraries give to a ResNet's tensors, and torchvision's for the same."""
 
 from __future__ import annotations
 
@@ -67,11 +67,7 @@ CONVENTIONS = (
         | {f".layer.{n - 1}.normalization.": f".bn{n}." for n in STAGES},
         head="classifier.1.",
     ),
-    # timm calls every gate se; many networks for CIFAR call the projection shortcut
-    Convention(
-        "timm",
-        "layer1.0.conv1.weight",
-        {"": ""},
-        {".shortcut.": ".downsample.", ".se.conv.": ".eca.conv."},
-    ),
+    # timm calls every gate se
+    Convention("timm", "layer1.0.conv1.weight", {"": ""}, {".se.conv.": ".eca.conv."}),
+    Convention("pytorch-cifar", "layer1.0.conv1.weight", {"": ""}, {".shortcut.": ".downsample."}),
 )

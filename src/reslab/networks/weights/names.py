@@ -22,7 +22,7 @@ class Reading:
 
     Attributes:
         prefix: removed from the start of the names.
-        library: fastai, transformers or timm if its table was used, else "".
+        library: the one whose table of names was used, else "".
         tensors: by the network's names, or by their names in the file if the network has none for them.
         file_names: names in the file, by the names in `tensors`.
     """

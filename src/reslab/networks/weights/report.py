@@ -28,8 +28,8 @@ class WeightsReport:
             only if the file has some.
         other_shape: (name, shape in the file, shape in the network); these stay as initialized.
         unused: tensors of the file that the network lacks, by their names in the file.
-        library: fastai, transformers or timm if the names were translated by the table of this library's
-            names; else "".
+        library: fastai, transformers, timm or pytorch-cifar if the names were translated by the table of
+            this library's names; else "".
         entry: entry of the file that the tensors are from, such as "state_dict"; "" for the file itself.
         is_averaged: True if this entry holds an average of the weights over the training.
         left_out: classes and functions that the file names. They were not run, and what they stand for was
