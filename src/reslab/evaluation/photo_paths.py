@@ -52,7 +52,7 @@ class LabeledPaths:
             by_class = list_file.by_class(photos.test or photos.val, photos.classes)
         else:
             source = user_path(photos)
-            folder, by_class = evaluation_paths(source)
+            folder, by_class, _ = evaluation_paths(source)
         unknown = sorted(name for name, paths in by_class.items() if paths and name not in classes)
         if unknown:
             raise PhotosError(
@@ -76,14 +76,15 @@ class LabeledPaths:
         return [self.folder / path for path in self.paths]
 
 
-def evaluation_paths(source: Path) -> tuple[Path, dict[str, list[str]]]:
-    """Return the folder of photos, and {class: paths} of the test split, else of val, else of all photos.
+def evaluation_paths(source: Path) -> tuple[Path, dict[str, list[str]], list[str]]:
+    """Return a folder and its photos to evaluate on: those of the test split, else of val, else all.
 
     Args:
         source: a folder, list, table, archive or Parquet file of photos, as `Photos` takes it.
 
     Returns:
-        The folder and paths relative to it; those of a list are absolute. A class may have no paths.
+        The folder; {class: paths relative to it}, in which those of a list are absolute and a class may have
+        no paths; and notes on where the labels are from and on what is not used.
 
     Raises:
         PhotosError: the source has no labeled photos or cannot be read; or the list is invalid, or its photos
@@ -91,9 +92,9 @@ def evaluation_paths(source: Path) -> tuple[Path, dict[str, list[str]]]:
     """
     sought = find_to_evaluate(source)
     if sought.listed:
-        return sought.folder, sought.listed.evaluation_paths()
+        return sought.folder, sought.listed.evaluation_paths(), []
     split = next(name for name in ("test", "val", "all", "train") if name in sought.found)
-    return sought.folder, sought.found[split]
+    return sought.folder, sought.found[split], sought.notes
 
 
 def expand_paths(patterns: Sequence[str]) -> list[Path]:

@@ -12,7 +12,7 @@ from reslab.evaluation.photo_paths import evaluation_paths
 from reslab.files import user_path
 from reslab.photos.folder.digests import try_digest
 from reslab.photos.folder.photos import Photos
-from reslab.photos.folder.sources.find import find_labeled
+from reslab.photos.folder.sources.find import find_labeled, find_to_evaluate
 
 from .moved_photos import advice, are_missing, find_moved, unpack_again
 from .run import Run
@@ -35,7 +35,7 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
     """
     run_folder = model.parent if model.name == MODEL_NAME else model
     if not os.path.isfile(run_folder / "run.json"):
-        return folder, []
+        return folder, find_to_evaluate(folder).notes
     run, folder = Run(run_folder), user_path(folder)
     unpack_again(run)
     photos, skipped = run.photos, run.skipped
@@ -49,19 +49,17 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
         with suppress(PhotosError):
             return find_moved(photos, folder, ("test",) if photos.test else ("val",)), [advice(run, folder)]
     trained = {content.tobytes() for content in (photos.train + photos.val).digests}
-    place, by_class = evaluation_paths(folder)
+    place, by_class, notes = evaluation_paths(folder)
     paths = [place / path for paths in by_class.values() for path in paths]
     overlap = sum(try_digest(path) in trained for path in paths)
-    if not overlap:
-        return folder, []
-    return folder, [
-        f"{overlap:,} of these {len(paths):,} photos were used in the training of this run: "
-        "the accuracy is too high"
-    ]
+    if overlap:
+        note = f"{overlap:,} of these {len(paths):,} photos were used in the training of this run"
+        notes = [*notes, f"{note}: the accuracy is too high"]
+    return folder, notes
 
 
 def _is_source_of(photos: Photos, source: Path, skipped: int) -> bool:
-    """Return True if a run's photos came from the folder, list, table, archive or Parquet file `source`.
+    """Return True if a run's photos and their classes came from `source`: a folder, list, table or archive.
 
     Args:
         photos: of the run, without the skipped ones.
@@ -75,6 +73,10 @@ def _is_source_of(photos: Photos, source: Path, skipped: int) -> bool:
         return False
     if sought.folder.resolve() != photos.folder.resolve():
         return False
-    paths = {path for split in photos.splits.values() for path in split.paths}
-    found = {path for of in sought.found.values() for paths in of.values() for path in paths}
-    return paths <= found and len(found) == len(paths) + skipped
+    found = {path: name for of in sought.found.values() for name, paths in of.items() for path in paths}
+    every = photos.train + photos.val + photos.test
+    has_all = all(
+        found.get(path) == photos.classes[label]
+        for path, label in zip(every.paths, every.labels.tolist(), strict=True)
+    )
+    return has_all and len(found) == len(every) + skipped
