@@ -151,6 +151,16 @@ def test_flat_train_and_test_folders(tmp_path: Path) -> None:
     ]
 
 
+def test_tables_in_the_folders_of_splits(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("test", 2)):
+        rows = [f"{add(tmp_path / split / f'{i}.png', i).name},{'ab'[i % 2]}" for i in range(count)]
+        (tmp_path / split / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    assert find_labeled(tmp_path).found == {
+        "train": {"a": ["train/0.png", "train/2.png"], "b": ["train/1.png", "train/3.png"]},
+        "test": {"a": ["test/0.png"], "b": ["test/1.png"]},
+    }
+
+
 def test_tables_named_like_splits(tmp_path: Path) -> None:
     for i in range(6):
         add(tmp_path / "images" / f"{i}.png", i)

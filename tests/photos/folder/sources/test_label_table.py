@@ -54,6 +54,8 @@ def by_split(table: LabelTable) -> dict[str, list[str]]:
         "file,label\n\na.jpg,cat\n,\nb.jpg,dog\nc.png, cat \n\n",  # blank lines and spaces
         "file,label\na.jpg,cat\na.jpg,cat\nb.jpg,dog\nc.png,cat\n",  # the same row twice
         "file,label\na.jpg,cat\nb.jpg,dog\nc.png,cat\n".encode("utf-16"),
+        "image,dog,cat\na,0.0,1.0\nb,1.0,0.0\nc,0.0,1.0\n",  # a column for each class
+        "Image,Id\na.jpg,cat\nb.jpg,dog\nc.png,cat\n",  # Id is the label
     ],
 )
 def test_tables_of_many_forms_give_the_same_labels(tmp_path: Path, content: str | bytes) -> None:
@@ -116,6 +118,8 @@ def test_what_does_not_match_is_counted_and_named(tmp_path: Path) -> None:
         ("file,label\na.jpg,cat\nb.jpg,dog,big\n", ["line 3 has 3 cells", "line 1 has 2"]),
         ("file\na.jpg\nb.jpg\n", ["not a table of labels"]),
         ("", ["not a table of labels"]),
+        ("file,A,B\na.jpg,1,0\nb.jpg,1,1\n", ["line 3", "b.jpg into 2 classes", "A, B", "not supported"]),
+        ("file,A,B\na.jpg,1,0\nb.jpg,0,0\n", ["line 3", "b.jpg into 0 classes"]),
         ("file,label\na.jpg,\nb.jpg,\n", ["labels no photo", "2 have no label"]),
         ("path,label,predicted,loss\na.jpg,cat,dog,1\n", ["predictions, not labels"]),
         ("file,label\na.jpg,狗\n".encode("gbk"), ["byte 17 is not UTF-8"]),

@@ -230,7 +230,7 @@ def _tar_members(path: Path, stream: Any) -> Iterator[_Member]:
             if info.isreg():
                 yield _Member(info.name, info.size, lambda info=info: _opened(archive, info))  # type: ignore[misc]
             archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all of them
-        stream.seek(archive.offset)  # type: ignore[attr-defined]
+        stream.seek(archive.offset)
         if len(stream.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
             raise EOFError("its end is missing")
         while stream.read(CHUNK_BYTES):  # a checksum of all stands at the end of compressed data

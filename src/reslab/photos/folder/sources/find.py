@@ -157,7 +157,7 @@ def _in_folder(folder: Path) -> FoundPhotos:
         return _of_tables(tables, folder, [])
     why_not = ""
     if flat := _flat_folders(folder, trained):
-        by_name, why_not = _by_names(folder, flat)
+        by_name, why_not = _in_flat_folders(folder, flat)
         if by_name is not None:
             return by_name
     if unread:
@@ -242,7 +242,7 @@ def _compare(folder: Path, found: FoundPaths, table: LabelTable) -> list[str]:
                 f"its folders and {table.path.name} divide the photos differently: {path} is in the folder "
                 f"{name}, and its label is {label}"
             ),
-            f"to use the table: {quoted}; to use the folders, move the table elsewhere",
+            f"to use the table, give {quoted} in place of the folder; to use the folders, move the table",
         )
     if "all" in found and "all" not in table.found:
         return [f"{table.path.name} has splits that are not used; to use them, give {quoted}"]
@@ -275,10 +275,20 @@ def _flat_folders(folder: Path, classes: Iterable[str]) -> dict[str, Path]:
     return {}
 
 
-def _by_names(folder: Path, flat: dict[str, Path]) -> tuple[FoundPhotos | None, str]:
-    """Return the photos of flat folders by their names and "", or None and the reason."""
-    found, notes = FoundPaths(), list[str]()
+def _in_flat_folders(folder: Path, flat: dict[str, Path]) -> tuple[FoundPhotos | None, str]:
+    """Return the photos of flat folders by tables in them or by names, and ""; or None and the reason."""
+    found, notes, example = FoundPaths(), list[str](), ""
     for split, place in flat.items():
+        tables = _tables_in(place)[0] if place != folder else []
+        if len(tables) == 1:  # train/metadata.csv
+            prefix = place.name
+            labels = [pair for of in tables[0].found.values() for pair in of.items()]
+            for label, paths in labels:
+                found.setdefault(split, {}).setdefault(label, []).extend(
+                    os.path.join(prefix, path) for path in paths
+                )
+            notes += [f"{line} in {prefix}" for line in tables[0].notes]
+            continue
         names = sorted(path.name for path in place.iterdir() if is_photo(path))
         base = os.path.relpath(place, folder)
         named = classes_by_name(names)
@@ -289,12 +299,12 @@ def _by_names(folder: Path, flat: dict[str, Path]) -> tuple[FoundPhotos | None, 
                 label: [name if base == "." else os.path.join(base, name) for name in of]
                 for label, of in named.classes.items()
             }
+            label, paths = next(iter(found[split].items()))
+            example = example or f"labels from the names of the photos: {paths[0]} is {label}"
         if named.others:
             where = "" if base == "." else f"{base}/"
             notes.append(f"skipping photos without a class in their name: {_named(named.others, where)}")
-    example = next(iter(next(iter(found.values())).items()))
-    first = f"labels from the names of the photos: {example[1][0]} is {example[0]}"
-    return FoundPhotos(folder, found, [first, *notes]), ""
+    return FoundPhotos(folder, found, [*filter(None, [example]), *notes]), ""
 
 
 def _named(paths: list[str], before: str = "") -> str:

@@ -112,6 +112,7 @@ def read_table(path: Path, *, column: str | None = None, photos: PhotoIndex | No
     photos = photos or PhotoIndex(path.parent)
     files, skipped = _file_column(rows, photos)
     rows = _with_header(rows, files, photos, skipped)
+    rows = _with_labels(rows, files) if column is None else rows
     label = _label_column(rows, files, column)
     split = _split_column(rows, (files, label))
     return _match(rows, photos, files, label, split, skipped)
@@ -210,6 +211,34 @@ def _with_header(rows: _Rows, files: int, photos: PhotoIndex, skipped: int) -> _
     return _Rows(rows.path, rows.lines[1:], rows.cells[1:], [cell.strip() for cell in first])
 
 
+def _with_labels(rows: _Rows, files: int) -> _Rows:
+    """Return the rows with a column of labels in place of one column of 0 and 1 for each class.
+
+    Other rows are returned as they are. Raises PhotosError if a photo is in several classes, or in none.
+    """
+    header = rows.header or []
+    known = LABEL_COLUMNS + SPLIT_COLUMNS + FILE_COLUMNS
+    classes = [i for i, name in enumerate(header) if i > files and _key(name) not in known]
+    has_label = any(_key(name) in LABEL_COLUMNS for name in header)
+    if (
+        has_label
+        or len(classes) < 2
+        or not set().union(*map(rows.column, classes)) <= {"0", "1", "0.0", "1.0"}
+    ):
+        return rows
+    cells = list[list[str]]()
+    for number, row in zip(rows.lines, rows.cells, strict=True):
+        own = [header[i] for i in classes if float(row[i]) == 1]
+        if len(own) != 1:
+            what = f"line {number:,} of {rows.path} puts {printable(row[files])} into {len(own)} classes"
+            why = f"its columns of 1 are {', '.join(own)}" if own else "each of its columns has 0"
+            why += "; a photo has one label, several are not supported"
+            raise PhotosError(what, printable(why), "give each photo one class")
+        cells.append([cell for i, cell in enumerate(row) if i not in classes] + own)
+    kept = [name for i, name in enumerate(header) if i not in classes]
+    return _Rows(rows.path, rows.lines, cells, [*kept, LABEL_COLUMNS[0]])
+
+
 def _label_column(rows: _Rows, files: int, wanted: str | None) -> int:
     """Return the column of labels. Raises PhotosError if there is none, or several could be."""
     header = rows.header or []
@@ -228,7 +257,7 @@ def _label_column(rows: _Rows, files: int, wanted: str | None) -> int:
     plain = [i for i in others if not (header and _key(header[i]) in SPLIT_COLUMNS + FILE_COLUMNS)]
     if not header and len(others) == 2:  # a split in the third or second column
         plain = [i for i in plain if not _are_splits(rows.column(i))]
-    candidates = named or plain
+    candidates = named or plain or (others if len(others) == 1 else [])
     if len(candidates) == 1:
         return candidates[0]
     names = [rows.name(i) for i in candidates]

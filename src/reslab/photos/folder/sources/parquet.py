@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 TABLE = "labels.csv"
-ROWS_PER_BATCH = 64
+ROWS_PER_BATCH = 16  # in memory at a time
 IMAGE_COLUMNS = ("image", "img", "photo", "picture", "jpg", "png")
 PLACES = (".", "data", "default")  # folders of a data set's copy that hold its files
 
@@ -95,6 +95,9 @@ def unpack(path: Path, shards: Sequence[tuple[str, Path]], *, column: str | None
         if unfinished is not None:
             try:
                 opened = [(split, file, ParquetFile(file)) for split, file in shards]
+                for _, file, shard in opened:
+                    groups = map(shard.metadata.row_group, range(shard.metadata.num_row_groups))
+                    check_ratio(file, file.stat().st_size, sum(group.total_byte_size for group in groups))
                 columns = [_find_columns(file, parquet.schema_arrow, column) for _, file, parquet in opened]
                 _write(opened, columns, unfinished, progress)
             except (ArrowException, EOFError, MemoryError) as error:
