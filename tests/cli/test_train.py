@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reslab import Run, resnet18
+from reslab import Run, cifar_resnet32, resnet18
 from reslab.training.runs import checkpoint
 
 FILES = (
@@ -140,6 +140,23 @@ def test_weights_from_a_file_are_finetuned(
     assert code == 0, err
     assert "120 of 122 tensors loaded" in out  # all but the head, which had five classes
     only_the_upper_half_was_trained(weights, run)
+
+
+@pytest.mark.slow
+def test_weights_of_another_network_are_refused_unless_partial_is_given(
+    reslab_here: Callable[..., Any], photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    torch.save(cifar_resnet32(num_classes=2).state_dict(), tmp_path / "w.pth")
+    flags = f"--network cifar_resnet20 --weights {tmp_path}/w.pth --run {tmp_path}/run --size 32 --epochs 1"
+    command = ["train", photo_folder(train=8, val=4, test=4), *flags.split(), "--precision", "fp32"]
+    refused = reslab_here(*command)
+    assert refused.code == 2
+    assert "it looks like cifar_resnet32: " in refused.err
+    assert "train --partial" in refused.err
+    assert not (tmp_path / "run").exists()
+    done = reslab_here(*command, "--partial")
+    assert done.code == 0, done.err
+    assert "w.pth: 116 of 116 tensors loaded, 72 of the file's 188 not used\n" in done.out
 
 
 @pytest.mark.slow

@@ -352,6 +352,16 @@ def test_a_function_next_to_the_tensors_never_runs(tmp_path: Path, file: Callabl
     assert mark.exists()
 
 
+def test_a_file_with_a_thousand_classes_is_refused_at_once(file: Callable[..., Path], refuses: Any) -> None:
+    classes = [type(f"Class{i}", (), {"__module__": __name__}) for i in range(1000)]
+    with pytest.MonkeyPatch.context() as patch:
+        for each in classes:
+            patch.setitem(globals(), each.__name__, each)
+        path = file({"state_dict": state(), "others": classes})
+    with refuses(WeightsError, "was not loaded", "1,000 classes and functions"):
+        read_weights(path)
+
+
 @pytest.mark.parametrize(
     ("entry", "content", "taken"),
     [

@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-MAX_NAMES = 50  # of classes and functions in one file
+MAX_NAMES = 50  # of classes and functions in one file; torch goes through all at every step
 
 
 class NeedsCodeError(Exception):
@@ -54,6 +54,8 @@ def load_pickle(file: IO[bytes]) -> tuple[Any, tuple[str, ...]]:
         _check_archive(file)
         file.seek(0)
         names = get_unsafe_globals_in_checkpoint(file)
+    if len(names) > MAX_NAMES:
+        raise NeedsCodeError(f"{len(names):,} classes and functions")
     while True:
         stand_ins: list[Any] = [(STAND_INS.get(name, _StandIn), name) for name in names]
         file.seek(0)
