@@ -154,6 +154,7 @@ def test_weights_of_another_network_are_refused_unless_partial_is_given(
     assert "it looks like cifar_resnet32: " in refused.err
     assert "train --partial" in refused.err
     assert not (tmp_path / "run").exists()
+    assert "without --weights" in reslab_here("train", command[1], "--partial").err
     done = reslab_here(*command, "--partial")
     assert done.code == 0, done.err
     assert "w.pth: 116 of 116 tensors loaded, 72 of the file's 188 not used\n" in done.out

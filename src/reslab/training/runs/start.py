@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from reslab import files
-from reslab.errors import RunError
+from reslab.errors import RunError, UsageError
 from reslab.networks.from_text import parse_name
 from reslab.networks.initialization import initialized_by_name
 from reslab.networks.input_channels import input_channels
@@ -63,6 +63,9 @@ def start_run(
     """
     if track is not None:
         check_tracker(track)
+    if partial and weights is None:
+        do = "give --weights FILE, or leave --partial out"
+        raise UsageError("there are no weights to load partially", "--partial was given without --weights", do)
     started = time.monotonic() if started is None else started
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
