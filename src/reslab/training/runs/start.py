@@ -65,7 +65,7 @@ def start_run(
         check_tracker(track)
     if partial and weights is None:
         do = "give --weights FILE, or leave --partial out"
-        raise UsageError("there are no weights to load partially", "--partial was given without --weights", do)
+        raise UsageError("there are no weights to load in part", "--partial is given without --weights", do)
     started = time.monotonic() if started is None else started
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     name = network if isinstance(network, str) else type(network).__name__
