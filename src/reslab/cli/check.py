@@ -46,7 +46,7 @@ def check(
     class come first. A wrong label is there, or an unusual photo.
 
     Args:
-        folder: a folder with train/ (and val/, test/), a folder of classes, or a list from --fix
+        folder: photos as train takes them: a folder, table, .zip, .tar or Parquet file, or a list from --fix
         fix: write a new file that lists the photos to use, for train and evaluate
         report: write a page that explains every finding, with photos; an existing one is replaced
         truncated: keep: use the part of a JPEG that is there, as train does with the same flag

@@ -64,7 +64,7 @@ def compare(
     are kept: the same command continues, and more --seeds extend.
 
     Args:
-        folder: photos with a test split, or the folder of a comparison to continue or show
+        folder: photos as train takes them, or the folder of a comparison to continue or show
         variants: basic, se, my_block.py:MyBlock; resnet34, my_net.py:build; or settings: label_smoothing=0
         vary: values of one setting: learning_rate=0.03,0.06
         network: the network that gets the blocks [resnet18; with --ideas cifar_resnet20 at 32 pixels]

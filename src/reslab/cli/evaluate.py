@@ -46,7 +46,7 @@ def evaluate(
 
     Args:
         model: a run folder (its best model) or a model file
-        folder: a folder of classes, one with test/, or a list from reslab check --fix
+        folder: photos as train takes them; of those with test/, only these
         rows: write a CSV file with a row per photo: path, label, predicted, loss, probabilities
         reject_below: answer "not sure" where the best class has a lower probability, 0 to 1
         save_model: write the model with this threshold to a file, so that predict uses it

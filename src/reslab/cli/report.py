@@ -44,7 +44,7 @@ def report(
 
     Args:
         model: a finished run, or a model file
-        folder: a folder of classes, or a list [the run's own test split]
+        folder: photos as train takes them [the run's own test split]
         output: the page; an existing one is replaced [report.html in the run folder]
         thorough: search all training photos, check all photos, add corruptions and suspicious labels
         lang: language of the page: en or zh

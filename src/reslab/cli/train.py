@@ -57,7 +57,7 @@ def train(
     evaluate or predict, name it again: --network my_block.py:MyBlock
 
     Args:
-        folder: photos with their classes, see below
+        folder: photos with their classes, in one of the forms above
         network: resnet18, cifar_resnet20 or another of the family, torchvision:NAME, timm:NAME
         recipe: fast, finetune, paper, textbook, tutorial, or a .json or .toml file
         weights: imagenet, or a .safetensors or .pth file; FILE#ENTRY takes one entry of a checkpoint

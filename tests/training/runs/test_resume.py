@@ -417,7 +417,8 @@ def test_missing_photos_are_named_before_training(
     assert str(caught.value) == (
         f"1 of 24 photos of {run.folder} are missing from {photos}, the first is test/red/001.jpg\n"
         "  why: the run would continue with different data\n"
-        "  do:  restore the photos, or start a new run"
+        "  do:  restore the photos, or name the place that they are in now: "
+        f"reslab resume {run.folder} --photos FOLDER"
     )
 
 

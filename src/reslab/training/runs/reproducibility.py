@@ -196,7 +196,7 @@ def _photos_changed(run: Run, photos: Photos, paths: list[str], how: str) -> Run
         f"{len(paths):,} of {total:,} photos of {run.folder} are {how} {photos.folder}, "
         f"the first is {printable(paths[0])}",
         "the run would continue with different data",
-        "restore the photos, or name the place that they have moved to: "
+        "restore the photos, or name the place that they are in now: "
         f"reslab resume {shlex.quote(str(run.folder))} --photos FOLDER",
     )
 
