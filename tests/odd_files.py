@@ -225,7 +225,7 @@ def _read() -> list[Odd]:
         Odd("float to 1.tif", lambda: numbers(99 / 255, np.float32, 1), corners=all_of(GREY)),
         Odd("float to 255.tif", lambda: numbers(99, np.float32, 255), corners=all_of(GREY)),
         Odd("float to 65535.tif", lambda: numbers(99 * 257, np.float32, 65_535), corners=all_of(GREY)),
-        Odd("float beyond.tif", lambda: numbers(99e4, np.float32, 255e4), corners=all_of(GREY)),
+        Odd("float beyond.tif", lambda: numbers(99e4, np.float32, 255e4), corners=all_of(WHITE)),
         Odd(
             "float without a number.tif", lambda: numbers(99 / 255, np.float32, np.nan), corners=all_of(GREY)
         ),

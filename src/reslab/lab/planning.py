@@ -26,6 +26,7 @@ from reslab.networks.libraries import TIMM
 from reslab.networks.resnet import FAMILY
 from reslab.pages.page import significant
 from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.data_range import find_data_range
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.unreadable import skip_unreadable
 from reslab.text import printable
@@ -72,6 +73,10 @@ def make_plan(
     check_test_photos(found)
     say(str(found))
     recipe = request.recipe.for_photos(len(found.train))
+    values = find_data_range(found.folder, found.train.paths, found.train.digests, recipe.value_range)
+    if values is not None:
+        say(str(values))
+        recipe = recipe.with_settings(value_range=(values.low, values.high))
     environment = _environment(recipe)
     if before is not None:
         _check_same_settings(before, request, recipe, environment, folder)

@@ -87,7 +87,7 @@ def write(check: Check, path: Path) -> None:
 
 def html(check: Check) -> str:
     """Return the report as HTML. It reads the photos again, at most 24 for each kind of finding."""
-    groups = [_group(check.folder, kind, found) for kind, found in check.by_kind().items()]
+    groups = [_group(check, kind, found) for kind, found in check.by_kind().items()]
     counts = check.inputs.files.counts
     splits = [split for split in ("all", "train", "val", "test") if split in counts]
     names = list(dict.fromkeys(name for split in splits for name in counts[split]))
@@ -116,31 +116,31 @@ def _places(check: Check) -> Places | None:
     return Places(check.places.classes[index], squares, (row, column))
 
 
-def _group(folder: Path, kind: type[Finding], found: Sequence[Finding]) -> Group:
+def _group(check: Check, kind: type[Finding], found: Sequence[Finding]) -> Group:
     """Return a group that shows the photos of its first MAX_EXAMPLES findings.
 
     Those without a readable photo, and the next MAX_LISTED ones, are listed by name.
 
     Args:
-        folder: the checked folder, to which the findings' paths are relative.
+        check: its folder, to which the findings' paths are relative, and the range of values of its photos.
         found: all findings of this kind.
     """
     first = [finding for finding in found[:MAX_EXAMPLES] if finding.path is not None]
     with ThreadPoolExecutor(cores()) as pool:
-        photos = pool.map(lambda finding: _jpeg(folder, finding.path), first)
-        others = pool.map(lambda finding: _jpeg(folder, finding.other), first)
+        photos = pool.map(lambda finding: _jpeg(check, finding.path), first)
+        others = pool.map(lambda finding: _jpeg(check, finding.other), first)
         examples = [Example(*row) for row in zip(first, photos, others, strict=True) if row[1] or row[2]]
     shown = {id(example.finding) for example in examples}
     listed = [finding for finding in found[: MAX_EXAMPLES + MAX_LISTED] if id(finding) not in shown]
     return Group(kind, len(found), tuple(examples), tuple(listed[:MAX_LISTED]))
 
 
-def _jpeg(folder: Path, path: str | None) -> bytes | None:
+def _jpeg(check: Check, path: str | None) -> bytes | None:
     """Return a photo as a JPEG of at most MAX_IMAGE_SIDE pixels a side; None without a readable photo."""
     if path is None:
         return None
     try:
-        image = decode(folder / path, shrunk_to=MAX_IMAGE_SIDE)
+        image = decode(check.folder / path, shrunk_to=MAX_IMAGE_SIDE, value_range=check.value_range)
     except (PhotosError, OSError, ValueError):
         return None
     image.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE), Image.Resampling.BOX, reducing_gap=2.0)

@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reslab import files
 from reslab.errors import RecipeError, nearest
-from reslab.photos.loading.preprocess import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from reslab.photos.loading.preprocess import (
+    GREY_MEAN,
+    GREY_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Fit,
+    Preprocess,
+    ValueRange,
+    check_value_range,
+)
 from reslab.untrusted import first_messages, validation_messages
 
 from .recipe_presets import RECIPES, read_settings
@@ -127,6 +136,15 @@ class Recipe(BaseModel):
     truncated: Literal["refuse", "keep"] = Field(
         "refuse", description="JPEGs whose end is missing: refuse them, or keep what is there"
     )
+    value_range: ValueRange | None = Field(
+        None,
+        description="values that become black and white in 16-bit, 32-bit and float photos, LOW HIGH; by "
+        "default found in the training photos",
+    )
+    fit: Fit = Field(
+        "crop",
+        description="how a photo becomes a square: crop its middle, pad it with borders, or squash it",
+    )
     random_crop: bool = Field(
         True, description="train on random crops (Szegedy 2014, section 6), else on the center crop"
     )
@@ -197,6 +215,7 @@ class Recipe(BaseModel):
         for is_problem, why in problems:
             if is_problem:
                 raise ValueError(why)
+        check_value_range(self.value_range)
         return self
 
     @property
@@ -252,6 +271,8 @@ class Recipe(BaseModel):
             resize=self.resize or round(self.size * 8 / 7),
             channels=check_photo_channels(channels),
             truncated=self.truncated,
+            value_range=self.value_range,
+            fit=self.fit,
             mean=GREY_MEAN if channels == 1 else IMAGENET_MEAN,
             std=GREY_STD if channels == 1 else IMAGENET_STD,
             random_crop=self.random_crop,

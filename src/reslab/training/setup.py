@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from reslab.networks.precision import parse_precision
 from reslab.networks.registry import check_input
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.batches import Batches
+from reslab.photos.loading.data_range import find_data_range
 from reslab.photos.loading.gpu_augmentation import keep_on_device
 from reslab.photos.loading.pixel_cache import open_pixels
 from reslab.photos.loading.preprocess import Preprocess
@@ -106,10 +107,14 @@ def prepare(
     name = name or type(network).__name__
     if isinstance(photos, Photos):
         photos = open_photos(network, photos, recipe, name=name, progress=progress)
+        if photos.data_range is not None:
+            say(str(photos.data_range))
         if photos.skipped.total:
             log.warning(photos.skipped.warning(photos.photos, shlex.quote(str(photos.photos.folder))))
     readable, preprocess, pixels = photos.photos, photos.preprocess, photos.pixels
     recipe = recipe.for_photos(len(readable.train))
+    if preprocess.value_range != recipe.value_range:
+        recipe = recipe.with_settings(value_range=preprocess.value_range)
     device = choose_device(recipe.device)
     freeze(network, recipe.freeze)
     if not recipe.workers:  # workers prepare images on the CPU
@@ -175,7 +180,12 @@ def open_photos(
         PhotosError: too many photos cannot be read.
     """
     preprocess = _check_and_place(network, name, recipe, len(photos.classes))
-    return skip_unreadable(photos, preprocess, cache=recipe.cache, progress=progress)
+    train = photos.train
+    found = find_data_range(photos.folder, train.paths, train.digests, recipe.value_range)
+    if found is not None:
+        preprocess = preprocess.model_copy(update={"value_range": (found.low, found.high)})
+    readable = skip_unreadable(photos, preprocess, cache=recipe.cache, progress=progress)
+    return replace(readable, data_range=found)
 
 
 def reopen_photos(

@@ -69,7 +69,7 @@ def html(subject: Subject, found: Gathered, texts: Texts) -> str:
     thumbnails = sprites(
         [subject.rows.file(row) for row in range(len(subject.rows))],
         [row for row in listed if subject.available[row]],
-        subject.classifier.preprocess.truncated,
+        subject.classifier.preprocess,
     )
     matrix = _matrix(verdict) if len(verdict.classes) <= MAX_MATRIX_CLASSES else None
     values = {
@@ -128,7 +128,7 @@ def _example_pictures(subject: Subject, found: Gathered, texts: Texts) -> dict[i
             side=1 if shown is None else shown.width,
             place="" if heat is None else texts(_place(heat)),
             neighbors=tuple(
-                None if photos is None else neighbor_file(photos.folder / near.path, preprocess.truncated)
+                None if photos is None else neighbor_file(photos.folder / near.path, preprocess)
                 for near in example.neighbors
             ),
         )
@@ -139,8 +139,8 @@ def _label_pictures(subject: Subject, verdict: Verdict) -> list[bytes | None]:
     """Return a picture for each label to look at."""
     if subject.photos is None or verdict.labels is None:
         return []
-    folder, truncated = subject.photos.folder, subject.classifier.preprocess.truncated
-    return [neighbor_file(folder / each["path"], truncated) for each in verdict.labels["first"]]
+    folder, preprocess = subject.photos.folder, subject.classifier.preprocess
+    return [neighbor_file(folder / each["path"], preprocess) for each in verdict.labels["first"]]
 
 
 def _place(heat: NDArray[np.float32]) -> str:

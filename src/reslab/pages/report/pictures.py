@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from reslab.errors import PhotosError
 from reslab.explanation.explain import overlay
 from reslab.hardware import cores
-from reslab.photos.decoding.decode import Truncated, decode
+from reslab.photos.decoding.decode import decode
 from reslab.photos.loading.preprocess import Preprocess
 
 THUMBNAIL_SIDE = 64  # pixels
@@ -40,17 +40,17 @@ class Sprites:
     places: dict[int, int]
 
 
-def sprites(files: Sequence[Path], rows: Sequence[int], truncated: Truncated) -> Sprites:
+def sprites(files: Sequence[Path], rows: Sequence[int], preprocess: Preprocess) -> Sprites:
     """Draw thumbnails of photos into sprite sheets. A photo that cannot be read has none.
 
     Args:
         files: paths of all photos.
         rows: indices of the photos to draw; those after the first MAX_THUMBNAILS get none.
-        truncated: as in Preprocess.
+        preprocess: how the photos are decoded.
     """
 
     def draw(row: int) -> Image.Image | None:
-        return _square(files[row], THUMBNAIL_SIDE, truncated)
+        return _square(files[row], THUMBNAIL_SIDE, preprocess)
 
     sheets, places, drawn = list[bytes](), dict[int, int](), list[Image.Image]()
     with ThreadPoolExecutor(cores()) as pool:
@@ -67,10 +67,10 @@ def sprites(files: Sequence[Path], rows: Sequence[int], truncated: Truncated) ->
     return Sprites(tuple(sheets), places)
 
 
-def _square(path: Path, side: int, truncated: Truncated) -> Image.Image | None:
+def _square(path: Path, side: int, preprocess: Preprocess) -> Image.Image | None:
     """Return the middle square of a photo, `side` pixels wide; None for a photo that cannot be read."""
     try:
-        image = decode(path, "RGB", truncated, side)
+        image = decode(path, "RGB", preprocess.truncated, side, value_range=preprocess.value_range)
     except (PhotosError, OSError, ValueError):
         return None
     return ImageOps.fit(image, (side, side), Image.Resampling.BOX)
@@ -99,12 +99,15 @@ def views(files: Sequence[Path], preprocess: Preprocess) -> Iterator[Image.Image
 
     def draw(path: Path) -> Image.Image | None:
         try:
-            image = decode(path, "RGB", preprocess.truncated, 2 * VIEW_SIDE)
+            image = decode(
+                path, "RGB", preprocess.truncated, 2 * VIEW_SIDE, value_range=preprocess.value_range
+            )
         except (PhotosError, OSError, ValueError):
             return None
-        kept = min(image.size) * preprocess.size / preprocess.resize  # of the center crop
+        if preprocess.fit != "crop":
+            return preprocess.square(image, VIEW_SIDE)
+        left, top, kept, _ = preprocess.visible_box(*image.size)
         side = min(VIEW_SIDE, max(1, round(kept)))
-        left, top = ((length - kept) / 2 for length in image.size)
         box = (left, top, left + kept, top + kept)
         return image.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
 
@@ -117,9 +120,9 @@ def photo_file(view: Image.Image) -> bytes:
     return _webp(view)
 
 
-def neighbor_file(path: Path, truncated: Truncated) -> bytes | None:
+def neighbor_file(path: Path, preprocess: Preprocess) -> bytes | None:
     """Return a small WebP of a photo; None for a photo that cannot be read."""
-    image = _square(path, NEIGHBOR_SIDE, truncated)
+    image = _square(path, NEIGHBOR_SIDE, preprocess)
     return None if image is None else _webp(image, 65)
 
 

@@ -28,7 +28,8 @@ class InputPhoto:
         image: the network's input as PNG or JPEG.
         whole: the whole photo as PNG or JPEG.
         whole_size: (height, width) of `whole`.
-        crop: (left, top, width, height) of the input within the photo, in thousandths of the photo's sides.
+        crop: (left, top, width, height) of the input within the photo, in thousandths of the photo's sides;
+            beyond the photo where it was padded.
         gray: the network takes one channel.
     """
 
@@ -60,10 +61,9 @@ def read_photo(photo: Path | bytes, preprocess: Preprocess) -> tuple[InputPhoto,
     """
     pixels = preprocess.evaluation(preprocess.read(photo))  # (C, H, W)
     mode: Literal["RGB", "L"] = "RGB" if preprocess.channels == 3 else "L"
-    whole = decode(photo, mode, preprocess.truncated, MAX_PHOTO_SIDE)
+    whole = decode(photo, mode, preprocess.truncated, MAX_PHOTO_SIDE, value_range=preprocess.value_range)
     width, height = whole.size
-    side = min(width, height) * preprocess.size / preprocess.resize  # of the center crop, in its pixels
-    across, down = 1000 * side / width, 1000 * side / height
+    left, top, across, down = preprocess.visible_box(width, height)
     whole.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE))
     value = InputPhoto(
         name="photo" if isinstance(photo, bytes) else os.fsencode(photo.name).decode("utf-8", "replace"),
@@ -71,7 +71,7 @@ def read_photo(photo: Path | bytes, preprocess: Preprocess) -> tuple[InputPhoto,
         image=_encode(Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).contiguous().numpy())),
         whole=_encode(whole),
         whole_size=(whole.height, whole.width),
-        crop=((1000 - across) / 2, (1000 - down) / 2, across, down),
+        crop=(1000 * left / width, 1000 * top / height, 1000 * across / width, 1000 * down / height),
         gray=preprocess.channels == 1,
     )
     return value, preprocess.normalize(pixels[None])

@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reslab.photos.decoding.decode import Truncated
+from reslab.photos.loading.data_range import DataRange
 from reslab.text import printable, table
 
 from .class_leaks import PlaceScores, find_class_leaks
 from .duplicate_findings import PlacedDuplicates, find_matches
-from .findings import KINDS, Finding, Tiny, explanation
+from .findings import KINDS, Finding, LongPhotos, PartOfRange, Tiny, explanation
 from .folder_findings import class_findings, name_findings
-from .folder_stats import FolderPhotos, FolderStats, find_files, iter_stats
+from .folder_stats import FolderPhotos, FolderStats, find_files, find_range, iter_stats
 
 EXAMPLES = 3  # findings of each kind that are printed
 TEXT_WIDTH = 100  # columns
+MIN_LOST_FRACTION = 0.35  # of the median photo by the center crop, above which it is a finding
+PART_OF_RANGE = 0.5  # of the values that 16 bits can hold, below which it is a finding
 TINY_SIDE = 32  # pixels: a photo with a shorter side is tiny, if most are more than twice its size
 
 
@@ -48,6 +51,7 @@ class Check:
         findings: all findings by kind, in the order of KINDS: those that spoil a training come first.
         inputs: what fix() needs; neither printed nor compared.
         places: scores of the places of the photos, on a sample of them; None with too few photos.
+        data_range: values of the photos of more than 8 bits; None without such photos.
     """
 
     folder: Path
@@ -55,6 +59,7 @@ class Check:
     findings: tuple[Finding, ...]
     inputs: CheckInputs = field(repr=False, compare=False)
     places: PlaceScores | None = field(default=None, repr=False, compare=False)
+    data_range: DataRange | None = field(default=None, repr=False, compare=False)
 
     @property
     def spoils_training(self) -> bool:
@@ -75,13 +80,13 @@ class Check:
 
     def __str__(self) -> str:
         if not self.findings:
-            return printable(f"{self.folder}: {self.photos:,} photos, nothing found")
+            return printable(f"{self._photos}, nothing found")
         rows = [
             [kind.kind, f"{len(found):,}", "yes" if kind.spoils_training else "no", found[0].place]
             for kind, found in self.by_kind().items()
         ]
         header = ["finding", "count", "spoils a training", "for example"]
-        lines = [printable(f"{self.folder}: {self.photos:,} photos"), "", table(header, rows, "lrll")]
+        lines = [printable(self._photos), "", table(header, rows, "lrll")]
         for kind, found in self.by_kind().items():
             parts = explanation(kind)
             lines += ["", *_wrap(f"{kind.kind}: {parts['What']}", "")]
@@ -93,6 +98,17 @@ class Check:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Values that become black and white in photos of more than 8 bits; None without such photos."""
+        return None if self.data_range is None else (self.data_range.low, self.data_range.high)
+
+    @property
+    def _photos(self) -> str:
+        """Folder, number of photos and their values as text."""
+        values = "" if self.data_range is None else f" ({self.data_range.types})"
+        return f"{self.folder}: {self.photos:,} photos{values}"
 
 
 def _wrap(text: str, indent: str) -> list[str]:
@@ -120,20 +136,21 @@ def check(source: Any, *, truncated: Truncated = "refuse", progress: bool = True
         UsageError: `source` is of another type.
     """
     files = find_files(source)
-    stats = FolderStats(files)
-    for photo, (content, measured) in enumerate(iter_stats(files, truncated, progress)):
+    stats, found = FolderStats(files), find_range(files)
+    values = None if found is None else (found.low, found.high)
+    for photo, (content, measured) in enumerate(iter_stats(files, truncated, progress, values)):
         stats.add(photo, content, measured)
     if files.listing:
         splits = files.listing.splits
         ends = np.cumsum([len(photos) for photos in splits.values()])
         files.listing.check_unchanged(dict(zip(splits, np.split(stats.digests, ends[:-1]), strict=True)))
-    return build_check(stats)
+    return build_check(stats, found)
 
 
-def build_check(stats: FolderStats) -> Check:
+def build_check(stats: FolderStats, data_range: DataRange | None = None) -> Check:
     """Return the Check of these photos: findings in single photos, duplicates, classes, class leaks."""
     files, duplicates = stats.files, stats.duplicates()
-    found = [*stats.findings, *find_tiny(files, stats.sizes)]
+    found = [*stats.findings, *find_tiny(files, stats.sizes), *find_long(stats.sizes), *part_of(data_range)]
     for match in find_matches(duplicates):
         other = files.paths[match.earlier]
         found.append(match.kind(*files[match.photo], match.why(other), other))
@@ -144,7 +161,29 @@ def build_check(stats: FolderStats) -> Check:
     found.sort(key=lambda finding: KINDS.index(type(finding)))
     pixels = stats.sizes.astype(np.int64).prod(axis=1)
     inputs = CheckInputs(files, stats.digests, pixels, duplicates)
-    return Check(files.folder, len(files), tuple(found), inputs, places)
+    return Check(files.folder, len(files), tuple(found), inputs, places, data_range)
+
+
+def part_of(data_range: DataRange | None) -> Iterator[Finding]:
+    """Yield a PartOfRange if 16-bit photos use less than PART_OF_RANGE of what 16 bits can hold."""
+    if data_range is not None and (used := data_range.used_fraction or 1.0) < PART_OF_RANGE:
+        why = f"uses {100 * used:.2g} % of its range: {data_range.types}, of 0 to 65,535"
+        yield PartOfRange(None, None, None, why)
+
+
+def find_long(sizes: NDArray[np.int32]) -> Iterator[Finding]:
+    """Yield a LongPhotos if the center crop cuts more than MIN_LOST_FRACTION off the median photo.
+
+    Args:
+        sizes: (N, 2), width and height of each photo; photos of 0 could not be decoded and are ignored.
+    """
+    sides = sizes[sizes.min(axis=1, initial=2**31 - 1) > 0]
+    if not len(sides):
+        return
+    lost = float(np.median(1 - sides.min(axis=1) / sides.max(axis=1)))
+    if lost > MIN_LOST_FRACTION:
+        why = f"the square in the middle leaves out {lost:.0%} of the median photo; --fit pad keeps all of it"
+        yield LongPhotos(None, None, None, why)
 
 
 def find_tiny(files: FolderPhotos, sizes: NDArray[np.int32]) -> Iterator[Finding]:

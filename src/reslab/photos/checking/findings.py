@@ -250,6 +250,23 @@ class OddMetadata(Finding):
     kind = "odd metadata"
 
 
+class PartOfRange(Finding):
+    """Photos of more than 8 bits whose values use a small part of their range. Why it spoils: it does
+    not if the whole folder uses this part, since a training finds the range; a single photo, or 16-bit
+    color, becomes a few levels. Example: 12-bit values in 16-bit PNGs. Instead: scale the values of single
+    photos and of color, and save them again."""
+
+    kind = "part of its range"
+
+
+class LongPhotos(Finding):
+    """Photos so long that the center crop cuts much of them off. Why it spoils: the object may be in the
+    part that the network never gets. Example: street views of 1,600 x 600 pixels. Instead: look at them, and
+    train with --fit pad or --fit squash, which keep all of them."""
+
+    kind = "long photos"
+
+
 class WrongSuffix(Finding):
     """A photo in another format than its name says. Why it spoils: it does not, since reslab reads the
     content; other programs may refuse it. Example: a PNG named cat.jpg. Instead: rename it, if you like."""

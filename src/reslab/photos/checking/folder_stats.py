@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from reslab.errors import PhotosError
 from reslab.parallel import on_all_cores
 from reslab.photos.decoding.decode import Truncated
+from reslab.photos.decoding.levels import ValueRange
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.layout import FoundPaths
 from reslab.photos.folder.list_file import ListedPhotos, by_class
 from reslab.photos.folder.photo_list import DIGEST
 from reslab.photos.folder.photos import Photos, find_photos_of
+from reslab.photos.loading.data_range import DataRange, find_data_range
 
 from . import photo_stats
 from .class_leaks import Sample, is_sampled, sampled_share
@@ -148,6 +150,12 @@ def find_files(source: Any) -> FolderPhotos:
     return FolderPhotos(sought.folder, sought.found, sought.listed)
 
 
+def find_range(files: FolderPhotos) -> DataRange | None:
+    """Find the range of the photos of more than 8 bits among those to train on; None without such photos."""
+    trained = np.array([split in TRAINED for split, _ in files.names], bool)
+    return find_data_range(files.folder, [files.paths[i] for i in np.flatnonzero(trained[files.places])])
+
+
 def files_of(photos: Photos) -> tuple[FolderPhotos, NDArray[np.uint8]]:
     """Return the files of Photos in their splits, and their digests (N, 16) in the same order."""
     splits = {split: listed for split, listed in photos.splits.items() if listed}
@@ -155,7 +163,9 @@ def files_of(photos: Photos) -> tuple[FolderPhotos, NDArray[np.uint8]]:
     return FolderPhotos(photos.folder, found), np.concatenate([split.digests for split in splits.values()])
 
 
-def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Iterator[tuple[str, PhotoStats]]:
+def iter_stats(
+    files: FolderPhotos, truncated: Truncated, progress: bool, value_range: ValueRange | None = None
+) -> Iterator[tuple[str, PhotoStats]]:
     """Yield (digest, statistics) of each photo in order, from the cache or computed on all cores.
 
     The digest is in hexadecimal, "" if the file cannot be read. New statistics are cached on the disk.
@@ -164,6 +174,7 @@ def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Ite
         files: the photos.
         truncated: "refuse" or "keep" a JPEG whose end is missing.
         progress: show a progress bar, if stderr is a terminal.
+        value_range: of the photos of more than 8 bits; None without such photos.
     """
     from PIL import Image
     from tqdm.auto import tqdm
@@ -173,7 +184,12 @@ def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Ite
     bar = tqdm(total=len(files), desc="checking photos", unit=" photos", disable=None if progress else True)
     photos = ((files.folder / path, files.share(index)) for index, path in enumerate(files.paths))
     try:
-        with bar, closing(on_all_cores(lambda photo: _stats(*photo, truncated, cache), photos)) as results:
+        with (
+            bar,
+            closing(
+                on_all_cores(lambda photo: _stats(*photo, truncated, cache, value_range), photos)
+            ) as results,
+        ):
             for result in results:
                 yield result
                 bar.update()
@@ -181,7 +197,9 @@ def iter_stats(files: FolderPhotos, truncated: Truncated, progress: bool) -> Ite
         cache.close()
 
 
-def _stats(path: Path, share: float, truncated: Truncated, cache: StatsCache) -> tuple[str, PhotoStats]:
+def _stats(
+    path: Path, share: float, truncated: Truncated, cache: StatsCache, value_range: ValueRange | None
+) -> tuple[str, PhotoStats]:
     """Return (digest, statistics) of one file; digest "" and the reason in the statistics if unreadable.
 
     A photo in the sample of `share` has `pixels` in its statistics.
@@ -190,11 +208,11 @@ def _stats(path: Path, share: float, truncated: Truncated, cache: StatsCache) ->
         content = digest(path)
     except PhotosError as error:
         return "", photo_stats.unreadable_stats(error.why)
-    key = cache_key(content, truncated)
+    key = cache_key(content, truncated, value_range)
     stats = cache.get(key)
     sampled = is_sampled(bytes.fromhex(content), share)
     if stats is None or (sampled and not stats.pixels and not stats.problem):
-        stats = photo_stats.compute_stats(path, truncated, sampled)
+        stats = photo_stats.compute_stats(path, truncated, sampled, value_range)
         if stats.problem != Unreadable.kind:  # too little memory or a missing disk may be temporary
             cache.put(key, stats)
     return content, stats

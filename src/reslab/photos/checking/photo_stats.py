@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image
 
 from reslab.errors import PhotosError
-from reslab.photos.decoding.decode import Truncated, decode, quiet_pillow, readable_formats
+from reslab.photos.decoding.color import has_deep_mode
+from reslab.photos.decoding.decode import Truncated, decode, quiet_pillow, read_values, readable_formats
+from reslab.photos.decoding.levels import ValueRange, format_range, sample_values
 from reslab.photos.decoding.metadata import camera, oddities
 
 from . import findings
@@ -47,6 +49,7 @@ class Header:
     mode: str = ""
     quantization: int = 0
     camera: str = ""
+    deep: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class PhotoStats:
         mode: Pillow's name of how the file stores pixels, as "RGB" or "L".
         quantization: sum of the first quantization table of a JPEG, greater for lower quality; else 0.
         camera: maker and model of the camera from EXIF; "" if they are missing.
+        deep: "color" for 16-bit color, which is read by its upper 8 bits; for a grey photo of more than 8
+            bits that is nearly uniform, its values as text; else "".
         file_size: in bytes.
         thumbnail: THUMBNAIL_SIDE x THUMBNAIL_SIDE grey levels, a byte each.
         pixels: GRID_PIXELS x GRID_PIXELS x RGB, a byte each: the photo as a square, or b"".
@@ -85,6 +90,7 @@ class PhotoStats:
     mode: str = ""
     quantization: int = 0
     camera: str = ""
+    deep: str = ""
     file_size: int = 0
     thumbnail: bytes = b""
     pixels: bytes = b""
@@ -92,7 +98,12 @@ class PhotoStats:
     reason: str = ""
 
 
-def compute_stats(path: Path, truncated: Truncated = "refuse", with_pixels: bool = False) -> PhotoStats:
+def compute_stats(
+    path: Path,
+    truncated: Truncated = "refuse",
+    with_pixels: bool = False,
+    value_range: ValueRange | None = None,
+) -> PhotoStats:
     """Decode a photo as training does and measure it. A photo that cannot be decoded gets a `problem`.
 
     It does not raise for a missing or damaged file.
@@ -104,16 +115,20 @@ def compute_stats(path: Path, truncated: Truncated = "refuse", with_pixels: bool
         path: the file.
         truncated: "refuse" or "keep" a JPEG whose end is missing.
         with_pixels: whether to keep `pixels`, 3 KB.
+        value_range: of the folder's photos of more than 8 bits; None without such photos.
     """
     try:
         file_size = path.stat().st_size
         if file_size == 0:
             return PhotoStats(problem=findings.Empty.kind, reason="zero bytes")
-        image = decode(path, truncated=truncated, shrunk_to=REDUCED_SIDE)
+        image = decode(path, truncated=truncated, shrunk_to=REDUCED_SIDE, value_range=value_range)
         header = _read_header(path)
         stats = _measure(header, image)
         if image.width < stats.width and _is_borderline(stats):
             stats = _measure(header, decode(path, truncated=truncated))
+        if stats.spread <= BLANK_SPREAD and (values := read_values(path)) is not None:
+            low, high = np.quantile(sample_values(values), (IGNORED_FRACTION / 2, 1 - IGNORED_FRACTION / 2))
+            stats = replace(stats, deep=format_range((float(low), float(high))) if low < high else "")
         return replace(stats, file_size=file_size, pixels=square_pixels(image) if with_pixels else b"")
     except PhotosError as error:
         return PhotoStats(problem=_problem(error.why), reason=error.why or error.what)
@@ -152,6 +167,7 @@ def _measure(header: Header, image: Image.Image) -> PhotoStats:
         mode=header.mode,
         quantization=header.quantization,
         camera=header.camera,
+        deep=header.deep,
         thumbnail=thumbnail,
     )
 
@@ -176,7 +192,15 @@ def photo_findings(stats: PhotoStats, suffix: str) -> list[tuple[type[Finding], 
     if stats.problem:
         return [(next(kind for kind in findings.KINDS if kind.kind == stats.problem), stats.reason)]
     found: list[tuple[type[Finding], str]] = []
-    if stats.spread <= BLANK_SPREAD:
+    if stats.deep == "color" and stats.brightest <= DARK_LEVEL:
+        used = f"{(stats.brightest + 1) / 256:.0%}"
+        found.append(
+            (findings.PartOfRange, f"uses {used} of its range: 16-bit color, read by its upper 8 bits")
+        )
+    elif stats.deep not in ("", "color"):
+        levels = "1 grey level" if stats.spread == 0 else f"{stats.spread + 1} grey levels"
+        found.append((findings.PartOfRange, f"98 % of its values are {stats.deep}, {levels} of 256"))
+    elif stats.spread <= BLANK_SPREAD:
         found.append((findings.Blank, f"98 % of it within {stats.spread + 1} of 256 levels in every color"))
     elif stats.brightest <= DARK_LEVEL:
         found.append((findings.UnderExposed, f"98 % of it darker than {stats.brightest + 1} of 255"))
@@ -212,7 +236,8 @@ def _read_header(path: Path) -> Header:
             tables = getattr(file, "quantization", None) or {}
             quantization = sum(tables.get(0, ()))
             name = "JPEG" if name == "MPO" else name
-            return Header(name, animated, odd, size, file.mode, quantization, camera(file))
+            deep = "color" if file.mode != "L" and ";16" in str(file.tile) and not has_deep_mode(file) else ""
+            return Header(name, animated, odd, size, file.mode, quantization, camera(file), deep)
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
         return Header()
 

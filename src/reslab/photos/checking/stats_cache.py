@@ -13,19 +13,27 @@ from pathlib import Path
 
 from reslab.files import cache_path
 from reslab.photos.decoding.decode import Truncated
+from reslab.photos.decoding.levels import ValueRange
 
 from .photo_stats import PhotoStats
 
 log = logging.getLogger("reslab")
-VERSION = 7  # of the fields of PhotoStats and of how they are measured
+VERSION = 8  # of the fields of PhotoStats and of how they are measured
 MAX_AGE_S = 60 * 24 * 3600  # after which the file of another version is removed
 PHOTOS_PER_WRITE = 500
 LOCK_TIMEOUT_S = 30.0  # while another process writes
 
 
-def cache_key(digest: str, truncated: Truncated) -> str:
-    """Return the key of a photo in StatsCache: its digest, followed by " keep" for truncated="keep"."""
-    return digest if truncated == "refuse" else f"{digest} {truncated}"
+def cache_key(digest: str, truncated: Truncated, value_range: ValueRange | None = None) -> str:
+    """Return the key of a photo in StatsCache: its digest, and what else its statistics depend on.
+
+    Args:
+        digest: of the file, in hexadecimal.
+        truncated: "keep" is part of the key.
+        value_range: range of the folder's photos of more than 8 bits, which is part of the key.
+    """
+    key = digest if truncated == "refuse" else f"{digest} {truncated}"
+    return key if value_range is None else f"{key} {value_range[0]!r} to {value_range[1]!r}"
 
 
 class StatsCache:

@@ -10,20 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-WHITE_LEVELS = (255, 65_535)  # possible values of white in 32-bit images; floats may also use 1
+from .levels import ValueRange, to_levels
+
+UNSIGNED_16_BIT_FORMATS = ("PNG", "PPM")  # Pillow may open these in mode I, which has 32 bits
 
 
-def to_srgb(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     """Convert an image of any mode to mode RGB by its color profile, with transparency over white.
 
-    A missing or broken profile means sRGB. 16-bit images keep their upper 8 bits. 32-bit images do not state
-    the value of white: it is the smallest of 255 and 65,535 that no pixel exceeds (for floats, of 1, 255 and
-    65,535), else their largest pixel. Negative pixels and NaN become black.
+    A missing or broken profile means sRGB. Grey images of more than 8 bits are converted by `to_levels`.
+
+    Args:
+        image: a loaded image.
+        value_range: values that become black and white in images of more than 8 bits; None if unknown.
     """
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_scale_to_uint8(np.asarray(image))).convert("RGB")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(_upper_byte(image)).convert("RGB")
+    if (values := deep_values(image)) is not None:
+        levels = to_levels(values, value_range)
+        if isinstance(clear := image.info.get("transparency"), int):
+            levels[values == clear] = 255
+        return Image.fromarray(levels).convert("RGB")
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     if image.mode != "RGBA":
@@ -35,24 +40,19 @@ def to_srgb(image: Image.Image) -> Image.Image:
     return white
 
 
-def _scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale a 32-bit image so that its white becomes 255: int32 or float32 (H, W) -> uint8 (H, W)."""
-    levels = (1, *WHITE_LEVELS) if values.dtype.kind == "f" else WHITE_LEVELS
-    largest = float(values.max(where=np.isfinite(values), initial=0))
-    white = next((level for level in levels if largest <= level), largest)
-    grey = values.astype(np.float32)
-    np.nan_to_num(grey, copy=False, posinf=white, neginf=0)
-    grey *= np.float32(255 / white)
-    return np.rint(grey.clip(0, 255, out=grey), out=grey).astype(np.uint8)
+def has_deep_mode(image: Image.Image) -> bool:
+    """Return whether an opened image has grey values of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _upper_byte(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the upper 8 bits of a 16-bit image (H, W); its transparent grey level becomes white."""
+def deep_values(image: Image.Image) -> NDArray[Any] | None:
+    """Return the values (H, W) of a grey image of more than 8 bits; None for other images."""
+    if not has_deep_mode(image):
+        return None
     values = np.asarray(image)
-    grey = (values >> 8).astype(np.uint8)
-    if isinstance(clear := image.info.get("transparency"), int):
-        grey[values == clear] = 255
-    return grey
+    return (
+        values.astype(np.uint16) if image.mode == "I" and image.format in UNSIGNED_16_BIT_FORMATS else values
+    )
 
 
 def _apply_profile(image: Image.Image) -> Image.Image:

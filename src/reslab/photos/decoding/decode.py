@@ -10,21 +10,28 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from reslab.errors import PhotosError
 
-from .color import to_srgb
+from . import npy
+from .color import deep_values, has_deep_mode, to_srgb
+from .levels import ValueRange, is_deep
 from .limits import LimitExceeded, check_file, check_image
 
 # A closed list: Pillow by itself would pass a PostScript file named .jpg to Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "HEIF", "PPM", "JPEG2000")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
-    *(".heic", ".heif"),
+    *(".heic", ".heif", ".npy", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpf", ".jpx"),
 )
+SHALLOW_SUFFIXES = (  # of formats with 8 bits, or that Pillow reads as 8 bits
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".avif", ".heic", ".heif"),
+)
+PNG_DEEP_GREY = b"\x10\0"  # bit depth 16 and color type grey, at byte 24
 MAGIC_BYTES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "GIF": b"GIF8"}
 MAX_BOXES = 1000  # of an AVIF or HEIC file; a few are usual
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -48,6 +55,7 @@ def decode(
     truncated: Truncated = "refuse",
     shrunk_to: int | None = None,
     *,
+    value_range: ValueRange | None = None,
     name: Path | str = "the photo",
 ) -> Image.Image:
     """Decode the first frame of a photo, upright by its EXIF orientation, transparency over white.
@@ -59,11 +67,16 @@ def decode(
     levels on average, 99.9 % of them by at most 3, all by at most 8 (99.7 % and 10 for 4:2:2 chroma).
     Synthetic worst cases, stripes of 5 to 10 pixels, differ by up to 17.
 
+    Grey images of more than 8 bits and .npy arrays are converted by `levels.to_levels`. 16-bit color keeps
+    its upper 8 bits: Pillow reads no more.
+
     Args:
         photo: path or content of the file.
         mode: "RGB" for sRGB, "L" for grey; the mode of the result.
         truncated: "refuse" a JPEG whose end is missing, or "keep" what is there and fill the rest with grey.
         shrunk_to: shorter side in pixels that the caller shrinks the photo to; None to keep full size.
+        value_range: values that become black and white in photos of more than 8 bits, from the data set; None
+            if it is unknown. 8-bit photos ignore it.
         name: name of the photo in errors if `photo` is bytes.
 
     Raises:
@@ -74,7 +87,7 @@ def decode(
     try:
         with quiet_pillow, _open(photo) as file:
             try:
-                image = _read(file, shrunk_to)
+                image = _read(file, shrunk_to, value_range)
             except OSError as error:
                 if truncated == "refuse" or not _is_truncated_jpeg(file, error):
                     raise
@@ -145,19 +158,63 @@ def _open(photo: Path | bytes) -> Iterator[BinaryIO]:
         yield file
 
 
-def _read(file: BinaryIO, shrunk_to: int | None) -> Image.Image:
+def is_deep_file(path: Path | str) -> bool:
+    """Return whether a photo has grey values of more than 8 bits, or is an array of more, by its header.
+
+    False for a file that cannot be read.
+    """
+    try:
+        with quiet_pillow, _open(Path(path)) as file:
+            head = file.read(64)
+            if head.startswith(MAGIC_BYTES["PNG"]):
+                return head[24:26] == PNG_DEEP_GREY
+            if head.startswith(npy.MAGIC):
+                return is_deep(npy.header_dtype(file))
+            if head.startswith((MAGIC_BYTES["JPEG"], MAGIC_BYTES["GIF"])):
+                return False
+            check_file(file)
+            return has_deep_mode(Image.open(file, formats=readable_formats()))
+    except Exception:  # noqa: BLE001  see decode
+        return False
+
+
+def read_values(photo: Path | bytes) -> NDArray[Any] | None:
+    """Return the values of a photo of more than 8 bits as stored, (H, W) or (H, W, 3).
+
+    None for an 8-bit photo, and for a photo that cannot be read.
+    """
+    try:
+        with quiet_pillow, _open(photo) as file:
+            check_file(file)
+            if file.read(len(npy.MAGIC)) == npy.MAGIC:
+                values = npy.read_npy(file)
+                return values if is_deep(values.dtype) else None
+            file.seek(0)
+            image = Image.open(file, formats=readable_formats())
+            check_image(image, file)
+            return deep_values(image)
+    except Exception:  # noqa: BLE001  see decode
+        return None
+
+
+def _read(file: BinaryIO, shrunk_to: int | None, value_range: ValueRange | None = None) -> Image.Image:
     """Decode an open file to an upright RGB image. Raises LimitExceeded, OSError or what Pillow raises."""
-    image, transpose = _read_unturned(file, shrunk_to)  # frees the file's own pixels before the transpose
+    # frees the file's own pixels before the transpose
+    image, transpose = _read_unturned(file, shrunk_to, value_range)
     return image if transpose is None else image.transpose(transpose)
 
 
-def _read_unturned(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, Image.Transpose | None]:
+def _read_unturned(
+    file: BinaryIO, shrunk_to: int | None, value_range: ValueRange | None
+) -> tuple[Image.Image, Image.Transpose | None]:
     """Return the RGB image as stored, and the transpose that makes it upright, or None for no transpose."""
     check_file(file)
     head = file.read(64)
     file.seek(0)
     if not head:
         raise OSError("zero bytes")
+    if head.startswith(npy.MAGIC):
+        return npy.to_image(npy.read_npy(file), value_range), None
     brands = head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
     if any(brand in brands for brand in HEIC_BRANDS):
         _register_heic()
@@ -171,7 +228,9 @@ def _read_unturned(file: BinaryIO, shrunk_to: int | None) -> tuple[Image.Image, 
     if reduction > 1:
         image.draft("", (image.width // reduction, image.height // reduction))
     image.load()
-    return to_srgb(image), _transpose(image)  # after load: Pillow turns a TIFF then, and updates its EXIF
+    return to_srgb(image, value_range), _transpose(
+        image
+    )  # after load: Pillow turns a TIFF then, and updates its EXIF
 
 
 def _reduction(width: int, height: int, shrunk_to: int) -> int:

@@ -117,9 +117,9 @@ def evaluate_on_device(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tens
 
 
 def _center_crops(preprocess: Preprocess, photos: Sequence[Tensor]) -> Tensor:
-    """Resize the shorter sides to `preprocess.resize` and take the center crops; returns as _resample."""
+    """Resize as `preprocess.evaluation` does, and take the center crops; returns as _resample."""
     sizes = np.array([photo.shape[1:] for photo in photos], np.int64)  # (N, 2)
-    resized = preprocess.resize * sizes // sizes.min(axis=1, keepdims=True)
+    resized = preprocess.shorter_side * sizes // sizes.min(axis=1, keepdims=True)
     first = np.rint((resized - preprocess.size) / 2).astype(np.int64)
     return _resample(preprocess.size, photos, resized, first)
 

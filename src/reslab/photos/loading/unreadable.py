@@ -17,6 +17,7 @@ from reslab.photos.folder.photo_list import PhotoList, among
 from reslab.photos.folder.photos import SPLITS, Photos
 from reslab.text import printable
 
+from .data_range import DataRange
 from .pixel_cache import open_readable
 from .pixel_store import Pixels
 from .preprocess import Preprocess
@@ -101,12 +102,16 @@ class SkippedPhotos:
 
 @dataclass(frozen=True)
 class ReadablePhotos:
-    """Photos that can be read, with the preprocessing and source of their pixels, and those skipped."""
+    """Photos that can be read, with the preprocessing and source of their pixels, and those skipped.
+
+    `data_range` is the range of the photos of more than 8 bits; None without such photos.
+    """
 
     photos: Photos
     preprocess: Preprocess
     pixels: Pixels
     skipped: SkippedPhotos = field(default_factory=SkippedPhotos)
+    data_range: DataRange | None = None
 
 
 def skip_unreadable(

@@ -78,6 +78,8 @@ def start_run(
     readable = open_photos(module, photos, recipe, name=name, progress=progress)
     photos = readable.photos
     shell_source = shlex.quote(str(photos.folder if isinstance(source, Photos) else source))
+    if readable.data_range is not None:
+        say(str(readable.data_range))
     if readable.skipped.total:
         say(readable.skipped.warning(photos, shell_source))
     if text := warning(quick_check(photos, recipe.truncated, readable.pixels), shell_source):
