@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from reslab.errors import PhotosError
-from reslab.photos.folder.layout import find_photos, find_splits, is_photo, unused_notes
+from reslab.photos.decoding.decode import decode
+from reslab.photos.folder.layout import find_photos, find_splits, is_photo, unused_photos
+from reslab.photos.folder.unused import unused_entries
 
 
 def put(folder: Path, *paths: str) -> Path:
@@ -105,9 +107,19 @@ def test_hidden_and_system_files_are_skipped(tmp_path: Path) -> None:
     assert find_splits(folder) == {"all": {"cat": ["cat/1.png"], "dog": ["dog/1.png"]}}
 
 
-def test_photos_are_found_by_suffix_in_any_case(tmp_path: Path) -> None:
-    put(tmp_path, "a.JPG", "b.Jpeg", "c.tIf", "d.webp", "e.jpg.txt", "f", ".jpg", "g.avif")
-    assert [path.name for path in find_photos(tmp_path)] == ["a.JPG", "b.Jpeg", "c.tIf", "d.webp", "g.avif"]
+def test_photos_are_found_by_suffix_in_any_case_and_without_one_by_their_first_bytes(tmp_path: Path) -> None:
+    put(tmp_path, "a.JPG", "b.Jpeg", "c.tIf", "d.webp", "e.jpg.txt", "f", ".jpg", "g.avif", "h.PGM", "i.jp2")
+    (tmp_path / "README").write_text("P is a letter")
+    found = [path.name for path in find_photos(tmp_path)]
+    assert found == ["a.JPG", "b.Jpeg", "c.tIf", "d.webp", "f", "g.avif", "h.PGM", "i.jp2"]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000"])
+def test_every_format_is_recognized_and_read_without_a_suffix(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    Image.new("RGB", (9, 7), (200, 10, 10)).save(path, kind)
+    assert find_photos(tmp_path) == [path]
+    assert decode(path).size == (9, 7)
 
 
 ODD = [
@@ -171,13 +183,14 @@ def test_unused_folders_and_photos_are_noted(tmp_path: Path) -> None:
         *("train/cat/1.png", "train/dog/1.png", "train/stray.png", "stray1.png", "stray2.png"),
         *("test/1.png", "training/cat/1.png", "birds/1.png"),
     )
-    assert unused_notes(folder) == [
-        "skipping folders other than train, val and test: birds, test, training",
+    assert unused_photos(folder) == [
+        "skipping folders other than train, val and test: birds, training",
         f"skipping photos outside class folders: 2 in {folder}",
         f"skipping photos outside class folders: 1 in {folder / 'train'}",
+        f"skipping photos outside class folders: 1 in {folder / 'test'}",
     ]
-    assert unused_notes(put(tmp_path / "clean", "cat/1.png", "dog/1.png")) == []
-    assert unused_notes(put(tmp_path / "splits", "train/cat/1.png", "test/cat/1.png")) == []
+    assert unused_photos(put(tmp_path / "clean", "cat/1.png", "dog/1.png")) == []
+    assert unused_photos(put(tmp_path / "splits", "train/cat/1.png", "test/cat/1.png")) == []
 
 
 def answer(folder: Path) -> str:
@@ -237,8 +250,8 @@ def as_other_user() -> Iterator[None]:
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX permissions")
-@pytest.mark.parametrize("closed", ["photos", "photos/train", "photos/train/cat", "photos/train/cat/more"])
-def test_an_unreadable_folder_is_refused_and_not_skipped(
+@pytest.mark.parametrize("closed", ["photos", "photos/train"])
+def test_an_unreadable_folder_or_split_is_refused(
     closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "photos", "train/cat/1.png", "train/cat/more/1.png", "train/dog/1.png")
@@ -260,3 +273,20 @@ def test_an_unreadable_folder_is_refused_and_not_skipped(
     ):
         find_splits(Path("photos"))
     tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(("closed", "counts"), [("cat", {"dog": 1}), ("cat/more", {"cat": 1, "dog": 1})])
+def test_an_unreadable_class_or_folder_in_it_is_skipped_and_named(
+    closed: str, counts: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = Path("photos")
+    put(tmp_path / photos, "train/cat/1.png", "train/cat/more/1.png", "train/dog/1.png")
+    tmp_path.chmod(0o755)
+    folder = photos / "train" / closed
+    folder.chmod(0o700 if os.geteuid() == 0 else 0)
+    with as_other_user():
+        found, notes = names(find_splits(photos)), unused_entries(photos)
+    folder.chmod(0o755)
+    assert {name: count for name, count in found["train"].items() if count} == counts
+    assert notes == [f"skipping folders that cannot be read, for lack of permission: 1, train/{closed}"]

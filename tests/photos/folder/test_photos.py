@@ -125,7 +125,7 @@ def test_a_class_that_only_train_has_and_an_empty_class_are_notes(tmp_path: Path
 def test_unused_folders_are_noted(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_cat=20, train_dog=20)
     add(folder / "test" / "1.png", 9000)
-    assert Photos(folder).notes[0] == "skipping folders other than train, val and test: test"
+    assert Photos(folder).notes[0] == f"skipping photos outside class folders: 1 in {folder / 'test'}"
 
 
 def test_equal_files_stay_together_under_any_name(tmp_path: Path) -> None:

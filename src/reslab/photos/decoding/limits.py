@@ -19,10 +19,11 @@ MAX_JPEG_SCANS = 1_000  # programs write about ten
 MAX_JPEG_SCAN_PIXELS = 4_000_000_000  # pixels times scans
 MAX_PNG_CHUNKS = 200_000
 MAX_TIFF_TILES = 200_000  # strips or tiles
-MAX_BMP_RLE_PIXELS = 10_000_000  # Pillow decodes run lengths in Python
+MAX_PYTHON_PIXELS = 10_000_000  # Pillow decodes run-length BMP and plain PPM in Python
+PYTHON_DECODERS = {"bmp_rle": "a run-length BMP", "ppm_plain": "a PPM written as text"}
 
 # Peak bytes per pixel, measured: of the decoder by format, and of the conversion to sRGB by mode.
-DECODER_BYTES = {"WEBP": 22, "AVIF": 16, "HEIF": 16, "TIFF": 8}
+DECODER_BYTES = {"WEBP": 22, "JPEG2000": 22, "AVIF": 16, "HEIF": 16, "TIFF": 8}
 DEFAULT_DECODER_BYTES = 4
 MULTI_SCAN_JPEG_BYTES = 12  # the coefficients wait for the last scan
 CONVERSION_BYTES = {"RGBA": 14, "LA": 16, "PA": 16, "P": 14, "F": 19, "I": 19}
@@ -76,8 +77,9 @@ def check_image(image: Image.Image, file: BinaryIO) -> int:
         if scans == 1 and _decoding_bytes(image, file, scans) > MAX_DECODING_BYTES:
             reduction = 2
     tile = getattr(image, "tile", None)
-    if tile and tile[0][0] == "bmp_rle" and pixels > MAX_BMP_RLE_PIXELS:
-        raise LimitExceeded(f"it is a run-length BMP of {size}; the limit is {MAX_BMP_RLE_PIXELS:,} pixels")
+    if tile and tile[0][0] in PYTHON_DECODERS and pixels > MAX_PYTHON_PIXELS:
+        kind = PYTHON_DECODERS[tile[0][0]]
+        raise LimitExceeded(f"it is {kind} of {size}; the limit is {MAX_PYTHON_PIXELS:,} pixels")
     if (needed := _decoding_bytes(image, file, scans, reduction)) > MAX_DECODING_BYTES:
         raise LimitExceeded(
             f"{size} of this kind take {needed / 2**20:,.0f} MiB to decode; "

@@ -10,12 +10,14 @@ from typing import Any
 
 from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import SUFFIXES
+from reslab.photos.decoding.first_bytes import begins_as_image
 
 SPLIT_NAMES = {
     "train": ("train", "training", "train_set", "training_set"),
     "val": ("val", "valid", "validation", "val_set", "validation_set"),
     "test": ("test", "testing", "test_set", "testing_set"),
 }
+ALL_SPLIT_NAMES = frozenset(sum(SPLIT_NAMES.values(), ()))
 SYSTEM_FOLDERS = (
     *("__MACOSX", "__pycache__", "@eaDir"),
     *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
@@ -55,19 +57,17 @@ def find_splits(folder: Path) -> FoundPaths:
     return found
 
 
-def unused_notes(folder: Path) -> list[str]:
-    """Return notes on folders and photos that find_splits skips, but a user may expect it to use.
-
-    The list is empty if it uses all.
-    """
+def unused_photos(folder: Path) -> list[str]:
+    """Return notes on photos, and folders of them, that find_splits skips. [] if it uses all."""
     splits = _split_folders(folder)
     used = list(splits.values()) if "train" in splits else []
-    others = [path.name for path in _folders(folder) if path not in used] if used else []
-    loose = {path: _count_loose(path) for path in (folder, *used)}
-    notes = [f"skipping folders other than train, val and test: {', '.join(others)}"] if others else []
-    return notes + [
-        f"skipping photos outside class folders: {n:,} in {path}" for path, n in loose.items() if n
-    ]
+    others = [path for path in _folders(folder) if path not in used] if used else []
+    flat = [path for path in others if path.name.lower() in ALL_SPLIT_NAMES and not _folders(path)]
+    names = [path.name for path in others if path not in flat]
+    loose = {path: _count_loose(path) for path in (folder, *used, *flat)}
+    notes = [f"skipping folders other than train, val and test: {', '.join(names)}"] if names else []
+    notes += [f"skipping photos outside class folders: {n:,} in {path}" for path, n in loose.items() if n]
+    return notes
 
 
 def find_test_folder(folder: Path) -> Path | None:
@@ -95,7 +95,7 @@ def from_image_folder(source: Any) -> tuple[Path, FoundPaths]:
     classes: dict[str, list[str]] = {name: [] for name in source.classes}
     for path, index in source.samples:
         relative = os.path.relpath(path, folder)
-        if not any(_is_hidden(part) for part in Path(relative).parts if part != ".."):
+        if not any(is_hidden(part) for part in Path(relative).parts if part != ".."):
             classes[source.classes[index]].append(relative)
     return folder, {"all": classes}
 
@@ -103,10 +103,8 @@ def from_image_folder(source: Any) -> tuple[Path, FoundPaths]:
 def find_photos(folder: Path) -> list[Path]:
     """Return the paths of all photos in `folder` and below, with `folder`, sorted folder by folder.
 
-    Links are followed, but each folder counts once. The list is empty if the folder is missing.
-
-    Raises:
-        PhotosError: a folder in it cannot be read for lack of permission.
+    Links are followed, but each folder counts once. A folder that cannot be read is left out. The list is
+    empty if the folder is missing.
     """
     return [Path(path) for path in _sorted_photos(folder)]
 
@@ -116,45 +114,38 @@ def _sorted_photos(folder: Path) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield what find_photos returns, unsorted. Raises PhotosError as it does."""
-    visited = {_identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
-
-    def stop_without_permission(error: OSError) -> None:
-        if isinstance(error, PermissionError):
-            raise error
-
-    try:
-        for parent, folders, names in os.walk(folder, onerror=stop_without_permission, followlinks=True):
-            if (identity := _identity(parent)) in visited:
-                folders.clear()
-                continue
-            visited.add(identity)
-            folders[:] = sorted(name for name in folders if not _is_hidden(name))
-            for name in names:
-                path = os.path.join(parent, name)
-                if is_photo(path):
-                    yield path
-    except PermissionError as error:
-        raise unreadable(Path(error.filename), error) from error
+    """Yield what find_photos returns, unsorted."""
+    visited = {identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (number := identity(parent)) in visited:
+            folders.clear()
+            continue
+        visited.add(number)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in names:
+            path = os.path.join(parent, name)
+            if is_photo(path):
+                yield path
 
 
-def is_photo(path: Path | str) -> bool:
+def is_photo(path: Path | str, *, even_hidden: bool = False) -> bool:
     """Return whether a path is a file with an image's suffix and is not hidden. Nothing is decoded.
 
-    A missing file or broken link gives False.
+    A file without a suffix counts if it begins as an image does. A missing file or broken link gives False,
+    and so does a file in a folder that cannot be searched.
 
-    Raises:
-        PermissionError: its folder cannot be searched.
+    Args:
+        even_hidden: count hidden files, too.
     """
     name = os.path.basename(path)
-    if os.path.splitext(name)[1].lower() not in SUFFIXES or name.startswith("."):
+    suffix = os.path.splitext(name.lstrip("."))[1].lower()
+    if (suffix and suffix not in SUFFIXES) or (name.startswith(".") and not even_hidden):
         return False
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except PermissionError:
-        raise
-    except OSError:  # a broken link
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
         return False
+    return is_file and (bool(suffix) or begins_as_image(path))
 
 
 def unreadable(path: Path, error: OSError) -> PhotosError:
@@ -168,6 +159,8 @@ def _check_folder(folder: Path) -> None:
     """Raise PhotosError if this is not a folder, does not exist, or is out of reach without permission."""
     try:
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+        if is_folder:
+            os.scandir(folder).close()
     except PermissionError as error:
         raise unreadable(folder, error) from error
     except (OSError, ValueError):  # ValueError: a null character in the name
@@ -181,6 +174,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     """Return {"train", "val" or "test": its folder} of the splits in `folder` that have class folders.
 
     A split's folder may have any name of SPLIT_NAMES, in upper or lower case. Photos are not looked for.
+    Raises PhotosError for one that cannot be read.
     """
     by_name: dict[str, Path] = {}
     for path in _folders(folder):
@@ -188,8 +182,10 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split, names in SPLIT_NAMES.items():
         for name in names:
-            if name in by_name and split not in found and _folders(by_name[name]):
-                found[split] = by_name[name]
+            if name in by_name and split not in found:
+                _check_folder(by_name[name])
+                if _folders(by_name[name]):
+                    found[split] = by_name[name]
     return found
 
 
@@ -273,19 +269,19 @@ def _count_loose(folder: Path) -> int:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, sorted, without hidden ones. Raises PhotosError without permission."""
+    """Return the folders in `folder`, sorted, without hidden ones; [] if it cannot be read."""
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
-    except PermissionError as error:
-        raise unreadable(folder, error) from error
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+    except PermissionError:
+        return []
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Return whether a file or folder name starts with a dot or is one of SYSTEM_FOLDERS."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
-def _identity(path: Path | str) -> tuple[int, int]:
+def identity(path: Path | str) -> tuple[int, int]:
     """Return (device, inode) of a folder, equal for every link that leads to it."""
     status = os.stat(path)
     return status.st_dev, status.st_ino

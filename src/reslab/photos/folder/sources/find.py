@@ -18,8 +18,9 @@ from reslab.photos.folder.layout import (
     find_splits,
     find_test_folder,
     is_photo,
-    unused_notes,
+    unused_photos,
 )
+from reslab.photos.folder.unused import unused_entries
 from reslab.text import printable
 
 from . import label_table, parquet
@@ -88,7 +89,7 @@ def find_labeled(source: Path | str, *, progress: bool = True) -> FoundPhotos:
         listed.check_exist()
         return FoundPhotos(listed.folder, listed.found, [], listed)
     found = _in_folder(path)
-    return FoundPhotos(found.folder, found.found, notes + found.notes)
+    return FoundPhotos(found.folder, found.found, notes + found.notes + unused_entries(path))
 
 
 def find_to_evaluate(source: Path | str) -> FoundPhotos:
@@ -142,7 +143,7 @@ def _in_folder(folder: Path) -> FoundPhotos:
     """Find the photos of a folder. Class folders come first, then tables, then names. Raises PhotosError."""
     problem, found, notes = None, FoundPaths(), list[str]()
     try:
-        found, notes = find_splits(folder), unused_notes(folder)
+        found, notes = find_splits(folder), unused_photos(folder)
     except PhotosError as error:
         if not os.path.isdir(folder):
             raise

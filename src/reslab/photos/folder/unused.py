@@ -1,0 +1,117 @@
+"""Count and name every entry of a folder of photos that is never used, such as broken links."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from .layout import identity, is_hidden, is_photo
+
+MAX_NAMED = 3  # paths in a note, and suffixes
+TABLES = (".csv", ".tsv")  # of labels
+SYSTEM_FILES = (".ds_store", ".directory", ".gitkeep", ".nomedia", "thumbs.db", "desktop.ini")
+NOT_READ = "files that are no photos by their suffix"
+DANGLING = "links to a file or folder that is missing; is its disk mounted?"
+LOOPING = "links that lead to themselves"
+SPECIAL = "pipes, sockets and devices"
+NO_PERMISSION = "folders that cannot be read, for lack of permission"
+VISITED = "folders that another link has reached before"
+HIDDEN_PHOTOS = "hidden photos"
+HIDDEN_FOLDERS = "hidden folders and system folders with photos"
+
+
+def unused_entries(folder: Path) -> list[str]:
+    """Return a note on each kind of entry in `folder` and below that is never used as a photo.
+
+    Photos without a class or split are not among them: they depend on where the labels are from. Nor are
+    tables of labels, and files that an operating system adds to folders, such as .DS_Store. Links are followed.
+
+    Args:
+        folder: an existing folder.
+
+    Returns:
+        Lines such as "skipping links that lead to themselves: 1, cat/loop.jpg".
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for kind, path in _walk(folder):
+        found[kind].append(os.path.relpath(path, folder))
+    notes = [f"skipping {kind}: {_named(found[kind])}" for kind in KINDS if found[kind] and kind != NOT_READ]
+    if not found[NOT_READ]:
+        return notes
+    by_suffix: dict[str, list[str]] = defaultdict(list)
+    for path in found[NOT_READ]:
+        by_suffix[os.path.splitext(path)[1].lower() or "without a suffix"].append(path)
+    largest = sorted(by_suffix, key=lambda suffix: (-len(by_suffix[suffix]), suffix))
+    named = [f"{len(by_suffix[suffix]):,} {suffix} ({min(by_suffix[suffix])})" for suffix in largest]
+    more = f" and {len(named) - MAX_NAMED:,} more suffixes" if len(named) > MAX_NAMED else ""
+    return [*notes, f"skipping {NOT_READ}: {', '.join(named[:MAX_NAMED])}{more}"]
+
+
+KINDS = (DANGLING, LOOPING, SPECIAL, NO_PERMISSION, VISITED, HIDDEN_PHOTOS, HIDDEN_FOLDERS, NOT_READ)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the path of each unused entry."""
+    visited = {identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
+    waiting = [os.fspath(folder)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            if (number := identity(place)) in visited:
+                yield VISITED, place
+                continue
+            visited.add(number)
+            entries = list(os.scandir(place))
+        except OSError:
+            yield NO_PERMISSION, place
+            continue
+        for entry in entries:
+            mode, problem = _mode(entry)
+            if problem:
+                yield problem, entry.path
+            elif stat.S_ISDIR(mode):
+                if not is_hidden(entry.name):
+                    waiting.append(entry.path)
+                elif any(True for _ in _photos_below(entry.path)):
+                    yield HIDDEN_FOLDERS, entry.path
+            elif not stat.S_ISREG(mode):
+                yield SPECIAL, entry.path
+            elif kind := _kind_of_file(entry):
+                yield kind, entry.path
+
+
+def _mode(entry: os.DirEntry[str]) -> tuple[int, str]:
+    """Return the type of an entry as a stat mode, and ""; or 0 and the kind of a link that leads nowhere."""
+    try:
+        if not entry.is_symlink():  # the type is known without asking the disk
+            for is_type, mode in ((entry.is_dir, stat.S_IFDIR), (entry.is_file, stat.S_IFREG)):
+                if is_type(follow_symlinks=False):
+                    return mode, ""
+        return entry.stat().st_mode, ""
+    except OSError as error:
+        return 0, LOOPING if error.errno == errno.ELOOP else DANGLING
+
+
+def _kind_of_file(entry: os.DirEntry[str]) -> str:
+    """Return the kind of a regular file; "" for a photo, a table and a file of the system."""
+    name = entry.name.lower()
+    if name in SYSTEM_FILES or name.endswith(TABLES) or is_photo(entry.path):
+        return ""
+    if entry.name.startswith("."):
+        return HIDDEN_PHOTOS if is_photo(entry.path, even_hidden=True) else ""
+    return NOT_READ
+
+
+def _photos_below(folder: str) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from (name for name in names if is_photo(os.path.join(parent, name), even_hidden=True))
+
+
+def _named(paths: list[str]) -> str:
+    """Return "4, a.jpg, b.jpg, c.jpg, ...", sorted."""
+    more = ", ..." if len(paths) > MAX_NAMED else ""
+    return f"{len(paths):,}, {', '.join(sorted(paths)[:MAX_NAMED])}{more}"
