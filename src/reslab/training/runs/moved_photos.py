@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reslab import files, locks
-from reslab.errors import ClassifierError, PhotosError, RunError
+from reslab.errors import ClassifierError, PhotosError, ReslabError, RunError
 from reslab.evaluation.rows import TEST_ROWS_NAME, PhotoRows
 from reslab.files import user_path
 from reslab.photos.folder.digests import digest, digest_all
@@ -112,9 +112,8 @@ def _record(run: Run, photos: Photos, place: Path, renamed: dict[str, str]) -> N
         with suppress(ClassifierError):
             rows = PhotoRows.read(rows_file)
             replace(rows, paths=tuple(renamed.get(path, path) for path in rows.paths)).write(rows_file)
-    about = run.about | {"photos": os.path.abspath(photos.folder), "source": None}
-    if place.is_file():
-        about["source"] = os.path.abspath(place)
+    folder, source = os.path.abspath(photos.folder), os.path.abspath(place)
+    about = run.about | {"photos": folder, "source": None if source == folder else source}
     files.write_json(run.folder / "run.json", files.add_checksum(about | {"photos_digest": None}))
     photos.save(run.folder / "photos.jsonl")
     about["photos_digest"] = digest(run.folder / "photos.jsonl")
@@ -122,10 +121,10 @@ def _record(run: Run, photos: Photos, place: Path, renamed: dict[str, str]) -> N
 
 
 def unpack_again(run: Run) -> None:
-    """Unpack the archive that a run was trained on, if its photos are no longer in the cache folder."""
+    """Unpack the archive or Parquet file of a run again, if its photos are no longer in the cache folder."""
     source, photos = run.about.get("source"), run.about["photos"]
-    if source is not None and not os.path.isdir(photos) and os.path.isfile(source):
-        with suppress(PhotosError):
+    if source is not None and not os.path.isdir(photos):
+        with suppress(ReslabError):
             local_folder(Path(source))
 
 

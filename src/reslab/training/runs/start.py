@@ -91,12 +91,12 @@ def start_run(
     first_size = min(image_sizes(recipe, setup.state.time_budget))
     first_batch = next(replace(setup.train, workers=0).epoch(0, size=first_size))
     try:
-        write_run(folder, setup, readable, first_batch, name, spec, weights, track, _file(source))
+        write_run(folder, setup, readable, first_batch, name, spec, weights, track, _file(source, photos))
     except RunError:
         if run is not None or not os.path.lexists(folder):
             raise
         folder = new_run_folder(None, name)  # another run was started in the same second
-        write_run(folder, setup, readable, first_batch, name, spec, weights, track, _file(source))
+        write_run(folder, setup, readable, first_batch, name, spec, weights, track, _file(source, photos))
     say(f"run: {folder}")
     return Run(folder)
 
@@ -105,11 +105,12 @@ def _split_photos(source: Photos | Path | str, recipe: Recipe) -> Photos:
     return Photos(source, val_fraction=recipe.val_fraction, seed=recipe.seed, group_by=recipe.group_by)
 
 
-def _file(source: Photos | Path | str) -> str | None:
-    """Return the absolute path of an archive, table or list; None for a folder and for Photos."""
-    if isinstance(source, Photos) or os.path.isdir(files.user_path(source)):
+def _file(source: Photos | Path | str, photos: Photos) -> str | None:
+    """Return the absolute path of an archive, table, list or Parquet; None for a folder and for Photos."""
+    if isinstance(source, Photos):
         return None
-    return os.path.abspath(files.user_path(source))
+    path = os.path.abspath(files.user_path(source))
+    return None if path == os.path.abspath(photos.folder) else path
 
 
 def spec_of(network: str, num_classes: int, recipe: Recipe) -> NetworkSpec:
