@@ -89,16 +89,16 @@ def test_photos_in_folders_of_splits_keep_them(tmp_path: Path) -> None:
 
 
 def test_what_does_not_match_is_counted_and_named(tmp_path: Path) -> None:
-    photos = (*PHOTOS, "images/d.jpg", "images/e.jpg", "elsewhere.jpg")
+    photos = (*PHOTOS, "images/d.jpg", "images/e.jpg", "other/f.jpg")
     table = read_table(write(tmp_path, "file,label\na.jpg,cat\nb.jpg,dog\nd.jpg,\nlost.jpg,cat\n", photos))
     assert table.missing == ("lost.jpg",)
     assert table.unlabeled == ("images/d.jpg",)
-    assert table.unlisted == ("images/c.png", "images/e.jpg")
+    assert table.unlisted == ("images/c.png", "images/e.jpg", "other/f.jpg")
     assert table.notes == [
         "labels from labels.csv: 2 photos",
         "skipping rows of files that are missing: 1, lost.jpg",
         "skipping photos whose row has no label: 1, images/d.jpg",
-        "skipping photos without a row: 2, images/c.png, images/e.jpg",
+        "skipping photos without a row: 3, images/c.png, images/e.jpg, other/f.jpg",
     ]
 
 

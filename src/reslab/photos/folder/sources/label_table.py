@@ -16,7 +16,7 @@ from reslab.errors import PhotosError
 from reslab.photos.folder.layout import SPLIT_NAMES, FoundPaths, unreadable
 from reslab.text import printable
 
-from .photo_index import PhotoIndex, common_folder, plain_name, without
+from .photo_index import PhotoIndex, plain_name, without
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 FILE_COLUMNS = (
@@ -46,7 +46,7 @@ class LabelTable:
         found: {split: {class: sorted paths}}; the split is "all" if the table names none.
         missing: files of the table that are not in the folder.
         unlabeled: photos whose row has no label.
-        unlisted: photos in the same folders that have no row.
+        unlisted: photos that have no row.
     """
 
     path: Path
@@ -334,12 +334,8 @@ def _match(
             where = path.split(os.sep)[0] if has_split_folders else "all"
             name = _split(where if splits is None else splits[row]) or "all"
             result.setdefault(name, {}).setdefault(labels[row], []).append(path)
-    inside, known = common_folder(row_of), row_of.keys() | set(unlabeled)
-    unlisted = [
-        path
-        for path in photos.paths
-        if path not in known and (not inside or path.startswith(inside + os.sep))
-    ]
+    known = row_of.keys() | set(unlabeled)
+    unlisted = [path for path in photos.paths if path not in known]
     return LabelTable(rows.path, rows.path.parent, result, tuple(missing), tuple(unlabeled), tuple(unlisted))
 
 

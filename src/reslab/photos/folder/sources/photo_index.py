@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from reslab.photos.folder.layout import find_photos
@@ -58,11 +58,6 @@ def without(name: str, parts: int) -> str:
 def plain_name(cell: str) -> str:
     """Return a path of a table with / between its parts, without ./ and a first /."""
     return "/".join(part for part in cell.strip().replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def common_folder(paths: Iterable[str]) -> str:
-    """Return the innermost folder that holds all relative paths; "" for that which they are relative to."""
-    return os.path.commonpath([os.path.dirname(path) for path in paths])
 
 
 def _without_suffix(name: str) -> str:
