@@ -180,3 +180,26 @@ def test_wrong_batches_are_errors(batch: Batch, refuses: Any, tmp_path: Path) ->
         reslab.plot_gradient_flow({}, tmp_path / "flow.svg")
     with refuses(UsageError, "flow.gif"):
         reslab.plot_gradient_flow({}, tmp_path / "flow.gif")
+
+
+@pytest.mark.parametrize("make", ["script", "trace", "part"])
+def test_a_scripted_network_is_refused_with_what_to_give(make: str, batch: Batch) -> None:
+    network: Any = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    if make == "part":
+        network[0] = torch.jit.script(network[0])
+    else:
+        network = torch.jit.script(network) if make == "script" else torch.jit.trace(network, batch[0])
+    for examine in (
+        lambda: reslab.anatomy(network, (3, 32, 32)),
+        lambda: reslab.gradient_flow(network, batch),
+    ):
+        with pytest.raises(NetworkError, match="scripted or traced module") as caught:
+            examine()
+        assert "before torch.jit.script" in caught.value.do
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_images_that_are_not_normalized_are_refused(dtype: torch.dtype, batch: Batch) -> None:
+    network = reslab.create_resnet("cifar_resnet20", num_classes=10)
+    with pytest.raises(UsageError, match="are not normalized"):
+        reslab.gradient_flow(network, ((100 * batch[0].abs()).to(dtype), batch[1]))

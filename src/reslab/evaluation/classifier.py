@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -19,9 +20,11 @@ from reslab.hardware import choose_device
 from reslab.networks.registry import NetworkSpec
 from reslab.photos.decoding.decode import decode
 from reslab.photos.folder.photos import Photos
+from reslab.photos.loading.data_range import note_on_values
 from reslab.photos.loading.preprocess import Preprocess
 from reslab.text import printable
 
+from .arrays import image_of
 from .coverage import coverage_at
 from .inference import predict_batch, predict_exactly
 from .metrics import Evaluation, evaluate_rows
@@ -34,6 +37,7 @@ from .rows import PhotoRows
 if TYPE_CHECKING:
     from PIL import Image
 
+log = logging.getLogger("reslab")
 MAX_LOGIT = 1e30  # divided by the smallest temperature it is still finite
 MAX_NAMED_UNREAD = 100  # photos that an Evaluation names because they could not be read
 
@@ -221,6 +225,9 @@ class Classifier:
             ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
         device = choose_device(self.device)
+        paths = [str(photo) for photo in photos if not isinstance(photo, bytes)]
+        if note := note_on_values(paths, self.preprocess.value_range):
+            log.warning(note)
         if device.type == "cpu" and is_worthwhile(len(photos)):
             rows = predict_in_parallel(self.network, photos, self.preprocess, approximate)
         else:
@@ -269,21 +276,36 @@ class Classifier:
             else:
                 yield self._prediction(name, logits)
 
-    def predict(self, photo: Path | str | bytes | Image.Image) -> Prediction:
-        """Return the prediction for one photo.
+    @overload
+    def predict(self, photo: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    @overload
+    def predict(self, photo: Path | str | bytes | Image.Image | np.ndarray | torch.Tensor) -> Prediction: ...
+    def predict(self, photo: Any) -> Prediction | list[Prediction]:
+        """Return the prediction for one photo, or a list of predictions for a list of photos.
 
         Args:
-            photo: a path, the content of a file, or a PIL image, which is treated as its file would be.
+            photo: a path, the content of a file, or a PIL image, which is treated as its file would be. Or a
+                uint8 array: NumPy's (H, W, 3) or (H, W), or a tensor (3, H, W) or (H, W), not normalized. A
+                classifier with a value range takes arrays of other types, too. Or a list of these.
 
         Raises:
-            PhotosError: the photo cannot be read.
+            PhotosError: a photo cannot be read.
+            UsageError: an array has another shape or type.
             ClassifierError: the logits are not finite, or not one per class; or there is not enough memory.
         """
+        if isinstance(photo, list | tuple):
+            return [self._predict_one(each, f"image {index}") for index, each in enumerate(photo)]
+        return self._predict_one(photo, "image")
+
+    def _predict_one(self, photo: Any, name: str) -> Prediction:
+        """Return the prediction for one photo; `name` is its path if it is an image or an array."""
         if not isinstance(photo, Path | str | bytes):
-            pixels = self.preprocess.evaluation(self.preprocess.shrink(self._decoded(photo)))
+            is_image = hasattr(photo, "getbands")  # of PIL, which is imported only where it is used
+            image = self._decoded(photo) if is_image else image_of(photo, self.preprocess)
+            pixels = self.preprocess.evaluation(self.preprocess.shrink(image))
             images = self.preprocess.normalize(pixels[None])  # (1, C, size, size)
             logits = predict_batch(self.network, images, choose_device(self.device))
-            return self._prediction("image", self.checked(logits)[0])
+            return self._prediction(name, self.checked(logits)[0])
         _, row = next(self.logits([photo]))
         if isinstance(row, PhotosError):
             raise row
@@ -317,7 +339,8 @@ class Classifier:
             raise PhotosError(
                 "the image cannot be read as a photo", str(error), "remove or replace it"
             ) from error
-        return decode(buffer.getvalue(), "RGB" if self.preprocess.channels == 3 else "L")
+        mode: Literal["RGB", "L"] = "RGB" if self.preprocess.channels == 3 else "L"
+        return decode(buffer.getvalue(), mode, value_range=self.preprocess.value_range)
 
     def evaluate(self, photos: Photos | Path | str) -> Evaluation:
         """Measure accuracy with its interval, figures per class and calibration.

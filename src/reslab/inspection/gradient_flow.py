@@ -71,16 +71,22 @@ def gradient_flow(network: nn.Module, batch: Sequence[Tensor]) -> GradientFlow:
 
     Args:
         network: a classifier that returns logits (N, num_classes).
-        batch: images (N, C, H, W) and labels (N,), two or more of them.
+        batch: images (N, C, H, W), normalized floats, and labels (N,), two or more of them.
 
     Returns:
         The norms of the convolutions and linear layers that run; biases and norm layers are left out.
 
     Raises:
         NetworkError: the images do not pass through, or the output is not logits.
-        UsageError: the labels do not fit the images or the classes.
+        UsageError: the images are not floats, or the labels do not fit the images or the classes.
     """
     images, labels = batch
+    if not images.is_floating_point():
+        raise UsageError(
+            f"images of type {images.dtype} are not normalized",
+            "the network is trained on floats, and the gradients of grey levels 0 to 255 are others",
+            "normalize them as in the training: preprocess.normalize(images), or images / 255",
+        )
     if images.dim() != 4 or labels.shape != images.shape[:1] or not len(labels):
         raise UsageError(
             f"images {tuple(images.shape)} with labels {tuple(labels.shape)} are no batch",

@@ -153,10 +153,16 @@ def anatomy(network: nn.Module, shape: Sequence[int] | None = None, *, name: str
 
     Raises:
         NetworkError: the image does not pass through. The error names the layer, and a shape that fits. Or
-            the network cannot be copied, or has lazy layers that have not run yet.
+            the network is scripted, cannot be copied, or has lazy layers that have not run yet.
         UsageError: `shape` is not the shape of an image.
     """
     network = getattr(network, "_orig_mod", network)  # torch.compile wraps
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise NetworkError(
+            f"{name or type(network).__name__} is a scripted or traced module",
+            "TorchScript hides its layers and operations from hooks",
+            "give the module as it was before torch.jit.script or torch.jit.trace",
+        )
     shape = usual_input(network) if shape is None else check_shape(shape)
     name = name or type(network).__name__
     with torch.inference_mode(False):  # autograd cannot keep tensors created in that mode

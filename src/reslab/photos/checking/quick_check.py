@@ -15,6 +15,7 @@ from PIL import Image
 
 from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import Truncated
+from reslab.photos.decoding.levels import ValueRange
 from reslab.photos.folder.photo_list import DIGEST
 from reslab.photos.folder.photos import Photos
 from reslab.photos.loading.pixel_store import PixelCache, Pixels
@@ -49,7 +50,8 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels 
         pixels: pixels to train on. Only a cache is read, of a sample of the photos.
     """
     files, digests = files_of(photos)
-    stats = _cached_stats(files, digests, truncated)
+    values = pixels.files.preprocess.value_range if isinstance(pixels, PixelCache) else None
+    stats = _cached_stats(files, digests, truncated, values)
     if stats is None:
         stats = FolderStats(files)
         stats.digests[:] = digests
@@ -76,7 +78,10 @@ def _image(pixels: Tensor) -> Image.Image:
 
 
 def _cached_stats(
-    files: FolderPhotos, digests: NDArray[np.uint8], truncated: Truncated
+    files: FolderPhotos,
+    digests: NDArray[np.uint8],
+    truncated: Truncated,
+    value_range: ValueRange | None,
 ) -> FolderStats | None:
     """Return the statistics that an earlier check cached; None without a cache, or if it lacks a photo."""
     if not StatsCache.exists():
@@ -85,7 +90,7 @@ def _cached_stats(
     with closing(StatsCache()) as cache:
         for photo, row in enumerate(digests):
             content = row.tobytes().hex()
-            cached = cache.get(cache_key(content, truncated))
+            cached = cache.get(cache_key(content, truncated, value_range))
             if cached is None:
                 return None
             stats.add(photo, content, cached)

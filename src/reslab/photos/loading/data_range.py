@@ -18,6 +18,8 @@ from reslab.photos.folder.photo_list import as_words
 
 MAX_READ_PHOTOS = 256  # of a data set, those with the smallest digests
 VALUES_PER_PHOTO = 2**14
+MAX_COUNTED_PHOTOS = 16  # of those to predict, whose clipped values are counted
+MAX_CLIPPED_FRACTION = 0.05  # of the values of a photo to predict, above which a warning counts them
 MAX_RANGE_RATIO = 10  # between the ranges of two types of photos, beyond which they are in different units
 
 
@@ -110,6 +112,35 @@ def find_data_range(
     low, high = given or robust_range(values)
     outside = float(np.mean((values < low) | (values > high))) if len(values) else 0.0
     return DataRange(low, high, len(deep), outside, by_type)
+
+
+def note_on_values(paths: Sequence[str], value_range: ValueRange | None) -> str:
+    """Return a warning if photos to predict have values that the training did not have; "" if they fit.
+
+    Args:
+        paths: the photos.
+        value_range: of the model; None if it was trained on 8-bit photos.
+    """
+    deep = find_deep(Path(), paths)
+    if not len(deep):
+        return ""
+    count = f"{len(deep):,} of {len(paths):,} photos have more than 8 bits"
+    if value_range is None:
+        return (
+            f"{count}, but the model was trained on 8-bit photos: 16-bit values 0 to 65,535 become black to "
+            "white, and other photos are scaled by their own values; save them with 8 bits, as for training"
+        )
+    chosen = deep[np.unique(np.linspace(0, len(deep) - 1, MAX_COUNTED_PHOTOS).astype(np.int64))]
+    samples = [each for each in on_all_cores(_sample, (Path(paths[i]) for i in chosen)) if each is not None]
+    low, high = value_range
+    shares = [float(np.mean((s.values < low) | (s.values > high))) for s in samples if len(s.values)]
+    clipped = sum(share > MAX_CLIPPED_FRACTION for share in shares)
+    if not clipped:
+        return ""
+    return (
+        f"{count}; in {clipped} of {len(shares)} that were measured, up to {max(shares):.0%} of the values "
+        f"lie outside the range of the training, {format_range(value_range)}, and are clipped"
+    )
 
 
 def find_deep(folder: Path, paths: Sequence[str]) -> NDArray[np.int64]:
