@@ -140,7 +140,7 @@ def predict(
     """
     from reslab.evaluation.classifier import Classifier
     from reslab.evaluation.intervals import few_test_photos_note
-    from reslab.evaluation.photo_paths import expand_paths
+    from reslab.evaluation.photo_paths import expand_paths, unused_in
 
     check_photo_names("predict", photos, "-")
     if json and csv:
@@ -148,7 +148,10 @@ def predict(
     classifier = Classifier.load(model, network=network, device=device)
     if reject_below is not None:
         classifier = replace(classifier, reject_below=reject_below)
-    paths = expand_paths(_listed(photos))
+    listed = _listed(photos)
+    for note in unused_in(listed):
+        tell(f"note: {note}")
+    paths = expand_paths(listed)
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")
     if note := few_test_photos_note(classifier.figures):

@@ -18,6 +18,7 @@ from reslab.photos.folder import list_file
 from reslab.photos.folder.layout import find_photos
 from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.sources.find import find_to_evaluate
+from reslab.photos.folder.unused import unused_entries
 from reslab.text import printable
 
 
@@ -97,6 +98,13 @@ def evaluation_paths(source: Path) -> tuple[Path, dict[str, list[str]], list[str
     return sought.folder, sought.found[split], sought.notes
 
 
+def unused_in(patterns: Sequence[str]) -> list[str]:
+    """Return a note on each kind of entry that `expand_paths` leaves out of the folders among `patterns`."""
+    folders = [path for path in map(user_path, patterns) if os.path.isdir(path)]
+    notes = [(path, unused_entries(path)) for path in dict.fromkeys(folders)]
+    return [note if len(folders) == 1 else f"{path}: {note}" for path, of in notes for note in of]
+
+
 def expand_paths(patterns: Sequence[str]) -> list[Path]:
     """Return the paths of the photos that files, folders and globs stand for, each once, in this order.
 
@@ -106,9 +114,6 @@ def expand_paths(patterns: Sequence[str]) -> list[Path]:
 
     Args:
         patterns: paths or globs; ~ is expanded, and ** means any depth.
-
-    Raises:
-        PhotosError: a folder cannot be read.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:

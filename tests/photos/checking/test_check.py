@@ -25,6 +25,7 @@ from reslab.photos.checking.check import EXAMPLES
 from reslab.photos.checking.photo_stats import PhotoStats
 from reslab.photos.checking.stats_cache import StatsCache
 from reslab.photos.decoding.decode import decode
+from reslab.photos.loading.unreadable import skip_unreadable
 
 Folder = Callable[..., Path]
 
@@ -116,7 +117,7 @@ def test_each_problem_of_a_file_is_found_and_nothing_else(case: str, photo_folde
     assert type(finding) is kind
     assert (finding.path, finding.split, finding.class_name) == (f"train/red/{name}", "train", "red")
     assert check.photos == 13
-    if kind.spoils_training:  # training decodes the same way and skips it
+    if kind in findings.UNREADABLE_KINDS:  # training decodes the same way and skips it
         with pytest.raises(PhotosError):
             decode(folder / "train" / "red" / name)
     else:
@@ -333,13 +334,32 @@ def test_one_folder_of_classes_has_no_splits(split: str, photo_folder: Folder) -
 
 
 def test_any_file_name_is_checked(photo_folder: Folder) -> None:
-    folder = photo_folder(train=8, test=4)
+    folder = photo_folder(train=20, test=4)
     names = ["two\nlines.jpg", "猫 🐈.jpg", "-rf.jpg", os.fsdecode(b"caf\xe9.jpg"), "x" * 251 + ".jpg"]
     for name in names:
         (folder / "train" / "red" / name).write_bytes(b"")
     check = reslab.check(folder)
     assert kinds_and_places(check) == {("empty file", f"train/red/{name}") for name in names}
     str(check).encode()
+
+
+def test_photos_of_which_a_training_could_not_read_half_spoil_it(photo_folder: Folder) -> None:
+    folder = photo_folder(train=8, test=4)
+    for i in range(5):
+        (folder / "train" / "red" / f"bad{i}.jpg").write_bytes(b"")
+    check = reslab.check(folder)
+    (finding,) = check.by_kind()[findings.MostlyUnreadable]
+    assert (finding.place, finding.why) == ("train red", "5 of 9 photos cannot be read")
+    assert check.spoils_training
+    with pytest.raises(PhotosError, match="photos of class red in train"):
+        skip_unreadable(reslab.Photos(folder), reslab.Recipe(size=16).preprocess(3))
+
+
+def test_a_class_of_one_photo_is_named(photo_folder: Folder) -> None:
+    folder = photo_folder(train=8, test=4)
+    make_photo(folder / "train" / "green" / "1.jpg", 1, (9, 200, 9))
+    found = reslab.check(folder).by_kind()
+    assert [finding.place for finding in found[findings.SinglePhoto]] == ["train green"]
 
 
 def test_a_missing_photo_is_a_finding(photo_folder: Folder) -> None:
@@ -371,12 +391,12 @@ def test_folders_without_photos_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_check_prints_explanations(photo_folder: Folder) -> None:
-    folder = photo_folder(train=8, test=4)
-    assert str(reslab.check(folder)) == f"{folder}: 12 photos, nothing found"
+    folder = photo_folder(train=20, test=4)
+    assert str(reslab.check(folder)) == f"{folder}: 24 photos, nothing found"
     for i in range(5):
         (folder / "train" / "red" / f"bad{i}.jpg").write_bytes(b"<html>")
     text = str(reslab.check(folder))
-    assert "not an image      5  yes                train/red/bad0.jpg" in text
+    assert "not an image      5  no                 train/red/bad0.jpg" in text
     assert "and 2 more; --json lists all" in text
     assert f"instead: {findings.explanation(findings.NotAnImage)['Instead']}" in text
     assert EXAMPLES == 3

@@ -184,12 +184,12 @@ def test_a_result_with_a_wrong_number_of_epochs_is_refused(finished: Run, tmp_pa
 
 def test_a_recipe_of_a_later_version_is_refused(finished: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(finished.folder, tmp_path / "run"))
-    settings = json.loads((run.folder / "recipe.json").read_text()) | {"mixup": 0.2}
+    settings = json.loads((run.folder / "recipe.json").read_text()) | {"sharpen": 0.2}
     (run.folder / "recipe.json").write_text(json.dumps(settings))
     with pytest.raises(RunError) as caught:
         _ = run.recipe
     assert caught.value.what == f"{run.folder / 'recipe.json'} is not a valid recipe"
-    assert "'mixup'" in caught.value.why
+    assert "'sharpen'" in caught.value.why
     assert "environment.json" in caught.value.do
 
 

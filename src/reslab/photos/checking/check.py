@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,21 @@ from numpy.typing import NDArray
 
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.loading.data_range import DataRange
+from reslab.photos.loading.unreadable import MAX_UNREADABLE_FRACTION, MIN_PHOTOS_FOR_FRACTION
 from reslab.text import printable, table
 
 from .class_leaks import PlaceScores, find_class_leaks
 from .duplicate_findings import PlacedDuplicates, find_matches
-from .findings import KINDS, Finding, LongPhotos, PartOfRange, Tiny, explanation
+from .findings import (
+    KINDS,
+    UNREADABLE_KINDS,
+    Finding,
+    LongPhotos,
+    MostlyUnreadable,
+    PartOfRange,
+    Tiny,
+    explanation,
+)
 from .folder_findings import class_findings, name_findings
 from .folder_stats import FolderPhotos, FolderStats, find_files, find_range, iter_stats
 
@@ -52,6 +63,7 @@ class Check:
         inputs: what fix() needs; neither printed nor compared.
         places: scores of the places of the photos, on a sample of them; None with too few photos.
         data_range: values of the photos of more than 8 bits; None without such photos.
+        notes: on where the labels are from, and on what is not used; not compared.
     """
 
     folder: Path
@@ -60,6 +72,7 @@ class Check:
     inputs: CheckInputs = field(repr=False, compare=False)
     places: PlaceScores | None = field(default=None, repr=False, compare=False)
     data_range: DataRange | None = field(default=None, repr=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def spoils_training(self) -> bool:
@@ -74,19 +87,25 @@ class Check:
         return groups
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"photos": N, "findings": [Finding.as_json(), ...], "spoils_training": bool}."""
+        """Return {"photos": N, "findings": [Finding.as_json(), ...], "spoils_training": bool, "notes": [...]}."""
         rows = [finding.as_json() for finding in self.findings]
-        return {"photos": self.photos, "findings": rows, "spoils_training": self.spoils_training}
+        return {
+            "photos": self.photos,
+            "findings": rows,
+            "spoils_training": self.spoils_training,
+            "notes": list(self.notes),
+        }
 
     def __str__(self) -> str:
+        notes = [printable(f"  note: {note}") for note in self.notes]
         if not self.findings:
-            return printable(f"{self._photos}, nothing found")
+            return "\n".join([printable(f"{self._photos}, nothing found"), *notes])
         rows = [
             [kind.kind, f"{len(found):,}", "yes" if kind.spoils_training else "no", found[0].place]
             for kind, found in self.by_kind().items()
         ]
         header = ["finding", "count", "spoils a training", "for example"]
-        lines = [printable(self._photos), "", table(header, rows, "lrll")]
+        lines = [printable(self._photos), *notes, "", table(header, rows, "lrll")]
         for kind, found in self.by_kind().items():
             parts = explanation(kind)
             lines += ["", *_wrap(f"{kind.kind}: {parts['What']}", "")]
@@ -151,6 +170,7 @@ def build_check(stats: FolderStats, data_range: DataRange | None = None) -> Chec
     """Return the Check of these photos: findings in single photos, duplicates, classes, class leaks."""
     files, duplicates = stats.files, stats.duplicates()
     found = [*stats.findings, *find_tiny(files, stats.sizes), *find_long(stats.sizes), *part_of(data_range)]
+    found += mostly_unreadable(files, stats.findings)
     for match in find_matches(duplicates):
         other = files.paths[match.earlier]
         found.append(match.kind(*files[match.photo], match.why(other), other))
@@ -161,7 +181,24 @@ def build_check(stats: FolderStats, data_range: DataRange | None = None) -> Chec
     found.sort(key=lambda finding: KINDS.index(type(finding)))
     pixels = stats.sizes.astype(np.int64).prod(axis=1)
     inputs = CheckInputs(files, stats.digests, pixels, duplicates)
-    return Check(files.folder, len(files), tuple(found), inputs, places, data_range)
+    return Check(files.folder, len(files), tuple(found), inputs, places, data_range, files.notes)
+
+
+def mostly_unreadable(files: FolderPhotos, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield a MostlyUnreadable for each class in a split of which a training could not read enough.
+
+    Args:
+        findings: in single photos.
+    """
+    bad = Counter(
+        (finding.split, finding.class_name) for finding in findings if isinstance(finding, UNREADABLE_KINDS)
+    )
+    totals = Counter(files.names[place] for place in files.places.tolist())
+    for (split, name), count in bad.items():
+        total = totals[split, name or ""]
+        if count == total or (total >= MIN_PHOTOS_FOR_FRACTION and count > MAX_UNREADABLE_FRACTION * total):
+            why = f"{count:,} of {total:,} photos cannot be read"
+            yield MostlyUnreadable(None, split, name, why)
 
 
 def part_of(data_range: DataRange | None) -> Iterator[Finding]:

@@ -60,40 +60,6 @@ def explanation(kind: type[Finding]) -> dict[str, str]:
     return dict(zip(PARTS, [pieces[0][0].lower() + pieces[0][1:], *pieces[1:]], strict=True))
 
 
-class Empty(Finding):
-    """A file of zero bytes. Why it spoils: there is nothing to learn from, and a training skips it.
-    Example: a download that failed before its first byte. Instead: download it again, or remove it."""
-
-    kind = "empty file"
-    spoils_training = True
-
-
-class NotAnImage(Finding):
-    """A file with an image's suffix that is not an image. Why it spoils: it cannot be decoded, and a
-    training skips it. Example: a web page saved as cat.jpg. Instead: remove it."""
-
-    kind = "not an image"
-    spoils_training = True
-
-
-class Truncated(Finding):
-    """A photo whose end is missing. Why it spoils: it cannot be decoded completely, and a training
-    skips it. Example: a download that was interrupted. Instead: download it again, remove it, or train with
-    --truncated keep to use the part that exists."""
-
-    kind = "truncated"
-    spoils_training = True
-
-
-class Unreadable(Finding):
-    """A photo that cannot be opened or decoded. Why it spoils: a training skips it. Example: a file
-    that you have no permission to read, or one with a damaged header. Instead: correct its permissions,
-    replace it or remove it."""
-
-    kind = "unreadable"
-    spoils_training = True
-
-
 class Leak(Finding):
     """The same or nearly the same photo in two splits. Why it spoils: the network is tested on a photo
     that it was trained on, so the test measures memory. Example: test/dog/9.jpg is train/dog/41.jpg, saved
@@ -129,6 +95,15 @@ class UnknownClass(Finding):
     spoils_training = True
 
 
+class MostlyUnreadable(Finding):
+    """More than half of the photos of a class or split cannot be read. Why it spoils: the folder is wrong
+    or a decoder is missing, and a training refuses to start. Example: HEIC photos without pillow-heif.
+    Instead: look at the reasons, and install the decoder or replace the photos."""
+
+    kind = "mostly unreadable"
+    spoils_training = True
+
+
 class AlikeClasses(Finding):
     """Two classes whose names differ only by upper and lower case, or by the way that Unicode writes an
     accent. Why it spoils: they are probably one class, and the network is trained to distinguish its photos.
@@ -158,6 +133,36 @@ class FilePropertyBetraysClass(Finding):
     spoils_training = True
 
 
+class Empty(Finding):
+    """A file of zero bytes. Why it spoils: there is nothing to learn from, and a training skips it.
+    Example: a download that failed before its first byte. Instead: download it again, or remove it."""
+
+    kind = "empty file"
+
+
+class NotAnImage(Finding):
+    """A file with an image's suffix that is not an image. Why it spoils: it cannot be decoded, and a
+    training skips it. Example: a web page saved as cat.jpg. Instead: remove it."""
+
+    kind = "not an image"
+
+
+class Truncated(Finding):
+    """A photo whose end is missing. Why it spoils: it cannot be decoded completely, and a training
+    skips it. Example: a download that was interrupted. Instead: download it again, remove it, or train with
+    --truncated keep to use the part that exists."""
+
+    kind = "truncated"
+
+
+class Unreadable(Finding):
+    """A photo that cannot be opened or decoded. Why it spoils: a training skips it. Example: a file
+    that you have no permission to read, or one with a damaged header. Instead: correct its permissions,
+    replace it or remove it."""
+
+    kind = "unreadable"
+
+
 class Duplicate(Finding):
     """The same or nearly the same photo twice in one class and split. Why it spoils: it counts twice,
     and where a validation split is cut from these photos, a near duplicate may get into it. Example:
@@ -179,6 +184,13 @@ class EmptyClass(Finding):
     Example: an empty train/bird. Instead: put photos into it, or remove it."""
 
     kind = "empty class"
+
+
+class SinglePhoto(Finding):
+    """A class with one photo to train on. Why it spoils: one photo cannot be both trained on and validated.
+    Example: train/bird with 1.jpg alone. Instead: add photos of it, or leave the class out."""
+
+    kind = "class of one photo"
 
 
 class Imbalance(Finding):
@@ -275,3 +287,4 @@ class WrongSuffix(Finding):
 
 
 KINDS = tuple(Finding.__subclasses__())  # in the order above, in which to fix them
+UNREADABLE_KINDS = (Empty, NotAnImage, Truncated, Unreadable)  # a training skips these photos

@@ -16,10 +16,9 @@ from reslab.text import printable
 
 from .check import Check
 from .duplicate_findings import choose_removed
-from .findings import Contradiction, Duplicate, Empty, Finding, Leak, NotAnImage, Truncated, Unreadable
+from .findings import UNREADABLE_KINDS, Contradiction, Duplicate, Finding, Leak
 from .folder_findings import class_findings
 
-UNREADABLE_KINDS = (Empty, NotAnImage, Truncated, Unreadable)
 REASONS: dict[type[Finding], str] = {
     **dict.fromkeys(UNREADABLE_KINDS, "it cannot be decoded"),
     Contradiction: "both photos, since either label may be wrong",

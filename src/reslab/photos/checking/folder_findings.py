@@ -16,6 +16,7 @@ from .findings import (
     Finding,
     Imbalance,
     MissingClass,
+    SinglePhoto,
     TooFewClasses,
     UnknownClass,
 )
@@ -39,6 +40,9 @@ def class_findings(counts: Counts) -> Iterator[Finding]:
         yield TooFewClasses(None, split, None, why)
     for name in sorted(set(counts.get(learned, {})) - set(trained)):
         yield EmptyClass(None, split, name, "its folder has no photos")
+    for name, count in sorted(trained.items()):
+        if count == 1:
+            yield SinglePhoto(None, split, name, "1 photo")
     yield from _compare_splits(counts, trained)
     most = max(trained, key=trained.__getitem__, default="")
     for name, count in sorted(trained.items()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,10 +53,17 @@ class FolderPhotos:
         counts: {split: {class: number of photos}}, with 0 for empty classes; without splits, split is "all".
         shares: share of the photos of each of `names` to sample: 0 for validation and test.
         listing: the list file that names the photos, or None.
+        notes: on where the labels are from, and on what is not used.
     """
 
-    def __init__(self, folder: Path, found: FoundPaths, listing: ListedPhotos | None = None) -> None:
-        self.folder, self.listing = folder, listing
+    def __init__(
+        self,
+        folder: Path,
+        found: FoundPaths,
+        listing: ListedPhotos | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.folder, self.listing, self.notes = folder, listing, tuple(notes)
         self.names, self.paths, sizes = list[Place](), list[str](), list[int]()
         self.counts = {split: {name: len(of[name]) for name in of} for split, of in found.items()}
         for split in SPLITS:
@@ -147,7 +154,7 @@ def find_files(source: Any) -> FolderPhotos:
     if isinstance(source, Photos):
         return files_of(source)[0]
     sought = find_photos_of(source)
-    return FolderPhotos(sought.folder, sought.found, sought.listed)
+    return FolderPhotos(sought.folder, sought.found, sought.listed, sought.notes)
 
 
 def find_range(files: FolderPhotos) -> DataRange | None:

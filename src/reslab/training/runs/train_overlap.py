@@ -13,6 +13,7 @@ from reslab.files import user_path
 from reslab.photos.folder.digests import try_digest
 from reslab.photos.folder.photos import Photos
 from reslab.photos.folder.sources.find import find_labeled, find_to_evaluate
+from reslab.photos.folder.unused import unused_entries
 
 from .moved_photos import advice, are_missing, find_moved, unpack_again
 from .run import Run
@@ -40,11 +41,12 @@ def evaluation_photos(model: Path, folder: Path) -> tuple[Photos | Path, list[st
     unpack_again(run)
     photos, skipped = run.photos, run.skipped
     if _is_source_of(photos, folder, skipped.total):
+        unused = unused_entries(photos.folder)
         if photos.test:
             unread = skipped.counts.get("test")
             more = f"; {unread:,} more could not be read at the start of the run" if unread else ""
-            return photos, [f"the run's own test split: {len(photos.test):,} photos{more}"]
-        return photos, ["the run has no test split; val chose the epoch, so expect slightly less"]
+            return photos, [f"the run's own test split: {len(photos.test):,} photos{more}", *unused]
+        return photos, ["the run has no test split; val chose the epoch, so expect slightly less", *unused]
     if are_missing(photos):
         with suppress(PhotosError):
             return find_moved(photos, folder, ("test",) if photos.test else ("val",)), [advice(run, folder)]
