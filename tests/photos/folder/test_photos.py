@@ -95,6 +95,47 @@ def test_a_torchvision_image_folder_is_accepted(tmp_path: Path) -> None:
     assert "skipping a class without photos in train: .trash" in photos.notes
 
 
+class Reversed(ImageFolder):
+    """An ImageFolder whose classes have other indices than their sorted names."""
+
+    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+        classes, _ = super().find_classes(directory)
+        return classes, {name: len(classes) - 1 - index for index, name in enumerate(classes)}
+
+
+def test_labels_of_an_image_folder_follow_its_own_classes_by_name(tmp_path: Path) -> None:
+    folder = fill(tmp_path, cat=10, dog=10)
+    assert Photos(Reversed(str(folder))) == Photos(folder)
+
+
+def test_what_an_image_folder_does_to_photos_and_labels_is_noted(tmp_path: Path) -> None:
+    folder = fill(tmp_path, cat=10, dog=10)
+    dataset = ImageFolder(
+        str(folder), transform=lambda x: x, target_transform=lambda x: 1 - x, loader=lambda path: path
+    )
+    notes = Photos(dataset).notes
+    for name in ("loader", "transform", "target_transform"):
+        assert sum(note.startswith(f"the {name} of the ImageFolder is not used") for note in notes) == 1
+    assert not any("is not used" in note for note in Photos(ImageFolder(str(folder))).notes)
+
+
+@pytest.mark.parametrize(
+    ("each", "classes", "counts", "words"),
+    [
+        (2, 2, (2, 2, 0), "too few for a test split"),
+        (3, 2, (2, 2, 2), "33 % of the photos, not 10 %"),
+        (3, 30, (30, 30, 30), "33 % of the photos, not 10 %"),
+        (20, 2, (32, 4, 4), "split one folder into train, val and test"),
+    ],
+)
+def test_small_classes_are_split_as_far_as_they_go(
+    each: int, classes: int, counts: tuple[int, int, int], words: str, tmp_path: Path
+) -> None:
+    photos = Photos(fill(tmp_path, **{f"class{i}": each for i in range(classes)}))
+    assert sizes(photos) == counts
+    assert any(words in note for note in photos.notes)
+
+
 def test_classes_are_sorted_by_name(tmp_path: Path) -> None:
     folder = fill(tmp_path, train_zebra=3, train_Ant=3, train_bee=3, test_bee=1, test_zebra=1)
     photos = Photos(folder)

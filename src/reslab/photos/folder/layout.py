@@ -22,6 +22,12 @@ SYSTEM_FOLDERS = (
     *("__MACOSX", "__pycache__", "@eaDir"),
     *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
 )
+NOT_KEPT = {  # attributes of a torchvision ImageFolder, and what takes their place
+    "loader": "reslab decodes the photos itself",
+    "transform": "the recipe says how photos are cropped and changed",
+    "target_transform": "labels are the names of the classes",
+}
+TORCHVISION_LOADERS = ("default_loader", "pil_loader", "accimage_loader")
 FoundPaths = dict[str, dict[str, list[str]]]  # {split: {class: paths relative to the folder}}
 
 
@@ -86,18 +92,29 @@ def find_test_folder(folder: Path) -> Path | None:
     return next((path for path in candidates if next(_walk(path), None) is not None), None)
 
 
-def from_image_folder(source: Any) -> tuple[Path, FoundPaths]:
-    """Return the root of a torchvision ImageFolder, and {"all": {class: paths relative to the root}}.
+def from_image_folder(source: Any) -> tuple[Path, FoundPaths, list[str]]:
+    """Return the root of a torchvision ImageFolder, {"all": {class: paths relative to the root}}, and notes.
 
-    Hidden files and files in hidden or system folders are left out. Nothing is read from the disk.
+    The class of a photo is the name that the object's class_to_idx gives its label. Hidden files and files in
+    hidden or system folders are left out. What the object does to photos or labels is not kept: a note names
+    it. Nothing is read from the disk.
     """
     folder = Path(source.root)
-    classes: dict[str, list[str]] = {name: [] for name in source.classes}
+    names = {index: name for name, index in reversed(source.class_to_idx.items())}
+    classes: dict[str, list[str]] = {name: [] for name in names.values()}
     for path, index in source.samples:
         relative = os.path.relpath(path, folder)
         if not any(is_hidden(part) for part in Path(relative).parts if part != ".."):
-            classes[source.classes[index]].append(relative)
-    return folder, {"all": classes}
+            classes[names[index]].append(relative)
+    return folder, {"all": classes}, [note for name in NOT_KEPT if (note := _not_kept(source, name))]
+
+
+def _not_kept(source: Any, name: str) -> str:
+    """Return a note if the attribute `name` of an ImageFolder does something; else ""."""
+    value = getattr(source, name, None)
+    if value is None or (name == "loader" and getattr(value, "__name__", "") in TORCHVISION_LOADERS):
+        return ""
+    return f"the {name} of the {type(source).__name__} is not used: {NOT_KEPT[name]}"
 
 
 def find_photos(folder: Path) -> list[Path]:

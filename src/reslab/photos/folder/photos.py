@@ -102,11 +102,21 @@ class Photos:
             return split_off(photos, fraction, seed, purpose, groups)
 
         if "all" in splits:
-            rest, test = cut(splits.pop("all"), test_fraction, "test split")
+            every = splits.pop("all")
+            rest, test = cut(every, test_fraction, "test split")
+            if cut(rest, val_fraction, "val split")[1]:
+                notes.append(
+                    "split one folder into train, val and test" + _share_note(test, every, test_fraction)
+                )
+            else:  # two photos of each class
+                rest, test = every, every.take(np.zeros(0, np.int64))
+                notes.append("split one folder into train and val: the photos are too few for a test split")
             splits = {"train": rest, "test": test}
-            notes.append("split one folder into train, val and test")
         if not splits.get("val"):
-            splits["train"], splits["val"] = cut(splits["train"], val_fraction, "val split")
+            rest, val = cut(splits["train"], val_fraction, "val split")
+            if note := _share_note(val, splits["train"], val_fraction):
+                notes.append(f"val split{note}")
+            splits["train"], splits["val"] = rest, val
         if not splits.get("test"):
             notes.append("no test split: the final figures come from val, which also chose the epoch")
         self._set(folder, classes, splits, notes)
@@ -131,7 +141,7 @@ class Photos:
         if len(self.train) < 2 or not self.val:
             raise PhotosError(
                 f"{folder} has too few photos: {len(self.train)} to train, {len(self.val)} to validate",
-                "a class of one photo cannot be both trained on and validated",
+                "a class of one photo, or of equal files, cannot be both trained on and validated",
                 "add photos: at least two of each class, better hundreds",
             )
 
@@ -223,6 +233,14 @@ def find_photos_of(source: Any) -> FoundPhotos:
             'give the folder that holds one folder per class: Photos("data")',
         )
     return find_labeled(os.fspath(source))
+
+
+def _share_note(cut: PhotoList, photos: PhotoList, fraction: float) -> str:
+    """Return ": 33 % of the photos, not 10 %: ..." if a split got twice its fraction or more; else ""."""
+    share = len(cut) / max(1, len(photos))
+    if share < 2 * fraction:
+        return ""
+    return f": {100 * share:.0f} % of the photos, not {100 * fraction:.0f} %, since every class gives one"
 
 
 def _find_classes(folder: Path, found: FoundPaths) -> tuple[tuple[str, ...], list[str]]:
