@@ -1,10 +1,11 @@
 """Statistics of a large JPEG at reduced scale agree with those of all its pixels."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_files import saved
+from odd_files import png, saved
 from PIL import Image
 
 from reslab.photos.checking import findings
@@ -69,3 +70,14 @@ def test_several_frames_or_pages_are_a_finding(kind: str, count: int, tmp_path: 
     path.write_bytes(saved(first, kind, save_all=True, append_images=rest))
     expected = [(findings.Animated, "several frames or pages; the first is used")] if rest else []
     assert photo_findings(compute_stats(path), f".{kind.lower()}") == expected
+
+
+def test_16_bit_color_that_uses_a_part_of_its_range_is_not_called_blank(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + struct.pack(">3H", 3000, 1000, 4000) * 24 for _ in range(16))
+    path = tmp_path / "deep.png"
+    path.write_bytes(png(24, 16, 16, 2, rows))
+    ((kind, why),) = photo_findings(compute_stats(path), ".png")
+    assert (kind, why) == (
+        findings.PartOfRange,
+        "uses 3% of its range: 16-bit color, read by its upper 8 bits",
+    )

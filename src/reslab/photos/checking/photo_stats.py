@@ -153,7 +153,7 @@ def _measure(header: Header, image: Image.Image) -> PhotoStats:
     darkest, brightest = _percentiles(grey.histogram())
     colors = np.array(image.histogram()).reshape(3, 256)
     spread = max(bright - dark for dark, bright in map(_percentiles, colors.tolist()))
-    phash, thumbnail = _fingerprint(grey)
+    phash, thumbnail = fingerprint(grey)
     return PhotoStats(
         format=header.format,
         width=width,
@@ -232,11 +232,11 @@ def _read_header(path: Path) -> Header:
             name = file.format or ""
             size = file.size if name in ("JPEG", "MPO") else None
             animated = name in MULTI_FRAME_FORMATS and bool(getattr(file, "is_animated", False))
-            odd = "; ".join(oddities(file))
+            deep = "color" if ";16" in str(file.tile) and not has_deep_mode(file) else ""
+            odd = "; ".join(oddities(file))  # may decode the file, which empties its tile
             tables = getattr(file, "quantization", None) or {}
             quantization = sum(tables.get(0, ()))
             name = "JPEG" if name == "MPO" else name
-            deep = "color" if file.mode != "L" and ";16" in str(file.tile) and not has_deep_mode(file) else ""
             return Header(name, animated, odd, size, file.mode, quantization, camera(file), deep)
     except Exception:  # noqa: BLE001  damaged files make Pillow raise SyntaxError, struct.error ...
         return Header()
@@ -259,7 +259,7 @@ def _percentiles(histogram: list[int]) -> tuple[int, int]:
     return int(np.searchsorted(cumulated, low)), int(np.searchsorted(cumulated, high))
 
 
-def _fingerprint(grey: Image.Image) -> tuple[int, bytes]:
+def fingerprint(grey: Image.Image) -> tuple[int, bytes]:
     """Return perceptual hash (64 bits) and thumbnail of a grey image."""
     import imagehash
 

@@ -164,7 +164,7 @@ def is_deep_file(path: Path | str) -> bool:
     False for a file that cannot be read.
     """
     try:
-        with quiet_pillow, _open(Path(path)) as file:
+        with _open(Path(path)) as file:
             head = file.read(64)
             if head.startswith(MAGIC_BYTES["PNG"]):
                 return head[24:26] == PNG_DEEP_GREY
@@ -173,7 +173,8 @@ def is_deep_file(path: Path | str) -> bool:
             if head.startswith((MAGIC_BYTES["JPEG"], MAGIC_BYTES["GIF"])):
                 return False
             check_file(file)
-            return has_deep_mode(Image.open(file, formats=readable_formats()))
+            with quiet_pillow:
+                return has_deep_mode(Image.open(file, formats=readable_formats()))
     except Exception:  # noqa: BLE001  see decode
         return False
 

@@ -86,7 +86,8 @@ def _channels_last(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, .
         return shape
     if len(shape) == 3 and shape[0] in (1, 3) and shape[2] >= 8:
         return (*shape[1:], shape[0])
-    channels = f"has {shape[2]} channels" if len(shape) == 3 else f"has {len(shape)} dimension{'s' * (len(shape) > 1)}"
+    dimensions = f"{len(shape)} dimension" + "s" * (len(shape) > 1)
+    channels = f"has {shape[2]} channels" if len(shape) == 3 else f"has {dimensions}"
     do = "array[..., :3]" if len(shape) == 3 else "array[0]"
     raise OSError(
         f"its shape {shape} {channels}; an image is (H, W), (H, W, 1) or (H, W, 3): "
