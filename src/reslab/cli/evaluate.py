@@ -149,8 +149,8 @@ def predict(
     if reject_below is not None:
         classifier = replace(classifier, reject_below=reject_below)
     listed = _listed(photos)
-    for note in unused_in(listed):
-        tell(f"note: {note}")
+    for unused in unused_in(listed):
+        tell(f"note: {unused}")
     paths = expand_paths(listed)
     if not paths:
         raise UsageError(f"no photos in {', '.join(photos)}", "", "give files, folders or globs")

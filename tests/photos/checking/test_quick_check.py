@@ -12,7 +12,8 @@ from PIL import Image
 
 import reslab
 from reslab.photos.checking import photo_stats
-from reslab.photos.checking.quick_check import quick_check, warning
+from reslab.photos.checking.quick_check import NOT_LOOKED_FOR, quick_check, warning
+from reslab.photos.loading.unreadable import skip_unreadable
 
 Folder = Callable[..., Path]
 
@@ -44,6 +45,19 @@ def test_equal_files_are_found_without_decoding(leaking: Path, monkeypatch: pyte
         "the training continues; to skip these photos: reslab check photos --fix list.jsonl; "
         "reslab train list.jsonl"
     )
+
+
+def test_near_copies_are_found_by_cached_pixels_within_a_limit_of_time(photo_folder: Folder) -> None:
+    folder = reslab.make_drawings(photo_folder(train=2).parent / "drawn", train=20, test=10)
+    photo = sorted((folder / "train/cat").iterdir())[0]
+    Image.open(photo).resize((60, 60)).save(folder / "test/cat/again.jpg", quality=90)
+    readable = skip_unreadable(reslab.Photos(folder), reslab.Recipe(size=32).preprocess(3))
+    found = quick_check(readable.photos, pixels=readable.pixels)
+    assert [finding.path for finding in found.findings if finding.kind == "leak"] == ["test/cat/again.jpg"]
+    assert NOT_LOOKED_FOR not in warning(found, "photos")
+    hurried = quick_check(readable.photos, pixels=readable.pixels, seconds=0)
+    assert not hurried.spoils_training
+    assert warning(hurried, "photos").endswith(f"note: {NOT_LOOKED_FOR}")
 
 
 def test_near_duplicates_are_found_after_a_check(photo_folder: Folder) -> None:

@@ -75,7 +75,7 @@ def find_duplicates(
     chosen = np.flatnonzero(compared)
     _, first, content[chosen] = np.unique(as_words(digests[chosen]), return_index=True, return_inverse=True)
     found = [NO_PAIRS]
-    if thumbnails.any():  # quick_check() decodes no photo, so all of them are 0
+    if thumbnails.any():  # a quick check may have none
         found += find_near_pairs(hashes, thumbnails, places, np.sort(chosen[first]))
     one, other, difference = (np.concatenate(column) for column in zip(*found, strict=True))
     return DuplicateGroups(content, (content[one], content[other], difference))

@@ -1,9 +1,11 @@
-"""quick_check(): problems of photos that are known before a training without decoding any, as warnings."""
+"""quick_check(): problems of photos that are found before a training without decoding any, as warnings."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import islice
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reslab.errors import PhotosError
+from reslab.parallel import on_all_cores
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.decoding.levels import ValueRange
 from reslab.photos.folder.photo_list import DIGEST
@@ -25,21 +28,29 @@ from .check import Check, build_check
 from .class_leaks import Sample, is_sampled
 from .findings import Contradiction, Finding, Leak
 from .folder_stats import FolderPhotos, FolderStats, files_of
-from .photo_stats import square_pixels
+from .photo_stats import fingerprint, square_pixels
 from .stats_cache import StatsCache, cache_key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 EXAMPLES = 3
+PHOTOS_PER_TASK = 64
+MAX_COMPARED_PHOTOS = 200_000  # comparing more with each other takes minutes
+NOT_LOOKED_FOR = "near copies of photos were not looked for, which would take long; reslab check does it"
 MEANINGS: dict[type[Finding], str] = {
     Leak: "in two splits: the network is measured on what it was trained on",
     Contradiction: "in two classes: one of its labels is wrong",
 }
 
 
-def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels | None = None) -> Check:
-    """Check classes, names, equal files and, by cached pixels, places that betray a class.
+def quick_check(
+    photos: Photos,
+    truncated: Truncated = "refuse",
+    pixels: Pixels | None = None,
+    seconds: float = math.inf,
+) -> Check:
+    """Check classes, names, equal files and, by cached pixels, near copies and places that betray a class.
 
     No photo is decoded. If an earlier check cached the statistics of every photo, the result is that of a
     full check.
@@ -47,7 +58,8 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels 
     Args:
         photos: the photos.
         truncated: as in `check`.
-        pixels: pixels to train on. Only a cache is read, of a sample of the photos.
+        pixels: pixels to train on. Only a cache is read.
+        seconds: limit for near copies. If they would take longer, a note says that they were not looked for.
     """
     files, digests = files_of(photos)
     values = pixels.files.preprocess.value_range if isinstance(pixels, PixelCache) else None
@@ -57,8 +69,37 @@ def quick_check(photos: Photos, truncated: Truncated = "refuse", pixels: Pixels 
         stats.digests[:] = digests
         empty = np.frombuffer(hashlib.blake2b(digest_size=DIGEST).digest(), np.uint8)
         stats.readable[:] = (digests != empty).any(axis=1)  # empty files are not duplicates of each other
-        stats.samples += _cached_samples(photos, files, pixels) if isinstance(pixels, PixelCache) else []
+        if isinstance(pixels, PixelCache):
+            stats.samples += _cached_samples(photos, files, pixels)
+        is_done = isinstance(pixels, PixelCache) and _add_fingerprints(stats, photos, pixels, seconds)
+        if pixels is not None and not is_done:
+            files.notes = (*files.notes, NOT_LOOKED_FOR)
     return build_check(stats)
+
+
+def _add_fingerprints(stats: FolderStats, photos: Photos, pixels: PixelCache, seconds: float) -> bool:
+    """Fill in hash and thumbnail of every photo from its cached pixels. Return False if that takes too long.
+
+    Args:
+        seconds: limit. The first photos are measured.
+    """
+    listed, began = photos.train + photos.val + photos.test, time.monotonic()
+    if len(listed) > MAX_COMPARED_PHOTOS:
+        return False
+
+    def add(start: int) -> None:
+        for index in range(start, min(start + PHOTOS_PER_TASK, len(listed))):
+            with suppress(PhotosError):
+                found = fingerprint(_image(pixels.read(listed[index])).convert("L"))
+                stats.hashes[index], thumbnail = found
+                stats.thumbnails[index] = np.frombuffer(thumbnail, np.uint8)
+
+    for done, _ in enumerate(on_all_cores(add, range(0, len(listed), PHOTOS_PER_TASK)), 1):
+        spent, share = time.monotonic() - began, min(1.0, done * PHOTOS_PER_TASK / len(listed))
+        if spent / share > seconds:
+            stats.thumbnails[:] = 0  # find_duplicates() then compares equal files only
+            return False
+    return True
 
 
 def _cached_samples(photos: Photos, files: FolderPhotos, pixels: PixelCache) -> Iterator[Sample]:
@@ -118,7 +159,9 @@ def warning(check: Check, source: str) -> str:
     rest = {kind.kind: len(found) for kind, found in groups.items() if not kind.spoils_training}
     if rest:
         lines.append("note: also " + ", ".join(f"{kind} {count:,}" for kind, count in rest.items()))
-    if lines:
+    if NOT_LOOKED_FOR in check.notes:
+        lines.append(f"note: {NOT_LOOKED_FOR}")
+    if groups:
         new = "list.jsonl" if not os.path.lexists("list.jsonl") else "NEW.jsonl"
         fixable = any(isinstance(finding, Leak | Contradiction) for finding in check.findings)
         how = f"to skip these photos: reslab check {source} --fix {new}; reslab train {new}"

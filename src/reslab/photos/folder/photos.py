@@ -141,7 +141,7 @@ class Photos:
         if len(self.train) < 2 or not self.val:
             raise PhotosError(
                 f"{folder} has too few photos: {len(self.train)} to train, {len(self.val)} to validate",
-                "a class of one photo, or of equal files, cannot be both trained on and validated",
+                "a class of one photo cannot be both trained on and validated",
                 "add photos: at least two of each class, better hundreds",
             )
 

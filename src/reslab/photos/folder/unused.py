@@ -28,7 +28,8 @@ def unused_entries(folder: Path) -> list[str]:
     """Return a note on each kind of entry in `folder` and below that is never used as a photo.
 
     Photos without a class or split are not among them: they depend on where the labels are from. Nor are
-    tables of labels, and files that an operating system adds to folders, such as .DS_Store. Links are followed.
+    tables of labels, and files that an operating system adds to folders, such as .DS_Store. Links are
+    followed.
 
     Args:
         folder: an existing folder.

@@ -36,6 +36,9 @@ from . import checkpoint
 from .reproducibility import environment
 from .run import Run, new_run_folder
 
+MAX_CHECK_FRACTION = 1 / 20  # of the training's time that the search for near copies may take,
+MIN_CHECK_S = 2.0  # or this long
+
 
 def start_run(
     photos: Photos | Path | str,
@@ -82,10 +85,11 @@ def start_run(
         say(str(readable.data_range))
     if readable.skipped.total:
         say(readable.skipped.warning(photos, shell_source))
-    if text := warning(quick_check(photos, recipe.truncated, readable.pixels), shell_source):
-        say(text)
     setup = prepare(module, readable, recipe, name=name, progress=progress, say=say)
     costs = estimate_epoch_seconds(setup, name, _loading_seconds(setup))
+    limit = max(MIN_CHECK_S, MAX_CHECK_FRACTION * _total_seconds(setup, costs))
+    if text := warning(quick_check(photos, recipe.truncated, readable.pixels, limit), shell_source):
+        say(text)
     start_time_budget(setup, costs, photos, started, report=report)
     say(_summary(setup, name, costs))
     first_size = min(image_sizes(recipe, setup.state.time_budget))
@@ -188,13 +192,20 @@ def _summary(setup: TrainingSetup, name: str, costs: dict[int, float]) -> str:
     recipe = setup.state.recipe
     plan = [(size, epochs) for size, epochs in planned_epochs(setup, costs) if epochs]
     epochs_text = ", ".join(f"{epochs} at {size} px, {duration(costs[size])} each" for size, epochs in plan)
-    total = recipe.seconds or sum(epochs * costs[size] for size, epochs in plan)
+    total = _total_seconds(setup, costs)
     if plan[-1][0] < recipe.size:
         epochs_text += f" (the time is too short for {recipe.size} px)"
     return (
         f"{name}: {parameters:,} parameters, on {setup.state.device}; {setup.measured}\n"
         f"epochs: {epochs_text}; about {duration(total)} in total, estimated from a few steps"
     )
+
+
+def _total_seconds(setup: TrainingSetup, costs: dict[int, float]) -> float:
+    """Return the estimated duration of a training."""
+    if seconds := setup.state.recipe.seconds:
+        return seconds
+    return sum(epochs * costs[size] for size, epochs in planned_epochs(setup, costs))
 
 
 def duration(seconds: float) -> str:
