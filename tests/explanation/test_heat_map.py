@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import reslab
 from reslab.errors import NetworkError, UsageError
-from reslab.explanation.heat_map import heat_maps, default_layer, upsample
+from reslab.explanation.heat_map import default_layer, heat_maps, upsample
 from reslab.networks.blocks import BasicBlock, PreActivationBlock
 from reslab.networks.resnet import ResNet
 from reslab.randomness import torch_seeded

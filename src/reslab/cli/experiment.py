@@ -32,7 +32,7 @@ def experiment(
     Args:
         name: shortcuts, shortcut-options, preactivation or stem
         folder: photos with a test split; a fixed part of them is used [Fashion-MNIST, downloaded]
-        seeds: trainings of each variant [5 to 8]
+        seeds: trainings of each variant [6 or 8]
         jobs: trainings at a time [as many as cores]
         output: folder of the result [experiments/NAME]
         yes: start without asking

@@ -48,9 +48,7 @@ def fit(
     """
     started = time.monotonic()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    photos = Photos(
-        photos, val_fraction=recipe.val_fraction, seed=recipe.seed, group_by=recipe.group_by
-    )
+    photos = Photos(photos, val_fraction=recipe.val_fraction, seed=recipe.seed, group_by=recipe.group_by)
     with restore_requires_grad(network):
         setup = prepare(network, photos, recipe, progress=progress)
         if recipe.time is not None:

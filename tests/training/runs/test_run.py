@@ -443,7 +443,8 @@ def test_frozen_parts_with_random_weights_give_a_warning(
         given = None if weights is None else tmp_path / weights
         start_run(
             photos, "cifar_resnet20", recipe,
-            weights=given, partial=True, run=tmp_path / f"run {weights}", progress=False, say=lines.append,
+            weights=given, partial=given is not None, run=tmp_path / f"run {weights}", progress=False,
+            say=lines.append,
         )  # fmt: skip
         warned[weights] = [line for line in lines if "frozen at random weights" in line]
     assert ": conv1, layer1; give --weights" in warned[None][0]

@@ -73,7 +73,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         paper=HE_2015,
         network="cifar_resnet20",
         variants=(PLAIN_20, PLAIN_56, RESIDUAL_20, RESIDUAL_56),
-        seeds=5,
         claims=(
             Claim(
                 PLAIN_56, PLAIN_20, "worse",

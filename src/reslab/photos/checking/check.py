@@ -87,7 +87,7 @@ class Check:
         return groups
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"photos", "findings": [Finding.as_json(), ...], "spoils_training": bool, "notes": [text]}."""
+        """Return {"photos", "findings": [Finding.as_json(), ...], "spoils_training", "notes": [text]}."""
         rows = [finding.as_json() for finding in self.findings]
         return {
             "photos": self.photos,

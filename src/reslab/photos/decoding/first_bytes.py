@@ -8,7 +8,8 @@ from pathlib import Path
 HEAD_BYTES = 16
 IMAGE_HEAD = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II[*+]\0|MM\0[*+]"
-    rb"|....ftyp(?:avi[fs]|hei[cfmsx]|mif1|msf1)|\x93NUMPY|P[1-6][ \t\r\n]|\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51",
+    rb"|....ftyp(?:avi[fs]|hei[cfmsx]|mif1|msf1)|\x93NUMPY|P[1-6][ \t\r\n]"
+    rb"|\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51",
     re.DOTALL,
 )
 
