@@ -39,15 +39,18 @@ def explain(
         model: a run folder (its best model) or a model file
         photos: files, folders or globs
         output: a page (.html) with the first 100 photos, or a folder for one PNG per photo and an index.html
-        layer: layer of the heat maps, such as layer3 [the last one with maps]
+        layer: layer of the heat maps, such as layer3 [the last stage with maps of 5 x 5]
         network: your file again, which is run, for a network of your own: my_block.py:MyBlock
         json: one JSON object per photo
         device: auto, cpu, cuda, mps
     """
+    from reslab.evaluation.photo_paths import unused_in
     from reslab.pages.explain_page import explain as explain_photos
     from reslab.pages.explain_page import is_page
 
     check_photo_names("explain", photos)
+    for unused in unused_in(photos):
+        tell(f"note: {unused}")
     explanation = explain_photos(model, photos, output, layer=layer, network=network, device=device)
     if json:
         for row in explanation.as_json():
