@@ -298,6 +298,8 @@ def _read() -> list[Odd]:
         Odd("REALLY A GIF.TIFF", lambda: saved(flat(RED).quantize(4), "GIF")),
         Odd("bytes after its end.jpg", lambda: photo() + b"\xff\xda moving picture" * 2000, by=6),
         Odd("damaged metadata.jpg", lambda: photo(exif=b"Exif\0\0" + b"\xff" * 40), by=6),
+        Odd("wavelets.jpg", lambda: saved(flat(RED), "JPEG2000"), by=2),
+        Odd("map.ppm", lambda: saved(flat(RED), "PPM")),
         Odd("one pixel.png", lambda: saved(flat(RED, size=(1, 1)), "PNG"), (1, 1)),
         Odd("very wide.png", lambda: saved(flat(RED, size=(2000, 3)), "PNG"), (2000, 3)),
     ]
@@ -339,7 +341,6 @@ def _refused() -> list[Odd]:
             none,
         ),
         ("icon.png", lambda: saved(flat(RED), "ICO"), none),
-        ("wavelets.jpg", lambda: saved(flat(RED), "JPEG2000"), none),
         ("targa.bmp", lambda: saved(flat(RED), "TGA"), none),
         ("random.jpg", lambda: np.random.default_rng(9).bytes(5000), none),
         ("half.jpg", lambda: half("JPEG"), cut),

@@ -42,7 +42,7 @@ def test_every_kind_of_entry_is_named_by_every_verb(
         "skipping hidden photos: 1, train/red/._1.jpg",
         "skipping hidden folders and system folders with photos: 1, .thumbnails",
         "skipping files that are no photos by their suffix: 2 .svg (train/red/a.svg), "
-        "1 .mov (train/red/c.mov), 1 .txt (labels.txt) and 1 more suffixes",
+        "1 .mov (train/red/c.mov), 1 .txt (labels.txt) and 1 more suffix",
     ]
     run = tmp_path / "run"
     for arguments in (

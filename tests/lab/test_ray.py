@@ -70,7 +70,7 @@ def make_cell(photo_folder: Callable[..., Path], tmp_path: Path) -> Callable[...
     def make(block: str, comparison: str = "out", **recipe: Any) -> Cell:
         folder = tmp_path / comparison
         folder.mkdir(exist_ok=True)
-        write_photo_lists(photos, False, 0.25, [0], folder / "photos")
+        write_photo_lists(photos, False, 0.25, None, [0], folder / "photos")
         return Cell(
             variant=block,
             seed=0,

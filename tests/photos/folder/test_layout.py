@@ -11,6 +11,7 @@ from PIL import Image
 from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import decode
 from reslab.photos.folder.layout import find_photos, find_splits, is_photo, unused_photos
+from reslab.photos.folder.sources.find import find_labeled, find_to_evaluate
 from reslab.photos.folder.unused import unused_entries
 
 
@@ -259,7 +260,7 @@ def test_an_unreadable_folder_or_split_is_refused(
     tmp_path.chmod(0o755)
     os.chmod(closed, 0o700 if os.geteuid() == 0 else 0)
     with as_other_user(), pytest.raises(PhotosError) as caught:
-        find_splits(Path("photos"))
+        find_labeled("photos")
     os.chmod(closed, 0o755)
     assert str(caught.value) == (
         f"{closed} cannot be read\n  why: Permission denied\n  do:  check its permissions, or remove it"
@@ -271,7 +272,7 @@ def test_an_unreadable_folder_or_split_is_refused(
         as_other_user(),
         pytest.raises(PhotosError, match="^photos cannot be read\n  why: Permission denied"),
     ):
-        find_splits(Path("photos"))
+        find_labeled("photos")
     tmp_path.chmod(0o755)
 
 
@@ -290,3 +291,20 @@ def test_an_unreadable_class_or_folder_in_it_is_skipped_and_named(
     folder.chmod(0o755)
     assert {name: count for name, count in found["train"].items() if count} == counts
     assert notes == [f"skipping folders that cannot be read, for lack of permission: 1, train/{closed}"]
+
+
+def test_a_link_to_another_class_or_split_is_used_and_not_named(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/2.png", "test/dog/2.png", "more/3.png")
+    (tmp_path / "val").symlink_to("test")
+    (tmp_path / "train/wolf").symlink_to("dog")
+    (tmp_path / "train/cat/a").symlink_to("../../more")
+    (tmp_path / "train/cat/b").symlink_to("../../more")  # the second way to these photos
+    sought = find_labeled(tmp_path)
+    assert names(sought.found)["train"] == {"cat": 2, "dog": 1, "wolf": 1}
+    assert names(sought.found)["val"] == names(sought.found)["test"] == {"cat": 1, "dog": 1}
+    assert "skipping folders that another link has reached before: 1, train/cat/b" in sought.notes
+
+
+def test_a_folder_with_test_alone_names_all_that_is_not_used(tmp_path: Path) -> None:
+    put(tmp_path, "test/cat/1.png", "test/dog/1.png", "test/cat/a.svg", "b.svg")
+    assert find_to_evaluate(tmp_path).notes == unused_entries(tmp_path) != []

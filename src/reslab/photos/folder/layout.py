@@ -42,7 +42,7 @@ def find_splits(folder: Path) -> FoundPaths:
         PhotosError: the folder is missing, cannot be read, has no photos in class folders, has val/ or test/
             but no train/, has a train/ without class folders, or holds a folder with train/ in it.
     """
-    _check_folder(folder)
+    check_folder(folder)
     splits = _split_folders(folder)
     _refuse_without_train(folder, splits)
     found = {split: _find_classes(path, folder) for split, path in splits.items()}
@@ -84,7 +84,7 @@ def find_test_folder(folder: Path) -> Path | None:
     Raises:
         PhotosError: the folder is missing, is not a folder, or cannot be read.
     """
-    _check_folder(folder)
+    check_folder(folder)
     splits = _split_folders(folder)
     if "train" in splits or len(_folders(folder)) > len(splits):
         return None
@@ -133,25 +133,40 @@ def _sorted_photos(folder: Path) -> list[str]:
 def _walk(folder: Path) -> Iterator[str]:
     """Yield what find_photos returns, unsorted."""
     visited = {identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        if (number := identity(parent)) in visited:
-            folders.clear()
+    waiting = [os.fspath(folder)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            number, entries = identity(place), list(os.scandir(place))
+        except OSError:
+            continue
+        if number in visited:
             continue
         visited.add(number)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in names:
-            path = os.path.join(parent, name)
-            if is_photo(path):
-                yield path
+        folders = []
+        for entry in entries:
+            if is_photo(entry):
+                yield entry.path
+            elif _is_folder(entry) and not is_hidden(entry.name):
+                folders.append(entry.path)
+        waiting += sorted(folders, reverse=True)
 
 
-def is_photo(path: Path | str, *, even_hidden: bool = False) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def is_photo(path: Path | str | os.DirEntry[str], *, even_hidden: bool = False) -> bool:
     """Return whether a path is a file with an image's suffix and is not hidden. Nothing is decoded.
 
     A file without a suffix counts if it begins as an image does. A missing file or broken link gives False,
     and so does a file in a folder that cannot be searched.
 
     Args:
+        path: an os.DirEntry of a regular file costs no system call.
         even_hidden: count hidden files, too.
     """
     name = os.path.basename(path)
@@ -159,7 +174,7 @@ def is_photo(path: Path | str, *, even_hidden: bool = False) -> bool:
     if (suffix and suffix not in SUFFIXES) or (name.startswith(".") and not even_hidden):
         return False
     try:
-        is_file = stat.S_ISREG(os.stat(path).st_mode)
+        is_file = path.is_file() if isinstance(path, os.DirEntry) else stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return False
     return is_file and (bool(suffix) or begins_as_image(path))
@@ -172,7 +187,7 @@ def unreadable(path: Path, error: OSError) -> PhotosError:
     )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Raise PhotosError if this is not a folder, does not exist, or is out of reach without permission."""
     try:
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
@@ -200,7 +215,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     for split, names in SPLIT_NAMES.items():
         for name in names:
             if name in by_name and split not in found:
-                _check_folder(by_name[name])
+                check_folder(by_name[name])
                 if _folders(by_name[name]):
                     found[split] = by_name[name]
     return found
@@ -208,9 +223,9 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 
 def _find_classes(folder: Path, root: Path) -> dict[str, list[str]]:
     """Return {name of each folder in `folder`: sorted paths of its photos, relative to `root`}."""
+    prefix = os.path.join(root, "")  # os.path.relpath takes as long as the walk
     return {
-        path.name: [os.path.relpath(photo, root) for photo in _sorted_photos(path)]
-        for path in _folders(folder)
+        path.name: [photo.removeprefix(prefix) for photo in _sorted_photos(path)] for path in _folders(folder)
     }
 
 
@@ -281,8 +296,19 @@ def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
 
 
 def _count_loose(folder: Path) -> int:
-    """Count the photos directly in `folder`."""
-    return sum(is_photo(path) for path in folder.iterdir())
+    """Count the photos directly in `folder`. 0 if it cannot be read."""
+    try:
+        return sum(map(is_photo, os.scandir(folder)))
+    except PermissionError:
+        return 0
+
+
+def has_photos(folder: Path) -> bool:
+    """Return whether photos lie directly in `folder`. False if it cannot be read."""
+    try:
+        return any(map(is_photo, os.scandir(folder)))
+    except PermissionError:
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:

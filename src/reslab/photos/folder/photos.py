@@ -133,9 +133,10 @@ class Photos:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the dataclass is frozen
         if len(self.classes) < 2:
+            skipped = "".join(f"; {note}" for note in self.notes if note.startswith("skipping"))
             raise PhotosError(
                 f"{folder} has {f'only one class: {self.classes[0]}' if self.classes else 'no photos'}",
-                "a classifier needs at least two classes",
+                f"a classifier needs at least two classes{skipped}",
                 "put the photos of each class into a folder of its own: train/cat/1.jpg, train/dog/1.jpg",
             )
         if len(self.train) < 2 or not self.val:

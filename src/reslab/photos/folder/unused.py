@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .layout import identity, is_hidden, is_photo
@@ -24,7 +24,7 @@ HIDDEN_PHOTOS = "hidden photos"
 HIDDEN_FOLDERS = "hidden folders and system folders with photos"
 
 
-def unused_entries(folder: Path) -> list[str]:
+def unused_entries(folder: Path, used: Iterable[str] = ()) -> list[str]:
     """Return a note on each kind of entry in `folder` and below that is never used as a photo.
 
     Photos without a class or split are not among them: they depend on where the labels are from. Nor are
@@ -33,6 +33,8 @@ def unused_entries(folder: Path) -> list[str]:
 
     Args:
         folder: an existing folder.
+        used: paths of photos that are used, relative to `folder`. A folder with some of them is used, too,
+            even if a link to it has been followed before.
 
     Returns:
         Lines such as "skipping links that lead to themselves: 1, cat/loop.jpg".
@@ -40,6 +42,9 @@ def unused_entries(folder: Path) -> list[str]:
     found: dict[str, list[str]] = defaultdict(list)
     for kind, path in _walk(folder):
         found[kind].append(os.path.relpath(path, folder))
+    if VISITED in found:
+        in_use = {os.path.join(os.path.dirname(photo), "") for photo in used}
+        found[VISITED] = [path for path in found[VISITED] if not _holds_any(path, in_use)]
     notes = [f"skipping {kind}: {_named(found[kind])}" for kind in KINDS if found[kind] and kind != NOT_READ]
     if not found[NOT_READ]:
         return notes
@@ -48,7 +53,8 @@ def unused_entries(folder: Path) -> list[str]:
         by_suffix[os.path.splitext(path)[1].lower() or "without a suffix"].append(path)
     largest = sorted(by_suffix, key=lambda suffix: (-len(by_suffix[suffix]), suffix))
     named = [f"{len(by_suffix[suffix]):,} {suffix} ({min(by_suffix[suffix])})" for suffix in largest]
-    more = f" and {len(named) - MAX_NAMED:,} more suffixes" if len(named) > MAX_NAMED else ""
+    hidden = len(named) - MAX_NAMED
+    more = f" and {hidden:,} more suffix{'es' * (hidden > 1)}" if hidden > 0 else ""
     return [*notes, f"skipping {NOT_READ}: {', '.join(named[:MAX_NAMED])}{more}"]
 
 
@@ -70,19 +76,26 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
         except OSError:
             yield NO_PERMISSION, place
             continue
+        folders = []
         for entry in entries:
             mode, problem = _mode(entry)
             if problem:
                 yield problem, entry.path
             elif stat.S_ISDIR(mode):
                 if not is_hidden(entry.name):
-                    waiting.append(entry.path)
+                    folders.append(entry.path)
                 elif any(True for _ in _photos_below(entry.path)):
                     yield HIDDEN_FOLDERS, entry.path
             elif not stat.S_ISREG(mode):
                 yield SPECIAL, entry.path
             elif kind := _kind_of_file(entry):
                 yield kind, entry.path
+        waiting += sorted(folders, reverse=True)  # as find_photos: of two links, the same one comes first
+
+
+def _holds_any(folder: str, folders: set[str]) -> bool:
+    """Return whether one of `folders` is `folder` or below it. They end with a separator."""
+    return any(other.startswith(os.path.join(folder, "")) for other in folders)
 
 
 def _mode(entry: os.DirEntry[str]) -> tuple[int, str]:
@@ -100,10 +113,10 @@ def _mode(entry: os.DirEntry[str]) -> tuple[int, str]:
 def _kind_of_file(entry: os.DirEntry[str]) -> str:
     """Return the kind of a regular file; "" for a photo, a table and a file of the system."""
     name = entry.name.lower()
-    if name in SYSTEM_FILES or name.endswith(TABLES) or is_photo(entry.path):
+    if name in SYSTEM_FILES or name.endswith(TABLES) or is_photo(entry):
         return ""
     if entry.name.startswith("."):
-        return HIDDEN_PHOTOS if is_photo(entry.path, even_hidden=True) else ""
+        return HIDDEN_PHOTOS if is_photo(entry, even_hidden=True) else ""
     return NOT_READ
 
 

@@ -15,8 +15,10 @@ from reslab.photos.folder import list_file
 from reslab.photos.folder.layout import (
     SPLIT_NAMES,
     FoundPaths,
+    check_folder,
     find_splits,
     find_test_folder,
+    has_photos,
     is_photo,
     unused_photos,
 )
@@ -89,7 +91,7 @@ def find_labeled(source: Path | str, *, progress: bool = True) -> FoundPhotos:
         listed.check_exist()
         return FoundPhotos(listed.folder, listed.found, [], listed)
     found = _in_folder(path)
-    return FoundPhotos(found.folder, found.found, notes + found.notes + unused_entries(path))
+    return FoundPhotos(path, found.found, notes + found.notes + _unused(path, found.found))
 
 
 def find_to_evaluate(source: Path | str) -> FoundPhotos:
@@ -102,12 +104,17 @@ def find_to_evaluate(source: Path | str) -> FoundPhotos:
     if not os.path.isdir(path) or (split := find_test_folder(path)) is None:
         found = find_labeled(path)
         return FoundPhotos(found.folder, found.found, notes + found.notes, found.listed)
-    inside = find_to_evaluate(split)
+    inside = _in_folder(split)
     renamed = {
         name: {label: [f"{split.name}/{path}" for path in paths] for label, paths in of.items()}
         for name, of in inside.found.items()
     }
-    return FoundPhotos(path, renamed, notes + inside.notes)
+    return FoundPhotos(path, renamed, notes + inside.notes + _unused(path, renamed))
+
+
+def _unused(folder: Path, found: FoundPaths) -> list[str]:
+    """Return a note on each kind of entry that is not among the paths of `found`, relative to `folder`."""
+    return unused_entries(folder, (path for of in found.values() for paths in of.values() for path in paths))
 
 
 def local_folder(source: Path | str) -> Path:
@@ -124,8 +131,14 @@ def local_folder(source: Path | str) -> Path:
 
 
 def _unpacked(path: Path, progress: bool) -> tuple[Path, list[str]]:
-    """Return the folder of an archive's photos and a note; a path of anything else, and []."""
-    if not os.path.isfile(path) or not is_archive(path):
+    """Return the folder of an archive's photos and a note; a path of anything else, and [].
+
+    Raises PhotosError if the path is missing or cannot be read.
+    """
+    if not os.path.isfile(path):
+        check_folder(path)
+        return path, []
+    if not is_archive(path):
         return path, []
     folder = unpack(path, progress=progress)
     return folder, [f"unpacked {path.name} into {folder}"]
@@ -260,9 +273,9 @@ def _flat_folders(folder: Path, classes: Iterable[str]) -> dict[str, Path]:
         classes: names of the folders that find_splits took for classes.
     """
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if any(is_photo(path) for path in folder.iterdir()):
+    if has_photos(folder):
         return {"all": folder}
-    flat = {path.name.lower(): path for path in inside if any(is_photo(photo) for photo in path.iterdir())}
+    flat = {path.name.lower(): path for path in inside if has_photos(path)}
     splits = {
         split: flat[name]
         for name in reversed(flat)
