@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 HEAD_BYTES = 16
 IMAGE_HEAD = re.compile(
@@ -14,7 +14,7 @@ IMAGE_HEAD = re.compile(
 )
 
 
-def begins_as_image(path: Path | str) -> bool:
+def begins_as_image(path: str | os.PathLike[str]) -> bool:
     """Return whether a regular file begins as an image does. False for one that cannot be read."""
     try:
         with open(path, "rb") as file:
