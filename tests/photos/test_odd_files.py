@@ -19,6 +19,7 @@ from odd_files import READ, RED, REFUSED, Odd, half, many_passes, photo
 from reslab import Classifier, Photos, Recipe, check, train
 from reslab.errors import PhotosError
 from reslab.networks.registry import NetworkSpec
+from reslab.photos.checking.findings import Truncated
 from reslab.photos.checking.photo_stats import compute_stats
 from reslab.photos.folder.digests import digest
 from reslab.photos.folder.layout import find_photos
@@ -384,12 +385,12 @@ def test_keep_applies_to_check_train_and_the_trained_model(tmp_path: Path) -> No
             make_photo(folder / "train" / name / f"{i}.jpg", i, color)
     cut = folder / "train/red/cut.jpg"
     cut.write_bytes(half("JPEG"))
-    assert check(folder, progress=False).spoils_training
+    assert [type(finding) for finding in check(folder, progress=False).findings] == [Truncated]
     assert skip_unreadable(Photos(folder), LOOK, progress=False).skipped.reasons.keys() == {
         "train/red/cut.jpg"
     }
     assert check(folder, truncated="keep", progress=False).findings == ()
-    assert check(folder, progress=False).spoils_training  # the cached result of keep is not used
+    assert check(folder, progress=False).findings  # the cached result of keep is not used
     recipe = Recipe(epochs=1, size=16, batch_size=16, precision="fp32", truncated="keep")
     train(folder, "cifar_resnet20", recipe, run=run, progress=False, say=str)
     classifier = Classifier.load(run)
