@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -321,6 +321,7 @@ kinds = st.sampled_from(["conv", "conv", "gate", "max", "add"])
 
 @pytest.mark.slow
 @settings(max_examples=25)
+@example([("add", 0, 0), ("conv", 0, 0)])  # a shortcut that begins with a fork
 @given(st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
 def test_no_line_crosses_a_box_or_a_label_in_any_block(steps: list[tuple[str, int, int]]) -> None:
     block = Random(steps)

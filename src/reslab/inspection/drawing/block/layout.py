@@ -128,7 +128,8 @@ def lay_out(path: Path, texts: Texts, shortcut: str = "") -> Piece:
         y = texts.letters.leading
     for previous, step in zip((path.start, *path.steps), path.steps, strict=False):
         if isinstance(step, tuple):
-            fork = y + TRACK / 2 * (piece.head is not None)
+            above = 0.0 if not shortcut else ARROW_LENGTH / 2  # the label of the shortcut ends there
+            fork = y + (above if piece.head is None else TRACK / 2)
             main = lay_out(replace(step[0], role=path.role, kind=path.kind), texts)
             sides = [lay_out(side, texts, side.kind) for side in step[1:]]
             y = fork + max(each.height for each in (main, *sides))
