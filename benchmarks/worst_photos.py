@@ -88,6 +88,11 @@ WORST: dict[str, Callable[[], bytes]] = {
     "TIFF, CMYK": lambda: saved(noise(11_000, "CMYK"), "TIFF", compression="tiff_adobe_deflate"),
     "AVIF": lambda: saved(noise(8_000), "AVIF", quality=50, speed=10),
     "HEIC": lambda: saved(noise(7_000), "HEIF", quality=50),
+    "JPEG 2000": lambda: saved(noise(6_400), "JPEG2000"),
+    "JPEG 2000, alpha": lambda: saved(noise(6_400, "RGBA"), "JPEG2000"),
+    "JPEG 2000, 9,900 tiles": lambda: saved(noise(6_360, "RGBA"), "JPEG2000", tile_size=(64, 64)),
+    "PGM, 16 bits": lambda: b"P5 7500 7500 65535\n" + bytes(2 * 7_500**2),
+    "PPM, as text": lambda: b"P3 3160 3160 255\n" + b"123 " * (3 * 3_160**2),
     "BMP, run lengths": lambda: run_lengths(3_160, 3_160, b"\1\0\0\0" * 3_160),
     "BMP, runs of one": lambda: run_lengths(3_160, 3_160, (b"\1\7" * 3_160 + b"\0\0") * 3_160),
 }

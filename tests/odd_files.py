@@ -323,6 +323,22 @@ def _read() -> list[Odd]:
     return rows + [Odd(name, photo, by=6) for name in names + more]
 
 
+def jpeg2000_of_tiles() -> bytes:
+    """Return a JPEG 2000 of 200 x 60 pixels that claims tiles of one pixel."""
+    content = saved(Image.new("RGB", (200, 60), RED), "JPEG2000")
+    sizes = struct.pack(">8I", 200, 60, 0, 0, 200, 60, 0, 0)
+    assert content.find(sizes) == 85 + 8  # the codestream begins at 85
+    return content.replace(sizes, struct.pack(">8I", 200, 60, 0, 0, 1, 1, 0, 0))
+
+
+def with_boxes(count: int, header: int | None = None) -> bytes:
+    """Return a JPEG 2000 with empty boxes before its header, and with another length of that one."""
+    content = saved(flat(RED), "JPEG2000")
+    start = content.find(b"jp2h") - 4
+    length = content[start : start + 4] if header is None else struct.pack(">I", header)
+    return content[:start] + b"\0\0\0\x08free" * count + length + content[start + 4 :]
+
+
 def _refused() -> list[Odd]:
     none, cut, broken = "not an image", "truncated", "unreadable"
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 16\n%%EndComments\nshowpage\n%%EOF\n"
@@ -378,6 +394,11 @@ def _refused() -> list[Odd]:
         ("a text of 50 MB.png", text_bomb, broken),
         ("chunks.png", lambda: png(24, 16, 8, 0, grey, chunk(b"tEXt", b"a\0b") * 200_001), broken),
         ("a thousand passes.jpg", lambda: many_passes(1000, 1000), broken),
+        ("tiles.jp2", lambda: jpeg2000_of_tiles(), broken),
+        ("tiles.j2k", lambda: jpeg2000_of_tiles()[85:], broken),
+        ("boxes.jp2", lambda: with_boxes(10_001), broken),
+        ("a header.jp2", lambda: with_boxes(0, header=5_000_000), broken),
+        ("large, as text.ppm", lambda: b"P3 10000 1001 255\n" + b"7 " * 99, broken),
         ("large, of run lengths.bmp", lambda: run_lengths(20_000, 10_000, b"\1\0\0\0" * 10_000), broken),
     ]
     return [Odd(name, make, finding=finding) for name, make, finding in rows]

@@ -19,11 +19,15 @@ MAX_JPEG_SCANS = 1_000  # programs write about ten
 MAX_JPEG_SCAN_PIXELS = 4_000_000_000  # pixels times scans
 MAX_PNG_CHUNKS = 200_000
 MAX_TIFF_TILES = 200_000  # strips or tiles
+MAX_JPEG2000_TILES = 10_000  # the decoder allocates 13 kB for each before it reads any
+MAX_JPEG2000_BOXES = 10_000
+MAX_JPEG2000_HEADER_BYTES = 2**22  # Pillow reads its boxes in Python
+CODESTREAM = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream, and of its sizes
 MAX_PYTHON_PIXELS = 10_000_000  # Pillow decodes run-length BMP and plain PPM in Python
 PYTHON_DECODERS = {"bmp_rle": "a run-length BMP", "ppm_plain": "a PPM written as text"}
 
 # Peak bytes per pixel, measured: of the decoder by format, and of the conversion to sRGB by mode.
-DECODER_BYTES = {"WEBP": 22, "JPEG2000": 22, "AVIF": 16, "HEIF": 16, "TIFF": 8}
+DECODER_BYTES = {"WEBP": 22, "JPEG2000": 26, "AVIF": 16, "HEIF": 16, "TIFF": 8}
 DEFAULT_DECODER_BYTES = 4
 MULTI_SCAN_JPEG_BYTES = 12  # the coefficients wait for the last scan
 CONVERSION_BYTES = {"RGBA": 14, "LA": 16, "PA": 16, "P": 14, "F": 19, "I": 19}
@@ -36,7 +40,7 @@ class LimitExceeded(Exception):  # noqa: N818  the reason for an answer, not an 
 
 
 def check_file(file: BinaryIO) -> None:
-    """Raise LimitExceeded for a file too large, or a PNG or TIFF of too many parts, before Pillow opens it.
+    """Raise LimitExceeded for a file too large or of too many parts, before Pillow opens it.
 
     The file is at its start afterwards.
     """
@@ -49,6 +53,8 @@ def check_file(file: BinaryIO) -> None:
         _check_png_chunks(file)
     elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiff_tiles(file, head)
+    elif head[4:] == b"jP  " or head[:4] == CODESTREAM:
+        _check_jpeg2000(file, 0 if head[4:] != b"jP  " else _find_codestream(file))
     file.seek(0)
 
 
@@ -155,3 +161,42 @@ def _check_tiff_tiles(file: BinaryIO, head: bytes) -> None:
             raise LimitExceeded(
                 f"it is a TIFF with {tiles:,} strips or tiles; the limit is {MAX_TIFF_TILES:,}"
             )
+
+
+def _find_codestream(file: BinaryIO) -> int:
+    """Return the position of the codestream in a JP2 file; the file's size if it has none.
+
+    Raises LimitExceeded for too many boxes, or a header too large.
+    """
+    position = 0
+    for _ in range(MAX_JPEG2000_BOXES):
+        file.seek(position)
+        head = file.read(16)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        content = 16 if length == 1 else 8
+        if kind == b"jp2c":
+            return position + content
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        if kind == b"jp2h" and length > MAX_JPEG2000_HEADER_BYTES:
+            limit = f"the limit is {MAX_JPEG2000_HEADER_BYTES:,}"
+            raise LimitExceeded(f"it is a JPEG 2000 with a header of {length:,} bytes; {limit}")
+        if length < content:  # damaged, or the last box
+            return file.seek(0, os.SEEK_END)
+        position = min(position + length, MAX_FILE_BYTES)
+    raise LimitExceeded(f"it is a JPEG 2000 with more than {MAX_JPEG2000_BOXES:,} boxes")
+
+
+def _check_jpeg2000(file: BinaryIO, start: int) -> None:
+    """Raise LimitExceeded if the codestream at `start` has too many tiles. A damaged one passes."""
+    file.seek(start)
+    sizes = file.read(40)
+    if len(sizes) < 40:
+        return
+    if sizes[:4] != CODESTREAM:
+        raise LimitExceeded("it is a JPEG 2000 that does not begin with its sizes")
+    # the image ends at (right, bottom); a grid of tiles begins at (left, top)
+    right, bottom, _, _, width, height, left, top = struct.unpack(">8I", sizes[8:])
+    tiles = -((left - right) // max(1, width)) * -((top - bottom) // max(1, height))
+    if tiles > MAX_JPEG2000_TILES:
+        raise LimitExceeded(f"it is a JPEG 2000 with {tiles:,} tiles; the limit is {MAX_JPEG2000_TILES:,}")
