@@ -18,6 +18,7 @@ from typing import Any
 
 UNFINISHED = ".reslab-tmp"  # suffix of hidden files and folders that are still being written
 BLOCK_BYTES = 4096  # of a file system, usually
+MIN_FREE_DISK_BYTES = 2**30  # left free in the user's cache folder
 UNFINISHED_MAX_AGE_S = 86_400.0  # older ones belong to a process that was killed
 
 
@@ -183,6 +184,16 @@ def _unfinished(path: Path) -> Path:
     """Return a random hidden path next to `path`, within the 255 bytes of a file name. Create nothing."""
     name = os.fsdecode(os.fsencode(path.name)[:200])
     return path.parent / f".{name}.{secrets.token_hex(8)}{UNFINISHED}"
+
+
+def check_free_disk(folder: Path, needed: int) -> None:
+    """Raise OSError if `needed` more bytes in `folder` would leave less than MIN_FREE_DISK_BYTES free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free - MIN_FREE_DISK_BYTES:
+        raise OSError(
+            f"it needs {needed / 1e6:,.0f} MB more in {folder}, but {free / 1e6:,.0f} MB are free "
+            f"and {MIN_FREE_DISK_BYTES / 1e6:,.0f} MB must stay free"
+        )
 
 
 def is_writable_folder(folder: Path) -> bool:

@@ -6,6 +6,8 @@ import html
 import unicodedata
 from collections.abc import Sequence
 
+MAX_NAMED = 3  # names that a note shows
+
 
 def text_width(text: str) -> int:
     """Count the terminal columns of `text`: wide characters such as Chinese ones take two, accents none."""
@@ -23,6 +25,17 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
+
+
+def count_and_names(names: Sequence[str], before: str = "") -> str:
+    """Return the number of names and the first three: "4, a.jpg, b.jpg, c.jpg, ...".
+
+    Args:
+        names: at least one.
+        before: put before each name.
+    """
+    more = ", ..." if len(names) > MAX_NAMED else ""
+    return f"{len(names):,}, {', '.join(before + name for name in names[:MAX_NAMED])}{more}"
 
 
 def short_number(number: int) -> str:

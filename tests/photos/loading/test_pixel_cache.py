@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import reslab.parallel as parallel
-import reslab.photos.loading.pixel_cache as module
-from reslab import Photo, Photos
+from reslab import Photo, Photos, files
 from reslab.errors import PhotosError
 from reslab.files import cache_path
 from reslab.photos.folder.digests import digest
@@ -333,7 +332,7 @@ def test_a_full_disk_is_a_warning(
     folder, disk = photo_folder(train=8), small_disk()
     monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
     assert f"MB more in {cache_path('pixels')}, but 1 MB are free and 1,074 MB must" in warned(folder, caplog)
-    monkeypatch.setattr(module, "MIN_FREE_DISK_BYTES", -(2**40))  # so that it tries
+    monkeypatch.setattr(files, "MIN_FREE_DISK_BYTES", -(2**40))  # so that it tries
     (disk / "filler").write_bytes(b"x" * (2**20 - 3 * 4096))
     assert "No space left on device" in warned(folder, caplog)
     assert caches() == []
@@ -348,7 +347,7 @@ def test_a_cache_on_a_read_only_disk_is_used_and_none_is_built_there(
     folder = photo_folder(train=8)
     disk = small_disk()
     monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
-    monkeypatch.setattr(module, "MIN_FREE_DISK_BYTES", 0)
+    monkeypatch.setattr(files, "MIN_FREE_DISK_BYTES", 0)
     assert isinstance(opened(folder), PixelCache)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert isinstance(opened(folder), PixelCache)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reslab.photos.decoding.decode import Truncated
 from reslab.photos.loading.data_range import DataRange
-from reslab.photos.loading.unreadable import MAX_UNREADABLE_FRACTION, MIN_PHOTOS_FOR_FRACTION
+from reslab.photos.loading.unreadable import too_many_unreadable
 from reslab.text import printable, table
 
 from .class_leaks import PlaceScores, find_class_leaks
@@ -196,7 +196,7 @@ def mostly_unreadable(files: FolderPhotos, findings: Iterable[Finding]) -> Itera
     totals = Counter(files.names[place] for place in files.places.tolist())
     for (split, name), count in bad.items():
         total = totals[split, name or ""]
-        if count == total or (total >= MIN_PHOTOS_FOR_FRACTION and count > MAX_UNREADABLE_FRACTION * total):
+        if count == total or too_many_unreadable(count, total):
             why = f"{count:,} of {total:,} photos cannot be read"
             yield MostlyUnreadable(None, split, name, why)
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def quick_check(
             stats.samples += _cached_samples(photos, files, pixels)
         is_done = isinstance(pixels, PixelCache) and _add_fingerprints(stats, photos, pixels, seconds)
         if pixels is not None and not is_done:
-            files.notes = (*files.notes, NOT_LOOKED_FOR)
+            return replace(build_check(stats), notes=(NOT_LOOKED_FOR,))
     return build_check(stats)
 
 

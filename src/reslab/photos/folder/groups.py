@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reslab.errors import PhotosError, UsageError
 from reslab.text import printable
 
-from .layout import SPLIT_NAMES
+from .layout import ALL_SPLIT_NAMES
 from .photo_list import PhotoList
 
 FOLDER = "folder"
@@ -110,7 +110,7 @@ def group_note(folder: Path, splits: Mapping[str, PhotoList], classes: Sequence[
 
 def _folder(path: str, class_name: str) -> str:
     parts = path.split("/")[:-1]
-    if parts and parts[0].lower() in sum(SPLIT_NAMES.values(), ()):
+    if parts and parts[0].lower() in ALL_SPLIT_NAMES:
         parts = parts[1:]
     if parts and parts[0] == class_name:
         parts = parts[1:]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reslab.errors import PhotosError
 from reslab.photos.decoding.decode import SUFFIXES
@@ -28,6 +29,7 @@ NOT_KEPT = {  # attributes of a torchvision ImageFolder, and what takes their pl
     "target_transform": "labels are the names of the classes",
 }
 TORCHVISION_LOADERS = ("default_loader", "pil_loader", "accimage_loader")
+SkipReason = Literal["", "visited", "unreadable"]
 FoundPaths = dict[str, dict[str, list[str]]]  # {split: {class: paths relative to the folder}}
 
 
@@ -132,24 +134,32 @@ def _sorted_photos(folder: Path) -> list[str]:
 
 def _walk(folder: Path) -> Iterator[str]:
     """Yield what find_photos returns, unsorted."""
-    visited = {identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
+    for _, entries, _ in walk_folders(folder):
+        yield from (entry.path for entry in entries if is_photo(entry))
+
+
+def walk_folders(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]], SkipReason]]:
+    """Yield (path, entries, "") of `folder` and the folders below it, sorted, but not of hidden ones.
+
+    Links are followed. A folder that was reached before, or that cannot be read, has no entries, and the
+    third value tells why.
+    """
+    visited = {_identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
     waiting = [os.fspath(folder)]
     while waiting:
         place = waiting.pop()
         try:
-            number, entries = identity(place), list(os.scandir(place))
+            if (number := _identity(place)) in visited:
+                yield place, [], "visited"
+                continue
+            visited.add(number)
+            entries = list(os.scandir(place))
         except OSError:
+            yield place, [], "unreadable"
             continue
-        if number in visited:
-            continue
-        visited.add(number)
-        folders = []
-        for entry in entries:
-            if is_photo(entry):
-                yield entry.path
-            elif _is_folder(entry) and not is_hidden(entry.name):
-                folders.append(entry.path)
-        waiting += sorted(folders, reverse=True)
+        yield place, entries, ""
+        inside = [entry.path for entry in entries if _is_folder(entry) and not is_hidden(entry.name)]
+        waiting += sorted(inside, reverse=True)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -290,25 +300,24 @@ def _train_without_classes(classes: Mapping[str, list[str]]) -> str | None:
         classes: {folder name: paths of its photos}.
     """
     plain = {name: name.lower().rstrip("0123456789") for name in classes}
-    if not set(plain.values()) <= set(sum(SPLIT_NAMES.values(), ())):
+    if not set(plain.values()) <= ALL_SPLIT_NAMES:
         return None
     return next((name for name in classes if classes[name] and plain[name] in SPLIT_NAMES["train"]), None)
 
 
 def _count_loose(folder: Path) -> int:
     """Count the photos directly in `folder`. 0 if it cannot be read."""
-    try:
-        return sum(map(is_photo, os.scandir(folder)))
-    except PermissionError:
-        return 0
+    return sum(1 for _ in _loose(folder))
 
 
 def has_photos(folder: Path) -> bool:
     """Return whether photos lie directly in `folder`. False if it cannot be read."""
-    try:
-        return any(map(is_photo, os.scandir(folder)))
-    except PermissionError:
-        return False
+    return next(_loose(folder), None) is not None
+
+
+def _loose(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        yield from filter(is_photo, entries)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -324,7 +333,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
-def identity(path: Path | str) -> tuple[int, int]:
+def _identity(path: Path | str) -> tuple[int, int]:
     """Return (device, inode) of a folder, equal for every link that leads to it."""
     status = os.stat(path)
     return status.st_dev, status.st_ino

@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .layout import identity, is_hidden, is_photo
+from reslab.text import count_and_names
 
-MAX_NAMED = 3  # paths in a note, and suffixes
+from .layout import is_hidden, is_photo, walk_folders
+
+MAX_NAMED = 3  # suffixes in a note
 TABLES = (".csv", ".tsv")  # of labels
 SYSTEM_FILES = (".ds_store", ".directory", ".gitkeep", ".nomedia", "thumbs.db", "desktop.ini")
 NOT_READ = "files that are no photos by their suffix"
@@ -45,7 +47,11 @@ def unused_entries(folder: Path, used: Iterable[str] = ()) -> list[str]:
     if VISITED in found:
         in_use = {os.path.join(os.path.dirname(photo), "") for photo in used}
         found[VISITED] = [path for path in found[VISITED] if not _holds_any(path, in_use)]
-    notes = [f"skipping {kind}: {_named(found[kind])}" for kind in KINDS if found[kind] and kind != NOT_READ]
+    notes = [
+        f"skipping {kind}: {count_and_names(sorted(found[kind]))}"
+        for kind in KINDS
+        if found[kind] and kind != NOT_READ
+    ]
     if not found[NOT_READ]:
         return notes
     by_suffix: dict[str, list[str]] = defaultdict(list)
@@ -58,39 +64,26 @@ def unused_entries(folder: Path, used: Iterable[str] = ()) -> list[str]:
     return [*notes, f"skipping {NOT_READ}: {', '.join(named[:MAX_NAMED])}{more}"]
 
 
+SKIPPED = {"visited": VISITED, "unreadable": NO_PERMISSION}
 KINDS = (DANGLING, LOOPING, SPECIAL, NO_PERMISSION, VISITED, HIDDEN_PHOTOS, HIDDEN_FOLDERS, NOT_READ)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the kind and the path of each unused entry."""
-    visited = {identity(parent) for parent in folder.absolute().parents if os.path.exists(parent)}
-    waiting = [os.fspath(folder)]
-    while waiting:
-        place = waiting.pop()
-        try:
-            if (number := identity(place)) in visited:
-                yield VISITED, place
-                continue
-            visited.add(number)
-            entries = list(os.scandir(place))
-        except OSError:
-            yield NO_PERMISSION, place
-            continue
-        folders = []
+    for place, entries, skipped in walk_folders(folder):
+        if skipped:
+            yield SKIPPED[skipped], place
         for entry in entries:
             mode, problem = _mode(entry)
             if problem:
                 yield problem, entry.path
             elif stat.S_ISDIR(mode):
-                if not is_hidden(entry.name):
-                    folders.append(entry.path)
-                elif any(True for _ in _photos_below(entry.path)):
+                if is_hidden(entry.name) and any(True for _ in _photos_below(entry.path)):
                     yield HIDDEN_FOLDERS, entry.path
             elif not stat.S_ISREG(mode):
                 yield SPECIAL, entry.path
             elif kind := _kind_of_file(entry):
                 yield kind, entry.path
-        waiting += sorted(folders, reverse=True)  # as find_photos: of two links, the same one comes first
 
 
 def _holds_any(folder: str, folders: set[str]) -> bool:
@@ -123,9 +116,3 @@ def _kind_of_file(entry: os.DirEntry[str]) -> str:
 def _photos_below(folder: str) -> Iterator[str]:
     for parent, _, names in os.walk(folder):
         yield from (name for name in names if is_photo(os.path.join(parent, name), even_hidden=True))
-
-
-def _named(paths: list[str]) -> str:
-    """Return "4, a.jpg, b.jpg, c.jpg, ...", sorted."""
-    more = ", ..." if len(paths) > MAX_NAMED else ""
-    return f"{len(paths):,}, {', '.join(sorted(paths)[:MAX_NAMED])}{more}"

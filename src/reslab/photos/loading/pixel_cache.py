@@ -34,7 +34,6 @@ from .preprocess import Preprocess
 log = logging.getLogger("reslab")
 CACHE_FORMAT = "pixels 4"  # change it with the layout of the files
 SIZE_SAMPLE_PHOTOS = 256  # photos that the size of a new cache is estimated from
-MIN_FREE_DISK_BYTES = 2**30  # left free by a new cache
 CACHE_MAX_AGE_S = 60 * 24 * 3600  # since its last use
 
 
@@ -233,7 +232,7 @@ def _write_pixels(
         A RECORD for each photo that can be read, and {digest: reason} of the others.
 
     Raises:
-        OSError: the file cannot be written, or would leave less than MIN_FREE_DISK_BYTES free.
+        OSError: the file cannot be written, or would leave too little of the disk free.
     """
     records, written, unread = np.zeros(len(photos), RECORD), 0, dict[bytes, str]()
     with (
@@ -249,20 +248,10 @@ def _write_pixels(
                 records[row] = digest, *pixels.shape[1:], zlib.crc32(content)
                 written += out.write(content)
             if row + 1 == min(SIZE_SAMPLE_PHOTOS, len(photos)):
-                _check_free_disk(path.parent, written * len(photos) // (row + 1) - written)
+                durable.check_free_disk(path.parent.parent, written * len(photos) // (row + 1) - written)
         out.flush()
         os.fsync(out.fileno())  # before the rename: a power cut must not leave half a file under a final name
     return records[records["height"] > 0], unread
-
-
-def _check_free_disk(folder: Path, needed: int) -> None:
-    """Raise OSError if `needed` more bytes in `folder` would leave less than MIN_FREE_DISK_BYTES free."""
-    free = shutil.disk_usage(folder).free
-    if needed > free - MIN_FREE_DISK_BYTES:
-        raise OSError(
-            f"it needs {needed / 1e6:,.0f} MB more in {folder.parent}, but {free / 1e6:,.0f} MB are free "
-            f"and {MIN_FREE_DISK_BYTES / 1e6:,.0f} MB must stay free"
-        )
 
 
 def _cannot_be_read(folder: Path, photos: PhotoList, unread: Unread) -> PhotosError:

@@ -144,6 +144,11 @@ def skip_unreadable(
     return ReadablePhotos(photos.without(reasons), preprocess, pixels, skipped)
 
 
+def too_many_unreadable(unreadable: int, photos: int) -> bool:
+    """Return whether a training refuses a class or split of which so many photos cannot be read."""
+    return photos >= MIN_PHOTOS_FOR_FRACTION and unreadable > MAX_UNREADABLE_FRACTION * photos
+
+
 def _check_fractions(
     photos: Photos,
     listed: PhotoList,
@@ -163,8 +168,7 @@ def _check_fractions(
     for name, inside, needed in _groups(photos.classes, listed.labels, splits):
         count, total = int((bad & inside).sum()), int(inside.sum())
         emptied = needed and count == total > 0
-        too_many = total >= MIN_PHOTOS_FOR_FRACTION and count > MAX_UNREADABLE_FRACTION * total
-        if not emptied and not too_many:
+        if not emptied and not too_many_unreadable(count, total):
             continue
         first = map(listed.path, np.flatnonzero(bad & inside)[:MAX_SHOWN].tolist())
         lines = ["with more than half unreadable, the folder is wrong or a decoder is missing:"]

@@ -18,13 +18,11 @@ from reslab.files import user_path
 from reslab.photos.folder.digests import digest, digest_all
 from reslab.photos.folder.layout import find_photos
 from reslab.photos.folder.photo_list import PhotoList
-from reslab.photos.folder.photos import Photos
+from reslab.photos.folder.photos import SPLITS, Photos
 from reslab.photos.folder.sources.find import local_folder
 from reslab.text import printable
 
 from .run import Run
-
-SPLITS = ("train", "val", "test")
 
 
 def find_moved(photos: Photos, place: Path, splits: tuple[str, ...] = SPLITS) -> Photos:

@@ -36,8 +36,8 @@ from . import checkpoint
 from .reproducibility import environment
 from .run import Run, new_run_folder
 
-MAX_CHECK_FRACTION = 1 / 20  # of the training's time that the search for near copies may take,
-MIN_CHECK_S = 2.0  # or this long
+MAX_CHECK_FRACTION = 1 / 20  # of the training's time, for the search for near copies
+MIN_CHECK_S = 2.0  # for the same, where the training is short
 
 
 def start_run(

@@ -12,7 +12,7 @@ from reslab.evaluation.photo_paths import evaluation_paths
 from reslab.files import user_path
 from reslab.photos.folder.digests import try_digest
 from reslab.photos.folder.photos import Photos
-from reslab.photos.folder.sources.find import find_labeled, find_to_evaluate
+from reslab.photos.folder.sources.find import find_labeled, find_to_evaluate, local_folder
 from reslab.photos.folder.unused import unused_entries
 
 from .moved_photos import advice, are_missing, find_moved, unpack_again
@@ -70,10 +70,10 @@ def _is_source_of(photos: Photos, source: Path, skipped: int) -> bool:
     if source.is_dir() and source.resolve() == photos.folder.resolve():
         return True
     try:
+        if local_folder(source).resolve() != photos.folder.resolve():
+            return False
         sought = find_labeled(source)
     except PhotosError:  # a folder to evaluate on need not be one to train on
-        return False
-    if sought.folder.resolve() != photos.folder.resolve():
         return False
     found = {path: name for of in sought.found.values() for name, paths in of.items() for path in paths}
     every = photos.train + photos.val + photos.test

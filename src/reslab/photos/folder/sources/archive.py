@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
 from reslab.errors import PhotosError
-from reslab.files import cache_path, whole_folder
-from reslab.photos.folder.layout import SPLIT_NAMES, unreadable
+from reslab.files import cache_path, check_free_disk, whole_folder
+from reslab.photos.folder.layout import ALL_SPLIT_NAMES, unreadable
 from reslab.text import printable
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -32,7 +32,6 @@ MAX_RATIO = 100  # unpacked bytes for each byte of an archive, checked from MIN_
 MIN_BOMB_BYTES = 2**30
 MAX_MEMBERS = 10_000_000
 MAX_HEADER_BYTES = 2**24  # tarfile reads the extended header of a member into memory
-MIN_FREE_DISK_BYTES = 2**30  # left free by what is unpacked
 CHUNK_BYTES = 2**20
 DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError),
@@ -128,16 +127,6 @@ def make_once(place: Path) -> Iterator[Path | None]:
         raise PhotosError(f"photos cannot be unpacked to {place}", why, do) from error
 
 
-def check_room(folder: Path, needed: int) -> None:
-    """Raise OSError if `needed` more bytes in `folder` would leave less than MIN_FREE_DISK_BYTES free."""
-    free = shutil.disk_usage(folder).free
-    if needed > free - MIN_FREE_DISK_BYTES:
-        raise OSError(
-            f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free, "
-            f"and {MIN_FREE_DISK_BYTES / 1e6:,.0f} MB must stay free"
-        )
-
-
 def check_ratio(path: Path, packed: int, unpacked: int) -> None:
     """Raise PhotosError if a file unpacks to far more bytes than photos would.
 
@@ -167,7 +156,7 @@ def _unpack_into(path: Path, folder: Path, progress: bool) -> None:
                 if count > MAX_MEMBERS:
                     _refuse(path, f"it holds more than {MAX_MEMBERS:,} files")
                 check_ratio(path, packed, written)
-                check_room(folder, member.size)
+                check_free_disk(folder.parent, member.size)
                 _write(path, member, folder)
                 bar.update()
     except DAMAGED as error:
@@ -281,13 +270,12 @@ def _enter(path: Path, folder: Path) -> Path:
 
     Raises PhotosError if it holds archives and no folder.
     """
-    splits = sum(SPLIT_NAMES.values(), ())
     top = folder
     while True:
         inside = [each for each in folder.iterdir() if not each.name.startswith((".", "__MACOSX"))]
         if len(inside) != 1 or not inside[0].is_dir():
             break
-        if folder != top and inside[0].name.lower() in splits:
+        if folder != top and inside[0].name.lower() in ALL_SPLIT_NAMES:
             break
         folder = inside[0]
     archives = sorted(each.name for each in inside if each.suffix.lower() in SUFFIXES)

@@ -23,7 +23,7 @@ from reslab.photos.folder.layout import (
     unused_photos,
 )
 from reslab.photos.folder.unused import unused_entries
-from reslab.text import printable
+from reslab.text import count_and_names, printable
 
 from . import label_table, parquet
 from .archive import is_archive, unpack
@@ -46,7 +46,6 @@ CONTAINERS = (
     "data",
 )
 TABLES_IN_FOLDERS = (".csv", ".tsv")
-MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _of_tables(tables: list[LabelTable], folder: Path, notes: list[str]) -> Foun
         notes += [line for line in table.notes if not line.startswith("skipping photos without a row")]
     unlisted = [path for path in tables[0].unlisted if path not in others]
     if unlisted:
-        notes.append(f"skipping photos without a row: {_named(unlisted)}")
+        notes.append(f"skipping photos without a row: {count_and_names(unlisted)}")
     return FoundPhotos(folder, found, notes)
 
 
@@ -317,11 +316,7 @@ def _in_flat_folders(folder: Path, flat: dict[str, Path]) -> tuple[FoundPhotos |
             example = example or f"labels from the names of the photos: {paths[0]} is {label}"
         if named.others:
             where = "" if base == "." else f"{base}/"
-            notes.append(f"skipping photos without a class in their name: {_named(named.others, where)}")
+            notes.append(
+                f"skipping photos without a class in their name: {count_and_names(named.others, where)}"
+            )
     return FoundPhotos(folder, found, [*filter(None, [example]), *notes]), ""
-
-
-def _named(paths: list[str], before: str = "") -> str:
-    """Return "4, a.jpg, b.jpg, c.jpg, ..."."""
-    more = ", ..." if len(paths) > MAX_NAMED else ""
-    return f"{len(paths):,}, {', '.join(before + path for path in paths[:MAX_NAMED])}{more}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reslab.errors import PhotosError
 from reslab.photos.folder.layout import SPLIT_NAMES, FoundPaths, unreadable
-from reslab.text import printable
+from reslab.text import count_and_names, printable
 
 from .photo_index import PhotoIndex, plain_name, without
 
@@ -32,7 +32,6 @@ NOT_LABELS = re.compile(r"submission|predict|probabilit", re.IGNORECASE)  # in t
 DELIMITERS = "\t;,|"
 SAMPLED_ROWS = 50
 MAX_TABLE_BYTES = 2**28
-MAX_NAMED = 3
 HOW = "a table has a column file, a column label and perhaps a column split"
 
 
@@ -72,8 +71,7 @@ class LabelTable:
             ("photos without a row", self.unlisted),
         ):
             if names:
-                more = ", ..." if len(names) > MAX_NAMED else ""
-                lines.append(f"skipping {what}: {len(names):,}, {', '.join(names[:MAX_NAMED])}{more}")
+                lines.append(f"skipping {what}: {count_and_names(names)}")
         return lines
 
 

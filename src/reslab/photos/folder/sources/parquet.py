@@ -21,7 +21,7 @@ from reslab.photos.decoding.decode import MAGIC_BYTES, SUFFIXES
 from reslab.photos.folder.layout import SPLIT_NAMES
 from reslab.text import printable
 
-from .archive import check_ratio, check_room, content_digest, make_once
+from .archive import check_ratio, content_digest, make_once
 from .label_table import LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _write(
                 target = f"{split}/{where:05}/{name if keep_names else stem}"
                 written += len(content)
                 check_ratio(file, packed, written)
-                check_room(folder, len(content))
+                files.check_free_disk(folder.parent, len(content))
                 path = folder / target
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
